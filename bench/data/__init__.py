@@ -1,0 +1,1 @@
+"""Data: data-set protocol, NIfTI reading, training grid, slice caches, label simulation."""

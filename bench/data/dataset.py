@@ -1,0 +1,93 @@
+"""What a data set is to the suite: organs, cases, which organ is annotated in which case.
+
+"Annotated" and "present" are different things (SPEC 0.0, decision 1): an annotated organ may have no
+voxel in a scan, and an organ in the body may be annotated by nobody. The flags are data, delivered
+by the data set, never inferred from a label map.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from pydantic import Field
+
+from bench.params import Params, RuntimeOnly
+from bench.stage import Part
+
+if TYPE_CHECKING:
+    from nibabel.nifti1 import Nifti1Image
+
+
+class Case(Params):
+    """One scan. Several scans of one patient share ``patient`` and never part between folds."""
+
+    id: str
+    patient: str
+    annotated: tuple[bool, ...]
+    """One flag per organ, in the data set's organ order (F of SPEC section 0)."""
+
+
+class Dataset(Part, abc.ABC):
+    """A data set: frozen parameters plus the code that reads it.
+
+    A subclass in ``datasets/<name>.py`` is all that is needed to add one. Its parameters (a label
+    convention, a filter) enter the keys; ``root``, where the files lie, does not: the content of the
+    files stands in for it.
+    """
+
+    summary: ClassVar[str] = ""
+    """One line for ``bench list datasets``."""
+    source: ClassVar[str] = ""
+    """Where to get the data and under which licence."""
+    layout: ClassVar[str] = ""
+    """The expected tree, shown when the data are missing."""
+    folders: ClassVar[tuple[str, ...]] = ()
+    """Folder names looked for below the data root."""
+    label_fractions: ClassVar[tuple[int, ...]] = (100, 70, 50, 30, 10)
+    """Percentages of labelled volumes the paper (or we) report for this data set."""
+
+    root: Annotated[Path, RuntimeOnly()] = Path()
+    hu_window: tuple[float, float] = Field(default=(-160.0, 240.0))
+    """HU range kept and scaled to [0, 1] (SPEC section 7)."""
+
+    @property
+    @abc.abstractmethod
+    def name(self) -> str:
+        """Identity of the data in seeds, tables and folder names."""
+
+    @property
+    @abc.abstractmethod
+    def organs(self) -> tuple[str, ...]:
+        """Names of the K organs; organ k of the label maps (1..K) is ``organs[k - 1]``."""
+
+    @abc.abstractmethod
+    def cases(self) -> Sequence[Case]:
+        """Return every case, sorted by id, from names and tables alone (no voxel is read).
+
+        Raises
+        ------
+        BenchError
+            Folder missing (with the expected tree), no case, an image without a label map, an
+            ``annotations.csv`` that names other cases or organs.
+        """
+
+    @abc.abstractmethod
+    def files(self, case: Case) -> tuple[Path, ...]:
+        """Return the files a case consists of, whose content identifies it; () for generated data."""
+
+    @abc.abstractmethod
+    def image(self, case: Case) -> Nifti1Image:
+        """Return the CT in HU, in the orientation of its file."""
+
+    @abc.abstractmethod
+    def labels(self, case: Case) -> Nifti1Image:
+        """Return the label map of the same shape and affine, integers 0..K, 0 = background.
+
+        Raises
+        ------
+        BenchError
+            A value that the label convention does not know.
+        """

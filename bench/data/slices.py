@@ -1,0 +1,69 @@
+"""Axial slices on disk, read without decompressing a volume.
+
+Images are one memory-mapped int16 array that every run on the data set shares. Label maps are almost
+all zeros, so each slice is deflated on its own (about a hundredth of the size) and found through an
+offset table: a batch inflates just the slices it needs.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.generic]
+
+
+class LabelSlices:
+    """Read access to the label slices written by :func:`write_label_slices` (uint8, shape [H, W])."""
+
+    def __init__(self, folder: Path) -> None:
+        table = np.load(folder / "index.npz")
+        self.shape: tuple[int, int] = tuple(int(n) for n in table["shape"])
+        self._ends: NDArray[np.int64] = table["ends"]
+        self._bytes = np.memmap(folder / "slices.bin", dtype=np.uint8, mode="r")
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+        start = int(self._ends[index - 1]) if index > 0 else 0
+        blob = zlib.decompress(self._bytes[start : int(self._ends[index])].tobytes())
+        return np.frombuffer(blob, dtype=np.uint8).reshape(self.shape)
+
+    def gather(self, indices: Iterable[int]) -> NDArray[np.uint8]:
+        """Return the slices at ``indices`` as one array of shape [len(indices), H, W]."""
+        return np.stack([self[index] for index in indices])
+
+
+class LabelSliceWriter:
+    """Append label slices; use as a context manager, the index is written at its end."""
+
+    def __init__(self, folder: Path, shape: tuple[int, int]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._shape = shape
+        self._file = (folder / "slices.bin").open("wb")
+        self._ends: list[int] = []
+
+    def append(self, labels_SHW: NDArray[np.uint8]) -> None:
+        """Append the slices of one volume."""
+        for label_HW in labels_SHW:
+            blob = zlib.compress(np.ascontiguousarray(label_HW, dtype=np.uint8).tobytes(), 1)
+            self._file.write(blob)
+            self._ends.append((self._ends[-1] if self._ends else 0) + len(blob))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._file.close()
+        np.savez(
+            self._folder / "index.npz",
+            shape=np.array(self._shape, np.int64),
+            ends=np.array(self._ends, np.int64),
+        )

@@ -1,0 +1,22 @@
+"""Errors a user can mend. They end the program with exit code 2 and one line, never a traceback."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class BenchError(Exception):
+    """Something the user can mend: the message says what is wrong, where, and what to do."""
+
+
+class BenchWarning(UserWarning):
+    """A fact about the data or the run that the user should know but need not mend."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> BenchError:
+    """Return the error for a name that is not registered, with the closest known names."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(known)}"
+    return BenchError(f"unknown {kind} {name!r}: {hint}")

@@ -1,0 +1,1 @@
+"""Launchers: how the stages of a plan are brought to run."""

@@ -1,0 +1,130 @@
+"""Frozen parameter objects: what a run is described with, and their one-line bracket notation.
+
+``inerrant[rounds=3,score=mcp]`` names a component and overrides some of its parameters; the same
+notation serves methods, data sets, networks and profiles.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
+
+from bench.errors import BenchError, unknown_name
+
+_BRACKETS = re.compile(r"(?P<name>[^\[\]]+)(?:\[(?P<overrides>.*)\])?")
+
+
+class RuntimeOnly:
+    """Mark, through ``Annotated``, a parameter that cannot change a result (a path, a worker count).
+
+    Such a parameter stays out of every key.
+    """
+
+
+class Params(BaseModel):
+    """Immutable, fully typed parameters; unknown names are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=False)
+
+    @classmethod
+    def is_runtime(cls, field: FieldInfo) -> bool:
+        """Tell whether a field is marked ``RuntimeOnly``."""
+        return any(isinstance(mark, RuntimeOnly) for mark in field.metadata)
+
+    def identity(self) -> dict[str, Any]:
+        """Return every parameter that can change a result, defaults included, as plain JSON data."""
+        runtime = {
+            name for name, field in type(self).model_fields.items() if self.is_runtime(field)
+        }
+        return self.model_dump(mode="json", exclude=runtime)
+
+    def overrides(self) -> dict[str, Any]:
+        """Return the identity parameters that differ from their defaults."""
+        fields = type(self).model_fields
+        return {
+            name: value
+            for name, value in self.identity().items()
+            if fields[name].is_required() or getattr(self, name) != fields[name].get_default()
+        }
+
+    @classmethod
+    def from_overrides(cls, kind: str, name: str, overrides: Mapping[str, str]) -> Self:
+        """Build from the strings of a bracket notation.
+
+        Raises
+        ------
+        BenchError
+            An unknown parameter (with a suggestion) or a value out of range.
+        """
+        for key in overrides:
+            if key not in cls.model_fields:
+                raise unknown_name(f"parameter of {kind} {name}", key, cls.model_fields)
+        try:
+            return cls.model_validate(dict(overrides))
+        except ValidationError as error:
+            raise BenchError(f"{kind} {name}: {describe_invalid(error)}") from None
+
+
+def describe_invalid(error: ValidationError) -> str:
+    """Return pydantic's findings in one line."""
+    return "; ".join(
+        f"{'.'.join(map(str, finding['loc']))}={finding['input']!r}: {finding['msg']}"
+        for finding in error.errors()
+    )
+
+
+def canonical_json(data: Any) -> str:
+    """Return JSON that is equal for equal data: sorted names, no white space, no NaN."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(data: Any, length: int = 64) -> str:
+    """Return the first ``length`` hex digits of the SHA-256 of ``data``'s canonical JSON."""
+    return hashlib.sha256(canonical_json(data).encode()).hexdigest()[:length]
+
+
+def parse_brackets(text: str) -> tuple[str, dict[str, str]]:
+    """Split ``name[key=value,...]`` into the name and its overrides.
+
+    A value may itself hold ``=``: ``where=tier=A`` sets ``where`` to ``tier=A``.
+
+    Raises
+    ------
+    BenchError
+        Unbalanced brackets, or an override without ``=``.
+    """
+    match = _BRACKETS.fullmatch(text.strip())
+    if match is None:
+        raise BenchError(f"cannot read {text!r}: write name or name[key=value,key=value]")
+    overrides: dict[str, str] = {}
+    for item in filter(None, split_outside_brackets(match["overrides"] or "")):
+        key, equals, value = item.partition("=")
+        if not equals or not key.strip():
+            raise BenchError(f"cannot read {item!r} in {text!r}: write key=value")
+        overrides[key.strip()] = value.strip()
+    return match["name"].strip(), overrides
+
+
+def format_brackets(name: str, overrides: Mapping[str, Any]) -> str:
+    """Return the shortest notation of a component, the inverse of :func:`parse_brackets`."""
+    inner = ",".join(f"{key}={_plain(value)}" for key, value in overrides.items())
+    return f"{name}[{inner}]" if inner else name
+
+
+def split_outside_brackets(text: str) -> list[str]:
+    """Split at the commas that stand outside square brackets."""
+    return [part.strip() for part in re.split(r",(?![^\[]*\])", text)]
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return str(value)

@@ -1,0 +1,129 @@
+"""The unit of work: a stage, described by its parameters and the stages it reads from.
+
+Two stages of equal content have equal keys, so they are one stage: that is how methods share work
+without knowing of each other. The key holds the kind, the kind's version, every parameter with its
+default and the keys of the inputs; it never holds a path, a device or the method's name.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+
+from bench.params import Params, digest
+
+if TYPE_CHECKING:
+    import torch
+
+KEY_DIGITS = 12
+
+
+class Part(Params):
+    """Parameters of a replaceable piece inside a stage (an objective, a network, a data set)."""
+
+    version: ClassVar[int] = 1
+
+    def identity(self) -> dict[str, Any]:
+        """Return kind, version and every result-changing parameter; inputs stand as their keys."""
+        fields = type(self).model_fields
+        return {"kind": type(self).__name__, "version": self.version} | {
+            name: _identity(getattr(self, name))
+            for name, field in fields.items()
+            if not self.is_runtime(field)
+        }
+
+
+class Stage(Part, abc.ABC):
+    """One computation whose result is kept in the store under :attr:`key`."""
+
+    uses_accelerator: ClassVar[bool] = False
+
+    @cached_property
+    def key(self) -> str:
+        """Kind and the first digits of the digest of the identity, e.g. ``Train-3f9a0c1d2b4e``."""
+        return f"{type(self).__name__}-{digest(self.identity(), KEY_DIGITS)}"
+
+    @property
+    def title(self) -> str:
+        """What a person reads in progress lines and folder names."""
+        return type(self).__name__
+
+    def inputs(self) -> tuple[Stage, ...]:
+        """Return the stages this one reads from, in field order."""
+        values = (getattr(self, name) for name in type(self).model_fields)
+        return tuple(stage for value in values for stage in _stages(value))
+
+    @abc.abstractmethod
+    def run(self, ctx: StageContext) -> None:
+        """Compute and write the result below ``ctx.out``; heavy imports belong in here."""
+
+
+class EventSink(Protocol):
+    """Receives what a stage logs."""
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Append one line: a step and the values measured there."""
+
+
+class StageContext(Protocol):
+    """What a running stage may touch: its own folders, its direct inputs, the device, the log."""
+
+    out: Path
+    scratch: Path
+    checkpoint_seconds: float
+    events: EventSink
+
+    @property
+    def device(self) -> torch.device:
+        """The one device this stage computes on."""
+
+    def input(self, stage: Stage) -> Path:
+        """Return the committed output folder of a direct input; any other stage is refused."""
+
+    def tick(self, done: int, total: int, note: str = "") -> None:
+        """Report progress."""
+
+
+StageT = TypeVar("StageT", bound=Stage)
+
+
+def ancestors(stage: Stage) -> Iterator[Stage]:
+    """Yield every stage below ``stage``, inputs before consumers, each once, ``stage`` last."""
+    seen: set[str] = set()
+
+    def visit(node: Stage) -> Iterator[Stage]:
+        if node.key in seen:
+            return
+        seen.add(node.key)
+        for parent in node.inputs():
+            yield from visit(parent)
+        yield node
+
+    yield from visit(stage)
+
+
+
+
+def _identity(value: Any) -> Any:
+    if isinstance(value, Stage):
+        return value.key
+    if isinstance(value, Params):
+        return value.identity()
+    if isinstance(value, tuple | list):
+        return [_identity(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _identity(item) for key, item in value.items()}
+    if isinstance(value, Path):
+        return str(value)
+    return value
+
+
+def _stages(value: Any) -> Iterator[Stage]:
+    if isinstance(value, Stage):
+        yield value
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from _stages(item)

@@ -1,0 +1,1 @@
+"""The content-addressed stages of an experiment."""

@@ -1,0 +1,1 @@
+"""Training: batches, augmentation, objectives, losses and the one training loop."""
