@@ -46,11 +46,11 @@ class Params(BaseModel):
 
     def overrides(self) -> dict[str, Any]:
         """Return the identity parameters that differ from their defaults."""
-        fields = type(self).model_fields
         return {
-            name: value
-            for name, value in self.identity().items()
-            if fields[name].is_required() or getattr(self, name) != fields[name].get_default()
+            name: getattr(self, name)
+            for name, field in type(self).model_fields.items()
+            if not self.is_runtime(field)
+            and (field.is_required() or getattr(self, name) != field.get_default())
         }
 
     @classmethod

@@ -73,7 +73,6 @@ class StageContext(Protocol):
 
     out: Path
     scratch: Path
-    checkpoint_seconds: float
     events: EventSink
 
     @property
@@ -85,6 +84,12 @@ class StageContext(Protocol):
 
     def tick(self, done: int, total: int, note: str = "") -> None:
         """Report progress."""
+
+    def save_due(self) -> bool:
+        """Tell whether the stage should save its resume state to ``scratch`` now."""
+
+    def saved(self) -> None:
+        """Note that the resume state is on disk; a stage asked to stop ends here."""
 
 
 StageT = TypeVar("StageT", bound=Stage)

@@ -1,0 +1,44 @@
+"""The event log of a stage: one JSON line per logged step, mirrored to TensorBoard on request."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+
+class EventLog:
+    """Append-only JSON lines. With ``$BENCH_TENSORBOARD`` set, scalars also go to that folder."""
+
+    def __init__(self, path: Path, run_name: str) -> None:
+        self._path = path
+        self._board: Any = None
+        if board := os.environ.get("BENCH_TENSORBOARD"):
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(Path(board) / run_name))  # type: ignore[no-untyped-call]
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Append one line: the step, the wall clock and the values measured there."""
+        with self._path.open("a") as file:
+            file.write(json.dumps({"step": step, "time": round(time.time(), 3), **values}) + "\n")
+        if self._board is not None:
+            for name, value in values.items():
+                self._board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Flush the mirror."""
+        if self._board is not None:
+            self._board.close()
+
+
+def read_events(path: Path) -> Iterator[dict[str, float]]:
+    """Yield the lines of an event log; a step repeated after a resume is yielded once, its last."""
+    lines: dict[int, dict[str, float]] = {}
+    for line in path.read_text().splitlines() if path.is_file() else []:
+        event = json.loads(line)
+        lines[event["step"]] = event
+    yield from (lines[step] for step in sorted(lines))

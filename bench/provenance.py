@@ -1,0 +1,55 @@
+"""Under which code and on which machine a result was computed."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import bench
+
+_PACKAGES = ("torch", "numpy", "scipy", "nibabel", "monai", "segmentation-models-pytorch")
+
+
+@cache
+def provenance() -> dict[str, str]:
+    """Return versions, the commit of the checkout (if it is one) and the platform."""
+    return {
+        "bench": bench.__version__,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0),
+    } | {package: found for package in _PACKAGES if (found := _version(package))}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _commit() -> str:
+    folder = Path(bench.__file__).parent
+
+    def git(*arguments: str) -> str:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(folder), *arguments],
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=10,
+            )
+        except (OSError, subprocess.SubprocessError):
+            return ""
+        return done.stdout.strip()
+
+    # An installed package may lie inside somebody else's repository: only ours counts.
+    if git("ls-files", "--error-unmatch", "provenance.py") == "":
+        return "unknown"
+    return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "-uno") else "")

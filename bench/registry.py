@@ -1,0 +1,87 @@
+"""Plugins by name: the file name is the plugin's name, one plugin a file.
+
+Names and one-line summaries are read from the folder and the files' first docstring lines; a plugin
+is imported only when it is asked for. Packages outside this one add plugins through the entry-point
+groups ``bench.methods``, ``bench.datasets`` and ``bench.reports``.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Literal, TypeVar
+
+from bench.errors import BenchError, unknown_name
+
+Kind = Literal["methods", "datasets", "reports"]
+PluginT = TypeVar("PluginT")
+
+
+def names(kind: Kind) -> list[str]:
+    """Return the names of all plugins of a kind, sorted."""
+    return sorted(_files(kind) | _entry_points(kind))
+
+
+def summary(kind: Kind, name: str) -> str:
+    """Return the first docstring line of a plugin's file, without importing it if it is ours."""
+    file = _files(kind).get(name)
+    if file is None:
+        return (_module(kind, name).__doc__ or "").strip().split("\n")[0]
+    doc = ast.get_docstring(ast.parse(file.read_text())) or ""
+    return doc.split("\n")[0]
+
+
+def load(kind: Kind, name: str, base: type[PluginT]) -> type[PluginT]:
+    """Import a plugin and return its one public subclass of ``base``.
+
+    Raises
+    ------
+    BenchError
+        Unknown name (with suggestions), or a file that defines no or several plugins.
+    """
+    module = _module(kind, name)
+    found = [
+        member
+        for member_name, member in inspect.getmembers(module, inspect.isclass)
+        if issubclass(member, base)
+        and member.__module__ == module.__name__
+        and not member_name.startswith("_")
+        and not inspect.isabstract(member)
+    ]
+    if len(found) != 1:
+        raise BenchError(
+            f"{module.__file__}: defines {len(found)} public {base.__name__} classes, must be one"
+        )
+    return found[0]
+
+
+def _module(kind: Kind, name: str) -> ModuleType:
+    if name in _files(kind):
+        return importlib.import_module(f"bench.{kind}.{name}")
+    external = _entry_points(kind).get(name)
+    if external is None:
+        raise unknown_name(kind.removesuffix("s"), name, names(kind))
+    loaded = external.load()
+    return loaded if isinstance(loaded, ModuleType) else importlib.import_module(loaded.__module__)
+
+
+def _files(kind: Kind) -> dict[str, Path]:
+    spec = find_spec(f"bench.{kind}")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    folders = [Path(location) for location in spec.submodule_search_locations]
+    return {
+        file.stem: file
+        for folder in folders
+        for file in folder.glob("*.py")
+        if not file.stem.startswith("_")
+    }
+
+
+def _entry_points(kind: Kind) -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=f"bench.{kind}")}

@@ -1,0 +1,188 @@
+"""The store: one readable folder per stage, complete exactly when its ``DONE`` file exists.
+
+::
+
+    bench-store/Train/phantom-f0-a30-supervised-3f9a0c1d2b4e/
+      stage.json    all parameters and the keys of the inputs: enough to run the stage again
+      out/          the result, moved here in one rename when it is complete
+      DONE          written last: wall time, device, versions, digests of the outputs
+      log.txt       what the stage printed, and the traceback if it failed
+      events.jsonl  one line per logged step
+      scratch/      resume state of an interrupted run
+      CLAIM         lease of the process that computes the stage now
+
+A stage without ``DONE`` does not exist for its consumers, and a failure is never cached.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from filelock import SoftFileLease
+
+from bench.errors import BenchError
+from bench.params import Params
+from bench.stage import KEY_DIGITS, Stage
+
+LEASE_SECONDS = 60.0
+HEARTBEAT_SECONDS = 10.0
+
+
+class Store:
+    """Stages on disk, below one root folder shared by any number of processes."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+
+    def folder(self, stage: Stage) -> Path:
+        """Return the folder of a stage, ``<kind>/<title>-<digest>``."""
+        kind, _, hexdigits = stage.key.partition("-")
+        return self.root / kind / f"{stage.title}-{hexdigits}"
+
+    def out(self, stage: Stage) -> Path:
+        """Return the committed output folder of a stage that is done."""
+        return self.folder(stage) / "out"
+
+    def is_done(self, stage: Stage) -> bool:
+        """Tell whether the result of a stage is complete."""
+        return (self.folder(stage) / "DONE").is_file()
+
+    def receipt(self, stage: Stage) -> dict[str, Any]:
+        """Return what ``DONE`` recorded: wall seconds, device, versions, output digests."""
+        receipt: dict[str, Any] = json.loads((self.folder(stage) / "DONE").read_text())
+        return receipt
+
+    def register(self, stages: Iterable[Stage]) -> None:
+        """Write ``stage.json`` for every stage that has none, so that its key suffices to run it."""
+        for stage in stages:
+            path = self.folder(stage) / "stage.json"
+            # Runtime parameters (where the data lie) are refreshed until the stage is done.
+            if not self.is_done(stage):
+                text = json.dumps(_dump_fields(stage), indent=1, sort_keys=True)
+                if not path.is_file() or path.read_text() != text:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    write_atomically(path, text)
+
+    def find(self, key: str) -> Stage:
+        """Rebuild a registered stage from its key or from the beginning of its digest.
+
+        Raises
+        ------
+        BenchError
+            No such stage, or several.
+        """
+        folders = sorted(self._matching(key))
+        if len(folders) != 1:
+            found = ", ".join(str(folder.relative_to(self.root)) for folder in folders[:4])
+            raise BenchError(
+                f"{key}: {len(folders)} stages in {self.root} match"
+                + (f" ({found}{', ...' if len(folders) > 4 else ''})" if folders else "")
+                + "; `bench status` lists them"
+            )
+        return self._read(folders[0], {})
+
+    def stages(self) -> Iterator[Stage]:
+        """Yield every registered stage."""
+        seen: dict[str, Stage] = {}
+        for path in sorted(self.root.glob("*/*/stage.json")):
+            yield self._read(path.parent, seen)
+
+    def lease(self, stage: Stage) -> SoftFileLease:
+        """Return the lease that says which process computes a stage; a dead owner's lease is free."""
+        folder = self.folder(stage)
+        folder.mkdir(parents=True, exist_ok=True)
+        return SoftFileLease(
+            folder / "CLAIM",
+            lease_duration=LEASE_SECONDS,
+            heartbeat_interval=HEARTBEAT_SECONDS,
+            thread_local=False,
+        )
+
+    def commit(self, stage: Stage, made: Path, receipt: dict[str, Any]) -> None:
+        """Publish the finished output folder ``made``; ``DONE`` is written last."""
+        folder = self.folder(stage)
+        for path in made.rglob("*"):
+            if path.is_file():
+                _sync(path)
+        leftover = folder / "out"
+        if leftover.exists():  # renamed but never sealed: a crash between the two steps below
+            shutil.rmtree(leftover)
+        made.rename(leftover)
+        write_atomically(folder / "DONE", json.dumps(receipt, indent=1, sort_keys=True))
+        (folder / "FAILED").unlink(missing_ok=True)
+        shutil.rmtree(folder / "scratch", ignore_errors=True)
+
+    def _matching(self, key: str) -> Iterator[Path]:
+        kind, _, hexdigits = key.rpartition("-")
+        for path in self.root.glob(f"{kind or '*'}/*/stage.json"):
+            if path.parent.name[-KEY_DIGITS:].startswith(hexdigits):
+                yield path.parent
+
+    def _read(self, folder: Path, seen: dict[str, Stage]) -> Stage:
+        key = f"{folder.parent.name}-{folder.name[-KEY_DIGITS:]}"
+        if key not in seen:
+            data = json.loads((folder / "stage.json").read_text())
+            stage = self._build(data, seen)
+            assert isinstance(stage, Stage)
+            if stage.key != key:
+                raise BenchError(
+                    f"{folder}: written by another version of this code (its key is now "
+                    f"{stage.key}); run the experiment again to compute it anew"
+                )
+            seen[key] = stage
+        return seen[key]
+
+    def _build(self, data: Any, seen: dict[str, Stage]) -> Any:
+        if isinstance(data, list):
+            return tuple(self._build(item, seen) for item in data)
+        if not isinstance(data, dict):
+            return data
+        if set(data) == {"stage"}:
+            (folder,) = self._matching(data["stage"])
+            return self._read(folder, seen)
+        if set(data) == {"class", "module", "fields"}:
+            cls = getattr(importlib.import_module(data["module"]), data["class"])
+            assert issubclass(cls, Params)
+            return cls.model_validate(
+                {name: self._build(value, seen) for name, value in data["fields"].items()}
+            )
+        return {name: self._build(value, seen) for name, value in data.items()}
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file that is either old or new, never half."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    _sync(temporary)
+    temporary.replace(path)
+
+
+def _dump_fields(params: Params) -> dict[str, Any]:
+    return {
+        "class": type(params).__name__,
+        "module": type(params).__module__,
+        "fields": {name: _dump(getattr(params, name)) for name in type(params).model_fields},
+    }
+
+
+def _dump(value: Any) -> Any:
+    if isinstance(value, Stage):
+        return {"stage": value.key}
+    if isinstance(value, Params):
+        return _dump_fields(value)
+    if isinstance(value, tuple | list):
+        return [_dump(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _dump(item) for name, item in value.items()}
+    return str(value) if isinstance(value, Path) else value
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
