@@ -131,8 +131,8 @@ def assemble(dataset: Dataset, case: Case, image: Nifti1Image, labels: Nifti1Ima
     for k, (organ, annotated) in enumerate(zip(dataset.organs, case.annotated, strict=True), 1):
         if not annotated and (count := np.count_nonzero(native == k)):
             raise BenchError(
-                f"{where}: {count} voxels of {organ}, flagged as not annotated here (annotations.csv"
-                " or the data set's own table contradicts the map): set the flag to 1 or erase them"
+                f"{where}: {count} voxels of {organ}, flagged as not annotated in this case"
+                " (annotations.csv, or the data set, contradicts the map): set it to 1 or erase them"
             )
     return Scan(image_XYZ, geometry.to_canonical(native), geometry)
 

@@ -1,0 +1,325 @@
+"""Your own data: a folder in nnU-Net v2 or Medical Segmentation Decathlon layout.
+
+Which organ is annotated in which case, which both lack, stands in ``annotations.csv``.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from nibabel.nifti1 import Nifti1Image
+from pydantic import field_validator
+
+from bench.data.dataset import Case, Dataset
+from bench.data.nifti import MAX_LABEL, SUFFIXES, load, load_labels, locate
+from bench.errors import BenchError, unknown_name
+from bench.params import format_brackets
+
+MAX_ORGANS = 254
+"""255 marks relabelled background in the suite's label maps."""
+
+_CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
+_OTHER_IMAGES = (".nrrd", ".mha", ".mhd", ".hdr", ".img", ".dcm", ".tif", ".tiff", ".png", ".npz")
+
+
+class Folder(Dataset):
+    """A folder with ``imagesTr``, ``labelsTr``, ``dataset.json``, perhaps ``annotations.csv``."""
+
+    summary: ClassVar[str] = "any folder in nnU-Net v2 or Decathlon (MSD) layout"
+    source: ClassVar[str] = "your own data"
+    layout: ClassVar[str] = """\
+FOLDER/
+  dataset.json             {"name": "...", "labels": {"background": 0, "liver": 1, ...}}
+  imagesTr/CASE_0000.nii.gz   CT in HU (Decathlon layout: imagesTr/CASE.nii.gz)
+  labelsTr/CASE.nii.gz        label map on the same grid
+  annotations.csv          optional: case,liver,... with 1 = annotated, 0 = not annotated"""
+
+    where: str = ""
+    """Use only cases with these values in ``annotations.csv``, such as ``tier=A|B&split=train``."""
+
+    @field_validator("where")
+    @classmethod
+    def _one_spelling(cls, where: str) -> str:
+        """Bring equal filters to equal text, because it enters keys and names."""
+        return "&".join(
+            f"{column}={'|'.join(sorted(wanted))}" for column, wanted in sorted(_clauses(where))
+        )
+
+    @property
+    def name(self) -> str:
+        """``name`` of dataset.json (without it the folder's), and the filter."""
+        name = str(self._description().get("name") or self.root.resolve().name)
+        plain = re.sub(r"[^\w.+-]+", "_", name).strip("_") or "unnamed"
+        return format_brackets(plain, {"where": self.where} if self.where else {})
+
+    @property
+    def organs(self) -> tuple[str, ...]:
+        """Names in ``labels`` of dataset.json, by label value."""
+        return tuple(self._labels().values())
+
+    def cases(self) -> tuple[Case, ...]:
+        """Return the cases that the filter leaves, sorted by id.
+
+        Raises
+        ------
+        BenchError
+            Folder or dataset.json missing or unusable; an image without label map or the reverse;
+            several channels; ``annotations.csv`` that names other cases or organs; an organ
+            annotated in no case.
+        """
+        organs = self.organs
+        found = self._find_cases()
+        table = self.root / "annotations.csv"
+        if table.is_file():
+            cases = _annotated_cases(table, organs, found, self.where)
+        elif self.where:
+            raise BenchError(f"where={self.where} needs the columns of {table}, which is missing")
+        else:
+            cases = [Case(id=case, patient=case, annotated=(True,) * len(organs)) for case in found]
+        for k, organ in enumerate(organs):
+            if not any(case.annotated[k] for case in cases):
+                raise BenchError(
+                    f"{table}: {organ} is annotated in none of the {len(cases)} cases"
+                    f"{f' with {self.where}' if self.where else ''}; remove it from dataset.json"
+                    " (and from the label maps) or correct the flags"
+                )
+        return tuple(cases)
+
+    def files(self, case: Case) -> tuple[Path, Path]:
+        """Return image and label map."""
+        return self._image_path(case), self._label_path(case)
+
+    def image(self, case: Case) -> Nifti1Image:
+        """Return the CT in HU, in the orientation of its file."""
+        path = self._image_path(case)
+        return load(path, locate(self.name, case.id, path, "image"))
+
+    def labels(self, case: Case) -> Nifti1Image:
+        """Return the label map with values 0..K in the order of :attr:`organs`."""
+        path = self._label_path(case)
+        names = self._labels()
+        values = {value: k for k, value in enumerate(names, start=1)}
+        return load_labels(path, values, names, locate(self.name, case.id, path, "label map"))
+
+    def _image_path(self, case: Case) -> Path:
+        folder = self.root / "imagesTr"
+        return _existing(folder / f"{case.id}{mark}" for mark in ("_0000", ""))
+
+    def _label_path(self, case: Case) -> Path:
+        return _existing([self.root / "labelsTr" / case.id])
+
+    def _description(self) -> dict[str, Any]:
+        path = self.root / "dataset.json"
+        if not path.is_file():
+            what = "file" if self.root.is_dir() else "folder"
+            missing = path if self.root.is_dir() else self.root
+            raise BenchError(f"{what} not found: {missing}; expected\n{self.layout}")
+        try:
+            description = json.loads(path.read_text(encoding="utf-8-sig"))
+        except (ValueError, OSError) as error:
+            raise BenchError(f"{path}: not readable as JSON ({error}); correct the file") from None
+        if not isinstance(description, dict):
+            raise BenchError(f"{path}: expected an object with the entry labels")
+        return description
+
+    def _labels(self) -> dict[int, str]:
+        """Return label value -> organ, by value, background left out."""
+        path = self.root / "dataset.json"
+        description = self._description()
+        _refuse_other_channels(path, description)
+        return _read_labels(path, description.get("labels"))
+
+    def _find_cases(self) -> tuple[str, ...]:
+        """Return the sorted ids of all cases, each with one image and one label map."""
+        images = _nifti_names(self.root / "imagesTr", self.layout)
+        labels = _nifti_names(self.root / "labelsTr", self.layout)
+        with_image: dict[str, str] = {}
+        for stem in images:
+            match = None if stem in labels else _CHANNEL.fullmatch(stem)
+            case = match["case"] if match else stem
+            if match and match["channel"] != "0000":
+                raise BenchError(
+                    f"{self.root / 'imagesTr' / images[stem]}: only one channel, the CT"
+                    f" ({case}_0000), is supported; move the other channels out of the folder"
+                )
+            if case in with_image:
+                raise BenchError(
+                    f"{self.root / 'imagesTr'}: {with_image[case]} and {images[stem]} are both the"
+                    f" image of case {case}; remove one"
+                )
+            with_image[case] = images[stem]
+        if alone := sorted(with_image.keys() - labels.keys()):
+            raise BenchError(
+                f"{self.root / 'labelsTr'}: no label map for {_enumerate(alone)}; add it (empty,"
+                " with all flags 0 in annotations.csv, if nothing is annotated) or remove the image"
+            )
+        if alone := sorted(labels.keys() - with_image.keys()):
+            raise BenchError(
+                f"{self.root / 'imagesTr'}: no image for the label maps {_enumerate(alone)}; add"
+                " it or remove the label map"
+            )
+        if not with_image:
+            raise BenchError(f"{self.root / 'imagesTr'}: no case found; expected\n{self.layout}")
+        return tuple(sorted(with_image))
+
+
+def _clauses(where: str) -> list[tuple[str, set[str]]]:
+    """Split ``tier=A|B&split=train`` into columns and wanted values."""
+    clauses = []
+    for clause in filter(None, (part.strip() for part in where.split("&"))):
+        column, equals, values = clause.partition("=")
+        wanted = {value.strip() for value in values.split("|")}
+        if not equals or not column.strip() or "" in wanted:
+            raise ValueError("write column=value, several joined by &, alternatives by |")
+        clauses.append((column.strip(), wanted))
+    return clauses
+
+
+def _existing(stems: Iterable[Path]) -> Path:
+    """Return the first NIfTI file of these names; the first name of all if there is none."""
+    paths = [stem.with_name(stem.name + suffix) for stem in stems for suffix in SUFFIXES]
+    return next(filter(Path.is_file, paths), paths[0])
+
+
+def _nifti_names(folder: Path, layout: str) -> dict[str, str]:
+    """Return stem -> file name of the images in a folder, hidden files left out."""
+    if not folder.is_dir():
+        raise BenchError(f"folder not found: {folder}; expected\n{layout}")
+    names: dict[str, str] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        suffix = next((end for end in SUFFIXES if path.name.endswith(end)), None)
+        if suffix is None and path.name.lower().removesuffix(".gz").endswith(_OTHER_IMAGES):
+            raise BenchError(f"{path}: only NIfTI is read; convert the images to .nii.gz")
+        if suffix is None:
+            continue
+        stem = path.name.removesuffix(suffix)
+        if stem in names:
+            raise BenchError(f"{folder}: both {names[stem]} and {path.name}; remove one of them")
+        names[stem] = path.name
+    return names
+
+
+def _refuse_other_channels(path: Path, description: Mapping[str, Any]) -> None:
+    channels = description.get("channel_names", description.get("modality", {}))
+    if isinstance(channels, dict) and len(channels) > 1:
+        raise BenchError(f"{path}: {len(channels)} channels {channels}; only one, CT, is supported")
+
+
+def _read_labels(path: Path, labels: Any) -> dict[int, str]:
+    """Return value -> organ from either convention, by value, background left out."""
+    if not isinstance(labels, dict) or not labels:
+        raise BenchError(f'{path}: entry "labels" missing; write {{"background": 0, "liver": 1}}')
+    decathlon = all(key.isdecimal() and isinstance(name, str) for key, name in labels.items())
+    pairs = [(v, k) for k, v in labels.items()] if decathlon else list(labels.items())
+    organs: dict[int, str] = {}
+    for organ, value in pairs:
+        if isinstance(value, list):
+            raise BenchError(
+                f"{path}: label {organ} is a region {value}; regions are not supported, give every"
+                " organ one value"
+            )
+        if organ.lower() == "ignore":
+            raise BenchError(
+                f"{path}: the ignore label is not supported, whole organs are annotated or not;"
+                " state that in annotations.csv and remove the label"
+            )
+        if isinstance(value, bool) or not re.fullmatch(r"\d+", str(value)):
+            raise BenchError(f"{path}: label {organ} has value {value!r}, expected a whole number")
+        if int(value) > MAX_LABEL:
+            raise BenchError(f"{path}: label {organ} has value {value}, more than {MAX_LABEL}")
+        if int(value) in organs:
+            raise BenchError(f"{path}: {organs[int(value)]} and {organ} both have value {value}")
+        organs[int(value)] = organ.strip()
+    organs.pop(0, None)
+    if not 1 <= len(organs) <= MAX_ORGANS:
+        raise BenchError(f"{path}: {len(organs)} organs, expected 1 to {MAX_ORGANS}")
+    if len(set(organs.values())) < len(organs) or "" in organs.values():
+        raise BenchError(f"{path}: organs need different, non-empty names")
+    return dict(sorted(organs.items()))
+
+
+def _annotated_cases(
+    table: Path, organs: tuple[str, ...], found: tuple[str, ...], where: str
+) -> list[Case]:
+    """Return the cases of ``annotations.csv`` that ``where`` leaves, sorted by id."""
+    rows = _read_table(table)
+    columns = list(next(iter(rows.values())))
+    if missing := [organ for organ in organs if organ not in columns]:
+        raise BenchError(
+            f"{table}: no column for {_enumerate(missing)} of dataset.json (columns:"
+            f" {', '.join(columns)}); names must be equal"
+        )
+    if missing := sorted(set(found) - rows.keys()):
+        raise BenchError(f"{table}: no row for case {_enumerate(missing)}; add one for each")
+    if alien := sorted(rows.keys() - set(found)):
+        raise BenchError(
+            f"{table}: row for {_enumerate(alien)}, which has no image; remove the row or add the"
+            " case"
+        )
+    clauses = _clauses(where)
+    for column, wanted in clauses:
+        if column not in columns:
+            raise unknown_name(f"column in where={where}, of {table}:", column, columns)
+        values = {row[column] for row in rows.values()}
+        if unmet := sorted(wanted - values):
+            raise unknown_name(f"value of column {column} in {table}:", unmet[0], values)
+    cases = []
+    for case in sorted(rows):
+        row = rows[case]
+        flags = tuple(_flag(table, case, organ, row[organ]) for organ in organs)
+        patient = row.get("patient", case)
+        if not patient:
+            raise BenchError(f"{table}: patient of case {case} is blank; fill it in")
+        if all(row[column] in wanted for column, wanted in clauses):
+            cases.append(Case(id=case, patient=patient, annotated=flags))
+    if not cases:
+        raise BenchError(f"{table}: no case has {where}; relax the filter")
+    return cases
+
+
+def _read_table(table: Path) -> dict[str, dict[str, str]]:
+    """Return case -> column -> text."""
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            lines = [[cell.strip() for cell in line] for line in csv.reader(file) if any(line)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BenchError(f"{table}: not readable as UTF-8 CSV ({error})") from None
+    if not lines or lines[0][0] != "case":
+        raise BenchError(
+            f"{table}: the first column must be named case, and commas separate the columns"
+        )
+    header, *body = lines
+    if len(set(header)) < len(header):
+        raise BenchError(f"{table}: two columns of one name in {', '.join(header)}")
+    if not body:
+        raise BenchError(f"{table}: no rows; add one for each case, or delete the file")
+    rows: dict[str, dict[str, str]] = {}
+    for line in body:
+        if len(line) != len(header):
+            raise BenchError(
+                f"{table}: row of case {line[0]} has {len(line)} cells, the header {len(header)}"
+            )
+        if line[0] in rows:
+            raise BenchError(f"{table}: two rows for case {line[0]}; remove one")
+        rows[line[0]] = dict(zip(header, line, strict=True))
+    return rows
+
+
+def _flag(table: Path, case: str, organ: str, text: str) -> bool:
+    if text not in ("0", "1"):
+        raise BenchError(
+            f"{table}: case {case}, column {organ}: {text!r}; write 1 (annotated) or 0 (not)"
+        )
+    return text == "1"
+
+
+def _enumerate(names: list[str], limit: int = 10) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
