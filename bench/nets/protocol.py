@@ -8,7 +8,8 @@ from torch import Tensor, nn
 class FeatureNet(nn.Module):
     """A segmentation network that exposes the features before its last 1x1 convolution.
 
-    ``forward`` is ``classify(features(x))``; the confidence head of SPEC section 4 reads the features.
+    ``forward`` is ``classify(features(x))``; the confidence head of SPEC section 4 reads the
+    features.
     """
 
     feature_channels: int

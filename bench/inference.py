@@ -1,0 +1,171 @@
+"""Decision rule and slice-wise prediction of a volume."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.nets.confidence import ConfidenceNet
+    from bench.nets.protocol import FeatureNet
+
+Precision = Literal["fp32", "bf16"]
+
+
+def decide(logits_BKHW: Tensor) -> Tensor:
+    """Return the label map of logits, uint8 of shape [B, H, W] (SPEC 3.3).
+
+    The organ with the largest logit where that is at least 0 (probability 0.5), else background;
+    of equal logits the lowest organ.
+    """
+    best_BHW, organ_BHW = logits_BKHW.max(dim=1)
+    return torch.where(best_BHW >= 0, organ_BHW + 1, 0).to(torch.uint8)
+
+
+def predict_volume(
+    net: FeatureNet,
+    image_SHW: NDArray[np.float32] | Tensor,
+    *,
+    device: torch.device | str,
+    batch_size: int = 16,
+    precision: Precision = "fp32",
+) -> NDArray[np.uint8]:
+    """Return the predicted label map of a volume, shape [S, H, W].
+
+    Parameters
+    ----------
+    net
+        Segmentation network on ``device``; it is left in the mode it came in.
+    image_SHW
+        Axial slices as the network saw them in training, float in [0, 1]. Any height and width:
+        slices are padded to a multiple of ``net.divisor``.
+    device
+        Where to compute.
+    batch_size
+        Slices per forward pass.
+    precision
+        ``bf16`` computes the features under autocast; the last convolution is float32 always.
+
+    Raises
+    ------
+    BenchError
+        The network returns a value that is not a number.
+    """
+    label_SHW = np.empty(tuple(image_SHW.shape), np.uint8)
+    with _evaluating(net), torch.inference_mode():
+        for rows, image_B1HW in _batches(image_SHW, net.divisor, device, batch_size):
+            logits_BKHW = _logits(net, image_B1HW, precision)
+            label_SHW[rows] = _cropped(decide(logits_BKHW), label_SHW.shape)
+    return label_SHW
+
+
+def predict_with_score(
+    net: FeatureNet,
+    image_SHW: NDArray[np.float32] | Tensor,
+    missing_K: NDArray[np.bool_],
+    *,
+    confidence: ConfidenceNet | None = None,
+    device: torch.device | str,
+    batch_size: int = 16,
+    precision: Precision = "fp32",
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Return the predicted label map of a volume and the confidence in each label.
+
+    The confidence is all that relabelling ranks by (:mod:`bench.relabelling`), so one value per
+    voxel is kept and not K: at a voxel predicted as organ k that of bit k, at predicted background
+    the lowest one among the organs that are not annotated.
+
+    Parameters
+    ----------
+    net, image_SHW, device, batch_size, precision
+        As in :func:`predict_volume`.
+    missing_K
+        Organs that are not annotated in this volume.
+    confidence
+        Confidence network of ``net``; ``None`` takes the probability of the predicted bit itself
+        (MCP, SPEC 4.5).
+
+    Returns
+    -------
+    pred_SHW, score_SHW
+        uint8 labels and float32 confidences in [0, 1].
+    """
+    pred_SHW = np.empty(tuple(image_SHW.shape), np.uint8)
+    score_SHW = np.empty(tuple(image_SHW.shape), np.float32)
+    missing = torch.as_tensor(np.flatnonzero(missing_K), device=device)
+    with _evaluating(net, *filter(None, [confidence])), torch.inference_mode():
+        for rows, image_B1HW in _batches(image_SHW, net.divisor, device, batch_size):
+            logits_BKHW = _logits(net, image_B1HW, precision)
+            label_BHW = decide(logits_BKHW)
+            if confidence is None:
+                positive_BKHW = logits_BKHW.sigmoid()
+                negative_BKHW = (-logits_BKHW).sigmoid()
+            else:
+                positive_BKHW = negative_BKHW = _confidence(confidence, image_B1HW, precision)
+            organ_B1HW = (label_BHW.long() - 1).clamp(min=0).unsqueeze(1)
+            score_BHW = positive_BKHW.gather(1, organ_B1HW).squeeze(1)
+            if len(missing):
+                background_BHW = negative_BKHW.index_select(1, missing).amin(dim=1)
+                score_BHW = torch.where(label_BHW == 0, background_BHW, score_BHW)
+            pred_SHW[rows] = _cropped(label_BHW, pred_SHW.shape)
+            score_SHW[rows] = _cropped(score_BHW, pred_SHW.shape)
+    return pred_SHW, score_SHW
+
+
+def _logits(net: FeatureNet, image_B1HW: Tensor, precision: Precision) -> Tensor:
+    with _autocast(image_B1HW.device, precision):
+        features_BCHW = net.features(image_B1HW)
+    # Rounding logits to bf16 would make large ties between voxels that relabelling has to rank.
+    return _checked(net.classify(features_BCHW.float()))
+
+
+def _confidence(net: ConfidenceNet, image_B1HW: Tensor, precision: Precision) -> Tensor:
+    with _autocast(image_B1HW.device, precision):
+        hidden_BCHW = net.hidden(image_B1HW)
+    return _checked(net.classify(hidden_BCHW.float(), image_B1HW.shape[-2:])).sigmoid()
+
+
+def _checked(logits_BKHW: Tensor) -> Tensor:
+    if torch.isnan(logits_BKHW).any():
+        raise BenchError("the network's output is not a number: its training diverged, lower lr")
+    return logits_BKHW
+
+
+def _autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def _batches(
+    image_SHW: NDArray[np.float32] | Tensor, divisor: int, device: torch.device | str, size: int
+) -> Iterator[tuple[slice, Tensor]]:
+    image = torch.as_tensor(image_SHW)
+    _, height, width = image.shape
+    padding = (0, -width % divisor, 0, -height % divisor)
+    for start in range(0, len(image), size):
+        rows = slice(start, min(start + size, len(image)))
+        batch_B1HW = image[rows].unsqueeze(1).to(device, torch.float32, non_blocking=True)
+        batch_B1HW = functional.pad(batch_B1HW, padding)
+        yield rows, batch_B1HW.contiguous(memory_format=torch.channels_last)
+
+
+def _cropped(x_BHW: Tensor, shape: tuple[int, ...]) -> NDArray[np.generic]:
+    array: NDArray[np.generic] = x_BHW[:, : shape[1], : shape[2]].cpu().numpy()
+    return array
+
+
+@contextmanager
+def _evaluating(*nets: nn.Module) -> Iterator[None]:
+    with ExitStack() as stack:
+        for net in nets:
+            stack.callback(net.train, net.training)
+            net.eval()
+        yield

@@ -1,0 +1,102 @@
+"""The confidence network: which bits of a segmentation are right (SPEC section 4)."""
+
+from __future__ import annotations
+
+import copy
+from typing import Literal, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bench.nets.protocol import FeatureNet
+from bench.nets.unet_t11 import init_glorot
+
+PAPER_WIDTHS = (400, 120, 64, 64)
+
+ConfidenceMode = Literal["freeze", "finetune"]
+
+
+class ConfidenceHead(nn.Module):
+    """Table 11's ``confidence_network``: four 3x3 convolutions and a 1x1 one, to logits.
+
+    The sigmoid is left to the caller, who applies it in float32 outside autocast.
+
+    Parameters
+    ----------
+    in_channels
+        Channels of the features it reads.
+    n_organs
+        Output channels K.
+    width
+        64 is Table 11 (769,487 parameters for 64 features and K=7); the widths scale with it.
+    """
+
+    def __init__(self, in_channels: int, n_organs: int, width: int = 64) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = in_channels
+        for paper_width in PAPER_WIDTHS:
+            out = max(1, round(paper_width * width / 64))
+            layers += [nn.Conv2d(channels, out, 3, padding=1), nn.ReLU(inplace=True)]
+            channels = out
+        self.hidden = nn.Sequential(*layers)
+        self.output = nn.Conv2d(channels, n_organs, 1)
+        self.apply(init_glorot)
+
+    def forward(self, features_BCHW: Tensor) -> Tensor:
+        """Return confidence logits at the resolution of the features."""
+        logits_BKHW: Tensor = self.output(self.hidden(features_BCHW))
+        return logits_BKHW
+
+
+class ConfidenceNet(nn.Module):
+    """A trunk and a confidence head: image to confidence logits at the size of the image.
+
+    The trunk stays in evaluation mode whatever :meth:`train` says: batch-normalisation statistics
+    are fixed and dropout is off while the confidence is learned (SPEC 4.3).
+
+    Parameters
+    ----------
+    segmenter
+        The network whose predictions are judged. It is never changed.
+    head
+        Reads ``segmenter.features``.
+    mode
+        ``finetune`` trains a copy of the segmenter along with the head; ``freeze`` trains the head
+        alone, on the features of the segmenter itself.
+    """
+
+    def __init__(
+        self, segmenter: FeatureNet, head: ConfidenceHead, mode: ConfidenceMode = "finetune"
+    ) -> None:
+        super().__init__()
+        # A copy in both modes: freezing must not reach the segmenter. Its last layer is not used.
+        self.trunk = copy.deepcopy(segmenter).requires_grad_(mode == "finetune")
+        self.head = head
+        self.mode = mode
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of the head; the trunk stays in evaluation mode."""
+        super().train(mode)
+        self.trunk.eval()
+        return self
+
+    def hidden(self, image_B1HW: Tensor) -> Tensor:
+        """Return the features before the last 1x1 convolution, shape [B, C, H', W']."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.mode == "finetune"):
+            features_BCHW = self.trunk.features(image_B1HW)
+        hidden_BCHW: Tensor = self.head.hidden(features_BCHW)
+        return hidden_BCHW
+
+    def classify(self, hidden_BCHW: Tensor, size: tuple[int, ...]) -> Tensor:
+        """Return confidence logits at ``size``, by bilinear interpolation, shape [B, K, *size]."""
+        logits_BKHW: Tensor = self.head.output(hidden_BCHW)
+        if logits_BKHW.shape[-2:] == size:
+            return logits_BKHW
+        return functional.interpolate(logits_BKHW, size=size, mode="bilinear", align_corners=False)
+
+    def forward(self, image_B1HW: Tensor) -> Tensor:
+        """Return confidence logits, shape [B, K, H, W]."""
+        return self.classify(self.hidden(image_B1HW), image_B1HW.shape[-2:])

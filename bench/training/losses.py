@@ -1,0 +1,88 @@
+"""Losses of the masked training and of the confidence network (SPEC 3.2, 4.1, 4.2)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bench.inference import decide
+
+Norm = Literal["mean_all", "mean_valid", "sum"]
+ConfidenceVoxels = Literal["all_known", "predicted_positive"]
+
+
+def masked_bce(
+    logits_BKHW: Tensor, y_BKHW: Tensor, w_BKHW: Tensor, norm: Norm = "mean_all"
+) -> Tensor:
+    """Return the binary cross-entropy over the voxels and organs with w=1, in float32.
+
+    Parameters
+    ----------
+    logits_BKHW
+        Network output before the sigmoid, any precision.
+    y_BKHW, w_BKHW
+        Target and ambiguity weight, bool or float (:func:`bench.training.batch.targets`).
+    norm
+        ``mean_all`` divides by B*K*H*W, Eq. 2 of Petit et al. 2021 times a constant; ``mean_valid``
+        by the number of w=1; ``sum`` is Eq. 2 literally. A batch without any w=1 gives 0.
+    """
+    loss_BKHW = functional.binary_cross_entropy_with_logits(
+        logits_BKHW.float(), y_BKHW.float(), reduction="none"
+    )
+    total = (loss_BKHW * w_BKHW).sum()
+    if norm == "mean_all":
+        return total / loss_BKHW.numel()
+    if norm == "mean_valid":
+        return total / w_BKHW.sum().clamp(min=1)
+    return total
+
+
+def confidence_target(logits_BKHW: Tensor, y_BKHW: Tensor) -> Tensor:
+    """Return c, the probability given to the true value of each bit: p where y=1, 1-p where y=0.
+
+    Float32 without gradient, from the logits of the frozen segmentation network (SPEC 4.1).
+    """
+    prob_BKHW = logits_BKHW.detach().float().sigmoid()
+    return torch.where(y_BKHW.bool(), prob_BKHW, 1 - prob_BKHW)
+
+
+def confidence_loss(
+    confidence_logits_BKHW: Tensor,
+    logits_BKHW: Tensor,
+    y_BKHW: Tensor,
+    w_BKHW: Tensor,
+    *,
+    voxels: ConfidenceVoxels = "all_known",
+    error_weight: float = 1.0,
+) -> Tensor:
+    """Return the mean squared error of the confidence over known bits (SPEC 4.2), in float32.
+
+    Parameters
+    ----------
+    confidence_logits_BKHW
+        Output of the confidence network before the sigmoid.
+    logits_BKHW
+        Output of the frozen segmentation network; no gradient flows into it.
+    y_BKHW, w_BKHW
+        Target and ambiguity weight from true labels only: the confidence network must not learn to
+        trust its own pseudo-labels.
+    voxels
+        ``all_known`` bits with w=1, or of those only the ones that are ``predicted_positive`` by
+        the decision rule, which is the population that relabelling ranks.
+    error_weight
+        Factor on the loss of the bits that the segmentation network has wrong.
+    """
+    target_BKHW = confidence_target(logits_BKHW, y_BKHW)
+    known_BKHW = w_BKHW.bool()
+    if voxels == "predicted_positive":
+        organ_1K11 = torch.arange(1, logits_BKHW.shape[1] + 1, device=logits_BKHW.device)
+        predicted_B1HW = decide(logits_BKHW).unsqueeze(1)
+        known_BKHW = known_BKHW & (predicted_B1HW == organ_1K11.view(1, -1, 1, 1))
+    error_BKHW = (confidence_logits_BKHW.float().sigmoid() - target_BKHW).square()
+    if error_weight != 1.0:
+        wrong_BKHW = (logits_BKHW >= 0) != y_BKHW.bool()
+        error_BKHW = torch.where(wrong_BKHW, error_BKHW * error_weight, error_BKHW)
+    return (error_BKHW * known_BKHW).sum() / known_BKHW.sum().clamp(min=1)

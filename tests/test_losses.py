@@ -1,0 +1,117 @@
+import pytest
+import torch
+from torch import Tensor
+
+from bench.training.batch import targets
+from bench.training.losses import confidence_loss, confidence_target, masked_bce
+
+# SPEC 3.1 and 3.2: six voxels, three organs, the third one not annotated.
+LAB = torch.tensor([0, 1, 1, 2, 0, 0]).view(1, 1, 6)
+FLAGS = torch.tensor([[True, True, False]])
+PROB = torch.tensor(
+    [
+        [0.1, 0.9, 0.8, 0.2, 0.3, 0.05],
+        [0.2, 0.1, 0.1, 0.7, 0.2, 0.1],
+        [0.1, 0.05, 0.2, 0.4, 0.8, 0.6],
+    ],
+    dtype=torch.float64,
+).view(1, 3, 1, 6)
+LOGITS = torch.logit(PROB)
+
+
+@pytest.fixture
+def y_w() -> tuple[Tensor, Tensor]:
+    return targets(LAB, torch.zeros_like(LAB), FLAGS)
+
+
+def test_ambiguity_map_of_the_example(y_w: tuple[Tensor, Tensor]) -> None:
+    _, w = y_w
+    assert w[0, :, 0].int().tolist() == [[1] * 6, [1] * 6, [0, 1, 1, 1, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("norm", "expected"), [("sum", 2.969282), ("mean_all", 0.164960), ("mean_valid", 0.197952)]
+)
+def test_masked_bce_of_the_example(y_w: tuple[Tensor, Tensor], norm: str, expected: float) -> None:
+    y, w = y_w
+    assert masked_bce(LOGITS, y, w, norm).item() == pytest.approx(expected, abs=1e-6)  # type: ignore[arg-type]
+
+
+def test_naive_is_the_same_loss_with_every_weight_one(y_w: tuple[Tensor, Tensor]) -> None:
+    y, w = y_w
+    assert masked_bce(LOGITS, y, torch.ones_like(w), "sum").item() == pytest.approx(
+        5.600372, abs=1e-6
+    )
+    all_flags = torch.ones_like(FLAGS)
+    y, w = targets(LAB, torch.zeros_like(LAB), all_flags)
+    assert torch.equal(masked_bce(LOGITS, y, w), masked_bce(LOGITS, y, torch.ones_like(w)))
+
+
+@pytest.mark.parametrize("norm", ["sum", "mean_all", "mean_valid"])
+def test_an_unlabelled_single_organ_volume_gives_no_gradient(norm: str) -> None:
+    lab = torch.zeros(2, 4, 4, dtype=torch.int64)
+    y, w = targets(lab, lab, torch.tensor([[False], [False]]))
+    logits = torch.randn(2, 1, 4, 4, requires_grad=True)
+    loss = masked_bce(logits, y, w, norm)  # type: ignore[arg-type]
+    loss.backward()
+    assert loss.item() == 0
+    assert logits.grad is not None
+    assert not logits.grad.any()
+
+
+def test_no_gradient_from_ambiguous_voxels_and_the_right_one_elsewhere(
+    y_w: tuple[Tensor, Tensor],
+) -> None:
+    y, w = y_w
+    logits = LOGITS.float().requires_grad_()
+    masked_bce(logits, y, w, "sum").backward()
+    torch.testing.assert_close(logits.grad, (LOGITS.float().sigmoid() - y.float()) * w)
+
+
+def test_half_precision_logits_do_not_overflow() -> None:
+    logits = torch.full((2, 1, 256, 256), 5.0, dtype=torch.float16)
+    y = torch.zeros_like(logits, dtype=torch.bool)
+    loss = masked_bce(logits, y, ~y, "sum")
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(5.0067153 * y.numel(), rel=1e-5)
+
+
+def test_confidence_target_is_one_minus_p_on_a_wrong_bit() -> None:
+    logits = torch.logit(torch.tensor([0.9, 0.9, 0.2, 0.2])).view(1, 1, 1, 4)
+    y = torch.tensor([True, False, True, False]).view(1, 1, 1, 4)
+    target = confidence_target(logits.requires_grad_(), y)
+    assert target.flatten().tolist() == pytest.approx([0.9, 0.1, 0.2, 0.8])
+    assert not target.requires_grad
+
+
+def test_confidence_loss_of_the_example(y_w: tuple[Tensor, Tensor]) -> None:
+    y, w = y_w
+    chat = torch.logit((PROB - 0.05).clip(0, 1))
+    assert confidence_loss(chat, LOGITS, y, w).item() == pytest.approx(0.443833, abs=1e-6)
+    everywhere = confidence_loss(chat, LOGITS, y, torch.ones_like(w))
+    assert everywhere.item() == pytest.approx(0.428056, abs=1e-6)
+
+
+def test_confidence_loss_over_predicted_positives_and_with_error_weight() -> None:
+    prob = torch.tensor([[0.9, 0.6, 0.3, 0.2], [0.2, 0.8, 0.1, 0.1]]).view(1, 2, 1, 4)
+    y = torch.tensor([[1, 1, 1, 0], [0, 0, 0, 0]]).view(1, 2, 1, 4).bool()
+    w = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]]).view(1, 2, 1, 4).bool()
+    chat = torch.full_like(prob, 0.5)
+    args = (torch.logit(chat), torch.logit(prob), y, w)
+    # Predicted labels are 1, 2, 0, 0: bit (1, voxel 0) is right, bit (2, voxel 1) is wrong.
+    right, wrong = (0.5 - 0.9) ** 2, (0.5 - (1 - 0.8)) ** 2
+    loss = confidence_loss(*args, voxels="predicted_positive")
+    assert loss.item() == pytest.approx((right + wrong) / 2)
+    loss = confidence_loss(*args, voxels="predicted_positive", error_weight=3.0)
+    assert loss.item() == pytest.approx((right + 3 * wrong) / 2)
+
+
+def test_confidence_loss_without_known_bits_is_zero_and_trains_the_head_only() -> None:
+    chat = torch.zeros(1, 1, 2, 2, requires_grad=True)
+    logits = torch.ones(1, 1, 2, 2, requires_grad=True)
+    y = torch.zeros(1, 1, 2, 2, dtype=torch.bool)
+    assert confidence_loss(chat, logits, y, y).item() == 0
+    confidence_loss(chat, logits, y, ~y).backward()
+    assert chat.grad is not None
+    assert chat.grad.any()
+    assert logits.grad is None
