@@ -11,7 +11,7 @@ import gzip
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import nibabel as nib
 import numpy as np
@@ -122,8 +122,8 @@ def read_scan(dataset: Dataset, case: Case) -> Scan:
 
 def assemble(dataset: Dataset, case: Case, image: Nifti1Image, labels: Nifti1Image) -> Scan:
     """Validate what ``dataset`` returned for ``case``, see :func:`read_scan`."""
-    image_XYZ, geometry = read_image(image, where_is(dataset, case, image, "image"))
-    where = where_is(dataset, case, labels, "label map")
+    image_XYZ, geometry = read_image(image, where_is(dataset, case, "image"))
+    where = where_is(dataset, case, "label map")
     values, label_geometry = _voxels(labels, where)
     _same_grid(geometry, label_geometry, where)
     known = {0: "background"} | dict(enumerate(dataset.organs, start=1))
@@ -132,7 +132,7 @@ def assemble(dataset: Dataset, case: Case, image: Nifti1Image, labels: Nifti1Ima
         if not annotated and (count := np.count_nonzero(native == k)):
             raise BenchError(
                 f"{where}: {count} voxels of {organ}, flagged as not annotated in this case"
-                " (annotations.csv, or the data set, contradicts the map): set it to 1 or erase them"
+                " (annotations.csv, or the data set, contradicts the map); set it to 1 or erase"
             )
     return Scan(image_XYZ, geometry.to_canonical(native), geometry)
 
@@ -211,9 +211,7 @@ def load_labels(
     image = load(path, where)
     array, geometry = _voxels(image, where)
     labels = map_labels(array, {0: 0} | dict(values), {0: "background"} | dict(names), where)
-    mapped = _as_nifti(labels, geometry)
-    mapped.set_filename(str(path))
-    return mapped
+    return _as_nifti(labels, geometry)
 
 
 def map_labels(
@@ -254,10 +252,14 @@ def to_native(labels_XYZ: NDArray[np.uint8], geometry: Geometry) -> Nifti1Image:
     return _as_nifti(geometry.to_native(labels_XYZ.astype(np.uint8, copy=False)), geometry)
 
 
-def where_is(dataset: Dataset, case: Case, image: Nifti1Image, what: str) -> str:
-    """Return how messages name an image: data set, case and file."""
-    path = image.get_filename()
-    return locate(dataset.name, case.id, Path(path) if path else None, what)
+def where_is(dataset: Dataset, case: Case, what: Literal["image", "label map"]) -> str:
+    """Return how messages name the image or label map of a case: data set, case and file."""
+    files = dataset.files(case)
+    if len(files) == 2:
+        path: Path | None = files[0 if what == "image" else 1]
+    else:
+        path = files[0].parent if files else None
+    return locate(dataset.name, case.id, path, what)
 
 
 def locate(dataset: str, case: str, path: Path | None, what: str) -> str:
