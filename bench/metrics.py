@@ -11,8 +11,8 @@ hallucinated   empty        not empty        0     undefined 0
 both_empty     empty        empty            NaN   undefined NaN
 ============== ============ ================ ===== ========= =====
 
-Undefined is NaN. A mean of HD95 therefore leaves out the very cases a method fails on; read it next to
-the number of missed organs.
+Undefined is NaN. A mean of HD95 therefore leaves out the very cases a method fails on; read it next
+to the number of missed organs.
 """
 
 from __future__ import annotations
@@ -152,8 +152,8 @@ def mask_status(n_pred: int, n_gt: int) -> Status:
 def relabel_audit(added: Sequence[int], tp: Sequence[int], gt_missing: int) -> list[RelabelRound]:
     """Return precision and recall of the relabelled voxels, per round and cumulated (SPEC 8.4).
 
-    Both are incremental: round ``t`` looks only at the voxels newly added in it. The denominator of the
-    recall is the organ's true voxels in the volumes where it is not labelled.
+    Both are incremental: round ``t`` looks only at the voxels newly added in it. The denominator of
+    the recall is the organ's true voxels in the volumes where it is not labelled.
 
     Parameters
     ----------
@@ -247,8 +247,8 @@ def _surface_scores(
 ) -> tuple[float, float]:
     """Return HD95 in millimetres and NSD in percent of two masks that are not empty.
 
-    Surfaces are the mask's border voxels (those at the edge of the image included), each counting the
-    same; HD95 is the larger of the two directed 95th percentiles.
+    Surfaces are the mask's border voxels (those at the edge of the image included), each counting
+    the same; HD95 is the larger of the two directed 95th percentiles.
     """
     import warnings
 

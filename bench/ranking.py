@@ -39,8 +39,8 @@ def ranking_scores(score: ArrayLike, success: ArrayLike) -> RankingScores:
     -------
     RankingScores
         ``auc``: area under the ROC curve of ``score`` for success, ties counting one half.
-        ``ap_success``, ``ap_error``: average precision of ``score`` for success and of ``-score`` for
-        error, sum over distinct thresholds of (R_n - R_{n-1}) P_n. Their chance levels are
+        ``ap_success``, ``ap_error``: average precision of ``score`` for success and of ``-score``
+        for error, sum over distinct thresholds of (R_n - R_{n-1}) P_n. Their chance levels are
         ``1 - candidate_error`` and ``candidate_error``. ``auc`` is NaN when there is no success or
         no error, the average precision of an empty class is NaN.
 

@@ -1,0 +1,583 @@
+"""The one long results table: schema, validation, storage, aggregation.
+
+One row per evaluated (method, round, case, organ). Every report is a pure function of this table; a
+second table of the same style holds the audit of relabelled voxels. DSC and NSD are in percent;
+every ratio of the audit table is a fraction.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+
+from bench.errors import BenchError
+from bench.metrics import Status
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+Kind = Literal["text", "int", "float", "bool"]
+Metric = Literal["dsc", "hd95_mm", "nsd"]
+
+CELL = ("dataset", "profile", "backbone", "method", "label_pct")
+RUN = (*CELL, "seed", "fold")
+STATUSES: tuple[str, ...] = get_args(Status)
+COUNTS = ("scored", "nan", "zero", *(status for status in STATUSES if status != "ok"))
+DTYPES = {"text": "str", "int": "int64", "float": "float64", "bool": "bool"}
+ARROW_TYPES = {"text": "string", "int": "int64", "float": "float64", "bool": "bool"}
+
+
+class Column(NamedTuple):
+    """Type and allowed values of one column; the bounds are inclusive."""
+
+    kind: Kind
+    low: float | None = None
+    high: float | None = None
+    nan: bool = False
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Columns of a table, in order, and those that name a row."""
+
+    name: str
+    version: int
+    columns: Mapping[str, Column]
+    key: tuple[str, ...]
+
+    @property
+    def tag(self) -> str:
+        """Name and version as stored in the file."""
+        return f"{self.name}/{self.version}"
+
+    def frame(self, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+        """Build a table from rows: columns in order and typed, rows sorted by the key.
+
+        Raises
+        ------
+        BenchError
+            A column is missing, unknown, or holds a value of another type.
+        """
+        import pandas as pd
+
+        table = pd.DataFrame(list(rows))
+        if table.empty:
+            table = pd.DataFrame(columns=list(self.columns))
+        self._check_columns(table, self.name)
+        return self._typed(table, self.name)
+
+    def check(self, table: pd.DataFrame, source: str = "") -> None:
+        """Raise for wrong columns, types, ranges and duplicates.
+
+        Raises
+        ------
+        BenchError
+            Names the column and the first offending row.
+        """
+        source = source or self.name
+        self._check_columns(table, source)
+        table = self._typed(table, source, sort=False)
+        for name, column in self.columns.items():
+            self._check_values(table, name, column, source)
+        duplicated = table.duplicated(list(self.key))
+        if duplicated.any():
+            raise BenchError(
+                f"{source} {self.describe(table, duplicated)}: the same row stands there "
+                f"{_times(table, duplicated, self.key)} times, keep one"
+            )
+
+    def describe(self, table: pd.DataFrame, bad: pd.Series) -> str:
+        """Name the first row that ``bad`` marks by position and key, and count the others."""
+        position = int(bad.to_numpy().argmax())
+        row = table.iloc[position]
+        more = int(bad.sum()) - 1
+        named = ", ".join(f"{name}={row[name]}" for name in self.key)
+        return f"row {position} ({named})" + (f" and {more} more" if more else "")
+
+    def write(self, table: pd.DataFrame, path: Path) -> None:
+        """Store a table as parquet: equal rows give equal bytes, in whatever order they come."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        typed = self._typed(table, str(path))
+        arrow = pa.Table.from_pandas(typed, schema=self._arrow_schema(), preserve_index=False)
+        arrow = arrow.replace_schema_metadata({"bench.schema": self.tag})
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        pq.write_table(arrow, unfinished, compression="zstd")
+        unfinished.replace(path)
+
+    def read(self, path: Path) -> pd.DataFrame:
+        """Read a table written by :meth:`write`.
+
+        Raises
+        ------
+        BenchError
+            The file is missing, no parquet file, or of another schema.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if not path.is_file():
+            raise BenchError(f"{path}: no such {self.name} table, run `bench run` first")
+        try:
+            arrow = pq.read_table(path)
+        except pa.ArrowInvalid:
+            raise BenchError(f"{path}: not a parquet file") from None
+        tag = (arrow.schema.metadata or {}).get(b"bench.schema", b"none").decode()
+        if tag != self.tag:
+            raise BenchError(
+                f"{path}: holds schema {tag}, this program reads {self.tag}; "
+                "collect the results again with `bench run`"
+            )
+        table: pd.DataFrame = arrow.to_pandas()
+        self._check_columns(table, str(path))
+        return self._typed(table, str(path))
+
+    def _arrow_schema(self) -> pa.Schema:
+        import pyarrow as pa
+
+        return pa.schema(
+            [
+                (name, pa.type_for_alias(ARROW_TYPES[column.kind]))
+                for name, column in self.columns.items()
+            ]
+        )
+
+    def _check_columns(self, table: pd.DataFrame, source: str) -> None:
+        missing = [name for name in self.columns if name not in table.columns]
+        if missing:
+            raise BenchError(f"{source}: column {', '.join(missing)} is missing")
+        unknown = [str(name) for name in table.columns if name not in self.columns]
+        if unknown:
+            raise BenchError(f"{source}: unknown column {', '.join(unknown)}")
+
+    def _typed(self, table: pd.DataFrame, source: str, *, sort: bool = True) -> pd.DataFrame:
+        """Return a copy with columns in order and of their types."""
+        typed = table[list(self.columns)]
+        for name, column in self.columns.items():
+            values = typed[name]
+            empty = values.isna()
+            if column.kind != "float" and empty.any():
+                raise BenchError(f"{source} {self.describe(table, empty)}: {name} is empty")
+            if column.kind == "bool":
+                wrong = ~values.isin([True, False])
+            elif column.kind == "text":
+                wrong = ~values.map(lambda value: isinstance(value, str)).astype(bool)
+            else:
+                wrong = _not_numbers(values, whole=column.kind == "int")
+            if wrong.any():
+                value = values[wrong].iloc[0]
+                raise BenchError(
+                    f"{source} {self.describe(table, wrong)}: {name} is {value}, "
+                    f"must be {column.kind}"
+                )
+        typed = typed.astype({name: DTYPES[column.kind] for name, column in self.columns.items()})
+        return typed.sort_values(list(self.key), ignore_index=True) if sort else typed
+
+    def _check_values(self, table: pd.DataFrame, name: str, column: Column, source: str) -> None:
+        values = table[name]
+        if column.kind == "float" and not column.nan:
+            self._refuse(table, values.isna(), name, "a number", source)
+        if column.kind == "text":
+            self._refuse(table, values == "", name, "not empty", source)
+        if column.choices:
+            allowed = " or ".join(column.choices)
+            self._refuse(table, ~values.isin(column.choices), name, allowed, source)
+        if column.low is not None:
+            self._refuse(table, values < column.low, name, f"at least {column.low:g}", source)
+        if column.high is not None:
+            self._refuse(table, values > column.high, name, f"at most {column.high:g}", source)
+
+    def _refuse(
+        self, table: pd.DataFrame, bad: pd.Series, name: str, rule: str, source: str
+    ) -> None:
+        if bad.any():
+            raise BenchError(
+                f"{source} {self.describe(table, bad)}: {name} is {table.loc[bad, name].iloc[0]}, "
+                f"must be {rule}"
+            )
+
+
+_TEXT = Column("text")
+_COUNT = Column("int", low=0)
+_PERCENT = Column("float", low=0, high=100, nan=True)
+_FRACTION = Column("float", low=0, high=1, nan=True)
+_RUN_COLUMNS: dict[str, Column] = {
+    "dataset": _TEXT,
+    "method": _TEXT,
+    "label_pct": Column("int", low=1, high=100),
+    "fold": _COUNT,
+    "seed": _COUNT,
+    "profile": _TEXT,
+    "backbone": _TEXT,
+}
+
+RESULTS = Schema(
+    name="results",
+    version=1,
+    columns=_RUN_COLUMNS
+    | {
+        "round": _COUNT,
+        "final": Column("bool"),
+        "case": _TEXT,
+        "patient": _TEXT,
+        "organ": _TEXT,
+        "dsc": _PERCENT,
+        "hd95_mm": Column("float", low=0, nan=True),
+        "nsd": _PERCENT,
+        "tp": _COUNT,
+        "n_pred": _COUNT,
+        "n_gt": _COUNT,
+        "status": Column("text", choices=STATUSES),
+        "seg_steps": _COUNT,
+        "device_s": Column("float", low=0, nan=True),
+        "peak_mb": Column("float", low=0, nan=True),
+        "stage": _TEXT,
+    },
+    key=(*RUN, "round", "case", "organ"),
+)
+
+AUDIT = Schema(
+    name="audit",
+    version=1,
+    columns=_RUN_COLUMNS
+    | {
+        "round": Column("int", low=1),
+        "organ": _TEXT,
+        "gamma": Column("float", low=0, high=1),
+        "added": _COUNT,
+        "added_cum": _COUNT,
+        "tp": _COUNT,
+        "gt_missing": _COUNT,
+        "precision": _FRACTION,
+        "recall": _FRACTION,
+        "precision_cum": _FRACTION,
+        "recall_cum": _FRACTION,
+        "candidates": _COUNT,
+        "candidate_error": _FRACTION,
+        "auc": _FRACTION,
+        "ap_success": _FRACTION,
+        "ap_error": _FRACTION,
+    },
+    key=(*RUN, "round", "organ"),
+)
+
+AUDIT_MEASURES = (
+    "gamma",
+    "added_share",
+    "added_cum_share",
+    "precision",
+    "recall",
+    "precision_cum",
+    "recall_cum",
+    "candidate_error",
+    "auc",
+    "ap_success",
+    "ap_error",
+)
+
+
+def validate(table: pd.DataFrame, source: str = "results") -> None:
+    """Raise unless the results table is complete and consistent.
+
+    Beyond columns, types, ranges and duplicates: counts agree with DSC and status, one model per
+    (method, round), one final round per run, and every method of a (data set, profile, labelled
+    share, fold, seed) is scored on the same (case, organ) pairs with the same ground truth.
+
+    Parameters
+    ----------
+    table
+        The results table.
+    source
+        What the message calls it, for instance the file.
+
+    Raises
+    ------
+    BenchError
+        The first finding, with row and column.
+    """
+    RESULTS.check(table, source)
+    _check_counts(table, source)
+    _check_models(table, source)
+    _check_pairs(table, source)
+
+
+def write(table: pd.DataFrame, path: Path) -> None:
+    """Validate and store the results table as parquet, with bytes that depend on the rows only."""
+    validate(table, str(path))
+    RESULTS.write(table, path)
+
+
+def read(path: Path) -> pd.DataFrame:
+    """Read and validate a results table."""
+    table = RESULTS.read(path)
+    validate(table, str(path))
+    return table
+
+
+def write_audit(table: pd.DataFrame, path: Path) -> None:
+    """Validate and store the audit table as parquet."""
+    AUDIT.check(table, str(path))
+    AUDIT.write(table, path)
+
+
+def read_audit(path: Path) -> pd.DataFrame:
+    """Read and validate an audit table."""
+    table = AUDIT.read(path)
+    AUDIT.check(table, str(path))
+    return table
+
+
+def final_models(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of every method's last model."""
+    return table[table["final"]]
+
+
+def organ_values(
+    table: pd.DataFrame, metric: Metric = "dsc", by: Sequence[str] = RUN
+) -> pd.DataFrame:
+    """Return one value per run and organ: the mean over the fold's test patients (SPEC 8.2).
+
+    A patient with several cases counts once, with the mean of its cases. NaN is left out of the
+    mean and counted.
+
+    Parameters
+    ----------
+    table
+        Results of one model per run: :func:`final_models`, or all rounds with ``round`` in ``by``.
+    metric
+        Column to average.
+    by
+        Columns that make a run; ``(*RUN, "round")`` keeps rounds apart.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``by``, ``organ``, ``value``, ``patients``, and ``COUNTS``: rows with a value (``scored``),
+        NaN, zero, missed, hallucinated, both empty.
+    """
+    unit = [*by, "organ"]
+    counted = _counted(table, metric)
+    patients = counted.groupby([*unit, "patient"], as_index=False).agg(value=("value", "mean"))
+    values = patients.groupby(unit).agg(value=("value", "mean"), patients=("patient", "nunique"))
+    counts = counted.groupby(unit)[list(COUNTS)].sum()
+    return values.join(counts).reset_index()
+
+
+def fold_values(
+    table: pd.DataFrame, metric: Metric = "dsc", by: Sequence[str] = RUN
+) -> pd.DataFrame:
+    """Return one value per run: the unweighted mean over organs of :func:`organ_values`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``by``, ``value``, ``organs`` (those with a value), ``seg_steps``, ``device_s``, ``peak_mb``
+        and ``COUNTS``.
+    """
+    by = list(by)
+    organs = organ_values(table, metric, by)
+    values = organs.groupby(by).agg(value=("value", "mean"), organs=("value", "count"))
+    counts = organs.groupby(by)[list(COUNTS)].sum()
+    cost = table.groupby(by)[["seg_steps", "device_s", "peak_mb"]].max()
+    return values.join(counts).join(cost).reset_index()
+
+
+def cell_values(
+    table: pd.DataFrame, metric: Metric = "dsc", by: Sequence[str] = CELL
+) -> pd.DataFrame:
+    """Return one row per table cell: mean and standard deviation over the fold values (SPEC 8.2).
+
+    Every (seed, fold) is one value. The standard deviation divides by n - 1 and is NaN for a single
+    fold. With ``organ`` in ``by``, the fold values are those of the organ.
+
+    Parameters
+    ----------
+    table
+        As for :func:`organ_values`.
+    metric
+        Column to average.
+    by
+        Columns that make a cell: ``CELL``, plus ``round`` or ``organ`` if these are kept apart.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``by``, ``mean``, ``std``, ``folds`` (distinct), ``seeds`` (distinct), ``runs`` (seed and
+        fold pairs with a value), ``patients`` (distinct), ``patient_mean`` (mean over all patients,
+        then over organs), ``seg_steps_min``, ``seg_steps_max``, ``device_s`` (mean over runs) and
+        the counts of :func:`organ_values`.
+    """
+    by = list(by)
+    per_organ = "organ" in by
+    run = [*(name for name in by if name != "organ"), "seed", "fold"]
+    folds = fold_values(table, metric, run)
+    if per_organ:
+        cost = folds[[*run, "seg_steps", "device_s", "peak_mb"]]
+        folds = organ_values(table, metric, run).merge(cost, on=run)
+    cells = folds.groupby(by).agg(
+        mean=("value", "mean"),
+        std=("value", "std"),
+        runs=("value", "count"),
+        folds=("fold", "nunique"),
+        seeds=("seed", "nunique"),
+        seg_steps_min=("seg_steps", "min"),
+        seg_steps_max=("seg_steps", "max"),
+        device_s=("device_s", "mean"),
+        peak_mb=("peak_mb", "max"),
+    )
+    counts = folds.groupby(by)[list(COUNTS)].sum()
+    patients = table.groupby(by).agg(patients=("patient", "nunique"))
+    cell_organ = [*by, *([] if per_organ else ["organ"])]
+    pooled = (
+        table.groupby([*cell_organ, "seed", "patient"])[metric]
+        .mean()
+        .groupby(cell_organ)
+        .mean()
+        .groupby(by)
+        .mean()
+        .rename("patient_mean")
+    )
+    return cells.join(counts).join(patients).join(pooled).reset_index()
+
+
+def audit_fold_values(audit: pd.DataFrame, by: Sequence[str] = (*RUN, "round")) -> pd.DataFrame:
+    """Return one row per run and round: the unweighted mean over organs (SPEC 8.4).
+
+    A row of the audit table is already pooled over the voxels of all volumes of its organ. Ratios
+    that are undefined for an organ (nothing added, nothing missing) are left out of its mean.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``by`` and ``AUDIT_MEASURES`` as fractions; ``added_share`` and ``added_cum_share`` are the
+        added voxels relative to the missing true voxels.
+    """
+    missing = audit["gt_missing"].where(audit["gt_missing"] > 0)
+    measured = audit.assign(
+        added_share=audit["added"] / missing, added_cum_share=audit["added_cum"] / missing
+    )
+    return measured.groupby(list(by))[list(AUDIT_MEASURES)].mean().reset_index()
+
+
+def audit_cell_values(audit: pd.DataFrame, by: Sequence[str] = (*CELL, "round")) -> pd.DataFrame:
+    """Return the form of Table 7 and Table 6: mean and standard deviation over folds.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``by``, ``runs`` (seed and fold pairs) and, for each of ``AUDIT_MEASURES``, its mean under
+        the measure's name and its standard deviation (n - 1) under ``<measure>_std``. With
+        ``organ`` in ``by`` the organs stay apart (Table 10).
+    """
+    by = list(by)
+    folds = audit_fold_values(audit, [*by, "seed", "fold"])
+    groups = folds.groupby(by)
+    means = groups[list(AUDIT_MEASURES)].mean()
+    spreads = groups[list(AUDIT_MEASURES)].std().add_suffix("_std")
+    return means.join(spreads).join(groups.size().rename("runs")).reset_index()
+
+
+def _counted(table: pd.DataFrame, metric: Metric) -> pd.DataFrame:
+    """Add ``value`` and a 0 or 1 per row for each of ``COUNTS``."""
+    values = table[metric]
+    counts = {status: (table["status"] == status).astype("int64") for status in STATUSES}
+    return table.assign(
+        value=values,
+        scored=values.notna().astype("int64"),
+        nan=values.isna().astype("int64"),
+        zero=(values == 0).astype("int64"),
+        **counts,
+    )
+
+
+def _check_counts(table: pd.DataFrame, source: str) -> None:
+    n_pred, n_gt, tp = table["n_pred"], table["n_gt"], table["tp"]
+    total = n_pred + n_gt
+    dsc = 200.0 * tp / total.where(total > 0)
+    expected = {
+        ("n_gt", "status"): (n_gt > 0) == table["status"].isin(["ok", "missed"]),
+        ("n_pred", "status"): (n_pred > 0) == table["status"].isin(["ok", "hallucinated"]),
+        ("tp", "n_pred"): tp <= n_pred,
+        ("tp", "n_gt"): tp <= n_gt,
+        ("dsc", "tp"): ((table["dsc"] - dsc).abs() < 1e-6) | (table["dsc"].isna() & dsc.isna()),
+    }
+    for (name, other), agrees in expected.items():
+        if not agrees.all():
+            bad = ~agrees
+            row = table[bad].iloc[0]
+            raise BenchError(
+                f"{source} {RESULTS.describe(table, bad)}: {name}={row[name]} does not agree with "
+                f"{other}={row[other]}"
+            )
+
+
+def _check_models(table: pd.DataFrame, source: str) -> None:
+    model = [*RUN, "round"]
+    for name in ("final", "seg_steps", "device_s"):
+        _refuse_varying(table, model, name, source)
+    last = table.groupby(list(RUN))["round"].transform("max")
+    bad = table["final"] & (table["round"] < last)
+    if bad.any():
+        raise BenchError(
+            f"{source} {RESULTS.describe(table, bad)}: final is true, but the run has a later "
+            f"round {last[bad].iloc[0]}"
+        )
+
+
+def _check_pairs(table: pd.DataFrame, source: str) -> None:
+    shared = ["dataset", "profile", "label_pct", "fold", "seed"]
+    _refuse_varying(table, [*shared, "case", "organ"], "n_gt", source)
+    _refuse_varying(table, ["dataset", "case"], "patient", source)
+    model = ["backbone", "method", "round"]
+    pairs = table[[*shared, "case", "organ"]].drop_duplicates().groupby(shared).size()
+    found = table.groupby([*shared, *model]).size().rename("found").reset_index(model)
+    lacking = found[found["found"] < pairs.reindex(found.index)]
+    if lacking.empty:
+        return
+    row = lacking.reset_index().iloc[0]
+    cell = table[(table[shared] == row[shared]).all(axis=1)]
+    own = cell[(cell[model] == row[model]).all(axis=1)]
+    present = set(zip(own["case"], own["organ"], strict=True))
+    missing = sorted(set(zip(cell["case"], cell["organ"], strict=True)) - present)
+    case, organ = missing[0]
+    raise BenchError(
+        f"{source}: {row['method']} ({row['backbone']}, round {row['round']}) on {row['dataset']} "
+        f"{row['profile']} at {row['label_pct']} %, fold {row['fold']}, seed {row['seed']} lacks "
+        f"case {case} organ {organ}"
+        + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
+        + ", which another method has: evaluate both on the same cases"
+    )
+
+
+def _refuse_varying(table: pd.DataFrame, group: list[str], name: str, source: str) -> None:
+    """Raise if ``name`` takes more than one value inside a group."""
+    first = table.groupby(group)[name].transform("first")
+    bad = (table[name] != first) & ~(table[name].isna() & first.isna())
+    if bad.any():
+        raise BenchError(
+            f"{source} {RESULTS.describe(table, bad)}: {name} is {table.loc[bad, name].iloc[0]}, "
+            f"but {first[bad].iloc[0]} elsewhere for the same {', '.join(group[-2:])}"
+        )
+
+
+def _not_numbers(values: pd.Series, *, whole: bool) -> pd.Series:
+    import pandas as pd
+
+    numbers = pd.to_numeric(values, errors="coerce")
+    wrong = (numbers.isna() & values.notna()) | numbers.isin([float("inf"), float("-inf")])
+    if whole:
+        wrong |= numbers.notna() & (numbers != numbers.round())
+    return wrong
+
+
+def _times(table: pd.DataFrame, duplicated: pd.Series, key: Sequence[str]) -> int:
+    columns = list(key)
+    row = table.loc[duplicated, columns].iloc[0]
+    return int((table[columns] == row).all(axis=1).sum())
