@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bench.data.grid import Placement, logits_to_native
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -38,8 +39,9 @@ def predict_volume(
     device: torch.device | str,
     batch_size: int = 16,
     precision: Precision = "fp32",
+    placement: Placement | None = None,
 ) -> NDArray[np.uint8]:
-    """Return the predicted label map of a volume, shape [S, H, W].
+    """Return the predicted label map of a volume, shape [S, H, W], or [S, X, Y] of a placement.
 
     Parameters
     ----------
@@ -54,16 +56,22 @@ def predict_volume(
         Slices per forward pass.
     precision
         ``bf16`` computes the features under autocast; the last convolution is float32 always.
+    placement
+        Where the native slices lie on the training grid: logits are brought to the native slices
+        before the decision.
 
     Raises
     ------
     BenchError
         The network returns a value that is not a number.
     """
-    label_SHW = np.empty(tuple(image_SHW.shape), np.uint8)
+    size = tuple(image_SHW.shape[1:]) if placement is None else placement.native
+    label_SHW = np.empty((len(image_SHW), *size), np.uint8)
     with _evaluating(net), torch.inference_mode():
         for rows, image_B1HW in _batches(image_SHW, net.divisor, device, batch_size):
             logits_BKHW = _logits(net, image_B1HW, precision)
+            if placement is not None:
+                logits_BKHW = logits_to_native(logits_BKHW, placement)
             label_SHW[rows] = _cropped(decide(logits_BKHW), label_SHW.shape)
     return label_SHW
 

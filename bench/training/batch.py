@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-BACKGROUND = 255
-"""Value in a pseudo-label map: relabelled as background for every organ not annotated there."""
+from bench.relabelling import BACKGROUND
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +29,8 @@ def targets(
 ) -> tuple[Tensor, Tensor]:
     """Return target y and ambiguity weight w, both bool of shape [B, K, H, W] (SPEC 3.1).
 
-    w is 1 where the organ is annotated, where another organ's label makes it a certain negative, and
-    where a pseudo-label decides; 0 is ambiguous and ignored.
+    w is 1 where the organ is annotated, where another organ's label makes it a certain negative,
+    and where a pseudo-label decides; 0 is ambiguous and ignored.
     """
     K = flags_BK.shape[1]
     organ_1K11 = torch.arange(1, K + 1, device=lab_BHW.device).view(1, K, 1, 1)
