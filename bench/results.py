@@ -26,7 +26,14 @@ Metric = Literal["dsc", "hd95_mm", "nsd"]
 CELL = ("dataset", "profile", "backbone", "method", "label_pct")
 RUN = (*CELL, "seed", "fold")
 STATUSES: tuple[str, ...] = get_args(Status)
+COSTS = ("seg_steps", "device_s", "peak_mb")
 COUNTS = ("scored", "nan", "zero", *(status for status in STATUSES if status != "ok"))
+KIND_NAMES = {
+    "text": "text",
+    "int": "a whole number",
+    "float": "a finite number",
+    "bool": "true or false",
+}
 DTYPES = {"text": "str", "int": "int64", "float": "float64", "bool": "bool"}
 ARROW_TYPES = {"text": "string", "int": "int64", "float": "float64", "bool": "bool"}
 
@@ -175,7 +182,7 @@ class Schema:
                 value = values[wrong].iloc[0]
                 raise BenchError(
                     f"{source} {self.describe(table, wrong)}: {name} is {value}, "
-                    f"must be {column.kind}"
+                    f"must be {KIND_NAMES[column.kind]}"
                 )
         typed = typed.astype({name: DTYPES[column.kind] for name, column in self.columns.items()})
         return typed.sort_values(list(self.key), ignore_index=True) if sort else typed
@@ -385,7 +392,7 @@ def fold_values(
     organs = organ_values(table, metric, by)
     values = organs.groupby(by).agg(value=("value", "mean"), organs=("value", "count"))
     counts = organs.groupby(by)[list(COUNTS)].sum()
-    cost = table.groupby(by)[["seg_steps", "device_s", "peak_mb"]].max()
+    cost = table.groupby(by)[list(COSTS)].max()
     return values.join(counts).join(cost).reset_index()
 
 
@@ -411,22 +418,25 @@ def cell_values(
     pandas.DataFrame
         ``by``, ``mean``, ``std``, ``folds`` (distinct), ``seeds`` (distinct), ``runs`` (seed and
         fold pairs with a value), ``patients`` (distinct), ``patient_mean`` (mean over all patients,
-        then over organs), ``seg_steps_min``, ``seg_steps_max``, ``device_s`` (mean over runs) and
-        the counts of :func:`organ_values`.
+        then over organs), ``organs_min`` and ``organs_max`` (organs with a value per run),
+        ``seg_steps_min``, ``seg_steps_max``, ``device_s`` (mean over runs), ``peak_mb`` (largest)
+        and ``COUNTS``.
     """
     by = list(by)
     per_organ = "organ" in by
     run = [*(name for name in by if name != "organ"), "seed", "fold"]
     folds = fold_values(table, metric, run)
     if per_organ:
-        cost = folds[[*run, "seg_steps", "device_s", "peak_mb"]]
-        folds = organ_values(table, metric, run).merge(cost, on=run)
+        costs = folds[[*run, *COSTS]]
+        folds = organ_values(table, metric, run).merge(costs, on=run).assign(organs=1)
     cells = folds.groupby(by).agg(
         mean=("value", "mean"),
         std=("value", "std"),
         runs=("value", "count"),
         folds=("fold", "nunique"),
         seeds=("seed", "nunique"),
+        organs_min=("organs", "min"),
+        organs_max=("organs", "max"),
         seg_steps_min=("seg_steps", "min"),
         seg_steps_max=("seg_steps", "max"),
         device_s=("device_s", "mean"),
@@ -521,7 +531,7 @@ def _check_counts(table: pd.DataFrame, source: str) -> None:
 def _check_models(table: pd.DataFrame, source: str) -> None:
     model = [*RUN, "round"]
     for name in ("final", "seg_steps", "device_s"):
-        _refuse_varying(table, model, name, source)
+        _refuse_varying(table, model, name, "model", source)
     last = table.groupby(list(RUN))["round"].transform("max")
     bad = table["final"] & (table["round"] < last)
     if bad.any():
@@ -533,8 +543,8 @@ def _check_models(table: pd.DataFrame, source: str) -> None:
 
 def _check_pairs(table: pd.DataFrame, source: str) -> None:
     shared = ["dataset", "profile", "label_pct", "fold", "seed"]
-    _refuse_varying(table, [*shared, "case", "organ"], "n_gt", source)
-    _refuse_varying(table, ["dataset", "case"], "patient", source)
+    _refuse_varying(table, [*shared, "case", "organ"], "n_gt", "case and organ", source)
+    _refuse_varying(table, ["dataset", "case"], "patient", "case", source)
     model = ["backbone", "method", "round"]
     pairs = table[[*shared, "case", "organ"]].drop_duplicates().groupby(shared).size()
     found = table.groupby([*shared, *model]).size().rename("found").reset_index(model)
@@ -556,14 +566,16 @@ def _check_pairs(table: pd.DataFrame, source: str) -> None:
     )
 
 
-def _refuse_varying(table: pd.DataFrame, group: list[str], name: str, source: str) -> None:
+def _refuse_varying(
+    table: pd.DataFrame, group: list[str], name: str, unit: str, source: str
+) -> None:
     """Raise if ``name`` takes more than one value inside a group."""
     first = table.groupby(group)[name].transform("first")
     bad = (table[name] != first) & ~(table[name].isna() & first.isna())
     if bad.any():
         raise BenchError(
             f"{source} {RESULTS.describe(table, bad)}: {name} is {table.loc[bad, name].iloc[0]}, "
-            f"but {first[bad].iloc[0]} elsewhere for the same {', '.join(group[-2:])}"
+            f"but {first[bad].iloc[0]} in another row of the same {unit}"
         )
 
 

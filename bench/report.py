@@ -1,0 +1,26 @@
+"""What every report is: a pure function of the results table that writes files."""
+
+from __future__ import annotations
+
+import abc
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from bench.params import Params
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Report(Params, abc.ABC):
+    """Base of the report plugins; the fields of a subclass are its options.
+
+    A report reads the results table only (see ``bench.results``), so building it again takes
+    seconds and gives the same bytes.
+    """
+
+    summary: ClassVar[str]
+
+    @abc.abstractmethod
+    def build(self, table: pd.DataFrame, out: Path) -> list[Path]:
+        """Write the report's files into ``out``, which exists, and return their paths."""

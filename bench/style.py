@@ -1,0 +1,92 @@
+"""Names, order and colours of the methods, the same in every table and figure.
+
+The colours follow Figure 4 of the paper (naive blue, INERRANT⁰ red, INERRANT green) in the palette
+of Okabe and Ito (2008), which stays distinguishable under colour blindness. A method that is not
+listed gets a colour from its name, so it keeps it whatever else is drawn.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import hashlib
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from bench.params import parse_brackets
+
+
+class MethodStyle(NamedTuple):
+    """How a method is shown."""
+
+    name: str
+    colour: str
+
+
+METHODS: dict[str, MethodStyle] = {
+    "naive": MethodStyle("Naive", "#0072B2"),
+    "inerrant0": MethodStyle("INERRANT⁰", "#D55E00"),
+    "inerrant": MethodStyle("INERRANT", "#009E73"),
+    "inerrant_plus": MethodStyle("INERRANT+", "#004D38"),
+    "inerrant_mcp": MethodStyle("INERRANT (MCP)", "#8CD9BE"),
+    "bai": MethodStyle("Bai et al.", "#E69F00"),
+    "asdnet": MethodStyle("ASDNet", "#CC79A7"),
+    "uamt": MethodStyle("UA-MT", "#56B4E9"),
+    "marginal": MethodStyle("Marginal loss", "#F0E442"),
+    "full": MethodStyle("Full labels", "#4D4D4D"),
+}
+UPPER_BOUNDS = frozenset({"full"})
+METRICS: dict[str, tuple[str, str]] = {
+    "dsc": ("DSC", "%"),
+    "hd95_mm": ("HD95", "mm"),
+    "nsd": ("NSD at 2 mm", "%"),
+}
+_ORDER = {method: position for position, method in enumerate(METHODS)}
+
+
+def display_name(method: str) -> str:
+    """Return what people read for ``name[key=value]``: the method's name, then its overrides."""
+    base, overrides = parse_brackets(method)
+    shown = METHODS[base].name if base in METHODS else base
+    inner = ", ".join(f"{key}={value}" for key, value in overrides.items())
+    return f"{shown} [{inner}]" if inner else shown
+
+
+def sort_key(method: str) -> tuple[int, str]:
+    """Order the listed methods as they are listed, their variants after them, others at the end."""
+    base, _ = parse_brackets(method)
+    return _ORDER.get(base, len(_ORDER)), method
+
+
+def sort_methods(methods: Iterable[str]) -> list[str]:
+    """Return the distinct methods in the order of every table and legend."""
+    return sorted(set(methods), key=sort_key)
+
+
+def colour(method: str) -> str:
+    """Return the method's colour as ``#RRGGBB``.
+
+    A variant such as ``inerrant[rounds=3]`` keeps the hue of its method and differs in lightness.
+    """
+    base, overrides = parse_brackets(method)
+    if base not in METHODS:
+        return _hsl(_fraction(base, "hue"), 0.35 + 0.3 * _fraction(method, "lightness"), 0.55)
+    if not overrides:
+        return METHODS[base].colour
+    red, green, blue = (int(METHODS[base].colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    hue, lightness, saturation = colorsys.rgb_to_hls(red, green, blue)
+    shift = 0.1 + 0.15 * _fraction(method, "lightness")
+    return _hsl(hue, lightness + (shift if lightness < 0.5 else -shift), saturation)
+
+
+def palette(methods: Iterable[str]) -> dict[str, str]:
+    """Return the colour of each method, in the fixed order; fits seaborn's ``palette``."""
+    return {method: colour(method) for method in sort_methods(methods)}
+
+
+def _fraction(text: str, purpose: str) -> float:
+    return int(hashlib.sha256(f"{purpose}:{text}".encode()).hexdigest()[:8], 16) / 0xFFFFFFFF
+
+
+def _hsl(hue: float, lightness: float, saturation: float) -> str:
+    channels = colorsys.hls_to_rgb(hue, lightness, saturation)
+    return "#" + "".join(f"{round(255 * channel):02X}" for channel in channels)
