@@ -1,0 +1,304 @@
+"""Read every case of a data set and collect all that is wrong or suspicious, before any training.
+
+Errors are what the reader refuses and every run would stop at. Warnings are facts that run through
+but often mean a mistake: lost headers, mirrored scans, images stored twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import Literal, NamedTuple
+
+import numpy as np
+from nibabel.nifti1 import Nifti1Image
+from numpy.typing import NDArray
+
+from bench.data.dataset import Case, Dataset
+from bench.data.nifti import Scan, assemble
+from bench.errors import BenchError
+from bench.params import Params
+
+SPACING_FACTOR = 2.5
+"""A spacing this many times above or below the median of its axis is reported."""
+MIN_BONE_HU = 200.0
+"""Every CT of a trunk or head shows bone above it."""
+BODY_HU = -300.0
+"""Air and lung are below."""
+
+_SIDE_OF_BODY = {"liver": "right", "spleen": "left"}
+
+
+class Problem(Params):
+    """One finding."""
+
+    severity: Literal["error", "warning"]
+    case: str | None
+    """Id, or None for the whole data set."""
+    message: str
+
+
+class OrganSummary(Params):
+    """How often an organ is annotated and how large it is."""
+
+    organ: str
+    annotated: int
+    """Cases in which it is annotated."""
+    present: int
+    """Cases in which it is annotated and has a voxel."""
+    median_ml: float | None
+    """Over the cases in which it is present; None without any."""
+
+
+class Range(Params):
+    """Smallest and largest value over the readable cases."""
+
+    low: float
+    high: float
+
+
+class CheckResult(Params):
+    """What :func:`check` found."""
+
+    dataset: str
+    cases: int
+    patients: int
+    readable: int
+    """Cases read without error; the ranges below are over these, None without any."""
+    organs: tuple[OrganSummary, ...]
+    shape: tuple[Range, Range, Range] | None
+    """Voxels along canonical X, Y, Z."""
+    spacing_mm: tuple[Range, Range, Range] | None
+    """Along canonical X, Y, Z."""
+    hu: Range | None
+    problems: tuple[Problem, ...]
+    """Errors first, then by case."""
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        """The findings that stop every run."""
+        return tuple(problem for problem in self.problems if problem.severity == "error")
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """The findings that a person should look at."""
+        return tuple(problem for problem in self.problems if problem.severity == "warning")
+
+
+class _Facts(NamedTuple):
+    """What is kept of a case once its voxels are gone."""
+
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    hu: tuple[float, float]
+    content: bytes
+    organs_ml: tuple[float, ...]
+    warnings: tuple[str, ...]
+
+
+def check(
+    dataset: Dataset,
+    progress: Callable[[int, int], None] | None = None,
+    workers: int | None = None,
+) -> CheckResult:
+    """Read every case of ``dataset`` in a pool of threads.
+
+    Parameters
+    ----------
+    progress
+        Called with the number of cases read and their total after each.
+    workers
+        Threads; by default the processors, four at most, since each holds a whole scan.
+
+    Raises
+    ------
+    BenchError
+        The cases cannot even be listed. Anything wrong with a single case is in the result.
+    """
+    cases = dataset.cases()
+    facts: dict[str, _Facts] = {}
+    problems: list[Problem] = []
+    with ThreadPoolExecutor(workers or min(4, os.cpu_count() or 1)) as pool:
+        futures = {pool.submit(_read, dataset, case): case for case in cases}
+        for done, future in enumerate(as_completed(futures), start=1):
+            case = futures[future]
+            try:
+                facts[case.id] = future.result()
+            except BenchError as error:
+                problems.append(Problem(severity="error", case=case.id, message=str(error)))
+            if progress is not None:
+                progress(done, len(cases))
+    problems += [
+        Problem(severity="warning", case=case, message=message)
+        for case, message in _warnings(dataset, cases, facts)
+    ]
+    read = list(facts.values())
+    return CheckResult(
+        dataset=dataset.name,
+        cases=len(cases),
+        patients=len({case.patient for case in cases}),
+        readable=len(read),
+        organs=tuple(_summaries(dataset, cases, facts)),
+        shape=_ranges([fact.shape for fact in read]),
+        spacing_mm=_ranges([fact.spacing_mm for fact in read]),
+        hu=_range([value for fact in read for value in fact.hu]),
+        problems=tuple(sorted(problems, key=lambda p: (p.severity, p.case or "", p.message))),
+    )
+
+
+def _read(dataset: Dataset, case: Case) -> _Facts:
+    image = dataset.image(case)
+    scan = assemble(dataset, case, image, dataset.labels(case))
+    counts = [int(np.count_nonzero(scan.labels_XYZ == k + 1)) for k in range(len(dataset.organs))]
+    hu = float(scan.image_XYZ.min()), float(scan.image_XYZ.max())
+    geometry = scan.geometry
+    return _Facts(
+        shape=geometry.canonical_shape,
+        spacing_mm=geometry.spacing_mm,
+        hu=hu,
+        content=hashlib.blake2b(scan.image_XYZ.data, digest_size=16).digest(),
+        organs_ml=tuple(count * geometry.voxel_ml for count in counts),
+        warnings=tuple(_case_warnings(dataset, case, image, scan, hu, counts)),
+    )
+
+
+def _case_warnings(
+    dataset: Dataset,
+    case: Case,
+    image: Nifti1Image,
+    scan: Scan,
+    hu: tuple[float, float],
+    counts: Sequence[int],
+) -> Iterator[str]:
+    """Yield what one case alone gives away."""
+    if hu[0] >= 0 or hu[1] < MIN_BONE_HU:
+        yield (
+            f"values from {hu[0]:g} to {hu[1]:g} do not look like HU; apply the rescale slope and"
+            " intercept of the DICOM series"
+        )
+    coded = any(int(image.header[f"{form}_code"]) for form in ("sform", "qform"))
+    if not coded or np.array_equal(image.affine, np.eye(4)):
+        yield "the header carries no geometry; spacing and orientation are guesses"
+    for organ, flag, count in zip(dataset.organs, case.annotated, counts, strict=True):
+        if flag and not count:
+            yield (
+                f"{organ} is annotated but has no voxel: right if it lies outside the scan or was"
+                " removed, otherwise set its flag to 0"
+            )
+    yield from _wrong_sides(dataset.organs, scan, counts)
+
+
+def _wrong_sides(organs: Sequence[str], scan: Scan, counts: Sequence[int]) -> Iterator[str]:
+    """Yield organs on the side of the body where they should not be (X grows to the right)."""
+    centre_x = {
+        organ: _mean_x(scan.labels_XYZ == k)
+        for k, (organ, count) in enumerate(zip(organs, counts, strict=True), start=1)
+        if count
+    }
+    advice = "the scan may be mirrored, or left and right exchanged"
+    for left, right in _pairs(organs):
+        if left in centre_x and right in centre_x and centre_x[left] >= centre_x[right]:
+            yield f"{left} lies to the right of {right}; {advice}"
+    sided = {organ: _SIDE_OF_BODY.get(organ.lower()) for organ in centre_x}
+    if not any(sided.values()):
+        return
+    body_x = _mean_x(scan.image_XYZ > BODY_HU)
+    for organ, side in sided.items():
+        if side and (centre_x[organ] > body_x) != (side == "right"):
+            yield f"{organ} does not lie in the {side} half of the body; {advice}"
+
+
+def _mean_x(mask_XYZ: NDArray[np.bool_]) -> float:
+    """Return the mean X index of a mask; NaN if it is empty."""
+    voxels_X = mask_XYZ.sum(axis=(1, 2))
+    total = int(voxels_X.sum())
+    return float(voxels_X @ np.arange(len(voxels_X)) / total) if total else float("nan")
+
+
+def _pairs(organs: Iterable[str]) -> list[tuple[str, str]]:
+    """Return (left, right) for organs whose names differ in the side only."""
+    sides: dict[tuple[str, ...], dict[str, str]] = defaultdict(dict)
+    for organ in organs:
+        words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+|\d+", organ)]
+        side = {word for word in words if word in ("left", "right", "l", "r")}
+        if len(side) == 1:
+            rest = tuple(sorted(word for word in words if word not in side))
+            sides[rest][side.pop()[0]] = organ
+    return [(pair["l"], pair["r"]) for pair in sides.values() if len(pair) == 2]
+
+
+def _warnings(
+    dataset: Dataset, cases: Sequence[Case], facts: dict[str, _Facts]
+) -> Iterator[tuple[str | None, str]]:
+    """Yield (case, message), those of single cases and those seen only across cases."""
+    for case, fact in facts.items():
+        yield from ((case, message) for message in fact.warnings)
+    yield from _duplicates(cases, facts)
+    yield from _spacing_outliers(facts)
+    if dataset.complete is not None and len(cases) < dataset.complete:
+        yield None, f"{len(cases)} of {dataset.complete} cases; the download is not complete"
+
+
+def _duplicates(
+    cases: Sequence[Case], facts: dict[str, _Facts]
+) -> Iterator[tuple[str | None, str]]:
+    same: dict[tuple[bytes, tuple[int, int, int]], list[Case]] = defaultdict(list)
+    for case in cases:
+        if case.id in facts:
+            same[facts[case.id].content, facts[case.id].shape].append(case)
+    for group in same.values():
+        if len(group) == 1:
+            continue
+        ids = ", ".join(case.id for case in group)
+        if len({case.patient for case in group}) > 1:
+            yield (
+                group[0].id,
+                f"{ids} hold the identical image and may part between training and test; remove"
+                " one, or give them one patient in annotations.csv",
+            )
+        else:
+            yield group[0].id, f"{ids} hold the identical image; remove one"
+
+
+def _spacing_outliers(facts: dict[str, _Facts]) -> Iterator[tuple[str | None, str]]:
+    if not facts:
+        return
+    spacing_N3 = np.array([fact.spacing_mm for fact in facts.values()])
+    median_3 = np.median(spacing_N3, axis=0)
+    ratio_N3 = spacing_N3 / median_3
+    far_N = ((ratio_N3 > SPACING_FACTOR) | (ratio_N3 < 1 / SPACING_FACTOR)).any(axis=1)
+    for case, far, spacing_3 in zip(facts, far_N, spacing_N3, strict=True):
+        if far:
+            yield case, f"spacing {_mm(spacing_3)} mm, the median case has {_mm(median_3)} mm"
+
+
+def _mm(spacing_3: NDArray[np.float64]) -> str:
+    return " x ".join(f"{length:.3g}" for length in spacing_3)
+
+
+def _summaries(
+    dataset: Dataset, cases: Sequence[Case], facts: dict[str, _Facts]
+) -> Iterator[OrganSummary]:
+    for k, organ in enumerate(dataset.organs):
+        volumes = [fact.organs_ml[k] for fact in facts.values() if fact.organs_ml[k] > 0]
+        yield OrganSummary(
+            organ=organ,
+            annotated=sum(case.annotated[k] for case in cases),
+            present=len(volumes),
+            median_ml=float(np.median(volumes)) if volumes else None,
+        )
+
+
+def _ranges(values: Sequence[tuple[float, float, float]]) -> tuple[Range, Range, Range] | None:
+    if not values:
+        return None
+    x, y, z = (Range(low=min(column), high=max(column)) for column in zip(*values, strict=True))
+    return x, y, z
+
+
+def _range(values: Sequence[float]) -> Range | None:
+    return Range(low=min(values), high=max(values)) if values else None
