@@ -76,6 +76,21 @@ def test_half_precision_logits_do_not_overflow() -> None:
     assert loss.item() == pytest.approx(5.0067153 * y.numel(), rel=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_logits_are_judged_in_float32(dtype: torch.dtype) -> None:
+    logits = torch.randn(1, 2, 8, 8, generator=torch.Generator().manual_seed(0)).to(dtype)
+    y = torch.rand(logits.shape, generator=torch.Generator().manual_seed(1)) < 0.3
+    w = torch.ones_like(y)
+    exact = logits.double()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert masked_bce(logits, y, w).item() == pytest.approx(
+            masked_bce(exact, y, w).item(), rel=1e-6
+        )
+        assert confidence_loss(logits, -logits, y, w).item() == pytest.approx(
+            confidence_loss(exact, -exact, y, w).item(), rel=1e-6
+        )
+
+
 def test_confidence_target_is_one_minus_p_on_a_wrong_bit() -> None:
     logits = torch.logit(torch.tensor([0.9, 0.9, 0.2, 0.2])).view(1, 1, 1, 4)
     y = torch.tensor([True, False, True, False]).view(1, 1, 1, 4)
@@ -104,6 +119,10 @@ def test_confidence_loss_over_predicted_positives_and_with_error_weight() -> Non
     assert loss.item() == pytest.approx((right + wrong) / 2)
     loss = confidence_loss(*args, voxels="predicted_positive", error_weight=3.0)
     assert loss.item() == pytest.approx((right + 3 * wrong) / 2)
+    # Over all seven known bits, the missed voxel 2 of organ 1 is wrong too.
+    missed = (0.5 - 0.3) ** 2
+    gained = confidence_loss(*args, error_weight=3.0) - confidence_loss(*args)
+    assert gained.item() == pytest.approx(2 * (wrong + missed) / 7)
 
 
 def test_confidence_loss_without_known_bits_is_zero_and_trains_the_head_only() -> None:
