@@ -10,13 +10,14 @@ from typing import ClassVar
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
+from bench.datasets._phantom_facts import ORGANS
+from bench.datasets._phantom_scan import Scan, scan_patient
 from nibabel.nifti1 import Nifti1Image
 from pydantic import Field
 
 from bench.data.dataset import Case, Dataset
-from bench.datasets._phantom_facts import ORGANS
-from bench.datasets._phantom_scan import Scan, scan_patient
 from bench.errors import BenchError
+from bench.params import format_brackets
 from bench.seeds import generator
 
 
@@ -39,7 +40,7 @@ class Phantom(Dataset):
     @property
     def name(self) -> str:
         """Identity of the data in seeds, tables and folder names."""
-        return "phantom"
+        return format_brackets("phantom", self.overrides())
 
     @property
     def organs(self) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ Array = NDArray[np.generic]
 
 
 class LabelSlices:
-    """Read access to the label slices written by :func:`write_label_slices` (uint8, shape [H, W])."""
+    """Read access to the label slices written by :class:`LabelSliceWriter` (uint8, shape [H, W])."""
 
     def __init__(self, folder: Path) -> None:
         table = np.load(folder / "index.npz")

@@ -1,0 +1,300 @@
+"""The command line. Heavy modules are imported inside the commands, so that help is instant."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bench.plan import Run
+    from bench.store import Store
+
+app = typer.Typer(
+    name="bench",
+    help="Which training method should I use on partially labelled organ data, by how much is it "
+    "better, and is that difference real?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+data_app = typer.Typer(help="Look at a data set.", no_args_is_help=True)
+report_app = typer.Typer(help="Write reports from results.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+app.add_typer(report_app, name="report")
+
+Methods = Annotated[
+    list[str],
+    typer.Option(
+        "--method", "-m", help="Method, or a list: 'naive,inerrant\\[rounds=3,score=mcp]'."
+    ),
+]
+Datasets = Annotated[
+    list[str],
+    typer.Option("--dataset", "-d", help="Name of a data set, or a folder in nnU-Net layout."),
+]
+Labelled = Annotated[
+    str, typer.Option("--labelled", "-l", help="Percent of volumes labelled per organ: 100,30,10.")
+]
+Folds = Annotated[str, typer.Option("--folds", "-f", help="Folds to run: 0, 0-4, 0,2 or all.")]
+Profiles = Annotated[
+    list[str],
+    typer.Option(
+        "--profile", "-p", help="smoke, quick, fast or paper; overrides: 'quick\\[steps=300]'."
+    ),
+]
+Backbones = Annotated[
+    list[str] | None,
+    typer.Option("--backbone", "-b", help="unet_t11\\[width=32], unet/resnet34, ..."),
+]
+Seeds = Annotated[str, typer.Option("--seeds", help="Replicate seeds: 0, 0-2, ...")]
+DataRoot = Annotated[
+    Path | None,
+    typer.Option("--data", envvar="BENCH_DATA", help="Folder below which data sets lie."),
+]
+StoreRoot = Annotated[
+    Path,
+    typer.Option("--store", envvar="BENCH_STORE", help="Folder that keeps every result."),
+]
+DEFAULT_STORE = Path("bench-store")
+
+
+@app.command()
+def run(
+    method: Methods,
+    dataset: Datasets,
+    labelled: Labelled = "30",
+    folds: Folds = "0",
+    profile: Profiles = ["quick"],  # noqa: B006
+    backbone: Backbones = None,
+    seeds: Seeds = "0",
+    data: DataRoot = None,
+    store: StoreRoot = DEFAULT_STORE,
+    launcher: Annotated[
+        str, typer.Option(help="local: worker processes; inline: in this process.")
+    ] = "local",
+) -> None:
+    """Train, predict and evaluate methods; print their leaderboard.
+
+    What the store already holds is not computed again, and an interrupted run goes on where it
+    stopped: give the same command.
+    """
+    import time
+
+    from bench.collect import save
+    from bench.console import Monitor
+    from bench.launch import launcher as make_launcher
+    from bench.plan import graph_of
+
+    started = time.monotonic()
+    console = _console()
+    place, runs = _select(method, dataset, labelled, folds, profile, backbone, seeds, data, store)
+    graph = graph_of(runs)
+    place.register(graph.in_order())
+    n_done = sum(place.is_done(stage) for stage in graph.stages.values())
+    console.print(_plan_line(runs, len(graph), n_done), highlight=False)
+    monitor = Monitor(graph, n_done, console)
+    try:
+        monitor.follow(make_launcher(launcher).run(graph, place))
+    except KeyboardInterrupt:
+        console.print("interrupted; give the same command to go on from the last checkpoint")
+        raise typer.Exit(130) from None
+    for event in monitor.messages:
+        _complain(event.message)
+    counts = ", ".join(f"{count} {what}" for what, count in monitor.outcomes.most_common())
+    console.print(f"stages: {counts}; {time.monotonic() - started:.0f} s", highlight=False)
+    if monitor.outcomes["refused"]:
+        raise typer.Exit(2)
+    path = save(runs, place)
+    _print_leaderboard(path, console)
+    console.print(f"results   {path}\nstore     {place.root}", highlight=False, soft_wrap=True)
+    if len(runs) and monitor.messages:
+        raise typer.Exit(1)
+
+
+@app.command()
+def plan(
+    method: Methods,
+    dataset: Datasets,
+    labelled: Labelled = "30",
+    folds: Folds = "0",
+    profile: Profiles = ["quick"],  # noqa: B006
+    backbone: Backbones = None,
+    seeds: Seeds = "0",
+    data: DataRoot = None,
+    store: StoreRoot = DEFAULT_STORE,
+) -> None:
+    """Show what a run would compute: cells, stages new, shared and done, estimated time."""
+    from bench.overview import plan_table
+
+    place, runs = _select(method, dataset, labelled, folds, profile, backbone, seeds, data, store)
+    console = _console()
+    console.print(plan_table(runs, place))
+
+
+@app.command()
+def status(store: StoreRoot = DEFAULT_STORE) -> None:
+    """List what the store holds: stages done, running, failed and waiting."""
+    from bench.overview import status_table
+
+    _console().print(status_table(_existing_store(store)))
+
+
+@app.command()
+def show(key: str, store: StoreRoot = DEFAULT_STORE) -> None:
+    """Show one stage: parameters, inputs, how and where it ran, its files."""
+    from bench.overview import describe_stage
+
+    place = _existing_store(store)
+    _console().print(describe_stage(place.find(key), place), highlight=False, soft_wrap=True)
+
+
+@app.command("list")
+def list_(
+    what: Annotated[
+        Literal["methods", "datasets", "backbones", "profiles", "reports"], typer.Argument()
+    ],
+) -> None:
+    """List what there is to choose from."""
+    from bench.overview import listing
+
+    _console().print(listing(what))
+
+
+@app.command()
+def predict(
+    key: Annotated[str, typer.Argument(help="Key of a trained model (bench status shows them).")],
+    images: Annotated[list[Path], typer.Argument(help="CT volumes: NIfTI, or a DICOM folder.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the label maps.")],
+    store: StoreRoot = DEFAULT_STORE,
+) -> None:
+    """Segment new CT volumes with a trained model; label maps lie on the grid of their image."""
+    from bench.apply import segment
+
+    place = _existing_store(store)
+    for path in segment(place.find(key), images, out, place):
+        _console().print(str(path), highlight=False, soft_wrap=True)
+
+
+@data_app.command("check")
+def data_check(dataset: str, data: DataRoot = None) -> None:
+    """Read every case of a data set and report organs, annotations, spacing and problems."""
+    from bench.overview import print_check
+    from bench.selection import parse_dataset
+
+    console = _console()
+    if print_check(parse_dataset(dataset, data), console):
+        raise typer.Exit(2)
+
+
+@report_app.command("leaderboard")
+def report_leaderboard(
+    results: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Results tables (.parquet); all of the store by default."),
+    ] = None,
+    metric: Annotated[str, typer.Option(help="dsc, hd95_mm or nsd.")] = "dsc",
+    out: Annotated[Path, typer.Option("--out", "-o")] = Path("leaderboard"),
+    store: StoreRoot = DEFAULT_STORE,
+) -> None:
+    """Write the leaderboard as Markdown, CSV, LaTeX and HTML, and print it."""
+    from bench import registry
+    from bench.report import Report
+    from bench.results import merge
+
+    console = _console()
+    paths = results or _result_files(_existing_store(store))
+    table = merge(paths)
+    report = registry.load("reports", "leaderboard", Report)  # type: ignore[type-abstract]
+    for path in report.from_overrides("report", "leaderboard", {"metric": metric}).build(table, out):
+        console.print(str(path), highlight=False, soft_wrap=True)
+
+
+def main() -> None:
+    """Run the command line; a user's error is one line and exit code 2."""
+    try:
+        app()
+    except BenchError as error:
+        _complain(str(error))
+        sys.exit(2)
+
+
+def _select(
+    method: list[str],
+    dataset: list[str],
+    labelled: str,
+    folds: str,
+    profile: list[str],
+    backbone: list[str] | None,
+    seeds: str,
+    data: Path | None,
+    store: Path,
+) -> tuple[Store, list[Run]]:
+    from bench.selection import (
+        Selection,
+        parse_backbones,
+        parse_datasets,
+        parse_label_pcts,
+        parse_methods,
+        parse_numbers,
+        parse_profiles,
+    )
+    from bench.store import Store
+
+    place = Store(store)
+    selection = Selection(
+        methods=parse_methods(method),
+        label_pcts=parse_label_pcts(labelled),
+        folds=folds,
+        profiles=parse_profiles(profile),
+        backbones=parse_backbones(backbone or []),
+        seeds=parse_numbers("seed", seeds, 0, 10_000),
+        datasets=parse_datasets(dataset, data),
+    )
+    with _console().status("reading the list of cases") as spinner:
+        runs = selection.runs(
+            place, lambda done, total: spinner.update(f"reading files {done}/{total}")
+        )
+    return place, runs
+
+
+def _existing_store(root: Path) -> Store:
+    from bench.store import Store
+
+    if not root.is_dir():
+        raise BenchError(f"no store at {root}: run something first, or name one with --store")
+    return Store(root)
+
+
+def _plan_line(runs: list[Run], n_stages: int, n_done: int) -> str:
+    cells = len({(run.cell.source.dataset.name, run.cell.label_pct, run.cell.fold) for run in runs})
+    asked = sum(len(list(run.wanted())) for run in runs)
+    return (
+        f"plan      {len(runs)} runs in {cells} cells, {n_stages} stages for {asked} results: "
+        f"{n_done} done, {n_stages - n_done} to compute"
+    )
+
+
+def _print_leaderboard(path: Path, console: Console) -> None:
+    from bench.results import read
+    from bench.reports.leaderboard import render
+
+    console.print(render(read(path)))
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console()
+
+
+def _complain(message: str) -> None:
+    from rich.console import Console
+
+    Console(stderr=True).print(f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True)

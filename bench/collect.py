@@ -1,0 +1,101 @@
+"""From finished stages to the results and audit tables of a set of runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.params import digest
+from bench.plan import RoundResult, Run
+from bench.stages.images import slug
+from bench.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def collect(runs: Sequence[Run], store: Store) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the results table and the audit table of all finished models of ``runs``."""
+    from bench.results import AUDIT, RESULTS
+
+    results: list[dict[str, Any]] = []
+    audits: list[dict[str, Any]] = []
+    for run in runs:
+        finished = [
+            (number, result)
+            for number, result in enumerate(run.rounds)
+            if store.is_done(result.evaluation)
+        ]
+        for number, result in finished:
+            results += _evaluation_rows(run, number, result, store)
+        audits += _audit_rows(run, store)
+    return RESULTS.frame(results), AUDIT.frame(audits)
+
+
+def save(runs: Sequence[Run], store: Store) -> Path:
+    """Write both tables below ``results/`` of the store and return the path of the results.
+
+    The file is named after what was run, so the same command replaces it.
+    """
+    from bench.results import write, write_audit
+
+    results, audits = collect(runs, store)
+    identity = digest([[run.method, *_cell_columns(run).values()] for run in runs], 8)
+    datasets = "-".join(sorted({slug(run.cell.source.dataset.name) for run in runs}))
+    path = store.root / "results" / f"{datasets}-{identity}.parquet"
+    write(results, path)
+    write_audit(audits, path.with_suffix(".audit.parquet"))
+    return path
+
+
+def _cell_columns(run: Run) -> dict[str, Any]:
+    cell = run.cell
+    return {
+        "dataset": cell.source.dataset.name,
+        "label_pct": cell.label_pct,
+        "fold": cell.fold,
+        "seed": cell.seed,
+        "profile": cell.profile.label,
+        "backbone": str(cell.backbone),
+    }
+
+
+def _evaluation_rows(
+    run: Run, number: int, result: RoundResult, store: Store
+) -> list[dict[str, Any]]:
+    receipts = [store.receipt(training) for training in run.trainings(result.model)]
+    columns = _cell_columns(run) | {
+        "method": run.method,
+        "round": number,
+        "final": number == len(run.rounds) - 1,
+        "seg_steps": run.segmentation_steps(result.model),
+        "device_s": sum(receipt["wall_seconds"] for receipt in receipts),
+        "peak_mb": max(receipt["peak_memory_mb"] for receipt in receipts),
+        "stage": result.evaluation.key,
+    }
+    records = json.loads((store.out(result.evaluation) / "cases.json").read_text())
+    return [columns | record for record in records]
+
+
+def _audit_rows(run: Run, store: Store) -> list[dict[str, Any]]:
+    from bench.metrics import relabel_audit
+
+    records: list[tuple[int, float, dict[str, Any]]] = []
+    for number, result in enumerate(run.rounds):
+        if result.audit is not None and store.is_done(result.audit):
+            rows = json.loads((store.out(result.audit) / "audit.json").read_text())
+            records += [(number, result.audit.relabelling.gamma, row) for row in rows]
+    columns = _cell_columns(run) | {"method": run.method}
+    table = []
+    for organ in dict.fromkeys(row["organ"] for _, _, row in records):
+        rounds = [(n, gamma, row) for n, gamma, row in records if row["organ"] == organ]
+        counts = relabel_audit(
+            [row["added"] for *_, row in rounds],
+            [row["tp"] for *_, row in rounds],
+            rounds[0][2]["gt_missing"],
+        )
+        for (number, gamma, row), quality in zip(rounds, counts, strict=True):
+            table.append(columns | row | quality._asdict() | {"round": number, "gamma": gamma})
+    return table

@@ -1,0 +1,98 @@
+"""What a person sees while stages run: live bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from bench.graph import StageGraph
+from bench.launch.protocol import StageEvent
+
+STYLES = {"failed": "bold red", "refused": "bold red", "blocked": "yellow", "interrupted": "yellow"}
+
+
+class Monitor:
+    """Follows the events of a launcher and remembers how the stages ended."""
+
+    def __init__(self, graph: StageGraph, n_done: int, console: Console) -> None:
+        self._console = console
+        self._total = len(graph)
+        self._finished = n_done
+        self._live = console.is_terminal
+        self._started: dict[str, float] = {}
+        self.outcomes: Counter[str] = Counter()
+        self.messages: list[StageEvent] = []
+
+    def follow(self, events: Iterable[StageEvent]) -> None:
+        """Consume all events, showing progress."""
+        if not self._live:
+            for event in events:
+                self._note(event)
+                self._print_line(event)
+            return
+        columns = (
+            TextColumn("{task.fields[slot]:>5}"),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Progress(*columns, console=self._console, transient=True) as bars:
+            everything = bars.add_task(
+                "all stages", total=self._total, completed=self._finished, slot="", note=""
+            )
+            tasks = {}
+            for event in events:
+                self._note(event)
+                if event.kind == "started":
+                    tasks[event.stage.key] = bars.add_task(
+                        _name(event), total=None, slot=event.slot, note=""
+                    )
+                elif event.kind == "progress" and event.stage.key in tasks:
+                    bars.update(
+                        tasks[event.stage.key],
+                        completed=event.done,
+                        total=event.total,
+                        note=event.message,
+                    )
+                elif event.kind not in ("progress", "waiting"):
+                    if event.stage.key in tasks:
+                        bars.remove_task(tasks.pop(event.stage.key))
+                    bars.update(everything, completed=self._finished)
+                    self._print_line(event)
+
+    def _note(self, event: StageEvent) -> None:
+        if event.kind == "started":
+            self._started[event.stage.key] = time.monotonic()
+        if event.kind in ("started", "progress", "waiting"):
+            return
+        if event.message == "already done" and event.stage.key not in self._started:
+            self.outcomes["reused"] += 1
+            return
+        self.outcomes[event.kind] += 1
+        self._finished += event.kind == "done"
+        if event.kind in ("failed", "refused", "interrupted"):
+            self.messages.append(event)
+
+    def _print_line(self, event: StageEvent) -> None:
+        if event.kind == "progress" or event.message == "already done":
+            return
+        line = Text(time.strftime("%H:%M:%S "), style="dim")
+        line.append(f"{event.kind:<11}", STYLES.get(event.kind, ""))
+        line.append(_name(event))
+        if event.kind == "done":
+            seconds = time.monotonic() - self._started.get(event.stage.key, time.monotonic())
+            line.append(f"  {seconds:.1f} s  [{self._finished}/{self._total}]", "dim")
+        elif event.message:
+            line.append(f"  {event.message}")
+        self._console.print(line, soft_wrap=True)
+
+
+def _name(event: StageEvent) -> str:
+    return f"{type(event.stage).__name__:<9} {event.stage.title}"

@@ -1,0 +1,113 @@
+"""The simulator of missing labels: folds by patient, nested label subsets per organ (SPEC section 1).
+
+Pure functions of patients, annotation flags and seeds. Neither the method nor, for the order in
+which labels vanish, the label fraction plays a part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from bench.data.dataset import Case
+from bench.errors import BenchError
+from bench.params import Params, digest
+from bench.seeds import generator
+
+
+class Split(Params):
+    """One fold at one label fraction: who trains, who tests, and which labels training may see."""
+
+    fold: int
+    n_folds: int
+    label_pct: int
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    flags: dict[str, tuple[bool, ...]]
+    """Per training case: organ k is annotated and not hidden (F of SPEC section 0)."""
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the whole manifest."""
+        return digest(self.identity())
+
+
+def assign_folds(
+    patients: Sequence[str], n_folds: int, seed: int, dataset: str
+) -> dict[str, int]:
+    """Return the fold in which each patient is tested; fold sizes differ by at most one.
+
+    Raises
+    ------
+    BenchError
+        Fewer patients than folds.
+    """
+    unique = sorted(set(patients))
+    if len(unique) < n_folds:
+        raise BenchError(
+            f"{dataset}: {len(unique)} patients cannot be split into {n_folds} folds; "
+            "set fewer with --profile 'NAME[n_folds=N]'"
+        )
+    order = generator(seed, "folds", dataset).permutation(len(unique))
+    return {unique[patient]: position % n_folds for position, patient in enumerate(order)}
+
+
+def n_labelled(label_pct: int, n_patients: int) -> int:
+    """Return how many of ``n_patients`` keep a label: half-up, at least one, integers only (SPEC 1.3)."""
+    return max(1, (2 * label_pct * n_patients + 100) // 200)
+
+
+def labelled_patients(
+    patients: Sequence[str], label_pct: int, seed: int, dataset: str, fold: int, organ_index: int
+) -> frozenset[str]:
+    """Return the patients that keep one organ's label; nested over label fractions (SPEC 1.4)."""
+    ordered = sorted(patients)
+    permutation = generator(seed, "labels", dataset, fold, organ_index).permutation(len(ordered))
+    kept = permutation[: n_labelled(label_pct, len(ordered))]
+    return frozenset(ordered[position] for position in kept)
+
+
+def make_split(
+    cases: Sequence[Case],
+    organs: Sequence[str],
+    *,
+    dataset: str,
+    fold: int,
+    n_folds: int,
+    label_pct: int,
+    seed: int,
+) -> Split:
+    """Return the split of one fold at one label fraction.
+
+    The fraction is taken of the training patients in whom the organ is annotated, so natural
+    annotation gaps stay and simulated ones come on top; at 100 % nothing is hidden.
+
+    Raises
+    ------
+    BenchError
+        Too few patients, a fold that does not exist, or an organ annotated in no training patient.
+    """
+    folds = assign_folds([case.patient for case in cases], n_folds, seed, dataset)
+    if not 0 <= fold < n_folds:
+        raise BenchError(f"fold {fold} does not exist: folds are 0 to {n_folds - 1}")
+    training = [case for case in cases if folds[case.patient] != fold]
+    visible: Mapping[str, list[bool]] = {case.id: [] for case in training}
+    for index, organ in enumerate(organs):
+        annotated = {case.patient for case in training if case.annotated[index]}
+        if not annotated:
+            raise BenchError(
+                f"{dataset}: {organ} is annotated in no training patient of fold {fold}; "
+                "use fewer folds or leave the organ out"
+            )
+        kept = labelled_patients(
+            sorted(annotated), label_pct, seed, dataset, fold, index
+        )
+        for case in training:
+            visible[case.id].append(case.annotated[index] and case.patient in kept)
+    return Split(
+        fold=fold,
+        n_folds=n_folds,
+        label_pct=label_pct,
+        train=tuple(case.id for case in training),
+        test=tuple(case.id for case in cases if folds[case.patient] == fold),
+        flags={case_id: tuple(flags) for case_id, flags in visible.items()},
+    )

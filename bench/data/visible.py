@@ -1,0 +1,89 @@
+"""The training data: images, visible labels, annotation flags and pseudo-labels, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.data.index import CaseSlices, SliceIndex
+from bench.data.simulate import Split
+from bench.data.slices import LabelSlices
+
+
+@dataclass(frozen=True)
+class TrainCase:
+    """A training case: its rows among the images and among the label slices."""
+
+    id: str
+    images: slice
+    labels: slice
+    flags_K: NDArray[np.bool_]
+
+
+class TrainView:
+    """Everything training may read of one fold.
+
+    Label slices hold the training cases only, in the order of the split; the parallel arrays
+    ``image_row_S``, ``volume_S`` and ``shown_S`` describe each of those slices.
+    """
+
+    def __init__(self, images: Path, labels: Path, pseudo: Path | None = None) -> None:
+        index = SliceIndex.read(images)
+        self.split = Split.model_validate_json((labels / "split.json").read_text())
+        self.hu_window = index.hu_window
+        self.grid = index.grid
+        self.images_SHW = open_images(images, index)
+        self.labels = LabelSlices(labels / "slices")
+        self.pseudo = None if pseudo is None else LabelSlices(pseudo / "slices")
+        entries = [index[case_id] for case_id in self.split.train]
+        self.cases = _train_cases(entries, self.split)
+        self.flags_VK = np.stack([case.flags_K for case in self.cases])
+        self.image_row_S = np.concatenate(
+            [np.arange(case.images.start, case.images.stop) for case in self.cases]
+        )
+        self.volume_S = np.repeat(
+            np.arange(len(entries)), [entry.n_slices for entry in entries]
+        )
+        self.shown_S: NDArray[np.bool_] = np.load(labels / "shown.npy")
+        if pseudo is not None:
+            self.shown_S = self.shown_S | np.load(pseudo / "shown.npy")
+        assert len(self.labels) == len(self.volume_S)
+
+    @property
+    def supervised_V(self) -> NDArray[np.bool_]:
+        """Volumes with some voxel and organ of known target (w = 1 somewhere)."""
+        supervised_V: NDArray[np.bool_] = self.flags_VK.any(axis=1)
+        if self.pseudo is not None:
+            supervised_V |= np.bincount(self.volume_S, weights=self.shown_S) > 0
+        return supervised_V
+
+    @property
+    def incomplete_V(self) -> NDArray[np.bool_]:
+        """Volumes in which some organ is not annotated."""
+        incomplete_V: NDArray[np.bool_] = ~self.flags_VK.all(axis=1)
+        return incomplete_V
+
+
+def open_images(folder: Path, index: SliceIndex) -> NDArray[np.int16]:
+    """Map the image slices (HU, int16, shape [S, H, W]) into memory, read-only."""
+    n_slices = sum(entry.n_slices for entry in index.cases)
+    return np.memmap(folder / "images.bin", np.int16, "r", shape=(n_slices, *index.grid))
+
+
+def normalise(image: NDArray[np.int16], hu_window: tuple[float, float]) -> NDArray[np.float32]:
+    """Return HU scaled so that the window becomes [0, 1]."""
+    low, high = hu_window
+    scaled: NDArray[np.float32] = (image.astype(np.float32) - low) / (high - low)
+    return scaled
+
+
+def _train_cases(entries: list[CaseSlices], split: Split) -> list[TrainCase]:
+    cases, first = [], 0
+    for entry in entries:
+        rows = slice(first, first + entry.n_slices)
+        cases.append(TrainCase(entry.case.id, entry.rows, rows, np.array(split.flags[entry.case.id])))
+        first = rows.stop
+    return cases

@@ -1,0 +1,241 @@
+"""From a selection to stages: cells of the experiment grid, methods that describe what they train.
+
+A method only describes. It asks the :class:`Recipe` of its cell for models and relabellings and gets
+stages; equal stages of different methods are one stage, because their keys are equal.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, Literal, Self
+
+from bench.data.dataset import Dataset
+from bench.graph import StageGraph
+from bench.nets.backbone import Backbone
+from bench.params import Params, format_brackets
+from bench.profiles import Profile
+from bench.stage import Stage, ancestors
+from bench.stages.audit import Audit
+from bench.stages.evaluate import Evaluate
+from bench.stages.images import Images
+from bench.stages.labels import Labels
+from bench.stages.predict import Predict
+from bench.stages.relabel import Relabel
+from bench.stages.train import Optimisation, Train
+from bench.stages.truth import Truth
+from bench.training.objective import ObjectiveSpec
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set whose cases were listed and whose content was fingerprinted."""
+
+    dataset: Dataset
+    content: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of the experiment grid, without a method."""
+
+    source: Source
+    fold: int
+    label_pct: int
+    backbone: Backbone
+    profile: Profile
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The building blocks of a method in one cell: same budget, data and labels for all methods."""
+
+    cell: Cell
+
+    def at(self, label_pct: int) -> Recipe:
+        """Return the recipe of the same cell at another label fraction."""
+        from dataclasses import replace
+
+        return Recipe(replace(self.cell, label_pct=label_pct))
+
+    @cached_property
+    def images(self) -> Images:
+        """The CT of the data set on the training grid."""
+        source = self.cell.source
+        return Images(
+            dataset=source.dataset,
+            name=source.dataset.name,
+            organs=source.dataset.organs,
+            content=source.content,
+            max_side=self.cell.profile.max_side,
+            multiple_of=self.cell.backbone.divisor,
+        )
+
+    @cached_property
+    def truth(self) -> Truth:
+        """The complete labels; only simulation, evaluation and audit take them."""
+        source = self.cell.source
+        return Truth(
+            dataset=source.dataset,
+            name=source.dataset.name,
+            organs=source.dataset.organs,
+            content=source.content,
+        )
+
+    @cached_property
+    def labels(self) -> Labels:
+        """What training may see in this cell."""
+        return Labels(
+            images=self.images,
+            truth=self.truth,
+            fold=self.cell.fold,
+            n_folds=self.cell.profile.n_folds,
+            label_pct=self.cell.label_pct,
+            seed=self.cell.seed,
+        )
+
+    def segmenter(
+        self,
+        objective: ObjectiveSpec,
+        *,
+        init: Train | None = None,
+        pseudo: Relabel | None = None,
+        budget: Literal["base", "round"] = "base",
+        extra_rounds: int = 0,
+    ) -> Train:
+        """Return the training of a segmentation network.
+
+        ``extra_rounds`` lengthens it by that many round budgets: how one-stage methods get the total
+        number of steps of a method with rounds (SPEC 0.0, decision 3).
+        """
+        profile = self.cell.profile
+        base = profile.steps if budget == "base" else self.round_steps
+        return self._train(
+            objective, base + extra_rounds * self.round_steps, profile.lr, init, pseudo
+        )
+
+    def confidence(self, segmenter: Train, objective: ObjectiveSpec) -> Train:
+        """Return the training of a confidence network for ``segmenter``, on true labels."""
+        profile = self.cell.profile
+        steps = max(1, round(profile.confidence_share * profile.steps))
+        return self._train(objective, steps, profile.confidence_lr, segmenter, None)
+
+    @property
+    def round_steps(self) -> int:
+        """Steps of one relabelling round."""
+        return max(1, round(self.cell.profile.round_share * self.cell.profile.steps))
+
+    def _train(
+        self,
+        objective: ObjectiveSpec,
+        steps: int,
+        lr: float,
+        init: Train | None,
+        pseudo: Relabel | None,
+    ) -> Train:
+        profile = self.cell.profile
+        return Train(
+            images=self.images,
+            labels=self.labels,
+            objective=objective,
+            backbone=self.cell.backbone,
+            optimisation=Optimisation(
+                steps=steps,
+                batch_size=profile.batch_size,
+                lr=lr,
+                lr_decay=profile.lr_decay,
+                foreground_share=profile.foreground_share,
+                output_bias=profile.output_bias,
+                shift=profile.shift,
+                rotation_deg=profile.rotation_deg,
+                zoom=profile.zoom,
+                precision=profile.precision,
+            ),
+            seed=self.cell.seed,
+            init=init,
+            pseudo=pseudo,
+        )
+
+
+class Method(Params, abc.ABC):
+    """A training method: its fields are its hyper-parameters, its plan says what it trains.
+
+    One class per file in ``methods/``; the file name is the method's name.
+    """
+
+    citation: ClassVar[str] = ""
+    """Where the method is published."""
+
+    @abc.abstractmethod
+    def plan(self, recipe: Recipe) -> Iterator[Train]:
+        """Yield the segmentation models of the method, one per round; the last is the result.
+
+        Pure: nothing is computed or read. Each model is predicted, evaluated and reported.
+        """
+
+    def label(self, name: str) -> str:
+        """Return the notation of this method in tables: its name and what differs from default."""
+        return format_brackets(name, self.overrides())
+
+
+@dataclass(frozen=True)
+class RoundResult:
+    """A model of a method in a cell, and the stages that measure it."""
+
+    model: Train
+    evaluation: Evaluate
+    audit: Audit | None
+    """Of the relabelling this model was trained on, if any."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One method in one cell."""
+
+    method: str
+    cell: Cell
+    rounds: tuple[RoundResult, ...]
+
+    @classmethod
+    def of(cls, method: Method, label: str, cell: Cell) -> Self:
+        """Attach prediction, evaluation and audit to every model the method plans."""
+        recipe = Recipe(cell)
+        rounds = []
+        for model in method.plan(recipe):
+            prediction = Predict(images=recipe.images, labels=recipe.labels, model=model)
+            evaluation = Evaluate(truth=recipe.truth, prediction=prediction)
+            audit = None
+            if isinstance(model.pseudo, Relabel):
+                audit = Audit(images=recipe.images, truth=recipe.truth, relabelling=model.pseudo)
+            rounds.append(RoundResult(model, evaluation, audit))
+        assert rounds, f"{label} plans no model"
+        return cls(label, cell, tuple(rounds))
+
+    def wanted(self) -> Iterator[Stage]:
+        """Yield the stages whose results the run reports."""
+        for result in self.rounds:
+            yield result.evaluation
+            if result.audit is not None:
+                yield result.audit
+
+    @staticmethod
+    def trainings(model: Train) -> list[Train]:
+        """Return every training that led to a model, itself included."""
+        return [stage for stage in ancestors(model) if isinstance(stage, Train)]
+
+    @staticmethod
+    def segmentation_steps(model: Train) -> int:
+        """Return the optimiser steps of segmentation networks that led to a model."""
+        return sum(
+            training.optimisation.steps
+            for training in Run.trainings(model)
+            if training.objective.trains_segmenter
+        )
+
+
+def graph_of(runs: Iterable[Run]) -> StageGraph:
+    """Return the stages of all runs, each once."""
+    return StageGraph(stage for run in runs for stage in run.wanted())

@@ -1,0 +1,152 @@
+"""From what a user names to what is run: the grid of methods, data sets, fractions, folds, profiles."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+from bench import registry
+from bench.data.dataset import Dataset
+from bench.data.fingerprint import fingerprint
+from bench.data.simulate import make_split
+from bench.errors import BenchError
+from bench.nets.backbone import Backbone
+from bench.params import parse_brackets, split_outside_brackets
+from bench.plan import Cell, Method, Run, Source
+from bench.profiles import Profile, parse_profile
+from bench.store import Store
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The axes of an experiment; its cells are their product."""
+
+    methods: Sequence[tuple[str, Method]]
+    """Label in tables, and the method."""
+    datasets: Sequence[Dataset]
+    label_pcts: Sequence[int]
+    folds: str
+    profiles: Sequence[Profile]
+    backbones: Sequence[Backbone]
+    """Empty: the default of each profile."""
+    seeds: Sequence[int]
+
+    def runs(self, store: Store, progress: Progress = lambda *_: None) -> list[Run]:
+        """Return every method in every cell, after reading the case lists (not the volumes).
+
+        Raises
+        ------
+        BenchError
+            Missing data, too few patients, a fold that does not exist, an organ without a label.
+        """
+        sources = []
+        for dataset in self.datasets:
+            cases = dataset.cases()
+            content = fingerprint(dataset, cases, store.root / "digests.json", progress)
+            sources.append((Source(dataset, content), cases))
+        runs = []
+        for (source, cases), profile, seed in product(sources, self.profiles, self.seeds):
+            backbones = self.backbones or [Backbone.parse(profile.backbone)]
+            folds = parse_numbers("fold", self.folds, 0, profile.n_folds - 1)
+            for backbone, pct, fold in product(backbones, self.label_pcts, folds):
+                make_split(
+                    cases,
+                    source.dataset.organs,
+                    dataset=source.dataset.name,
+                    fold=fold,
+                    n_folds=profile.n_folds,
+                    label_pct=pct,
+                    seed=seed,
+                )
+                cell = Cell(source, fold, pct, backbone, profile, seed)
+                runs += [Run.of(method, label, cell) for label, method in self.methods]
+        return runs
+
+
+def parse_methods(texts: Sequence[str]) -> list[tuple[str, Method]]:
+    """Return the methods of ``--method``: names, lists of names, overrides in brackets."""
+    found = {}
+    for text in _items(texts):
+        name, overrides = parse_brackets(text)
+        method = registry.load("methods", name, Method).from_overrides("method", name, overrides)
+        found[method.label(name)] = method
+    return list(found.items())
+
+
+def parse_datasets(texts: Sequence[str], data_root: Path | None) -> list[Dataset]:
+    """Return the data sets of ``--dataset``: registered names or folders, options in brackets."""
+    return [parse_dataset(text, data_root) for text in _items(texts)]
+
+
+def parse_dataset(text: str, data_root: Path | None = None) -> Dataset:
+    """Return one data set. A folder is read in the nnU-Net or Decathlon layout.
+
+    A registered data set is looked for below ``data_root``, else ``$BENCH_DATA``, else ``data/``.
+    """
+    name, overrides = parse_brackets(text)
+    if name not in registry.names("datasets") and (os.sep in name or Path(name).is_dir()):
+        overrides = {"root": name} | overrides
+        name = "folder"
+    plugin = registry.load("datasets", name, Dataset)  # type: ignore[type-abstract]
+    if plugin.folders and "root" not in overrides:
+        overrides["root"] = str(_locate(plugin, data_root))
+    return plugin.from_overrides("data set", name, overrides)
+
+
+def parse_profiles(texts: Sequence[str]) -> list[Profile]:
+    """Return the profiles of ``--profile``."""
+    return [parse_profile(text) for text in _items(texts)]
+
+
+def parse_backbones(texts: Sequence[str]) -> list[Backbone]:
+    """Return the networks of ``--backbone``."""
+    return [Backbone.parse(text) for text in _items(texts)]
+
+
+def parse_numbers(what: str, text: str, low: int, high: int) -> list[int]:
+    """Return the integers of ``1,3`` or ``0-4`` or ``all``, in order, each once.
+
+    Raises
+    ------
+    BenchError
+        Not numbers, or outside ``low`` to ``high``.
+    """
+    if text.strip() == "all":
+        return list(range(low, high + 1))
+    numbers: list[int] = []
+    for item in text.split(","):
+        first, dash, last = item.strip().partition("-")
+        try:
+            numbers += range(int(first), int(last if dash else first) + 1)
+        except ValueError:
+            raise BenchError(
+                f"{what} {item.strip()!r} is not a whole number; write for example {high} or "
+                f"{low}-{high} or {low},{high}"
+            ) from None
+    for number in numbers:
+        if not low <= number <= high:
+            raise BenchError(f"{what} {number} is impossible: it must lie in {low} to {high}")
+    return list(dict.fromkeys(numbers))
+
+
+def parse_label_pcts(text: str) -> list[int]:
+    """Return the percentages of labelled volumes of ``--labelled``."""
+    return parse_numbers("label fraction", text.replace("%", ""), 1, 100)
+
+
+def _items(texts: Sequence[str]) -> Iterator[str]:
+    for text in texts:
+        yield from filter(None, split_outside_brackets(text))
+
+
+def _locate(plugin: type[Dataset], data_root: Path | None) -> Path:
+    root = data_root or Path(os.environ.get("BENCH_DATA", "data"))
+    for folder in plugin.folders:
+        if (root / folder).is_dir():
+            return root / folder
+    return root

@@ -1,0 +1,67 @@
+"""Stage `Audit`: how right a relabelling round was, judged by the hidden labels (SPEC 8.3, 8.4)."""
+
+from __future__ import annotations
+
+from bench.stage import Stage, StageContext
+from bench.stages.images import Images
+from bench.stages.relabel import Relabel
+from bench.stages.truth import Truth
+
+
+class Audit(Stage):
+    """Counts and ranking quality per organ, pooled over the training volumes that lack it.
+
+    Volumes where an organ is annotated by nobody are left out: there is no truth to compare with.
+    """
+
+    images: Images
+    truth: Truth
+    relabelling: Relabel
+
+    @property
+    def title(self) -> str:
+        """The relabelling's title."""
+        return self.relabelling.title
+
+    def run(self, ctx: StageContext) -> None:
+        """Write ``audit.json``: one record per organ."""
+        import json
+
+        import numpy as np
+
+        from bench.data.grid import labels_to_grid
+        from bench.data.hidden import CompleteLabels
+        from bench.data.index import SliceIndex
+        from bench.ranking import ranking_scores
+        from bench.stages.relabel import read_selections
+
+        truth = CompleteLabels(ctx.input(self.truth))
+        index = SliceIndex.read(ctx.input(self.images))
+        folder = ctx.input(self.relabelling)
+        K = len(self.truth.organs)
+        added, tp, gt_missing = (np.zeros(K, np.int64) for _ in range(3))
+        scores: list[list[np.ndarray]] = [[] for _ in range(K)]
+        successes: list[list[np.ndarray]] = [[] for _ in range(K)]
+        volumes = list(read_selections(folder))
+        for count, (case_id, selections) in enumerate(volumes, start=1):
+            entry = index[case_id]
+            truth_SHW = labels_to_grid(truth.labels_XYZ(case_id), entry.placement, index.grid)
+            for selection in selections:
+                k = selection.organ - 1
+                if not truth[case_id].case.annotated[k]:
+                    continue
+                success_E = truth_SHW.ravel()[selection.index_E] == selection.organ
+                added[k] += selection.selected_E.sum()
+                tp[k] += (success_E & selection.selected_E).sum()
+                gt_missing[k] += (truth_SHW == selection.organ).sum()
+                scores[k].append(selection.score_E)
+                successes[k].append(success_E)
+            ctx.tick(count, len(volumes))
+        records = []
+        for k, organ_name in enumerate(self.truth.organs):
+            if not scores[k]:
+                continue
+            ranking = ranking_scores(np.concatenate(scores[k]), np.concatenate(successes[k]))
+            counts = {"added": int(added[k]), "tp": int(tp[k]), "gt_missing": int(gt_missing[k])}
+            records.append({"organ": organ_name} | counts | ranking._asdict())
+        (ctx.out / "audit.json").write_text(json.dumps(records, indent=0))

@@ -1,0 +1,47 @@
+"""Stage `Evaluate`: predictions of the test cases against their complete labels."""
+
+from __future__ import annotations
+
+from bench.stage import Stage, StageContext
+from bench.stages.predict import Predict
+from bench.stages.truth import Truth
+
+
+class Evaluate(Stage):
+    """DSC, HD95 and NSD per case and annotated organ, on the native grid (SPEC section 8.1)."""
+
+    truth: Truth
+    prediction: Predict
+
+    @property
+    def title(self) -> str:
+        """The model's title."""
+        return self.prediction.title
+
+    def run(self, ctx: StageContext) -> None:
+        """Write ``cases.json``: one record per case and organ."""
+        import json
+
+        import numpy as np
+
+        from bench.data.hidden import CompleteLabels
+        from bench.data.nifti import read_image
+        from bench.metrics import case_scores
+
+        truth = CompleteLabels(ctx.input(self.truth))
+        predictions = sorted(ctx.input(self.prediction).glob("*.nii.gz"))
+        records = []
+        for count, path in enumerate(predictions, start=1):
+            entry = truth[path.name.removesuffix(".nii.gz")]
+            predicted_XYZ, _ = read_image(path, f"prediction {path}")
+            scores = case_scores(
+                predicted_XYZ.astype(np.uint8),
+                truth.labels_XYZ(entry.case.id),
+                entry.case.annotated,
+                self.truth.organs,
+                entry.geometry.spacing_mm,
+            )
+            names = {"case": entry.case.id, "patient": entry.case.patient}
+            records += [names | score for score in scores]
+            ctx.tick(count, len(predictions))
+        (ctx.out / "cases.json").write_text(json.dumps(records, indent=0))

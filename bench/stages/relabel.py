@@ -1,0 +1,200 @@
+"""Stage `Relabel`: pseudo-labels for the organs that training volumes lack (SPEC section 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from pydantic import Field
+
+from bench.relabelling import RelabelRule, Selection
+from bench.stage import Stage, StageContext
+from bench.stages.images import Images
+from bench.stages.labels import Labels
+from bench.stages.train import Train
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from bench.data.visible import TrainCase, TrainView
+
+
+class Relabel(Stage):
+    """One round: predict the incomplete training volumes, rank, select, unite with earlier rounds."""
+
+    uses_accelerator: ClassVar[bool] = True
+
+    images: Images
+    labels: Labels
+    model: Train
+    confidence: Train | None = None
+    """Confidence network to rank by; the predicted probability (MCP) without one."""
+    previous: Self | None = None
+    gamma: float = Field(gt=0, le=1)
+    rule: RelabelRule
+    seed: int = Field(ge=0)
+
+    @property
+    def title(self) -> str:
+        """The labels' title, the score and the round."""
+        score = "mcp" if self.confidence is None else "confidence"
+        return f"{self.labels.title}-{score}-r{self.round}"
+
+    @property
+    def round(self) -> int:
+        """1 for the first relabelling."""
+        return 1 if self.previous is None else self.previous.round + 1
+
+    def run(self, ctx: StageContext) -> None:
+        """Write ``slices/``, ``shown.npy`` and ``selections/`` (the candidates, for the audit)."""
+        import numpy as np
+
+        from bench.data.slices import LabelSliceWriter
+        from bench.data.visible import TrainView
+        from bench.relabelling import BACKGROUND
+
+        view = TrainView(
+            ctx.input(self.images),
+            ctx.input(self.labels),
+            None if self.previous is None else ctx.input(self.previous),
+        )
+        (ctx.out / "selections").mkdir()
+        shown = []
+        with LabelSliceWriter(ctx.out / "slices", view.grid) as writer:
+            relabelled = self._relabel(view, ctx)
+            for count, (case, ps_SHW, selections) in enumerate(relabelled, start=1):
+                writer.append(ps_SHW)
+                shown.append(((ps_SHW != 0) & (ps_SHW != BACKGROUND)).any(axis=(1, 2)))
+                if selections:
+                    _write_selections(ctx.out / "selections" / f"{case.id}.npz", selections)
+                ctx.tick(count, len(view.cases))
+        np.save(ctx.out / "shown.npy", np.concatenate(shown))
+
+    def _relabel(
+        self, view: TrainView, ctx: StageContext
+    ) -> Iterator[tuple[TrainCase, NDArray[np.uint8], list[Selection]]]:
+        """Yield pseudo-labels and selections of every training case, in order."""
+        from bench.relabelling import (
+            add_positives,
+            find_candidates,
+            mark_background,
+            relabel_volume,
+            select,
+        )
+        from bench.seeds import generator
+
+        place = (self.images.name, self.labels.fold, self.round)
+        predictor = _Predictor(self, view, ctx)
+        if self.rule.scope != "dataset":
+            for case in view.cases:
+                lab, ps = predictor.known(case)
+                if case.flags_K.all():
+                    yield case, ps, []
+                    continue
+                pred, score = predictor(case)
+                rng = generator(self.seed, "relabel", *place, case.id)
+                yield (
+                    case,
+                    *relabel_volume(
+                        pred, score, lab, ps, case.flags_K, self.gamma, self.rule, rng
+                    ),
+                )
+            return
+        incomplete = [case for case in view.cases if not case.flags_K.all()]
+        candidates = [
+            find_candidates(*predictor(case), *predictor.known(case), case.flags_K)
+            for case in incomplete
+        ]
+        rng = generator(self.seed, "relabel", *place)
+        selected = dict(
+            zip(
+                [case.id for case in incomplete],
+                select(candidates, self.gamma, self.rule, rng),
+                strict=True,
+            )
+        )
+        for case in view.cases:
+            lab, ps = predictor.known(case)
+            selections = selected.get(case.id, [])
+            ps = add_positives(ps, selections)
+            if selections and self.rule.background != "ambiguous":
+                mark_background(ps, *predictor(case), lab, self.gamma, self.rule, rng)
+            yield case, ps, selections
+
+
+class _Predictor:
+    """Predicts training volumes with the stage's networks."""
+
+    def __init__(self, stage: Relabel, view: TrainView, ctx: StageContext) -> None:
+        from safetensors.torch import load_file
+
+        self._view = view
+        self._ctx = ctx
+        self._precision = stage.model.optimisation.precision
+        self._segmenter = stage.model.load_segmenter(ctx.input(stage.model)).to(ctx.device)
+        self._confidence = None
+        if stage.confidence is not None:
+            net = stage.confidence.backbone.confidence_net(
+                self._segmenter, len(stage.images.organs)
+            )
+            weights = ctx.input(stage.confidence) / "confidence.safetensors"
+            net.load_state_dict(load_file(weights))
+            self._confidence = net.to(ctx.device)
+
+    def __call__(self, case: TrainCase) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Return predicted labels and the confidence in each, shape [S, H, W]."""
+        from bench.data.visible import normalise
+        from bench.inference import predict_with_score
+
+        return predict_with_score(
+            self._segmenter,
+            normalise(self._view.images_SHW[case.images], self._view.hu_window),
+            ~case.flags_K,
+            confidence=self._confidence,
+            device=self._ctx.device,
+            precision=self._precision,
+        )
+
+    def known(self, case: TrainCase) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Return visible labels and earlier pseudo-labels, shape [S, H, W]."""
+        import numpy as np
+
+        rows = range(case.labels.start, case.labels.stop)
+        lab_SHW = self._view.labels.gather(rows)
+        pseudo = self._view.pseudo
+        return lab_SHW, np.zeros_like(lab_SHW) if pseudo is None else pseudo.gather(rows)
+
+
+def _write_selections(path: Path, selections: list[Selection]) -> None:
+    import numpy as np
+
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for selection in selections:
+        arrays[f"index_{selection.organ}"] = selection.index_E.astype(np.uint32)
+        arrays[f"score_{selection.organ}"] = selection.score_E
+        arrays[f"selected_{selection.organ}"] = selection.selected_E
+    with path.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+def read_selections(folder: Path) -> Iterator[tuple[str, list[Selection]]]:
+    """Yield case id and selections of every volume a relabelling looked at."""
+    import numpy as np
+
+    for path in sorted((folder / "selections").glob("*.npz")):
+        with np.load(path) as archive:
+            organs = sorted(int(name.partition("_")[2]) for name in archive if "index" in name)
+            yield (
+                path.stem,
+                [
+                    Selection(
+                        organ,
+                        archive[f"index_{organ}"].astype(np.int64),
+                        archive[f"score_{organ}"],
+                        archive[f"selected_{organ}"],
+                    )
+                    for organ in organs
+                ],
+            )

@@ -1,0 +1,136 @@
+"""Stage `Train`: one objective, one budget, one set of visible labels; every network comes from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from bench.nets.backbone import Backbone
+from bench.params import Params
+from bench.seeds import generator, torch_seed
+from bench.stage import Stage, StageContext
+from bench.stages.images import Images, slug
+from bench.stages.labels import Labels
+from bench.training.objective import ObjectiveSpec
+
+if TYPE_CHECKING:
+    from bench.nets.protocol import FeatureNet
+
+
+class Optimisation(Params):
+    """The recipe shared by all methods: budget, sampling, augmentation, learning rate, precision."""
+
+    steps: int = Field(ge=1)
+    batch_size: int = Field(ge=2)
+    lr: float = Field(gt=0)
+    lr_decay: float = Field(gt=0, le=1)
+    foreground_share: float = Field(ge=0, le=1)
+    output_bias: float
+    shift: float = Field(ge=0)
+    rotation_deg: float = Field(ge=0)
+    zoom: float = Field(ge=0, lt=1)
+    precision: Literal["bf16", "fp32"]
+
+
+class Train(Stage):
+    """Train the networks of an objective. Reads images, visible labels and pseudo-labels only."""
+
+    uses_accelerator: ClassVar[bool] = True
+
+    images: Images
+    labels: Labels
+    objective: ObjectiveSpec
+    backbone: Backbone
+    optimisation: Optimisation
+    seed: int = Field(ge=0)
+    init: Train | None = None
+    """Start from this segmenter; fresh weights otherwise."""
+    pseudo: Stage | None = None
+    """Pseudo-labels to train on, a :class:`bench.stages.relabel.Relabel`."""
+
+    @property
+    def title(self) -> str:
+        """Data set, fold, label fraction, objective and relabelling round."""
+        return f"{self.labels.title}-{self.objective.label}-r{self.round}"
+
+    @property
+    def round(self) -> int:
+        """How many trainings of a segmenter lie before this one."""
+        return 0 if self.init is None else self.init.round + self.init.objective.trains_segmenter
+
+    def run(self, ctx: StageContext) -> None:
+        """Write one ``NAME.safetensors`` per network of the objective."""
+        import torch
+        from safetensors.torch import save_file
+
+        from bench.data.visible import TrainView
+        from bench.training.augment import Augmentation
+        from bench.training.loader import BatchLoader
+        from bench.training.objective import Setting
+        from bench.training.sampler import SliceSampler
+        from bench.training.trainer import Loop, fit
+
+        recipe = self.optimisation
+        # Names of random streams: never the method, never the label fraction (SPEC 0.0).
+        place = (self.images.name, self.labels.fold, self.round)
+        view = TrainView(
+            ctx.input(self.images),
+            ctx.input(self.labels),
+            None if self.pseudo is None else ctx.input(self.pseudo),
+        )
+        init = None if self.init is None else ctx.input(self.init)
+        torch.manual_seed(torch_seed(self.seed, "networks", *place))
+        objective = self.objective.build(
+            Setting(
+                n_organs=len(self.images.organs),
+                backbone=self.backbone,
+                lr=recipe.lr,
+                segmenter=lambda: self._initial_segmenter(init),
+                seed=lambda purpose: torch_seed(self.seed, purpose, *place),
+            )
+        )
+        role = self.objective.label if not self.objective.trains_segmenter else "segmenter"
+        loader = BatchLoader(
+            view,
+            SliceSampler(
+                view,
+                self.objective.streams,
+                recipe.batch_size,
+                recipe.foreground_share,
+                lambda step: generator(self.seed, f"slices/{role}", *place, step),
+            ),
+            Augmentation(
+                shift=recipe.shift, rotation_deg=recipe.rotation_deg, zoom=recipe.zoom
+            ),
+            lambda step: generator(self.seed, f"augmentation/{role}", *place, step),
+            ctx.device,
+        )
+        loop = Loop(
+            recipe.steps,
+            recipe.lr_decay,
+            recipe.precision,
+            torch_seed(self.seed, f"training/{role}", *place),
+        )
+        fit(objective, loader, loop, ctx)
+        for name, module in objective.modules.items():
+            weights = {key: value.cpu().contiguous() for key, value in module.state_dict().items()}
+            save_file(weights, ctx.out / f"{name}.safetensors")
+
+    def load_segmenter(self, folder: Path) -> FeatureNet:
+        """Return the trained segmentation network from this stage's output folder, on the CPU."""
+        from safetensors.torch import load_file
+
+        net = self.backbone.build(len(self.images.organs))
+        net.load_state_dict(load_file(folder / "segmenter.safetensors"))
+        return net
+
+    def _initial_segmenter(self, init: Path | None) -> FeatureNet:
+        if init is not None:
+            assert self.init is not None
+            return self.init.load_segmenter(init)
+        import torch
+
+        torch.manual_seed(torch_seed(self.seed, "weights", self.images.name, self.labels.fold))
+        return self.backbone.build(len(self.images.organs), self.optimisation.output_bias)

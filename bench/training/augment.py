@@ -1,0 +1,68 @@
+"""Augmentation: one random affine per slice, resampled once, on the device (SPEC section 7).
+
+No flips: left and right kidney are different organs.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
+
+from bench.params import Params
+
+
+class Augmentation(Params):
+    """Ranges of the random affine, the same for every method."""
+
+    shift: float = Field(default=0.1, ge=0)
+    """Translation, as a share of the side."""
+    rotation_deg: float = Field(default=15.0, ge=0)
+    zoom: float = Field(default=0.1, ge=0, lt=1)
+
+    def draw(
+        self, rng: np.random.Generator, n: int, grid: tuple[int, int]
+    ) -> NDArray[np.float32]:
+        """Return ``n`` affines from output to input in normalised coordinates, shape [n, 2, 3]."""
+        H, W = grid
+        angle = np.deg2rad(rng.uniform(-self.rotation_deg, self.rotation_deg, n))
+        scale = rng.uniform(1 - self.zoom, 1 + self.zoom, n)
+        shift_N2 = 2 * rng.uniform(-self.shift, self.shift, (n, 2))
+        cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
+        theta = np.empty((n, 2, 3), np.float32)
+        # grid_sample's first coordinate runs along W; H / W keeps a rotation rigid in pixels
+        theta[:, 0, 0], theta[:, 0, 1] = cos, -sin * H / W
+        theta[:, 1, 0], theta[:, 1, 1] = sin * W / H, cos
+        theta[:, :, 2] = shift_N2
+        return theta
+
+
+def resample(
+    image_BHW: Tensor, maps_BCHW: Tensor, theta_B23: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Apply one affine to a slice and its label maps.
+
+    Parameters
+    ----------
+    image_BHW
+        float32 in [0, 1]; bilinear, 0 (the lower end of the HU window) outside.
+    maps_BCHW
+        Label maps; nearest neighbour, 0 outside.
+    theta_B23
+        Affines of :meth:`Augmentation.draw`.
+
+    Returns
+    -------
+    image_B1HW, maps_BCHW
+        float32 image and int64 label maps.
+    """
+    B, H, W = image_BHW.shape
+    grid = functional.affine_grid(theta_B23, [B, 1, H, W], align_corners=False)
+    image_B1HW = functional.grid_sample(
+        image_BHW[:, None], grid, mode="bilinear", align_corners=False
+    )
+    maps = functional.grid_sample(maps_BCHW.float(), grid, mode="nearest", align_corners=False)
+    return image_B1HW, maps.round().to(torch.int64)

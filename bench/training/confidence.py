@@ -1,0 +1,79 @@
+"""Training of the confidence network (SPEC section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from bench.training.objective import Objective, ObjectiveSpec, Phase, Progress, Setting
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from bench.training.batch import Batch
+    from bench.training.sampler import Stream
+
+
+class LearnedConfidence(ObjectiveSpec):
+    """Regress the probability the segmenter gives to the true bit, on true labels only."""
+
+    streams: ClassVar[tuple[Stream, ...]] = ("supervised",)
+    trains_segmenter: ClassVar[bool] = False
+
+    mode: Literal["finetune", "freeze"] = "finetune"
+    """Train a copy of the segmenter's trunk with the head (the paper's choice), or the head alone."""
+    voxels: Literal["all_known", "predicted_positive"] = "all_known"
+    error_weight: float = Field(default=1.0, gt=0)
+
+    @property
+    def label(self) -> str:
+        """The word ``confidence``."""
+        return "confidence"
+
+    def build(self, setting: Setting) -> Objective:
+        """Return the objective around a frozen segmenter and a fresh confidence network."""
+        return _ConfidenceObjective(self, setting)
+
+
+class _ConfidenceObjective(Objective):
+    def __init__(self, spec: LearnedConfidence, setting: Setting) -> None:
+        self._spec = spec
+        self._lr = setting.lr
+        self._segmenter = setting.segmenter().requires_grad_(False).eval()
+        self._confidence = setting.backbone.confidence_net(
+            self._segmenter, setting.n_organs, spec.mode
+        )
+
+    @property
+    def modules(self) -> Mapping[str, nn.Module]:
+        return {"confidence": self._confidence}
+
+    @property
+    def phases(self) -> Sequence[Phase]:
+        trained = [p for p in self._confidence.parameters() if p.requires_grad]
+        return [Phase("confidence", trained, self._loss, self._lr)]
+
+    def _loss(self, batch: Batch, _progress: Progress) -> Mapping[str, Tensor]:
+        import torch
+
+        from bench.training.batch import targets
+        from bench.training.losses import confidence_loss
+
+        no_pseudo_BHW = torch.zeros_like(batch.ps_BHW)
+        y_BKHW, w_BKHW = targets(batch.lab_BHW, no_pseudo_BHW, batch.flags_BK)
+        with torch.no_grad():
+            logits_BKHW = self._segmenter(batch.image_B1HW)
+        predicted_BKHW = logits_BKHW >= 0
+        wrong_BKHW = predicted_BKHW & ~y_BKHW & w_BKHW
+        loss = confidence_loss(
+            self._confidence(batch.image_B1HW),
+            logits_BKHW,
+            y_BKHW,
+            w_BKHW,
+            voxels=self._spec.voxels,
+            error_weight=self._spec.error_weight,
+        )
+        known_positives = (predicted_BKHW & w_BKHW).sum().clamp(min=1)
+        return {"loss": loss, "positive_error_rate": wrong_BKHW.sum() / known_positives}

@@ -1,0 +1,100 @@
+"""What one optimisation step means: the seam between a method and the one training loop.
+
+An objective owns its networks and losses; the trainer owns the loop, precision, learning rate,
+checkpoints and logging. One optimiser or several, a teacher that averages, a discriminator: all are
+phases and modules of an objective, the loop does not change.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from bench.stage import Part
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from bench.nets.backbone import Backbone
+    from bench.nets.protocol import FeatureNet
+    from bench.training.batch import Batch
+    from bench.training.sampler import Stream
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where training stands."""
+
+    step: int
+    total: int
+
+    @property
+    def share(self) -> float:
+        """Share of the stage's steps that are behind, 0 at the first and 1 at the last step."""
+        return self.step / max(1, self.total - 1)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One optimiser update per step: which parameters follow which loss.
+
+    ``loss`` returns named scalars; the one called ``loss`` is differentiated, all are logged.
+    """
+
+    name: str
+    parameters: Sequence[nn.Parameter]
+    loss: Callable[[Batch, Progress], Mapping[str, Tensor]]
+    lr: float
+    betas: tuple[float, float] = (0.9, 0.999)
+
+
+class Objective(abc.ABC):
+    """Networks and losses of one training stage."""
+
+    @property
+    @abc.abstractmethod
+    def modules(self) -> Mapping[str, nn.Module]:
+        """Every network that is moved, saved and resumed; each is written as ``NAME.safetensors``."""
+
+    @property
+    @abc.abstractmethod
+    def phases(self) -> Sequence[Phase]:
+        """The updates of one step, in order. Called once, before training."""
+
+    def after_step(self, progress: Progress) -> None:
+        """Run after all phases of a step (a moving average, say); nothing by default."""
+        return
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a stage gives an objective to build itself from."""
+
+    n_organs: int
+    backbone: Backbone
+    lr: float
+    segmenter: Callable[[], FeatureNet]
+    """A network with the stage's initial weights: those of ``init``, or fresh ones that are equal
+    for all methods of a cell."""
+    seed: Callable[[str], int] = field(repr=False)
+    """Seed of a further random purpose, by name."""
+
+
+class ObjectiveSpec(Part, abc.ABC):
+    """The parameters of an objective; they are part of the training stage's key."""
+
+    streams: ClassVar[tuple[Stream, ...]]
+    """Volumes the batches are drawn from, equal shares of each."""
+    trains_segmenter: ClassVar[bool] = True
+    """Whether its steps count as segmentation steps in the budget."""
+
+    @property
+    @abc.abstractmethod
+    def label(self) -> str:
+        """One word for folder names and progress lines."""
+
+    @abc.abstractmethod
+    def build(self, setting: Setting) -> Objective:
+        """Return the objective with its networks; torch is seeded by the caller."""

@@ -1,0 +1,89 @@
+"""Which slices make up batch j: a pure function of (seed, j), so a resumed run needs no sampler state.
+
+Volumes are drawn uniformly, then slices uniformly within them (SPEC section 7); a fixed share of
+every batch comes from slices that show a visible label, or small organs would hardly be seen
+(SPEC 0.0, decision 6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.data.visible import TrainView
+
+Stream = Literal["all", "supervised", "incomplete"]
+"""Volumes a method trains on: every one; those with some known target; those lacking some label."""
+
+
+class SliceSampler:
+    """Draws the slices of each batch, an equal share from every stream.
+
+    Parameters
+    ----------
+    view
+        The training data.
+    streams
+        What the objective asks for. A stream without any volume (nothing incomplete at 100 %) gives
+        its share to the others.
+    batch_size
+        Slices in a batch.
+    foreground_share
+        Share of each stream's slices that must show a visible label.
+    rng
+        Step to random generator.
+    """
+
+    def __init__(
+        self,
+        view: TrainView,
+        streams: Sequence[Stream],
+        batch_size: int,
+        foreground_share: float,
+        rng: Callable[[int], np.random.Generator],
+    ) -> None:
+        volumes = {
+            "all": np.ones(len(view.cases), np.bool_),
+            "supervised": view.supervised_V,
+            "incomplete": view.incomplete_V,
+        }
+        pools = [_Pool(view, volumes[stream]) for stream in streams]
+        self._pools = [pool for pool in pools if len(pool)]
+        assert self._pools, "the simulator keeps at least one label per organ"
+        self._batch_size = batch_size
+        self._foreground_share = foreground_share
+        self._rng = rng
+
+    def batch(self, step: int) -> NDArray[np.intp]:
+        """Return the label-slice rows of batch ``step``, grouped by stream, shape [batch_size]."""
+        rng = self._rng(step)
+        shares = np.diff(np.linspace(0, self._batch_size, len(self._pools) + 1).round().astype(int))
+        rows = []
+        for pool, share in zip(self._pools, shares, strict=True):
+            n_foreground = round(self._foreground_share * share)
+            rows += [pool.draw_shown(rng) for _ in range(n_foreground)]
+            rows += [pool.draw(rng) for _ in range(share - n_foreground)]
+        return np.array(rows, np.intp)
+
+
+class _Pool:
+    """The slices of some volumes, and those of them that show a label."""
+
+    def __init__(self, view: TrainView, chosen_V: NDArray[np.bool_]) -> None:
+        rows = np.arange(len(view.volume_S))
+        by_volume = {v: rows[view.volume_S == v] for v in np.flatnonzero(chosen_V)}
+        self._slices = list(by_volume.values())
+        shown = [slices[view.shown_S[slices]] for slices in self._slices]
+        self._shown = [slices for slices in shown if len(slices)] or self._slices
+
+    def __len__(self) -> int:
+        return len(self._slices)
+
+    def draw(self, rng: np.random.Generator) -> int:
+        return int(rng.choice(self._slices[rng.integers(len(self._slices))]))
+
+    def draw_shown(self, rng: np.random.Generator) -> int:
+        return int(rng.choice(self._shown[rng.integers(len(self._shown))]))

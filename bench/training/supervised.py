@@ -1,0 +1,69 @@
+"""Supervised training on visible labels: the objective of `naive`, `inerrant0` and of relabelling."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from bench.training.objective import Objective, ObjectiveSpec, Phase, Progress, Setting
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from bench.training.batch import Batch
+    from bench.training.sampler import Stream
+
+
+class Supervised(ObjectiveSpec):
+    """Binary cross-entropy per voxel and organ (SPEC 3.2), with or without ambiguity weights."""
+
+    unlabelled: Literal["ignored", "background"]
+    """What a voxel of unknown target is: left out of the loss (INERRANT⁰) or background (naive)."""
+    norm: Literal["mean_all", "mean_valid", "sum"] = "mean_all"
+    pseudo_negatives: bool = True
+    """A pseudo-label of one organ is a negative of the other missing organs (SPEC 5.4)."""
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:  # type: ignore[override]
+        """Only volumes with a known target; every volume if nothing is ignored."""
+        return ("supervised",) if self.unlabelled == "ignored" else ("all",)
+
+    @property
+    def label(self) -> str:
+        """``masked`` or ``naive``."""
+        return "masked" if self.unlabelled == "ignored" else "naive"
+
+    def build(self, setting: Setting) -> Objective:
+        """Return the objective around a segmentation network."""
+        return _SupervisedObjective(self, setting)
+
+
+class _SupervisedObjective(Objective):
+    def __init__(self, spec: Supervised, setting: Setting) -> None:
+        self._spec = spec
+        self._lr = setting.lr
+        self._segmenter = setting.segmenter()
+
+    @property
+    def modules(self) -> Mapping[str, nn.Module]:
+        return {"segmenter": self._segmenter}
+
+    @property
+    def phases(self) -> Sequence[Phase]:
+        return [Phase("segment", list(self._segmenter.parameters()), self._loss, self._lr)]
+
+    def _loss(self, batch: Batch, _progress: Progress) -> Mapping[str, Tensor]:
+        from bench.training.batch import targets
+        from bench.training.losses import masked_bce
+
+        y_BKHW, w_BKHW = targets(
+            batch.lab_BHW,
+            batch.ps_BHW,
+            batch.flags_BK,
+            pseudo_negatives=self._spec.pseudo_negatives,
+        )
+        if self._spec.unlabelled == "background":
+            w_BKHW = w_BKHW.new_ones(()).expand_as(w_BKHW)
+        logits_BKHW = self._segmenter(batch.image_B1HW)
+        loss = masked_bce(logits_BKHW, y_BKHW, w_BKHW, self._spec.norm)
+        return {"loss": loss, "known_share": w_BKHW.float().mean()}

@@ -1,0 +1,137 @@
+"""The one training loop. It knows phases and modules, never methods.
+
+A fixed number of steps, no validation, the last iterate (SPEC 1.5). Batch j and its augmentation are
+functions of (seed, j), so the resume state is: weights, optimisers, torch's random state, the step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Adam
+from torch.optim.lr_scheduler import LambdaLR
+
+from bench.stage import StageContext
+from bench.training.loader import BatchLoader
+from bench.training.objective import Objective, Phase, Progress
+
+LOG_EVERY = 20
+
+
+@dataclass(frozen=True)
+class Loop:
+    """Numbers of a training run."""
+
+    steps: int
+    lr_decay: float
+    precision: str
+    torch_seed: int
+
+
+def fit(objective: Objective, loader: BatchLoader, loop: Loop, ctx: StageContext) -> None:
+    """Train ``objective`` for ``loop.steps`` steps, from the resume state if there is one.
+
+    Raises
+    ------
+    FloatingPointError
+        A logged loss is not finite.
+    """
+    device = ctx.device
+    for module in objective.modules.values():
+        module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        module.train()
+    phases = objective.phases
+    optimisers = [Adam(phase.parameters, phase.lr, phase.betas) for phase in phases]
+    schedules = [LambdaLR(optimiser, _exponential(loop)) for optimiser in optimisers]
+    resume = _ResumeState(ctx.scratch / "resume.pt", objective, optimisers, schedules, device)
+    torch.manual_seed(loop.torch_seed)
+    first = resume.load()
+    for step, batch in enumerate(loader.batches(first, loop.steps), start=first):
+        progress = Progress(step, loop.steps)
+        values: dict[str, Tensor] = {}
+        for phase, optimiser, schedule in zip(phases, optimisers, schedules, strict=True):
+            with torch.autocast(device.type, torch.bfloat16, enabled=loop.precision == "bf16"):
+                losses = phase.loss(batch, progress)
+            optimiser.zero_grad(set_to_none=True)
+            losses["loss"].backward()
+            optimiser.step()
+            schedule.step()
+            values |= {f"{phase.name}/{name}": value.detach() for name, value in losses.items()}
+        objective.after_step(progress)
+        if step % LOG_EVERY == 0 or step == loop.steps - 1:
+            _log(step, values, phases, schedules, loop, ctx)
+        if step + 1 < loop.steps and ctx.save_due():
+            resume.save(step + 1)
+            ctx.saved()
+
+
+def _exponential(loop: Loop) -> Any:
+    """Return lr(j) / lr(0) = decay ** (j / (J - 1)) (SPEC section 7)."""
+    last = max(1, loop.steps - 1)
+    return lambda step: loop.lr_decay ** (step / last)
+
+
+def _log(
+    step: int,
+    values: dict[str, Tensor],
+    phases: Any,
+    schedules: list[LambdaLR],
+    loop: Loop,
+    ctx: StageContext,
+) -> None:
+    """Read the values back, the only synchronisation with the device, and check them."""
+    measured = dict(zip(values, torch.stack([v.float() for v in values.values()]).tolist(), strict=True))
+    first: Phase = phases[0]
+    loss = measured[f"{first.name}/loss"]
+    rates = {f"{p.name}/lr": s.get_last_lr()[0] for p, s in zip(phases, schedules, strict=True)}
+    ctx.events.write(step, measured | rates)
+    ctx.tick(step + 1, loop.steps, f"loss {loss:.4f}")
+    broken = [name for name, value in measured.items() if value != value or abs(value) == float("inf")]
+    if broken:
+        raise FloatingPointError(f"{', '.join(broken)} not finite at step {step}; lower the lr")
+
+
+class _ResumeState:
+    """Everything a run needs to go on bit for bit, in one file replaced atomically."""
+
+    def __init__(
+        self,
+        path: Path,
+        objective: Objective,
+        optimisers: list[Adam],
+        schedules: list[LambdaLR],
+        device: torch.device,
+    ) -> None:
+        self._path = path
+        self._device = device
+        self._parts: dict[str, Any] = {
+            f"module/{name}": module for name, module in objective.modules.items()
+        }
+        for number, (optimiser, schedule) in enumerate(zip(optimisers, schedules, strict=True)):
+            self._parts |= {f"optimiser/{number}": optimiser, f"schedule/{number}": schedule}
+
+    def save(self, step: int) -> None:
+        state = {name: part.state_dict() for name, part in self._parts.items()}
+        state["step"] = step
+        state["random"] = torch.get_rng_state()
+        if self._device.type == "cuda":
+            state["random/cuda"] = torch.cuda.get_rng_state(self._device)
+        temporary = self._path.with_suffix(".tmp")
+        torch.save(state, temporary)
+        temporary.replace(self._path)
+
+    def load(self) -> int:
+        """Restore and return the next step, 0 if nothing was saved."""
+        if not self._path.is_file():
+            return 0
+        state = torch.load(self._path, map_location="cpu", weights_only=True)
+        for name, part in self._parts.items():
+            part.load_state_dict(state[name])
+        torch.set_rng_state(state["random"])
+        if self._device.type == "cuda":
+            torch.cuda.set_rng_state(state["random/cuda"], self._device)
+        return int(state["step"])

@@ -1,0 +1,20 @@
+"""Full labels: the upper bound, with every annotation visible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from bench.plan import Method, Recipe
+from bench.stages.train import Train
+from bench.training.supervised import Supervised
+
+
+class Full(Method):
+    """`inerrant0` at 100 % whatever the label fraction of the cell; natural gaps stay gaps."""
+
+    citation: ClassVar[str] = "Upper bound of Petit, Thome & Soler, Comput. Med. Imaging Graph. 2021"
+
+    def plan(self, recipe: Recipe) -> Iterator[Train]:
+        """Yield one model, the same in every label fraction of a fold."""
+        yield recipe.at(label_pct=100).segmenter(Supervised(unlabelled="ignored"))

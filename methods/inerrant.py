@@ -1,0 +1,66 @@
+"""INERRANT: relabel the voxels a learned confidence trusts most, fine-tune, repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from bench.plan import Method, Recipe
+from bench.relabelling import RelabelRule, gamma_at
+from bench.stages.relabel import Relabel
+from bench.stages.train import Train
+from bench.training.confidence import LearnedConfidence
+from bench.training.supervised import Supervised
+
+
+class Inerrant(Method):
+    """Iterative confidence relabelling (Algorithm 2 of the paper; SPEC sections 4 and 5).
+
+    Starts from `inerrant0`. In round t the share ``gamma_max * t / rounds`` of the voxels predicted
+    as a missing organ, the most confident ones, become positives; then the network is fine-tuned.
+    """
+
+    citation: ClassVar[str] = "Petit, Thome & Soler, Comput. Med. Imaging Graph. 2021"
+
+    rounds: int = Field(default=2, ge=1)
+    gamma_max: float = Field(default=2 / 3, gt=0, le=1)
+    score: Literal["confidence", "mcp"] = "confidence"
+    """Rank by the confidence network, or by the predicted probability itself."""
+    confidence_mode: Literal["finetune", "freeze"] = "finetune"
+    background: Literal["ambiguous", "predicted", "confident"] = "ambiguous"
+    """What unselected voxels of relabelled volumes teach (SPEC 0.0, decision 4)."""
+    scope: Literal["volume", "slice", "dataset"] = "volume"
+    gamma_mode: Literal["cumulative", "remaining"] = "cumulative"
+    pseudo_negatives: bool = True
+
+    def plan(self, recipe: Recipe) -> Iterator[Train]:
+        """Yield the model before relabelling, then one per round."""
+        objective = Supervised(unlabelled="ignored", pseudo_negatives=self.pseudo_negatives)
+        rule = RelabelRule(
+            background=self.background,
+            scope=self.scope,
+            gamma_mode=self.gamma_mode,
+            pseudo_negatives=self.pseudo_negatives,
+        )
+        model = recipe.segmenter(Supervised(unlabelled="ignored"))
+        yield model
+        relabelled: Relabel | None = None
+        for t in range(1, self.rounds + 1):
+            confidence = None
+            if self.score == "confidence":
+                learned = LearnedConfidence(mode=self.confidence_mode)
+                confidence = recipe.confidence(model, learned)
+            relabelled = Relabel(
+                images=recipe.images,
+                labels=recipe.labels,
+                model=model,
+                confidence=confidence,
+                previous=relabelled,
+                gamma=gamma_at(t, self.rounds, self.gamma_max),
+                rule=rule,
+                seed=recipe.cell.seed,
+            )
+            model = recipe.segmenter(objective, init=model, pseudo=relabelled, budget="round")
+            yield model

@@ -1,0 +1,28 @@
+"""INERRANT⁰: voxels of unknown target are left out of the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar, Literal
+
+from bench.plan import Method, Recipe
+from bench.stages.train import Train
+from bench.training.supervised import Supervised
+
+
+class Inerrant0(Method):
+    """Binary cross-entropy per organ with ambiguity maps (SPEC 3.1, 3.2).
+
+    Where an organ is annotated its whole map is trusted; where it is not, the voxels of the other
+    annotated organs are certain negatives and everything else is ignored.
+    """
+
+    citation: ClassVar[str] = "Petit, Thome & Soler, Comput. Med. Imaging Graph. 2021, section 3.1"
+
+    budget: Literal["base", "long"] = "base"
+    """`long` trains for the total number of steps of the default `inerrant`: the control for it."""
+
+    def plan(self, recipe: Recipe) -> Iterator[Train]:
+        """Yield one model."""
+        extra = 2 if self.budget == "long" else 0
+        yield recipe.segmenter(Supervised(unlabelled="ignored"), extra_rounds=extra)

@@ -1,0 +1,20 @@
+"""INERRANT with the maximum class probability in place of the learned confidence (the paper's SMILE)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from bench.methods.inerrant import Inerrant
+from bench.plan import Method, Recipe
+from bench.stages.train import Train
+
+
+class InerrantMcp(Method):
+    """`inerrant[score=mcp]` under the name the tables use (SPEC 4.5); no confidence net is trained."""
+
+    citation: ClassVar[str] = "Petit et al., MICCAI-DLMIA 2018 (SMILE); ablation of INERRANT 2021"
+
+    def plan(self, recipe: Recipe) -> Iterator[Train]:
+        """Yield the models of `inerrant[score=mcp]`."""
+        yield from Inerrant(score="mcp").plan(recipe)

@@ -1,0 +1,24 @@
+"""Naive training: what nobody drew is background."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from bench.plan import Method, Recipe
+from bench.stages.train import Train
+from bench.training.supervised import Supervised
+
+
+class Naive(Method):
+    """Supervised training on the visible labels as if they were complete (w = 1 everywhere).
+
+    The same sigmoid head and loss as `inerrant0`, so the ambiguity weight is the only difference
+    (SPEC 2.2).
+    """
+
+    citation: ClassVar[str] = "Baseline of Petit, Thome & Soler, Comput. Med. Imaging Graph. 2021"
+
+    def plan(self, recipe: Recipe) -> Iterator[Train]:
+        """Yield one model, trained on every volume for the base budget."""
+        yield recipe.segmenter(Supervised(unlabelled="background"))
