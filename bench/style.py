@@ -26,13 +26,13 @@ METHODS: dict[str, MethodStyle] = {
     "naive": MethodStyle("Naive", "#0072B2"),
     "inerrant0": MethodStyle("INERRANT⁰", "#D55E00"),
     "inerrant": MethodStyle("INERRANT", "#009E73"),
-    "inerrant_plus": MethodStyle("INERRANT+", "#004D38"),
+    "inerrant_plus": MethodStyle("INERRANT+", "#00634A"),
     "inerrant_mcp": MethodStyle("INERRANT (MCP)", "#8CD9BE"),
     "bai": MethodStyle("Bai et al.", "#E69F00"),
     "asdnet": MethodStyle("ASDNet", "#CC79A7"),
     "uamt": MethodStyle("UA-MT", "#56B4E9"),
     "marginal": MethodStyle("Marginal loss", "#F0E442"),
-    "full": MethodStyle("Full labels", "#4D4D4D"),
+    "full": MethodStyle("Full labels", "#000000"),
 }
 UPPER_BOUNDS = frozenset({"full"})
 METRICS: dict[str, tuple[str, str]] = {
@@ -49,6 +49,11 @@ def display_name(method: str) -> str:
     shown = METHODS[base].name if base in METHODS else base
     inner = ", ".join(f"{key}={value}" for key, value in overrides.items())
     return f"{shown} [{inner}]" if inner else shown
+
+
+def is_upper_bound(method: str) -> bool:
+    """Tell whether a method sees labels that the others do not, so that it is no competitor."""
+    return parse_brackets(method)[0] in UPPER_BOUNDS
 
 
 def sort_key(method: str) -> tuple[int, str]:

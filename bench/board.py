@@ -1,0 +1,219 @@
+"""A table for people and its renderings: terminal, Markdown, LaTeX, HTML.
+
+Reports decide what stands in a board; this module decides how it looks. Equal boards give equal
+text.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bench import style
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+    from pandas.io.formats.style_render import CSSDict
+    from rich.console import RenderableType
+
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "&": r"\&",
+        "%": r"\%",
+        "$": r"\$",
+        "#": r"\#",
+        "_": r"\_",
+        "{": r"\{",
+        "}": r"\}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "±": r"$\pm$",
+        "−": "$-$",
+        "⁰": r"\textsuperscript{0}",
+        "–": "--",
+    }
+)
+_CSS = """
+body { font: 15px/1.45 system-ui, sans-serif; color: #222; max-width: 72rem; margin: 2rem auto;
+       padding: 0 1rem; }
+h1 { font-size: 1.5rem; }
+h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .3rem .8rem; text-align: right; white-space: nowrap; }
+th { border-bottom: 2px solid #444; }
+td { border-bottom: 1px solid #ddd; }
+ul { color: #555; font-size: .85rem; padding-left: 1.2rem; max-width: 60rem; }
+"""
+
+
+@dataclass(frozen=True)
+class Board:
+    """One table as people read it.
+
+    Attributes
+    ----------
+    title
+        One line above the table.
+    frame
+        Text cells under unique column names.
+    bold
+        Booleans in the shape of ``frame``: the cells in bold.
+    notes
+        One sentence each, below the table.
+    labels
+        How many leading columns name the line; they are aligned left.
+    methods
+        The method of each line, for its colour; empty if lines are no methods.
+    """
+
+    title: str
+    frame: pd.DataFrame
+    bold: NDArray[np.bool_]
+    notes: tuple[str, ...]
+    labels: int = 1
+    methods: tuple[str, ...] = ()
+
+    def lines(self) -> list[list[tuple[str, bool]]]:
+        """Return text and boldness of every cell, line by line."""
+        return [
+            list(zip(map(str, cells), map(bool, bold), strict=True))
+            for cells, bold in zip(self.frame.to_numpy(), self.bold, strict=True)
+        ]
+
+    @property
+    def names(self) -> list[str]:
+        """Column names."""
+        return [str(name) for name in self.frame.columns]
+
+
+def to_console(boards: Sequence[Board]) -> RenderableType:
+    """Return the boards for rich, which prints plain text where there is no terminal."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    parts: list[RenderableType] = []
+    for board in boards:
+        shown = Table(
+            title=Text(board.title, style="bold"),
+            title_justify="left",
+            box=SIMPLE_HEAD,
+            show_edge=False,
+            pad_edge=False,
+            collapse_padding=True,
+        )
+        for position, name in enumerate(board.names):
+            # Folding keeps every digit where the terminal is narrow.
+            shown.add_column(
+                Text(name),
+                justify="left" if position < board.labels else "right",
+                overflow="fold",
+            )
+        for line in board.lines():
+            shown.add_row(
+                *(Text(cell.replace(" (", "\n("), "bold" if bold else "") for cell, bold in line)
+            )
+        parts += [
+            shown,
+            *(Padding(Text(note, style="dim"), (0, 0, 0, 2)) for note in board.notes),
+            "",
+        ]
+    return Group(*parts)
+
+
+def to_markdown(boards: Sequence[Board], heading: str) -> str:
+    """Return the boards as Markdown tables, notes as lists."""
+    sections = []
+    for board in boards:
+        rule = [":--"] * board.labels + ["--:"] * (len(board.names) - board.labels)
+        lines = [
+            [_markdown(name) for name in board.names],
+            rule,
+            *(
+                [f"**{_markdown(cell)}**" if bold else _markdown(cell) for cell, bold in line]
+                for line in board.lines()
+            ),
+        ]
+        rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        notes = "\n".join(f"- {_markdown(note)}" for note in board.notes)
+        sections.append(f"## {_markdown(board.title)}\n\n{rows}\n\n{notes}\n")
+    return f"# {heading}\n\n" + "\n".join(sections)
+
+
+def to_latex(boards: Sequence[Board]) -> str:
+    """Return the boards as LaTeX tables; they need the package booktabs."""
+    parts = ["% Needs \\usepackage{booktabs}."]
+    for board in boards:
+        frame = board.frame.map(_latex).rename(columns=_latex)
+        tabular = (
+            frame.style.hide(axis="index")
+            .apply(_properties, board=board, bold="textbf:--rwrap;", axis=None)
+            .to_latex(
+                hrules=True,
+                column_format="l" * board.labels + "r" * (len(board.names) - board.labels),
+            )
+        )
+        notes = "\n".join(_latex(note) for note in board.notes)
+        parts.append(
+            f"\\begin{{table}}[htbp]\n\\centering\n\\caption{{{_latex(board.title)}}}\n{tabular}"
+            f"\n\\smallskip\n\\parbox{{\\linewidth}}{{\\footnotesize {notes}}}\n\\end{{table}}"
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def to_html(boards: Sequence[Board], heading: str) -> str:
+    """Return one page with all boards and nothing loaded from elsewhere."""
+    sections = []
+    for number, board in enumerate(boards):
+        left: list[CSSDict] = [{"selector": "", "props": "text-align: left;"}]
+        table = (
+            board.frame.style.hide(axis="index")
+            .format(escape="html")
+            .format_index(escape="html", axis="columns")
+            .set_uuid(f"board{number}")
+            .apply(_properties, board=board, bold="font-weight: 700;", swatch=True, axis=None)
+            .set_table_styles(dict.fromkeys(board.names[: board.labels], left))
+        )
+        notes = "\n".join(f"<li>{html.escape(note)}</li>" for note in board.notes)
+        sections.append(
+            f"<section>\n<h2>{html.escape(board.title)}</h2>\n<div class='scroll'>\n"
+            f"{table.to_html()}</div>\n<ul>\n{notes}\n</ul>\n</section>\n"
+        )
+    heading = html.escape(heading)
+    return (
+        "<!doctype html>\n<html lang='en'>\n<head>\n<meta charset='utf-8'>\n"
+        "<meta name='viewport' content='width=device-width'>\n"
+        f"<title>{heading}</title>\n<style>{_CSS}</style>\n</head>\n<body>\n<h1>{heading}</h1>\n"
+        f"{''.join(sections)}</body>\n</html>\n"
+    )
+
+
+def _properties(
+    frame: pd.DataFrame, *, board: Board, bold: str, swatch: bool = False
+) -> pd.DataFrame:
+    """Return the Styler's properties of every cell: bold ones and, in HTML, the method's colour."""
+    import numpy as np
+    import pandas as pd
+
+    properties: NDArray[Any] = np.where(board.bold, bold, "").astype(object)
+    if swatch and board.methods:
+        properties[:, 0] = [
+            f"border-left: 6px solid {style.colour(method)};" for method in board.methods
+        ]
+    return pd.DataFrame(properties, index=frame.index, columns=frame.columns)
+
+
+def _markdown(text: str) -> str:
+    return text.replace("|", r"\|").replace("*", r"\*").replace("_", r"\_")
+
+
+def _latex(text: str) -> str:
+    return str(text).translate(_LATEX)
