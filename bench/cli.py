@@ -206,13 +206,17 @@ def report_leaderboard(
     """Write the leaderboard as Markdown, CSV, LaTeX and HTML, and print it."""
     from bench import registry
     from bench.report import Report
-    from bench.results import merge
+    from bench.reports.leaderboard import leaderboards, to_console
+    from bench.results import read_all
 
     console = _console()
-    paths = results or _result_files(_existing_store(store))
-    table = merge(paths)
-    report = registry.load("reports", "leaderboard", Report)  # type: ignore[type-abstract]
-    for path in report.from_overrides("report", "leaderboard", {"metric": metric}).build(table, out):
+    table = read_all(results or _result_files(store))
+    plugin = registry.load("reports", "leaderboard", Report)  # type: ignore[type-abstract]
+    report = plugin.from_overrides("report", "leaderboard", {"metric": metric})
+    out.mkdir(parents=True, exist_ok=True)
+    written = report.build(table, out)
+    console.print(to_console(leaderboards(table)))
+    for path in written:
         console.print(str(path), highlight=False, soft_wrap=True)
 
 
@@ -281,11 +285,23 @@ def _plan_line(runs: list[Run], n_stages: int, n_done: int) -> str:
     )
 
 
-def _print_leaderboard(path: Path, console: Console) -> None:
-    from bench.results import read
-    from bench.reports.leaderboard import render
+def _result_files(store: Path) -> list[Path]:
+    found = sorted(_existing_store(store).root.glob("results/*.parquet"))
+    paths = [path for path in found if not path.name.endswith(".audit.parquet")]
+    if not paths:
+        raise BenchError(f"no results in {store / 'results'}: run something first")
+    return paths
 
-    console.print(render(read(path)))
+
+def _print_leaderboard(path: Path, console: Console) -> None:
+    from bench.reports.leaderboard import leaderboards, to_console
+    from bench.results import read
+
+    table = read(path)
+    boards = leaderboards(table)
+    if table["round"].any():
+        boards += leaderboards(table, by="round")
+    console.print(to_console(boards))
 
 
 def _console() -> Console:

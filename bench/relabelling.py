@@ -35,8 +35,6 @@ class RelabelRule(Part):
     """Where candidates of an organ compete. Background competes per volume in every scope."""
     background: Literal["ambiguous", "predicted", "confident"] = "ambiguous"
     """Predicted background stays ambiguous, is trusted, or its most confident share is."""
-    pseudo_negatives: bool = True
-    """A pseudo-label is a negative of every other organ; training reads this, not the selection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,20 +241,6 @@ def mark_background(
         n_marked = count_new(gamma, len(score_N), 0, "remaining")
         eligible_SHW[eligible_SHW] = _highest(score_N, n_marked, rng)
     ps_SHW[eligible_SHW] = BACKGROUND
-
-
-def complete_labels(
-    pred_SHW: NDArray[np.uint8], lab_SHW: NDArray[np.uint8], flags_K: NDArray[np.bool_]
-) -> NDArray[np.uint8]:
-    """Return pseudo-labels that decide every voxel by the prediction (Bai et al. 2017, SPEC 6.1).
-
-    Every voxel without a visible label becomes the predicted organ where that is not annotated, and
-    background of the unannotated organs everywhere else.
-    """
-    is_missing = np.zeros(256, np.bool_)
-    is_missing[1 : len(flags_K) + 1] = ~flags_K
-    ps_SHW = np.where(is_missing[pred_SHW], pred_SHW, np.uint8(BACKGROUND))
-    return np.where(lab_SHW == 0, ps_SHW, np.uint8(0))
 
 
 def _is_organ(ps_SHW: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -39,10 +39,7 @@ class Inerrant(Method):
         """Yield the model before relabelling, then one per round."""
         objective = Supervised(unlabelled="ignored", pseudo_negatives=self.pseudo_negatives)
         rule = RelabelRule(
-            background=self.background,
-            scope=self.scope,
-            gamma_mode=self.gamma_mode,
-            pseudo_negatives=self.pseudo_negatives,
+            background=self.background, scope=self.scope, gamma_mode=self.gamma_mode
         )
         model = recipe.segmenter(Supervised(unlabelled="ignored"))
         yield model

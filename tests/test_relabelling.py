@@ -12,7 +12,6 @@ from bench.relabelling import (
     BACKGROUND,
     RelabelRule,
     add_positives,
-    complete_labels,
     count_new,
     find_candidates,
     gamma_at,
@@ -296,16 +295,3 @@ def test_a_confidence_that_is_not_a_number_is_refused() -> None:
             RelabelRule(),
             rng(),
         )
-
-
-@settings(deadline=None)
-@given(SEEDS)
-def test_complete_labels_supervise_every_voxel_and_keep_known_negatives(seed: int) -> None:
-    case = volume(seed)
-    pred, lab, flags = case["pred_SHW"], case["lab_SHW"], case["flags_K"]
-    ps = complete_labels(pred, lab, flags)
-    y, w = weights(lab, ps, flags)
-    assert w.all()
-    for k, annotated in enumerate(flags):
-        expected = lab == k + 1 if annotated else (pred == k + 1) & (lab == 0)
-        assert np.array_equal(y[k], expected)

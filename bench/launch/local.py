@@ -112,14 +112,16 @@ class LocalLauncher:
     ) -> Iterator[StageEvent]:
         """Give a free slot a stage nobody computes, else let it wait for one that somebody does."""
         for pool, wait_seconds in ((ready, 0.0), (elsewhere, 2 * LEASE_SECONDS)):
-            for stage in pool:
-                if stage.uses_accelerator == slot.accelerator or len(self._slots) == 1:
-                    pool.remove(stage)
-                    slot.stage = stage
-                    slot.requests.put((stage, wait_seconds))
-                    if pool is ready:
-                        yield StageEvent("started", stage, slot.name)
-                    return
+            # An accelerator slot with nothing of its own to do helps with the light stages.
+            suited = [s for s in pool if s.uses_accelerator <= slot.accelerator]
+            if suited:
+                stage = max(suited, key=lambda stage: stage.uses_accelerator)
+                pool.remove(stage)
+                slot.stage = stage
+                slot.requests.put((stage, wait_seconds))
+                if pool is ready:
+                    yield StageEvent("started", stage, slot.name)
+                return
 
     def _serve_slot(
         self, slot: Slot, store: Store, answers: queue.SimpleQueue[tuple[Slot, dict[str, Any]]]
