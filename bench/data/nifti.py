@@ -20,6 +20,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.nifti1 import Nifti1Image
 from nibabel.nifti2 import Nifti2Image
 from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from bench.data.dataset import Case, Dataset
@@ -35,7 +36,15 @@ MAX_LABEL = 65535
 Row = tuple[float, float, float, float]
 ScalarT = TypeVar("ScalarT", bound=np.generic)
 
-_UNREADABLE = (EOFError, zlib.error, OSError, ImageFileError, HeaderDataError, ValueError)
+_UNREADABLE = (
+    EOFError,
+    zlib.error,
+    OSError,
+    ValueError,
+    ImageFileError,
+    HeaderDataError,
+    WrapStructError,
+)
 _CANONICAL = orientations.axcodes2ornt(("R", "A", "S"))
 
 
@@ -181,7 +190,8 @@ def load(path: Path, where: str) -> Nifti1Image:
     try:
         if path.name.endswith(".gz"):
             return _from_bytes(gzip.decompress(path.read_bytes()))
-        image = nib.load(path)
+        # Not memory-mapped: a file that changes or a share that drops would kill the process.
+        image = nib.load(path, mmap=False)
     except FileNotFoundError:
         raise BenchError(f"{where}: file not found: {path}") from None
     except _UNREADABLE as error:

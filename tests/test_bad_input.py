@@ -1,0 +1,372 @@
+"""What users really hand in: every fault ends in one line with what, where and what to do."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pytest
+import trees
+from bench.datasets.folder import Folder
+from bench.datasets.lits import Lits
+from bench.datasets.openkbp import OpenKbp
+
+from bench.data.nifti import read_scan
+from bench.errors import BenchError
+
+IMAGE = "imagesTr/case_001_0000.nii.gz"
+LABEL = "labelsTr/case_001.nii.gz"
+HEADER = ["case", "patient", "tier", *trees.ORGANS]
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    root = trees.nnunet(tmp_path_factory.mktemp("sound") / "set", hidden={1: ["spleen"]})
+    for case in Folder(root=root).cases():
+        read_scan(Folder(root=root), case)
+    return root
+
+
+@pytest.fixture
+def root(sound, tmp_path):
+    return shutil.copytree(sound, tmp_path / "set")
+
+
+def image():
+    return trees.volume(1).image_XYZ.astype(np.float32)
+
+
+def labels():
+    labels_XYZ = trees.volume(1).labels_XYZ
+    return np.where(labels_XYZ == 2, 0, labels_XYZ).astype(np.uint8)
+
+
+def shifted(mm):
+    affine = trees.LPS.copy()
+    affine[0, 3] += mm
+    return affine
+
+
+def with_nan():
+    values = image()
+    values[3, 4, 5] = np.nan
+    values[6, 7, 8] = np.inf
+    return values
+
+
+def truncate(root, name):
+    data = (root / name).read_bytes()
+    (root / name).write_bytes(data[: len(data) // 2])
+
+
+def save_raw(root, name, array, affine=trees.LPS):
+    nib.save(nib.Nifti1Image(array, affine), root / name)
+
+
+def flatten_affine(root):
+    spoilt = nib.Nifti1Image(image(), None)
+    spoilt.header["sform_code"] = 1
+    spoilt.header["srow_x"] = (2.0, 0.0, 0.0, 0.0)
+    spoilt.header["srow_z"] = (0.0, 0.0, 5.0, 0.0)
+    header = spoilt.header.binaryblock + bytes(4)
+    (root / IMAGE).write_bytes(gzip.compress(header + image().tobytes("F")))
+
+
+FILES = {
+    "truncated image": (lambda r: truncate(r, IMAGE), IMAGE, "truncated or corrupt"),
+    "truncated labels": (lambda r: truncate(r, LABEL), LABEL, "truncated or corrupt"),
+    "empty image": (lambda r: (r / IMAGE).write_bytes(b""), IMAGE, "truncated or corrupt"),
+    "not compressed": (
+        lambda r: (r / IMAGE).write_bytes(b"not gzip at all"),
+        IMAGE,
+        "truncated or corrupt",
+    ),
+    "NaN and infinity": (
+        lambda r: trees.save(r / IMAGE, with_nan(), np.eye(4)),
+        IMAGE,
+        r"2 voxels are NaN or infinite, the first at index \(3, 4, 5\)",
+    ),
+    "four dimensions": (
+        lambda r: save_raw(r, IMAGE, np.zeros((32, 28, 10, 2), np.int16)),
+        IMAGE,
+        r"4 dimensions \(32, 28, 10, 2\), expected one 3D volume",
+    ),
+    "one slice": (
+        lambda r: save_raw(r, IMAGE, np.zeros((32, 28), np.int16)),
+        IMAGE,
+        "2 dimensions",
+    ),
+    "colour image": (
+        lambda r: save_raw(
+            r, IMAGE, np.zeros((32, 28, 10), np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")]))
+        ),
+        IMAGE,
+        "not numbers",
+    ),
+    "singular affine": (
+        flatten_affine,
+        IMAGE,
+        "affine has no inverse",
+    ),
+    "other shape": (
+        lambda r: trees.save(r / LABEL, labels()[:-1]),
+        LABEL,
+        r"shape \(31, 28, 10\), but the image has \(32, 28, 10\)",
+    ),
+    "other origin": (
+        lambda r: trees.save(r / LABEL, labels(), shifted(1.0)),
+        LABEL,
+        "affine differs .*corners up to 1 mm apart",
+    ),
+    "other orientation": (
+        lambda r: trees.save(r / LABEL, labels(), np.diag([2.0, -2.0, 5.0, 1.0])),
+        LABEL,
+        "affine differs",
+    ),
+    "unknown label": (
+        lambda r: trees.save(r / LABEL, labels() + (labels() == 4) * np.uint8(3)),
+        LABEL,
+        "unknown label 7 in .*known are 0 background, 1 liver, 2 spleen, 3 kidney_l, 4 kidney_r",
+    ),
+    "interpolated labels": (
+        lambda r: trees.save(r / LABEL, labels() * np.float32(0.5)),
+        LABEL,
+        "not whole numbers",
+    ),
+    "organ that is not annotated": (
+        lambda r: trees.save(r / LABEL, trees.volume(1).labels_XYZ),
+        LABEL,
+        "voxels of spleen, flagged as not annotated.*annotations.csv",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FILES)
+def test_a_spoiled_file_is_named_with_its_case_and_remedy(root, fault):
+    spoil, name, message = FILES[fault]
+    spoil(root)
+    dataset = Folder(root=root)
+    cases = dataset.cases()
+    with pytest.raises(BenchError, match=message) as error:
+        read_scan(dataset, cases[1])
+    text = str(error.value)
+    assert "\n" not in text
+    assert "Generated, case case_001" in text
+    assert str(root / name) in text
+    read_scan(dataset, cases[0])
+
+
+def test_rounding_of_the_affine_is_no_fault(root):
+    trees.save(root / LABEL, labels(), shifted(5e-4))
+    dataset = Folder(root=root)
+    read_scan(dataset, dataset.cases()[1])
+
+
+def edit_json(root, **changes):
+    path = root / "dataset.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def rows(root):
+    return [line.split(",") for line in (root / "annotations.csv").read_text().split()]
+
+
+def edit_rows(root, change):
+    table = rows(root)
+    change(table)
+    trees.write_annotations(root, table)
+
+
+def rename(root, old, new):
+    (root / old).rename(root / new)
+
+
+def write_annotation_text(root, text):
+    (root / "annotations.csv").write_text(text)
+
+
+FOLDERS = {
+    "no dataset.json": (lambda r: (r / "dataset.json").unlink(), "file not found: .*dataset.json"),
+    "broken json": (lambda r: (r / "dataset.json").write_text("{"), "not readable as JSON"),
+    "json list": (lambda r: (r / "dataset.json").write_text("[]"), "expected an object"),
+    "no labels": (lambda r: edit_json(r, labels={}), 'entry "labels" missing'),
+    "region": (
+        lambda r: edit_json(r, labels={"background": 0, "kidneys": [3, 4]}),
+        "kidneys is a region",
+    ),
+    "ignore label": (
+        lambda r: edit_json(r, labels={"background": 0, "liver": 1, "ignore": 2}),
+        "ignore label is not supported",
+    ),
+    "label text": (
+        lambda r: edit_json(r, labels={"background": 0, "liver": "one"}),
+        "value 'one', expected a whole number",
+    ),
+    "label twice": (
+        lambda r: edit_json(r, labels={"background": 0, "liver": 1, "spleen": 1}),
+        "liver and spleen both have value 1",
+    ),
+    "organ twice": (
+        lambda r: edit_json(r, labels={"0": "background", "1": "liver", "2": "liver"}),
+        "different, non-empty names",
+    ),
+    "two modalities": (
+        lambda r: edit_json(r, channel_names={"0": "CT", "1": "PET"}),
+        "2 channels .*only one, CT",
+    ),
+    "second channel": (
+        lambda r: rename(r, IMAGE, "imagesTr/case_000_0001.nii.gz"),
+        "only one channel, the CT",
+    ),
+    "image twice": (
+        lambda r: shutil.copy(r / IMAGE, r / "imagesTr/case_001.nii.gz"),
+        "both the image of case case_001",
+    ),
+    "both suffixes": (
+        lambda r: shutil.copy(r / LABEL, r / "labelsTr/case_001.nii"),
+        "both case_001.nii and case_001.nii.gz",
+    ),
+    "no label map": (lambda r: (r / LABEL).unlink(), "no label map for case_001"),
+    "no image": (lambda r: (r / IMAGE).unlink(), "no image for the label maps case_001"),
+    "no labelsTr": (lambda r: shutil.rmtree(r / "labelsTr"), "folder not found: .*labelsTr"),
+    "no cases": (
+        lambda r: [path.unlink() for path in r.glob("*Tr/*")],
+        "no case found",
+    ),
+    "other format": (
+        lambda r: rename(r, IMAGE, "imagesTr/case_001_0000.nrrd"),
+        "only NIfTI is read",
+    ),
+    "no case column": (lambda r: edit_rows(r, lambda t: t[0].__setitem__(0, "id")), "named case"),
+    "semicolons": (
+        lambda r: write_annotation_text(r, "case;liver\ncase_000;1\n"),
+        "commas separate",
+    ),
+    "no rows": (lambda r: edit_rows(r, lambda t: t.__delitem__(slice(1, None))), "no rows"),
+    "organ without column": (
+        lambda r: edit_rows(r, lambda t: t[0].__setitem__(4, "Spleen")),
+        "no column for spleen of dataset.json",
+    ),
+    "case without row": (
+        lambda r: edit_rows(r, lambda t: t.__delitem__(2)),
+        "no row for case case_001",
+    ),
+    "row without case": (
+        lambda r: edit_rows(r, lambda t: t.append(["case_9", "p", "A", "1", "1", "1", "1"])),
+        "row for case_9, which has no image",
+    ),
+    "row twice": (lambda r: edit_rows(r, lambda t: t.append(t[1])), "two rows for case case_000"),
+    "column twice": (
+        lambda r: edit_rows(r, lambda t: t[0].__setitem__(2, "liver")),
+        "two columns of one name",
+    ),
+    "blank flag": (
+        lambda r: edit_rows(r, lambda t: t[2].__setitem__(3, "")),
+        "case case_001, column liver: ''; write 1",
+    ),
+    "flag in words": (
+        lambda r: edit_rows(r, lambda t: t[2].__setitem__(3, "yes")),
+        "case case_001, column liver: 'yes'",
+    ),
+    "blank patient": (
+        lambda r: edit_rows(r, lambda t: t[2].__setitem__(1, "")),
+        "patient of case case_001 is blank",
+    ),
+    "ragged row": (lambda r: edit_rows(r, lambda t: t[2].pop()), "has 6 cells, the header 7"),
+    "organ annotated nowhere": (
+        lambda r: edit_rows(r, lambda t: [row.__setitem__(3, "0") for row in t[1:]]),
+        "liver is annotated in none of the 4 cases",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FOLDERS)
+def test_a_spoiled_folder_is_refused_before_any_voxel_is_read(root, fault):
+    spoil, message = FOLDERS[fault]
+    spoil(root)
+    with pytest.raises(BenchError, match=message) as error:
+        Folder(root=root).cases()
+    assert str(root) in str(error.value).splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("tier=C", "unknown value of column tier.*'C': known: A, B"),
+        ("teir=A", "unknown column.*did you mean tier"),
+        ("tier=A&patient=patient_001", "no case has patient=patient_001&tier=A"),
+        ("tier=B&patient=patient_001", "spleen is annotated in none of the 1 cases with"),
+    ],
+)
+def test_a_filter_that_cannot_be_met_is_refused(root, where, message):
+    with pytest.raises(BenchError, match=message):
+        Folder(root=root, where=where).cases()
+
+
+def test_a_filter_needs_the_table_and_the_right_notation(root):
+    with pytest.raises(BenchError, match="write column=value"):
+        Folder.from_overrides("data set", "folder", {"root": str(root), "where": "tier"})
+    (root / "annotations.csv").unlink()
+    with pytest.raises(BenchError, match=r"needs the columns of .*annotations\.csv"):
+        Folder(root=root, where="tier=A").cases()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("segmentation-2.nii", "volume-2.nii: no segmentation for number 2"),
+        ("volume-2.nii", "segmentation-2.nii: no volume for number 2"),
+    ],
+)
+def test_lits_names_the_half_that_is_missing(tmp_path, name, message):
+    root = trees.lits(tmp_path / "lits")
+    next(root.rglob(name)).unlink()
+    with pytest.raises(BenchError, match=message):
+        Lits(root=root).cases()
+
+
+def test_lits_refuses_two_copies_of_one_scan(tmp_path):
+    root = trees.lits(tmp_path / "lits")
+    shutil.copytree(root / "Training Batch 1", root / "copy")
+    with pytest.raises(BenchError, match=r"number 0 is also .*keep one"):
+        Lits(root=root).cases()
+
+
+TABLES = {
+    "empty": ("ct.csv", lambda text: "", "no slice carries"),
+    "cut in a number": (
+        "ct.csv",
+        lambda text: text[: text.rindex(",") + 1],
+        "1 rows without value",
+    ),
+    "index beyond": ("Larynx.csv", lambda text: text + "9999999,\n", "index outside"),
+    "letters": ("Larynx.csv", lambda text: text + "abc,\n", "cannot be read"),
+    "two lengths": ("voxel_dimensions.csv", lambda text: "4.0\n4.0\n", "expected three lengths"),
+    "no length": ("voxel_dimensions.csv", lambda text: "4.0\n4.0\n0\n", "expected three lengths"),
+    "no ct left": ("ct.csv", lambda text: text[: text.index("\n", 300) + 1], "no slice carries"),
+}
+
+
+@pytest.mark.parametrize("fault", TABLES)
+def test_a_spoiled_openkbp_table_is_named(tmp_path, fault):
+    name, change, message = TABLES[fault]
+    dataset = OpenKbp(root=trees.openkbp(tmp_path / "open-kbp", patients=2))
+    path = dataset.root / "provided-data/train-pats/pt_2" / name
+    path.write_text(change(path.read_text()))
+    case = dataset.cases()[1]
+    with pytest.raises(BenchError, match=message) as error:
+        read_scan(dataset, case)
+    assert "case pt_002" in str(error.value)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_an_openkbp_patient_without_ct_is_named(tmp_path):
+    root = trees.openkbp(tmp_path / "open-kbp", patients=2)
+    folder = root / "provided-data/train-pats/pt_2"
+    (folder / "ct.csv").unlink()
+    with pytest.raises(BenchError, match=r"pt_2: ct\.csv is missing"):
+        OpenKbp(root=root).cases()

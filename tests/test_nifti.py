@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from nibabel.orientations import aff2axcodes
+
+from bench.data.nifti import Geometry, load, map_labels, read_image, to_native
+from bench.errors import BenchError
+from bench.seeds import generator
+
+AXES = list(itertools.permutations(range(3)))
+SIGNS = list(itertools.product((1.0, -1.0), repeat=3))
+
+
+def affine_of(axes, signs):
+    affine = np.eye(4)
+    affine[:3, :3] = 0
+    for voxel_axis, world_axis in enumerate(axes):
+        affine[world_axis, voxel_axis] = signs[voxel_axis] * (0.7 + voxel_axis)
+    affine[:3, 3] = (-120.25, 33.5, 1411.125)
+    return affine
+
+
+def tilted(affine, degrees=12.0):
+    angle = np.deg2rad(degrees)
+    tilt = np.eye(4)
+    tilt[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    return (tilt @ affine).astype(np.float32).astype(float)
+
+
+@pytest.mark.parametrize("signs", SIGNS)
+@pytest.mark.parametrize("axes", AXES)
+@pytest.mark.parametrize("oblique", [False, True])
+def test_every_orientation_comes_back_exactly(axes, signs, oblique, tmp_path):
+    affine = affine_of(axes, signs)
+    affine = tilted(affine) if oblique else affine.astype(np.float32).astype(float)
+    labels = generator(0, "test-orientation").integers(0, 9, (4, 5, 6)).astype(np.uint8)
+    native = nib.Nifti1Image(labels, affine)
+
+    image_XYZ, geometry = read_image(native, "a test image")
+
+    reference = nib.as_closest_canonical(native)
+    np.testing.assert_array_equal(image_XYZ, reference.get_fdata())
+    np.testing.assert_allclose(geometry.canonical_affine, reference.affine, atol=1e-9)
+    assert aff2axcodes(geometry.canonical_affine) == ("R", "A", "S")
+    assert geometry.canonical_shape == image_XYZ.shape
+    np.testing.assert_allclose(geometry.spacing_mm, reference.header.get_zooms(), rtol=1e-6)
+    np.testing.assert_allclose(geometry.voxel_ml, 0.7 * 1.7 * 2.7 / 1000, rtol=1e-5)
+
+    back = to_native(image_XYZ.astype(np.uint8), geometry)
+    nib.save(back, tmp_path / "back.nii.gz")
+    again = nib.load(tmp_path / "back.nii.gz")
+    np.testing.assert_array_equal(np.asarray(again.dataobj), labels)
+    np.testing.assert_array_equal(again.affine, affine)
+    assert again.get_data_dtype() == np.uint8
+
+
+def test_a_voxel_keeps_its_place_in_the_body():
+    affine = tilted(affine_of((2, 0, 1), (-1.0, 1.0, -1.0)))
+    native = np.zeros((4, 5, 6), np.float32)
+    native[1, 3, 4] = 1
+    image_XYZ, geometry = read_image(nib.Nifti1Image(native, affine), "a test image")
+    index = np.argwhere(image_XYZ)[0]
+    here = nib.affines.apply_affine(geometry.canonical_affine, index)
+    np.testing.assert_allclose(here, nib.affines.apply_affine(affine, (1, 3, 4)), atol=1e-6)
+
+
+def test_geometry_survives_json():
+    geometry = Geometry.of((4, 5, 6), tilted(affine_of((1, 0, 2), (1.0, -1.0, 1.0))))
+    assert Geometry.model_validate_json(geometry.model_dump_json()) == geometry
+
+
+def test_trailing_axes_of_length_one_are_squeezed():
+    image_XYZ, geometry = read_image(nib.Nifti1Image(np.zeros((4, 5, 6, 1, 1)), np.eye(4)), "x")
+    assert image_XYZ.shape == geometry.native_shape == (4, 5, 6)
+
+
+def test_rescale_slope_and_intercept_are_applied(tmp_path):
+    image = nib.Nifti1Image(np.arange(24, dtype=np.int16).reshape(2, 3, 4), np.eye(4))
+    image.header.set_slope_inter(2.0, -1000.0)
+    image.to_filename(tmp_path / "scaled.nii.gz")
+    raw = nib.load(tmp_path / "scaled.nii.gz").get_fdata()
+    image_XYZ, _ = read_image(tmp_path / "scaled.nii.gz", "x")
+    assert image_XYZ.dtype == np.float32
+    np.testing.assert_allclose(image_XYZ, raw, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_both_versions_of_the_format_are_read(tmp_path, kind, suffix):
+    values = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+    path = tmp_path / f"image{suffix}"
+    kind(values, np.diag([-1.0, 2.0, 3.0, 1.0])).to_filename(path)
+    image_XYZ, geometry = read_image(path, "x")
+    np.testing.assert_array_equal(image_XYZ, values[::-1])
+    assert geometry.spacing_mm == (1.0, 2.0, 3.0)
+
+
+def test_a_single_damaged_byte_is_noticed(tmp_path):
+    path = tmp_path / "image.nii.gz"
+    noise = generator(0, "test-damage").integers(-1000, 1000, (20, 20, 20)).astype(np.int16)
+    nib.save(nib.Nifti1Image(noise, np.eye(4)), path)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(BenchError, match=r"case 7, image.*truncated or corrupt.*download it again"):
+        load(path, "case 7, image")
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("keep", [0.0, 0.02, 0.5, 0.99])
+def test_a_truncated_file_is_noticed(tmp_path, suffix, keep):
+    path = tmp_path / f"image{suffix}"
+    noise = generator(0, "test-damage").integers(-1000, 1000, (20, 20, 20)).astype(np.int16)
+    nib.save(nib.Nifti1Image(noise, np.eye(4)), path)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * keep)])
+    with pytest.raises(BenchError, match="truncated or corrupt"):
+        read_image(path, "x")
+
+
+def test_something_that_is_no_nifti_is_refused(tmp_path):
+    (tmp_path / "page.nii.gz").write_bytes(b"<html>please log in</html>")
+    (tmp_path / "page.nii").write_bytes(b"<html>please log in</html>" * 40)
+    for name in ("page.nii.gz", "page.nii"):
+        with pytest.raises(BenchError, match="cannot be read"):
+            read_image(tmp_path / name, "x")
+    with pytest.raises(BenchError, match="file not found"):
+        read_image(Path(tmp_path / "none.nii.gz"), "x")
+
+
+def test_label_values_are_mapped_and_strangers_named():
+    array = np.array([[[0, 3, 9]]], np.int16)
+    mapped = map_labels(array, {0: 0, 3: 1, 9: 2}, {3: "liver", 9: "spleen"}, "x")
+    assert mapped.dtype == np.uint8
+    assert mapped.tolist() == [[[0, 1, 2]]]
+    message = r"unknown label 9 in 1 voxels; known are 0 background, 3 liver"
+    with pytest.raises(BenchError, match=message):
+        map_labels(array, {0: 0, 3: 1}, {0: "background", 3: "liver"}, "x")
+    with pytest.raises(BenchError, match="unknown label -1"):
+        map_labels(np.array([-1]), {0: 0, 3: 1}, {}, "x")
+
+
+def test_float_labels_are_taken_only_if_whole():
+    assert map_labels(np.array([0.0, 2.0]), {0: 0, 2: 1}, {}, "x").tolist() == [0, 1]
+    for wrong in (0.5, np.nan, np.inf):
+        with pytest.raises(BenchError, match="1 voxels are not whole numbers"):
+            map_labels(np.array([0.0, wrong]), {0: 0, 2: 1}, {}, "x")
