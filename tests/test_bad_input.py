@@ -50,11 +50,11 @@ def shifted(mm):
     return affine
 
 
-def with_nan():
-    values = image()
-    values[3, 4, 5] = np.nan
-    values[6, 7, 8] = np.inf
-    return values
+def with_voxels(*values):
+    image_XYZ = image()
+    for place, value in enumerate(values, start=3):
+        image_XYZ[place, 4, 5] = value
+    return image_XYZ
 
 
 def truncate(root, name):
@@ -84,8 +84,13 @@ FILES = {
         IMAGE,
         "truncated or corrupt",
     ),
-    "NaN and infinity": (
-        lambda r: trees.save(r / IMAGE, with_nan(), np.eye(4)),
+    "infinity": (
+        lambda r: trees.save(r / IMAGE, with_voxels(np.inf), np.eye(4)),
+        IMAGE,
+        "1 voxels are NaN or infinite",
+    ),
+    "NaN": (
+        lambda r: trees.save(r / IMAGE, with_voxels(np.nan, -np.inf), np.eye(4)),
         IMAGE,
         r"2 voxels are NaN or infinite, the first at index \(3, 4, 5\)",
     ),
