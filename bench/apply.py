@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def segment(
-    model: Stage, paths: Sequence[Path], out: Path, store: Store
+    model: Stage, paths: Sequence[Path], out: Path, store: Store, *, preview: bool = False
 ) -> Iterator[Path]:
     """Write the label map of every CT into ``out`` and yield the paths.
 
     The label map lies on the voxel grid of its CT; value k is the model's k-th organ, and
-    ``organs.json`` says which that is.
+    ``organs.json`` says which that is. ``preview`` adds a PNG of it over the CT.
 
     Raises
     ------
@@ -38,9 +38,12 @@ def segment(
     from bench.data.nifti import read_image, to_native
     from bench.data.visible import normalise
     from bench.inference import predict_volume
+    from bench.preview import overlay
 
     if not isinstance(model, Train) or not model.objective.trains_segmenter:
-        raise BenchError(f"{model.key}: is no segmentation model; `bench status` lists them (Train)")
+        raise BenchError(
+            f"{model.key}: is no segmentation model; `bench status` lists them (Train)"
+        )
     if not store.is_done(model):
         raise BenchError(f"{model.key}: is not finished; run its experiment again first")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -66,8 +69,14 @@ def segment(
             placement=placement,
         )
         target = out / f"{_case_name(path)}.nii.gz"
-        nib.save(to_native(labels_ZXY.transpose(1, 2, 0), geometry), target)
+        labels_XYZ = labels_ZXY.transpose(1, 2, 0)
+        nib.save(to_native(labels_XYZ, geometry), target)
         yield target
+        if preview:
+            picture = out / f"{_case_name(path)}.png"
+            spacing = geometry.spacing_mm
+            overlay(image_XYZ, labels_XYZ, spacing, model.images.organs, (low, high), picture)
+            yield picture
 
 
 def _open(path: Path) -> Nifti1Image:

@@ -172,13 +172,14 @@ def predict(
     key: Annotated[str, typer.Argument(help="Key of a trained model (bench status shows them).")],
     images: Annotated[list[Path], typer.Argument(help="CT volumes: NIfTI, or a DICOM folder.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the label maps.")],
+    preview: Annotated[bool, typer.Option(help="Also draw each over its CT, as PNG.")] = False,
     store: StoreRoot = DEFAULT_STORE,
 ) -> None:
     """Segment new CT volumes with a trained model; label maps lie on the grid of their image."""
     from bench.apply import segment
 
     place = _existing_store(store)
-    for path in segment(place.find(key), images, out, place):
+    for path in segment(place.find(key), images, out, place, preview=preview):
         _console().print(str(path), highlight=False, soft_wrap=True)
 
 
@@ -205,8 +206,9 @@ def report_leaderboard(
 ) -> None:
     """Write the leaderboard as Markdown, CSV, LaTeX and HTML, and print it."""
     from bench import registry
+    from bench.board import to_console
     from bench.report import Report
-    from bench.reports.leaderboard import leaderboards, to_console
+    from bench.reports.leaderboard import leaderboards
     from bench.results import read_all
 
     console = _console()
@@ -294,13 +296,14 @@ def _result_files(store: Path) -> list[Path]:
 
 
 def _print_leaderboard(path: Path, console: Console) -> None:
-    from bench.reports.leaderboard import leaderboards, to_console
+    from bench.board import to_console
+    from bench.reports.leaderboard import leaderboards
     from bench.results import read
 
     table = read(path)
     boards = leaderboards(table)
     if table["round"].any():
-        boards += leaderboards(table, by="round")
+        boards += leaderboards(table, by="round") + leaderboards(table, by="organ")
     console.print(to_console(boards))
 
 
@@ -313,4 +316,6 @@ def _console() -> Console:
 def _complain(message: str) -> None:
     from rich.console import Console
 
-    Console(stderr=True).print(f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    Console(stderr=True).print(
+        f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True
+    )

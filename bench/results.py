@@ -328,6 +328,26 @@ def read(path: Path) -> pd.DataFrame:
     return table
 
 
+def read_all(paths: Sequence[Path]) -> pd.DataFrame:
+    """Read several results tables as one; of a run that stands in several, the newest file counts.
+
+    Raises
+    ------
+    BenchError
+        As :func:`read`, also when runs of different files do not fit together.
+    """
+    import pandas as pd
+
+    newest_first = sorted(paths, key=lambda path: (-path.stat().st_mtime_ns, str(path)))
+    tables = [read(path).assign(_file=number) for number, path in enumerate(newest_first)]
+    table = pd.concat(tables, ignore_index=True)
+    newest = table.groupby(list(RUN))["_file"].transform("min")
+    merged = table[table["_file"] == newest].drop(columns="_file")
+    merged = merged.sort_values(list(RESULTS.key), ignore_index=True)
+    validate(merged, f"the {len(paths)} results tables together")
+    return merged
+
+
 def write_audit(table: pd.DataFrame, path: Path) -> None:
     """Validate and store the audit table as parquet."""
     AUDIT.check(table, str(path))

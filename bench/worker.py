@@ -51,7 +51,9 @@ class RunContext:
         self.out = out
         self.scratch = folder / "scratch"
         self.scratch.mkdir(parents=True, exist_ok=True)
-        self.checkpoint_seconds = float(os.environ.get("BENCH_CHECKPOINT_SECONDS", CHECKPOINT_SECONDS))
+        self.checkpoint_seconds = float(
+            os.environ.get("BENCH_CHECKPOINT_SECONDS", CHECKPOINT_SECONDS)
+        )
         self.events = EventLog(folder / "events.jsonl", f"{folder.parent.name}/{folder.name}")
         self._inputs = {parent.key: store.out(parent) for parent in stage.inputs()}
         self._report = report
@@ -81,9 +83,7 @@ class RunContext:
 
     def save_due(self) -> bool:
         """Tell whether the stage should save its resume state now."""
-        return (
-            _stop.is_set() or time.monotonic() - self._saved_at >= self.checkpoint_seconds
-        )
+        return _stop.is_set() or time.monotonic() - self._saved_at >= self.checkpoint_seconds
 
     def saved(self) -> None:
         """Note that the state is on disk; stops the stage here if the process was asked to stop."""
@@ -222,7 +222,9 @@ def serve(store: Store, requests: IO[str], answers: IO[str]) -> None:
         key = request["key"]
         last = [0.0]
 
-        def report(done: int, total: int, note: str, key: str = key, last: list[float] = last) -> None:
+        def report(
+            done: int, total: int, note: str, key: str = key, last: list[float] = last
+        ) -> None:
             if time.monotonic() - last[0] >= 0.5 or done == total:
                 last[0] = time.monotonic()
                 answer(event="progress", key=key, done=done, total=total, note=note)

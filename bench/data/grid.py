@@ -44,7 +44,9 @@ def reduced(native: tuple[int, int], max_side: int) -> tuple[int, int]:
 def grid_shape(shapes: Sequence[tuple[int, int]], multiple_of: int) -> tuple[int, int]:
     """Return the smallest grid, of sides divisible by ``multiple_of``, that holds every shape."""
     tallest, widest = np.max(np.asarray(shapes), axis=0)
-    return -(-int(tallest) // multiple_of) * multiple_of, -(-int(widest) // multiple_of) * multiple_of
+    return -(-int(tallest) // multiple_of) * multiple_of, -(
+        -int(widest) // multiple_of
+    ) * multiple_of
 
 
 def centred(native: tuple[int, int], scaled: tuple[int, int], grid: tuple[int, int]) -> Placement:

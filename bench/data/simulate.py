@@ -31,9 +31,7 @@ class Split(Params):
         return digest(self.identity())
 
 
-def assign_folds(
-    patients: Sequence[str], n_folds: int, seed: int, dataset: str
-) -> dict[str, int]:
+def assign_folds(patients: Sequence[str], n_folds: int, seed: int, dataset: str) -> dict[str, int]:
     """Return the fold in which each patient is tested; fold sizes differ by at most one.
 
     Raises
@@ -98,9 +96,7 @@ def make_split(
                 f"{dataset}: {organ} is annotated in no training patient of fold {fold}; "
                 "use fewer folds or leave the organ out"
             )
-        kept = labelled_patients(
-            sorted(annotated), label_pct, seed, dataset, fold, index
-        )
+        kept = labelled_patients(sorted(annotated), label_pct, seed, dataset, fold, index)
         for case in training:
             visible[case.id].append(case.annotated[index] and case.patient in kept)
     return Split(

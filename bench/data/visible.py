@@ -44,9 +44,7 @@ class TrainView:
         self.image_row_S = np.concatenate(
             [np.arange(case.images.start, case.images.stop) for case in self.cases]
         )
-        self.volume_S = np.repeat(
-            np.arange(len(entries)), [entry.n_slices for entry in entries]
-        )
+        self.volume_S = np.repeat(np.arange(len(entries)), [entry.n_slices for entry in entries])
         self.shown_S: NDArray[np.bool_] = np.load(labels / "shown.npy")
         if pseudo is not None:
             self.shown_S = self.shown_S | np.load(pseudo / "shown.npy")
@@ -84,6 +82,8 @@ def _train_cases(entries: list[CaseSlices], split: Split) -> list[TrainCase]:
     cases, first = [], 0
     for entry in entries:
         rows = slice(first, first + entry.n_slices)
-        cases.append(TrainCase(entry.case.id, entry.rows, rows, np.array(split.flags[entry.case.id])))
+        cases.append(
+            TrainCase(entry.case.id, entry.rows, rows, np.array(split.flags[entry.case.id]))
+        )
         first = rows.stop
     return cases

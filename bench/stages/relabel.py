@@ -97,9 +97,7 @@ class Relabel(Stage):
                 rng = generator(self.seed, "relabel", *place, case.id)
                 yield (
                     case,
-                    *relabel_volume(
-                        pred, score, lab, ps, case.flags_K, self.gamma, self.rule, rng
-                    ),
+                    *relabel_volume(pred, score, lab, ps, case.flags_K, self.gamma, self.rule, rng),
                 )
             return
         incomplete = [case for case in view.cases if not case.flags_K.all()]

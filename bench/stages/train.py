@@ -11,7 +11,7 @@ from bench.nets.backbone import Backbone
 from bench.params import Params
 from bench.seeds import generator, torch_seed
 from bench.stage import Stage, StageContext
-from bench.stages.images import Images, slug
+from bench.stages.images import Images
 from bench.stages.labels import Labels
 from bench.training.objective import ObjectiveSpec
 
@@ -101,9 +101,7 @@ class Train(Stage):
                 recipe.foreground_share,
                 lambda step: generator(self.seed, f"slices/{role}", *place, step),
             ),
-            Augmentation(
-                shift=recipe.shift, rotation_deg=recipe.rotation_deg, zoom=recipe.zoom
-            ),
+            Augmentation(shift=recipe.shift, rotation_deg=recipe.rotation_deg, zoom=recipe.zoom),
             lambda step: generator(self.seed, f"augmentation/{role}", *place, step),
             ctx.device,
         )

@@ -23,9 +23,7 @@ class Augmentation(Params):
     rotation_deg: float = Field(default=15.0, ge=0)
     zoom: float = Field(default=0.1, ge=0, lt=1)
 
-    def draw(
-        self, rng: np.random.Generator, n: int, grid: tuple[int, int]
-    ) -> NDArray[np.float32]:
+    def draw(self, rng: np.random.Generator, n: int, grid: tuple[int, int]) -> NDArray[np.float32]:
         """Return ``n`` affines from output to input in normalised coordinates, shape [n, 2, 3]."""
         H, W = grid
         angle = np.deg2rad(rng.uniform(-self.rotation_deg, self.rotation_deg, n))
@@ -40,9 +38,7 @@ class Augmentation(Params):
         return theta
 
 
-def resample(
-    image_BHW: Tensor, maps_BCHW: Tensor, theta_B23: Tensor
-) -> tuple[Tensor, Tensor]:
+def resample(image_BHW: Tensor, maps_BCHW: Tensor, theta_B23: Tensor) -> tuple[Tensor, Tensor]:
     """Apply one affine to a slice and its label maps.
 
     Parameters

@@ -23,7 +23,7 @@ class LearnedConfidence(ObjectiveSpec):
     trains_segmenter: ClassVar[bool] = False
 
     mode: Literal["finetune", "freeze"] = "finetune"
-    """Train a copy of the segmenter's trunk with the head (the paper's choice), or the head alone."""
+    """Train a copy of the trunk with the head (the paper's choice), or the head alone."""
     voxels: Literal["all_known", "predicted_positive"] = "all_known"
     error_weight: float = Field(default=1.0, gt=0)
 

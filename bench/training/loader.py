@@ -1,4 +1,4 @@
-"""Batches on the device: gathered by a thread while the last one trains, augmented on the device."""
+"""Batches on the device: gathered by a thread while one trains, augmented on the device."""
 
 from __future__ import annotations
 

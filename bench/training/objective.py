@@ -56,7 +56,7 @@ class Objective(abc.ABC):
     @property
     @abc.abstractmethod
     def modules(self) -> Mapping[str, nn.Module]:
-        """Every network that is moved, saved and resumed; each is written as ``NAME.safetensors``."""
+        """Every network to move, save and resume; each is written as ``NAME.safetensors``."""
 
     @property
     @abc.abstractmethod

@@ -1,4 +1,4 @@
-"""Which slices make up batch j: a pure function of (seed, j), so a resumed run needs no sampler state.
+"""Which slices make up batch j: a pure function of (seed, j), so resuming needs no sampler state.
 
 Volumes are drawn uniformly, then slices uniformly within them (SPEC section 7); a fixed share of
 every batch comes from slices that show a visible label, or small organs would hardly be seen

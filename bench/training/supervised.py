@@ -1,4 +1,4 @@
-"""Supervised training on visible labels: the objective of `naive`, `inerrant0` and of relabelling."""
+"""Supervised training on visible labels: objective of `naive`, `inerrant0` and relabelling."""
 
 from __future__ import annotations
 

@@ -1,11 +1,14 @@
 """The one training loop. It knows phases and modules, never methods.
 
-A fixed number of steps, no validation, the last iterate (SPEC 1.5). Batch j and its augmentation are
-functions of (seed, j), so the resume state is: weights, optimisers, torch's random state, the step.
+A fixed number of steps, no validation, the last iterate (SPEC 1.5). Batch j and its augmentation
+are functions of (seed, j), so the resume state is weights, optimisers, torch's random state and the
+step.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from bench.stage import StageContext
 from bench.training.loader import BatchLoader
-from bench.training.objective import Objective, Phase, Progress
+from bench.training.objective import Objective, Progress
 
 LOG_EVERY = 20
 
@@ -46,7 +49,8 @@ def fit(objective: Objective, loader: BatchLoader, loop: Loop, ctx: StageContext
         module.train()
     phases = objective.phases
     optimisers = [Adam(phase.parameters, phase.lr, phase.betas) for phase in phases]
-    schedules = [LambdaLR(optimiser, _exponential(loop)) for optimiser in optimisers]
+    decay = _exponential(loop)
+    schedules = [LambdaLR(optimiser, decay) for optimiser in optimisers]
     resume = _ResumeState(ctx.scratch / "resume.pt", objective, optimisers, schedules, device)
     torch.manual_seed(loop.torch_seed)
     first = resume.load()
@@ -63,35 +67,33 @@ def fit(objective: Objective, loader: BatchLoader, loop: Loop, ctx: StageContext
             values |= {f"{phase.name}/{name}": value.detach() for name, value in losses.items()}
         objective.after_step(progress)
         if step % LOG_EVERY == 0 or step == loop.steps - 1:
-            _log(step, values, phases, schedules, loop, ctx)
+            rates = {f"{phase.name}/lr": phase.lr * decay(step) for phase in phases}
+            _log(step, loop.steps, values, rates, ctx)
         if step + 1 < loop.steps and ctx.save_due():
             resume.save(step + 1)
             ctx.saved()
 
 
-def _exponential(loop: Loop) -> Any:
+def _exponential(loop: Loop) -> Callable[[int], float]:
     """Return lr(j) / lr(0) = decay ** (j / (J - 1)) (SPEC section 7)."""
     last = max(1, loop.steps - 1)
-    return lambda step: loop.lr_decay ** (step / last)
+    return lambda step: float(loop.lr_decay ** (step / last))
 
 
 def _log(
     step: int,
-    values: dict[str, Tensor],
-    phases: Any,
-    schedules: list[LambdaLR],
-    loop: Loop,
+    total: int,
+    values: Mapping[str, Tensor],
+    rates: Mapping[str, float],
     ctx: StageContext,
 ) -> None:
     """Read the values back, the only synchronisation with the device, and check them."""
-    measured = dict(zip(values, torch.stack([v.float() for v in values.values()]).tolist(), strict=True))
-    first: Phase = phases[0]
-    loss = measured[f"{first.name}/loss"]
-    rates = {f"{p.name}/lr": s.get_last_lr()[0] for p, s in zip(phases, schedules, strict=True)}
+    numbers = torch.stack([value.float() for value in values.values()]).tolist()
+    measured = dict(zip(values, numbers, strict=True))
     ctx.events.write(step, measured | rates)
-    ctx.tick(step + 1, loop.steps, f"loss {loss:.4f}")
-    broken = [name for name, value in measured.items() if value != value or abs(value) == float("inf")]
-    if broken:
+    losses = [value for name, value in measured.items() if name.endswith("/loss")]
+    ctx.tick(step + 1, total, " ".join(f"loss {value:.4f}" for value in losses))
+    if broken := [name for name, value in measured.items() if not math.isfinite(value)]:
         raise FloatingPointError(f"{', '.join(broken)} not finite at step {step}; lower the lr")
 
 
