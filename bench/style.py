@@ -74,13 +74,14 @@ def colour(method: str) -> str:
     """
     base, overrides = parse_brackets(method)
     if base not in METHODS:
-        return _hsl(_fraction(base, "hue"), 0.35 + 0.3 * _fraction(method, "lightness"), 0.55)
+        lightness = 0.35 + 0.3 * _fraction(method, "lightness")
+        return _hex(colorsys.hls_to_rgb(_fraction(base, "hue"), lightness, 0.55))
     if not overrides:
         return METHODS[base].colour
-    red, green, blue = (int(METHODS[base].colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
-    hue, lightness, saturation = colorsys.rgb_to_hls(red, green, blue)
-    shift = 0.1 + 0.15 * _fraction(method, "lightness")
-    return _hsl(hue, lightness + (shift if lightness < 0.5 else -shift), saturation)
+    channels = [int(METHODS[base].colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    towards = 1.0 if sum(channels) < 1.8 else 0.0
+    share = 0.25 + 0.3 * _fraction(method, "lightness")
+    return _hex([(1 - share) * channel + share * towards for channel in channels])
 
 
 def palette(methods: Iterable[str]) -> dict[str, str]:
@@ -92,6 +93,5 @@ def _fraction(text: str, purpose: str) -> float:
     return int(hashlib.sha256(f"{purpose}:{text}".encode()).hexdigest()[:8], 16) / 0xFFFFFFFF
 
 
-def _hsl(hue: float, lightness: float, saturation: float) -> str:
-    channels = colorsys.hls_to_rgb(hue, lightness, saturation)
+def _hex(channels: Iterable[float]) -> str:
     return "#" + "".join(f"{round(255 * channel):02X}" for channel in channels)
