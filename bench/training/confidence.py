@@ -41,7 +41,7 @@ class _ConfidenceObjective(Objective):
     def __init__(self, spec: LearnedConfidence, setting: Setting) -> None:
         self._spec = spec
         self._lr = setting.lr
-        self._segmenter = setting.segmenter().requires_grad_(False).eval()
+        self._segmenter = setting.segmenter()
         self._confidence = setting.backbone.confidence_net(
             self._segmenter, setting.n_organs, spec.mode
         )
@@ -49,6 +49,10 @@ class _ConfidenceObjective(Objective):
     @property
     def modules(self) -> Mapping[str, nn.Module]:
         return {"confidence": self._confidence}
+
+    @property
+    def frozen(self) -> Mapping[str, nn.Module]:
+        return {"segmenter": self._segmenter}
 
     @property
     def phases(self) -> Sequence[Phase]:

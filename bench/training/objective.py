@@ -63,6 +63,11 @@ class Objective(abc.ABC):
     def phases(self) -> Sequence[Phase]:
         """The updates of one step, in order. Called once, before training."""
 
+    @property
+    def frozen(self) -> Mapping[str, nn.Module]:
+        """Networks that are only read: moved to the device, in evaluation mode, never saved."""
+        return {}
+
     def after_step(self, progress: Progress) -> None:
         """Run after all phases of a step (a moving average, say); nothing by default."""
         return

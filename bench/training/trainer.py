@@ -47,6 +47,9 @@ def fit(objective: Objective, loader: BatchLoader, loop: Loop, ctx: StageContext
     for module in objective.modules.values():
         module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         module.train()
+    for module in objective.frozen.values():
+        module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        module.requires_grad_(False).eval()
     phases = objective.phases
     optimisers = [Adam(phase.parameters, phase.lr, phase.betas) for phase in phases]
     decay = _exponential(loop)
