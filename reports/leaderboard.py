@@ -152,6 +152,7 @@ def _board(group: pd.DataFrame, rows: pd.DataFrame, metric: Metric, by: By, digi
     methods = tuple(str(keys[line.index("method")]) for keys in lines)
     expected = {keys: _expected_runs(group, by, keys) for keys in lines}
 
+    runs_name = "folds" if group["seed"].nunique() == 1 else "runs"
     text: list[dict[str, str]] = []
     for keys in lines:
         shown = [
@@ -164,7 +165,7 @@ def _board(group: pd.DataFrame, rows: pd.DataFrame, metric: Metric, by: By, digi
                 for name, key in zip(line, keys, strict=True)
             }
             | {
-                f"{pct} %": _cell_text(cell, expected[keys], digits)
+                f"{pct} %": _cell_text(cell, expected[keys], runs_name, digits)
                 for pct, cell in zip(fractions, shown, strict=True)
             }
             | {
@@ -184,7 +185,7 @@ def _board(group: pd.DataFrame, rows: pd.DataFrame, metric: Metric, by: By, digi
         title=f"{dataset}, profile {profile}, {backbone}: {name} in {unit}{TITLE[by]}",
         frame=frame,
         bold=bold,
-        notes=tuple(_notes(group, rows, metric, by, bold)),
+        notes=tuple(_notes(group, rows, cells, metric, by, bold)),
         labels=len(line),
         methods=methods,
     )
@@ -208,7 +209,7 @@ def _expected_runs(group: pd.DataFrame, by: By, keys: tuple[Any, ...]) -> int:
     return len(rows[["seed", "fold"]].drop_duplicates())
 
 
-def _cell_text(cell: pd.Series | None, expected: int, digits: int) -> str:
+def _cell_text(cell: pd.Series | None, expected: int, runs_name: str, digits: int) -> str:
     if cell is None or not cell["runs"]:
         return NONE
     runs = int(cell["runs"])
@@ -216,7 +217,7 @@ def _cell_text(cell: pd.Series | None, expected: int, digits: int) -> str:
     if runs > 1:
         text += f" ± {cell['std']:.{digits}f}"
     if runs < expected:
-        return f"{text} ({runs}/{expected} folds)"
+        return f"{text} ({runs}/{expected} {runs_name})"
     return text if runs > 1 else f"{text} (1 fold)"
 
 
@@ -271,7 +272,12 @@ def _best(
 
 
 def _notes(
-    group: pd.DataFrame, rows: pd.DataFrame, metric: Metric, by: By, bold: np.ndarray[Any, Any]
+    group: pd.DataFrame,
+    rows: pd.DataFrame,
+    cells: pd.DataFrame,
+    metric: Metric,
+    by: By,
+    bold: np.ndarray[Any, Any],
 ) -> list[str]:
     name, unit = style.METRICS[metric]
     better = "lower" if metric in LOWER_IS_BETTER else "higher"
@@ -283,13 +289,18 @@ def _notes(
     folds = sorted({int(fold) for fold in group["fold"]})
     notes = [
         f"{name} in {unit}, {better} is better. Mean ± standard deviation (n − 1) over fold "
-        f"values; a fold value is {fold_value}.",
+        f"values; a fold value{' (one per seed)' if len(seeds) > 1 else ''} is {fold_value}.",
         f"{group['patient'].nunique()} test patients (n), folds {_listed(folds)}, "
         f"seed {_listed(seeds)}, {_counted(len(organs), 'organ')}: {', '.join(organs)}.",
         *_gaps(group, rows, metric, by),
         _policy(metric),
         *_failures(rows, metric, by),
     ]
+    if by != "organ" and (cells["organs_min"] < cells["organs_max"]).any():
+        low, high = int(cells["organs_min"].min()), int(cells["organs_max"].max())
+        notes.append(
+            f"Organs behind a fold value: {low} to {high}; the others have no value there."
+        )
     if by != "organ":
         notes.append(
             "Steps: segmentation optimiser steps behind a model, all its rounds together. Time: "
@@ -302,8 +313,7 @@ def _notes(
             + (" within its organ" if by == "organ" else "")
             + ", incomplete cells"
             + (" and the upper bound" if bounded else "")
-            + " aside"
-            + ". No significance test applied."
+            + " aside. No significance test applied."
         )
     else:
         notes.append("No significance test applied.")

@@ -71,6 +71,22 @@ def test_fold_without_any_value_is_named():
     assert "NaN among (case, organ) pairs: m 1/2 at 30 % (1 both empty)." in shown.notes
 
 
+def test_organs_that_lack_a_value_in_a_fold_are_mentioned():
+    table = two_patients(
+        {
+            ("m", 0, "a", "liver"): 80,
+            ("m", 0, "a", "spleen"): 60,
+            ("m", 1, "b", "liver"): 40,
+            ("m", 1, "b", "spleen"): float("nan"),
+        }
+    )
+    (shown,) = leaderboards(table)
+    assert shown.frame["30 %"].tolist() == ["55.0 ± 21.2"]
+    assert any(note.startswith("Organs behind a fold value: 1 to 2") for note in shown.notes)
+    (organs,) = leaderboards(table, by="organ")
+    assert organs.frame["30 %"].tolist() == ["60.0 ± 28.3", "60.0 (1/2 folds)"]
+
+
 def test_upper_bound_is_never_the_best():
     (shown,) = leaderboards(result_table(methods=["inerrant0", "bai", "full"]))
     assert shown.bold.any(axis=1).tolist() == [False, True, False]

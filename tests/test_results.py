@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -71,7 +73,7 @@ def test_other_ground_truth_is_refused():
     rows = list(result_rows(methods=["inerrant0", "bai"]))
     rows[0] |= {"n_gt": rows[0]["n_gt"] + 1}
     rows[0]["dsc"] = 200 * rows[0]["tp"] / (rows[0]["n_pred"] + rows[0]["n_gt"])
-    with pytest.raises(BenchError, match="n_gt is .* in another row of the same case and organ"):
+    with pytest.raises(BenchError, match=r"n_gt is .* in another row of the same case and organ"):
         results.validate(results.RESULTS.frame(rows))
 
 
@@ -191,3 +193,10 @@ def test_audit_refuses_percentages(tmp_path):
 def test_run_names_a_trained_model():
     table = results.final_models(result_table())
     assert not table.duplicated([*RUN, "case", "organ"]).any()
+
+
+def test_the_reference_names_every_column():
+    text = (Path(__file__).parent.parent / "docs/reference/results.md").read_text()
+    for schema in (results.RESULTS, results.AUDIT):
+        assert [name for name in schema.columns if f"`{name}`" not in text] == []
+    assert [status for status in results.STATUSES if f"`{status}`" not in text] == []
