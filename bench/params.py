@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -39,10 +40,15 @@ class Params(BaseModel):
 
     def identity(self) -> dict[str, Any]:
         """Return every parameter that can change a result, defaults included, as plain JSON data."""
-        runtime = {
-            name for name, field in type(self).model_fields.items() if self.is_runtime(field)
+        return {
+            name: _plain_data(getattr(self, name))
+            for name, field in type(self).model_fields.items()
+            if not self.is_runtime(field)
         }
-        return self.model_dump(mode="json", exclude=runtime)
+
+    def reference(self) -> Any:
+        """Return what stands for this object in the identity of one that holds it."""
+        return self.identity()
 
     def overrides(self) -> dict[str, Any]:
         """Return the identity parameters that differ from their defaults."""
@@ -50,7 +56,10 @@ class Params(BaseModel):
             name: getattr(self, name)
             for name, field in type(self).model_fields.items()
             if not self.is_runtime(field)
-            and (field.is_required() or getattr(self, name) != field.get_default())
+            and (
+                field.is_required()
+                or getattr(self, name) != field.get_default(call_default_factory=True)
+            )
         }
 
     @classmethod
@@ -118,13 +127,31 @@ def format_brackets(name: str, overrides: Mapping[str, Any]) -> str:
 
 
 def split_outside_brackets(text: str) -> list[str]:
-    """Split at the commas that stand outside square brackets."""
-    return [part.strip() for part in re.split(r",(?![^\[]*\])", text)]
+    """Split at the commas that stand outside square brackets, however deep those are nested."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character == "[") - (character == "]")
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts]
 
 
 def _plain(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        return f"{value:.6g}"
+        short = f"{value:.6g}"
+        return short if float(short) == value else repr(value)
     return str(value)
+
+
+def _plain_data(value: Any) -> Any:
+    if isinstance(value, Params):
+        return value.reference()
+    if isinstance(value, tuple | list):
+        return [_plain_data(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _plain_data(item) for key, item in value.items()}
+    return str(value) if isinstance(value, Path) else value

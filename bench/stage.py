@@ -28,12 +28,7 @@ class Part(Params):
 
     def identity(self) -> dict[str, Any]:
         """Return kind, version and every result-changing parameter; inputs stand as their keys."""
-        fields = type(self).model_fields
-        return {"kind": type(self).__name__, "version": self.version} | {
-            name: _identity(getattr(self, name))
-            for name, field in fields.items()
-            if not self.is_runtime(field)
-        }
+        return {"kind": type(self).__name__, "version": self.version} | super().identity()
 
 
 class Stage(Part, abc.ABC):
@@ -45,6 +40,10 @@ class Stage(Part, abc.ABC):
     def key(self) -> str:
         """Kind and the first digits of the digest of the identity, e.g. ``Train-3f9a0c1d2b4e``."""
         return f"{type(self).__name__}-{digest(self.identity(), KEY_DIGITS)}"
+
+    def reference(self) -> str:
+        """Return the key."""
+        return self.key
 
     @property
     def title(self) -> str:
@@ -108,22 +107,6 @@ def ancestors(stage: Stage) -> Iterator[Stage]:
         yield node
 
     yield from visit(stage)
-
-
-
-
-def _identity(value: Any) -> Any:
-    if isinstance(value, Stage):
-        return value.key
-    if isinstance(value, Params):
-        return value.identity()
-    if isinstance(value, tuple | list):
-        return [_identity(item) for item in value]
-    if isinstance(value, dict):
-        return {str(key): _identity(item) for key, item in value.items()}
-    if isinstance(value, Path):
-        return str(value)
-    return value
 
 
 def _stages(value: Any) -> Iterator[Stage]:
