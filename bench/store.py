@@ -16,9 +16,9 @@ A stage without ``DONE`` does not exist for its consumers, and a failure is neve
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -27,6 +27,7 @@ from typing import Any
 from filelock import SoftFileLease
 
 from bench.errors import BenchError
+from bench.files import sync, write_atomically
 from bench.params import Params
 from bench.stage import KEY_DIGITS, Stage
 
@@ -59,7 +60,7 @@ class Store:
         return receipt
 
     def register(self, stages: Iterable[Stage]) -> None:
-        """Write ``stage.json`` for every stage that has none, so that its key suffices to run it."""
+        """Write ``stage.json`` where it is missing, so that a stage's key suffices to run it."""
         for stage in stages:
             path = self.folder(stage) / "stage.json"
             # Runtime parameters (where the data lie) are refreshed until the stage is done.
@@ -88,13 +89,18 @@ class Store:
         return self._read(folders[0], {})
 
     def stages(self) -> Iterator[Stage]:
-        """Yield every registered stage."""
+        """Yield every registered stage that this version of the code can rebuild."""
         seen: dict[str, Stage] = {}
-        for path in sorted(self.root.glob("*/*/stage.json")):
-            yield self._read(path.parent, seen)
+        for folder in self.folders():
+            with contextlib.suppress(BenchError):
+                yield self._read(folder, seen)
+
+    def folders(self) -> list[Path]:
+        """Return the folders of all registered stages, those of other versions included."""
+        return sorted(path.parent for path in self.root.glob("*/*/stage.json"))
 
     def lease(self, stage: Stage) -> SoftFileLease:
-        """Return the lease that says which process computes a stage; a dead owner's lease is free."""
+        """Return the lease of the process that computes a stage; a dead owner's lease is free."""
         folder = self.folder(stage)
         folder.mkdir(parents=True, exist_ok=True)
         return SoftFileLease(
@@ -109,7 +115,7 @@ class Store:
         folder = self.folder(stage)
         for path in made.rglob("*"):
             if path.is_file():
-                _sync(path)
+                sync(path)
         leftover = folder / "out"
         if leftover.exists():  # renamed but never sealed: a crash between the two steps below
             shutil.rmtree(leftover)
@@ -127,13 +133,14 @@ class Store:
     def _read(self, folder: Path, seen: dict[str, Stage]) -> Stage:
         key = f"{folder.parent.name}-{folder.name[-KEY_DIGITS:]}"
         if key not in seen:
-            data = json.loads((folder / "stage.json").read_text())
-            stage = self._build(data, seen)
-            assert isinstance(stage, Stage)
-            if stage.key != key:
+            try:
+                stage = self._build(json.loads((folder / "stage.json").read_text()), seen)
+            except (AttributeError, ImportError, ValueError):
+                stage = None
+            if not isinstance(stage, Stage) or stage.key != key:
                 raise BenchError(
-                    f"{folder}: written by another version of this code (its key is now "
-                    f"{stage.key}); run the experiment again to compute it anew"
+                    f"{folder}: written by another version of this code, or an input was deleted; "
+                    "run the experiment again to compute it anew"
                 )
             seen[key] = stage
         return seen[key]
@@ -155,14 +162,6 @@ class Store:
         return {name: self._build(value, seen) for name, value in data.items()}
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file that is either old or new, never half."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    _sync(temporary)
-    temporary.replace(path)
-
-
 def _dump_fields(params: Params) -> dict[str, Any]:
     return {
         "class": type(params).__name__,
@@ -181,8 +180,3 @@ def _dump(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _dump(item) for name, item in value.items()}
     return str(value) if isinstance(value, Path) else value
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

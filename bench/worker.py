@@ -24,9 +24,10 @@ from filelock import Timeout
 
 from bench.errors import BenchError
 from bench.events import EventLog
+from bench.files import write_atomically
 from bench.provenance import provenance
 from bench.stage import Stage
-from bench.store import Store, write_atomically
+from bench.store import Store
 
 if TYPE_CHECKING:
     import torch
@@ -39,7 +40,7 @@ CHECKPOINT_SECONDS = 60.0
 _stop = threading.Event()
 
 
-class Interrupted(Exception):
+class Interrupted(Exception):  # noqa: N818 - no error: the stage goes on later
     """The process was asked to stop; the stage saved its state and goes on in the next run."""
 
 
@@ -98,7 +99,7 @@ def run_stage(
 ) -> tuple[Outcome, str]:
     """Bring one stage to completion and return the outcome with a one-line message.
 
-    `busy` means that another process computes the stage; ``wait_seconds`` is how long to wait for it.
+    `busy` means that another process computes the stage; ``wait_seconds`` is how long to wait.
     """
     if store.is_done(stage):
         return "done", "already done"

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from bench.data.dataset import Case, Dataset
 from bench.errors import BenchError
+from bench.files import write_atomically
 from bench.params import digest
-from bench.store import write_atomically
 
 
 def fingerprint(

@@ -1,0 +1,20 @@
+"""Files that are either old or new, never half."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file that is either old or new, never half."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    sync(temporary)
+    temporary.replace(path)
+
+
+def sync(path: Path) -> None:
+    """Return when the file's content is on the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
