@@ -160,7 +160,9 @@ def _read(dataset: Dataset, case: Case) -> _Facts:
         shape=geometry.canonical_shape,
         spacing_mm=geometry.spacing_mm,
         hu=hu,
-        content=hashlib.blake2b(scan.image_XYZ.data, digest_size=16).digest(),
+        content=hashlib.blake2b(
+            np.ascontiguousarray(scan.image_XYZ.T).data, digest_size=16
+        ).digest(),
         organs_ml=tuple(count * geometry.voxel_ml for count in counts),
         warnings=tuple(_case_warnings(dataset, case, image, scan, hu, counts)),
     )

@@ -47,7 +47,7 @@ class Dataset(Part, abc.ABC):
     folders: ClassVar[tuple[str, ...]] = ()
     """Folder names looked for below the data root."""
     complete: ClassVar[int | None] = None
-    """Cases of the whole release; ``bench check`` warns about fewer."""
+    """Cases of the whole release; ``bench data check`` warns about fewer."""
     label_fractions: ClassVar[tuple[int, ...]] = (100, 70, 50, 30, 10)
     """Percentages of labelled volumes the paper (or we) report for this data set."""
 
