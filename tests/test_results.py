@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -200,3 +201,14 @@ def test_the_reference_names_every_column():
     for schema in (results.RESULTS, results.AUDIT):
         assert [name for name in schema.columns if f"`{name}`" not in text] == []
     assert [status for status in results.STATUSES if f"`{status}`" not in text] == []
+
+
+def test_of_a_run_in_several_files_the_newest_counts(tmp_path):
+    old, new = result_table(), result_table(methods=["inerrant0"]).assign(device_s=7.0)
+    for age, (name, table) in enumerate({"z": old, "a": new}.items()):
+        results.write(table, tmp_path / f"{name}.parquet")
+        os.utime(tmp_path / f"{name}.parquet", (age, age))
+    merged = results.read_all([tmp_path / "z.parquet", tmp_path / "a.parquet"])
+    assert len(merged) == len(old)
+    assert set(merged.loc[merged["method"] == "inerrant0", "device_s"]) == {7.0}
+    assert 7.0 not in set(merged.loc[merged["method"] != "inerrant0", "device_s"])
