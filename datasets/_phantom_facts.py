@@ -9,6 +9,7 @@ between patients follow the radiology literature. See ``docs/explanation/phantom
 from __future__ import annotations
 
 ORGANS = ("liver", "gallbladder", "spleen", "kidney_l", "kidney_r", "pancreas", "stomach")
+LABEL = {organ: number for number, organ in enumerate(ORGANS, start=1)}
 
 REAL_VOLUME_ML: dict[str, tuple[float, float]] = {
     "liver": (1764.0, 420.0),
@@ -28,13 +29,13 @@ TISSUE_HU: dict[str, tuple[float, float, float]] = {
     "liver": (52.0, 72.0, 112.0),
     "gallbladder": (8.0, 9.0, 10.0),
     "spleen": (44.0, 118.0, 122.0),
-    "cortex": (28.0, 175.0, 185.0),
-    "medulla": (26.0, 85.0, 160.0),
-    "pancreas": (34.0, 98.0, 96.0),
+    "cortex": (28.0, 175.0, 192.0),
+    "medulla": (26.0, 85.0, 145.0),
+    "pancreas": (30.0, 102.0, 104.0),
     "gut_wall": (34.0, 78.0, 82.0),
     "muscle": (48.0, 56.0, 60.0),
-    "aorta": (40.0, 300.0, 155.0),
-    "vein": (40.0, 95.0, 150.0),
+    "aorta": (40.0, 300.0, 165.0),
+    "vein": (40.0, 95.0, 135.0),
     "portal_vein": (40.0, 130.0, 165.0),
 }
 """Mean CT number in native, late arterial and portal-venous phase."""
@@ -53,6 +54,16 @@ TISSUE_HU_SD: dict[str, float] = {
     "portal_vein": 16.0,
 }
 """Spread of the mean CT number between patients of one phase; a third of it in the native phase."""
+
+CONTENT_HU: dict[str, tuple[float, float]] = {
+    "fluid": (4.0, 30.0),
+    "contrast": (120.0, 320.0),
+    "stool": (10.0, 50.0),
+    "collapsed": (-14.0, -6.0),
+}
+"""Range of CT numbers of what gut holds; a collapsed loop counts from its wall."""
+
+KIDNEY_RADII_MM = (32.5, 31.0, 56.0)
 
 FAT_HU = -104.0
 LUNG_HU = -860.0

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 from scipy.interpolate import CubicSpline
+from scipy.spatial.transform import Rotation
 
 Array = npt.NDArray[np.float32]
 Box = tuple[slice, slice, slice]
@@ -16,6 +17,11 @@ _EXTENT_MM = np.array([480.0, 360.0, 360.0])
 """Region around the patient's origin that random fields cover, whatever the grid."""
 _BSPLINE_SD = (151.0 / 315.0) ** 1.5
 """Standard deviation of white noise after a separable cubic B-spline in three dimensions."""
+
+
+def as_field(values: npt.ArrayLike) -> Array:
+    """Return single precision, which all fields are kept in."""
+    return np.asarray(values, np.float32)
 
 
 class Lattice(NamedTuple):
@@ -30,12 +36,12 @@ class Lattice(NamedTuple):
         for axis in range(3):
             weights = self._weights(axes[axis], axis)
             field = np.moveaxis(np.tensordot(weights, field, axes=(1, axis)), 0, axis)
-        return np.ascontiguousarray(field, dtype=np.float32)
+        return as_field(np.ascontiguousarray(field))
 
     def at_points(self, points_N3: Array) -> Array:
         """Return the field at scattered points."""
         wx, wy, wz = (self._weights(points_N3[:, axis], axis) for axis in range(3))
-        return np.einsum("ijk,ni,nj,nk->n", self.values, wx, wy, wz, optimize=True)
+        return as_field(np.einsum("ijk,ni,nj,nk->n", self.values, wx, wy, wz, optimize=True))
 
     def _weights(self, positions: Array, axis: int) -> Array:
         count = self.values.shape[axis]
@@ -43,7 +49,7 @@ class Lattice(NamedTuple):
         t = np.abs(positions[:, None] - knots[None, :]) / self.pitch
         near = 2 / 3 - t**2 + t**3 / 2
         far = np.clip(2 - t, 0, None) ** 3 / 6
-        return np.where(t < 1, near, far).astype(np.float32)
+        return as_field(np.where(t < 1, near, far))
 
 
 def draw_lattice(rng: np.random.Generator, pitch: float) -> Lattice:
@@ -101,28 +107,23 @@ class Grid:
         if box is None:
             reach = radii if rotation is None else np.full(3, radii.max())
             box = self.box(center - reach - 8, center + reach + 8)
-        turn = np.eye(3) if rotation is None else rotation
         offsets = [
             field[box] - np.float32(c) for field, c in zip(self.deformed, center, strict=True)
         ]
-        if rotation is None:
-            local = offsets
-        else:
-            local = [
-                sum(np.float32(turn[axis, k]) * offsets[axis] for axis in range(3))
-                for k in range(3)
-            ]
+        local = offsets
+        if rotation is not None:
+            dx, dy, dz = offsets
+            local = [a * dx + b * dy + c * dz for a, b, c in rotation.T.astype(np.float32)]
         if bend:
             local[0] = local[0] + np.float32(bend) * local[2] ** 2
         squares = [(p / np.float32(r)) ** 2 for p, r in zip(local, radii, strict=True)]
         inner = np.sqrt(squares[0] + squares[1] + squares[2])
-        outer = np.sqrt(sum(s / np.float32(r * r) for s, r in zip(squares, radii, strict=True)))
-        return Part3D(box, (inner * (inner - 1) / np.maximum(outer, 1e-6)).astype(np.float32))
+        per_r2 = [s / np.float32(r * r) for s, r in zip(squares, radii, strict=True)]
+        outer = np.sqrt(per_r2[0] + per_r2[1] + per_r2[2])
+        return Part3D(box, as_field(inner * (inner - 1) / np.maximum(outer, 1e-6)))
 
-    def tube(
-        self, points: npt.ArrayLike, radii: npt.ArrayLike, reach: float = 6.0
-    ) -> tuple[Part3D, Array, Array]:
-        """Return a tube along dense points, with the height and radius of its nearest point.
+    def tube(self, points: npt.ArrayLike, radii: npt.ArrayLike, reach: float = 6.0) -> Part3D:
+        """Return a tube along dense points.
 
         The distance is exact up to ``reach`` mm outside the surface.
         """
@@ -141,24 +142,19 @@ class Grid:
         if not len(keep):
             empty = (slice(0, 0), slice(0, 0), slice(0, 0))
             nothing = np.zeros((0, 0, 0), np.float32)
-            return Part3D(empty, nothing), nothing, nothing
+            return Part3D(empty, nothing)
         low, high = starts[keep].min(axis=0), stops[keep].max(axis=0)
         box: Box = (slice(low[0], high[0]), slice(low[1], high[1]), slice(low[2], high[2]))
         x, y, z = (field[box] for field in self.deformed)
         distance = np.full(x.shape, np.float32(1e3))
-        height = np.zeros_like(distance)
-        caliber = np.ones_like(distance)
         for n in keep:
             a, b = starts[n] - low, stops[n] - low
             part = (slice(a[0], b[0]), slice(a[1], b[1]), slice(a[2], b[2]))
             px, py, pz = points[n]
             new = np.sqrt((x[part] - px) ** 2 + (y[part] - py) ** 2 + (z[part] - pz) ** 2)
             new -= radii[n]
-            closer = new < distance[part]
-            distance[part][closer] = new[closer]
-            height[part][closer] = py
-            caliber[part][closer] = radii[n]
-        return Part3D(box, distance), height, caliber
+            np.minimum(distance[part], new, out=distance[part])
+        return Part3D(box, distance)
 
 
 def make_grid(
@@ -190,14 +186,11 @@ def curve(
 
 def rotation(tilt_x: float, tilt_y: float, tilt_z: float) -> npt.NDArray[np.float64]:
     """Return the matrix whose columns are the turned axes (angles in degrees about x, y, z)."""
-    a, b, c = np.radians([tilt_x, tilt_y, tilt_z])
-    rx = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
-    ry = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])
-    rz = np.array([[np.cos(c), -np.sin(c), 0], [np.sin(c), np.cos(c), 0], [0, 0, 1]])
-    return rz @ ry @ rx
+    turn = Rotation.from_euler("xyz", [tilt_x, tilt_y, tilt_z], degrees=True)
+    return np.asarray(turn.as_matrix(), np.float64)
 
 
 def smooth_union(a: Array, b: Array, blend: float) -> Array:
     """Return the union of two distances with a fillet of about ``blend`` mm."""
     overlap = np.clip(np.float32(blend) - np.abs(a - b), 0, None)
-    return np.minimum(a, b) - overlap**2 / np.float32(4 * blend)
+    return as_field(np.minimum(a, b) - overlap**2 / np.float32(4 * blend))

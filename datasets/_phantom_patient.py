@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-
+import numpy.typing as npt
 from bench.datasets._phantom_facts import (
     ORGANS,
     PHASE_SHARE,
@@ -36,7 +36,7 @@ class Patient:
     hu: dict[str, float]
     size: dict[str, float]
     """Linear size factor of each organ."""
-    shift: dict[str, np.ndarray]
+    shift: dict[str, npt.NDArray[np.float64]]
     """Displacement of each organ, mm."""
     has_gallbladder: bool
     warp: tuple[Lattice, Lattice, Lattice]
@@ -47,17 +47,22 @@ class Patient:
         """1 for a very lean, 0 for an obese patient."""
         return float(np.clip(1.15 - self.fat / 26.0, 0.0, 1.0))
 
-    def at(self, x: float, y: float, z: float) -> np.ndarray:
+    def at(self, x: float, y: float, z: float) -> npt.NDArray[np.float64]:
         """Return a point of the reference anatomy in this patient."""
-        return np.array([x * self.half_width / 150, y * self.half_depth / 113, z * self.length])
+        return np.array([x * self.half_width / 165, y * self.half_depth / 122, z * self.length])
+
+    def kidney_center(self, organ: str) -> npt.NDArray[np.float64]:
+        """Return the centre of a kidney: the right one lower, both pushed forward by fat."""
+        x, z = (69, -66) if organ == "kidney_r" else (-69, -58)
+        return self.at(x, -18 + 0.1 * (self.fat - 14), z) + self.shift[organ]
 
 
 def draw_patient(rng: np.random.Generator) -> Patient:
     """Draw one patient."""
     fat = float(np.clip(rng.lognormal(np.log(14.0), 0.45), 5.0, 34.0))
     frame = rng.normal(0.0, 1.0)
-    half_width = float(np.clip(139 + 6 * frame + 0.95 * fat + rng.normal(0, 3), 125, 178))
-    half_depth = float(np.clip(97 + 4 * frame + 1.0 * fat + rng.normal(0, 5), 85, 140))
+    half_width = float(np.clip(149 + 7 * frame + 1.0 * fat + rng.normal(0, 4), 138, 190))
+    half_depth = float(np.clip(107 + 4 * frame + 1.0 * fat + rng.normal(0, 5), 98, 146))
     length = float(np.clip(1.0 + 0.03 * frame + rng.normal(0, 0.04), 0.88, 1.12))
     phase = str(rng.choice(PHASES, p=PHASE_SHARE))
     return Patient(
@@ -66,10 +71,10 @@ def draw_patient(rng: np.random.Generator) -> Patient:
         length=length,
         fat=fat,
         phase=phase,
+        has_gallbladder=bool(rng.random() > 0.06),
         hu=_draw_hu(rng, phase),
         size=_draw_sizes(rng, frame),
         shift={organ: _draw_shift(rng, organ) for organ in ORGANS},
-        has_gallbladder=bool(rng.random() > 0.06),
         warp=(draw_lattice(rng, 60.0), draw_lattice(rng, 60.0), draw_lattice(rng, 60.0)),
         noise={name: draw_lattice(rng, pitch) for name, pitch in PITCHES_MM.items()},
     )
@@ -100,11 +105,11 @@ def _draw_sizes(rng: np.random.Generator, frame: float) -> dict[str, float]:
         sizes[organ] = float(np.exp(spread * score))
     pair = 0.5 * (np.log(sizes["kidney_l"]) + np.log(sizes["kidney_r"]))
     for organ in ("kidney_l", "kidney_r"):
-        sizes[organ] = float(np.exp(0.6 * np.log(sizes[organ]) + 0.5 * pair))
+        sizes[organ] = float(np.exp(0.45 * np.log(sizes[organ]) + 0.35 * pair))
     return sizes
 
 
-def _draw_shift(rng: np.random.Generator, organ: str) -> np.ndarray:
+def _draw_shift(rng: np.random.Generator, organ: str) -> npt.NDArray[np.float64]:
     spread = {
         "liver": (5.0, 4.0, 6.0),
         "gallbladder": (7.0, 8.0, 8.0),

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
-
 from bench.datasets._phantom_body import BODY_CENTER_Y, DOME_TOP, paint_body
 from bench.datasets._phantom_canvas import EDGE_MM, Canvas
-from bench.datasets._phantom_facts import NOISE_HU, ORGANS
-from bench.datasets._phantom_fields import make_grid
+from bench.datasets._phantom_facts import FAT_HU, KIDNEY_RADII_MM, NOISE_HU
+from bench.datasets._phantom_fields import as_field, make_grid
 from bench.datasets._phantom_organs import paint_organs
 from bench.datasets._phantom_patient import Patient, draw_patient
+from scipy import ndimage
 
 ORIENTATIONS = ("RAS", "LPS", "LAS", "LPI")
 ORIENTATION_SHARE = (0.3, 0.35, 0.25, 0.1)
@@ -48,11 +47,11 @@ def scan_patient(rng: np.random.Generator, scale: float) -> Scan:
     patient = draw_patient(rng)
     protocol = _draw_protocol(rng, patient, scale)
     canvas = _render(rng, patient, protocol)
+    _drop_fragments(canvas)
     image, label = _to_slices(canvas)
-    label = _keep_connected(label)
     image = image + _scanner_noise(rng, protocol, image.shape)
-    image = np.clip(np.rint(image), -1024, 3071).astype(np.int16)
-    return _to_file(image, label, protocol, rng)
+    stored = np.clip(np.rint(image), -1024, 3071).astype(np.int16)
+    return _to_file(stored, label, protocol, rng)
 
 
 def _draw_protocol(rng: np.random.Generator, patient: Patient, scale: float) -> Protocol:
@@ -63,15 +62,22 @@ def _draw_protocol(rng: np.random.Generator, patient: Patient, scale: float) -> 
     deep = (2 * patient.half_depth * margin + 12) / ny
     pixel = float(np.round(max(wide, deep, 2.6), 2))
     top = DOME_TOP * patient.length + rng.uniform(8, 22)
-    bottom = -128 * patient.length - rng.uniform(0, 25)
+    reach = 1.1 * KIDNEY_RADII_MM[2]
+    lowest = min(
+        patient.kidney_center(organ)[2] - reach * patient.size[organ]
+        for organ in ("kidney_l", "kidney_r")
+    )
+    bottom = min(lowest, -110 * patient.length) - rng.uniform(4, 20)
     thickness = float(np.round(np.clip(rng.uniform(3.2, 6.0), (top - bottom) / 64, 6.0), 1))
     nz = int(np.clip(np.ceil((top - bottom) / thickness), 36, 64))
-    counts = tuple(max(int(round(n * scale / 4)) * 4, 8) for n in (nx, ny)) + (
-        max(int(round(nz * scale)), 6),
+    counts = (
+        max(round(nx * scale / 4) * 4, 8),
+        max(round(ny * scale / 4) * 4, 8),
+        max(round(nz * scale), 6),
     )
     spacing = (pixel * nx / counts[0], pixel * ny / counts[1], thickness * nz / counts[2])
     return Protocol(
-        shape=(counts[0], counts[1], counts[2]),
+        shape=counts,
         spacing=spacing,
         top=top,
         orientation=str(rng.choice(ORIENTATIONS, p=ORIENTATION_SHARE)),
@@ -86,8 +92,8 @@ def _render(rng: np.random.Generator, patient: Patient, protocol: Protocol) -> C
     dx, dy, dz = protocol.spacing
     x = (np.arange(nx) - (nx - 1) / 2) * dx
     y = (np.arange(ny) - (ny - 1) / 2) * dy + BODY_CENTER_Y - 5.0
-    z = protocol.top - dz * nz + (np.arange(2 * nz + 1) - 1) * dz / 2 + dz / 2
-    axes = (x.astype(np.float32), y.astype(np.float32), z.astype(np.float32))
+    z = protocol.top - dz * nz + np.arange(2 * nz + 1) * dz / 2
+    axes = (as_field(x), as_field(y), as_field(z))
     grid = make_grid(axes, patient.warp, WARP_MM)
     canvas = Canvas(
         grid=grid,
@@ -109,18 +115,18 @@ def _to_slices(canvas: Canvas) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.
     return image, np.ascontiguousarray(canvas.label[:, :, 1:-1:2])
 
 
-def _keep_connected(label: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Keep the largest piece of each organ."""
-    kept = np.zeros_like(label)
-    boxes = ndimage.find_objects(label, max_label=len(ORGANS))
-    for number, box in enumerate(boxes, start=1):
+def _drop_fragments(canvas: Canvas) -> None:
+    """Keep the largest piece of each organ; what others cut off turns into fat."""
+    touching = np.ones((3, 3, 3))
+    for number, box in enumerate(ndimage.find_objects(canvas.label), start=1):
         if box is None:
             continue
-        pieces, count = ndimage.label(label[box] == number)
-        sizes = np.bincount(pieces.ravel())[1:]
-        if count:
-            kept[box][pieces == 1 + int(np.argmax(sizes))] = number
-    return kept
+        pieces, count = ndimage.label(canvas.label[box] == number, touching)
+        if count > 1:
+            largest = 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
+            lost = (pieces > 0) & (pieces != largest)
+            canvas.label[box][lost] = 0
+            canvas.hu[box][lost] = FAT_HU + 20
 
 
 def _scanner_noise(

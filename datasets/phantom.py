@@ -24,7 +24,7 @@ from bench.seeds import generator
 class Phantom(Dataset):
     """Random patients with the organs and contrasts of the paper's CT, drawn, never downloaded.
 
-    Case *i* depends on ``seed``, ``scale`` and *i* alone, so a smaller set is the head of a larger one.
+    Case *i* depends on ``seed``, ``scale`` and *i* alone: a smaller set is the head of a larger.
     """
 
     version: ClassVar[int] = 1
