@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -86,6 +87,7 @@ def run(
     stopped: give the same command.
     """
     import time
+    from contextlib import closing
 
     from bench.collect import save
     from bench.console import Monitor
@@ -101,7 +103,8 @@ def run(
     console.print(_plan_line(runs, len(graph), n_done), highlight=False)
     monitor = Monitor(graph, n_done, console)
     try:
-        monitor.follow(make_launcher(launcher).run(graph, place))
+        with closing(make_launcher(launcher).run(graph, place)) as events:
+            monitor.follow(events)
     except KeyboardInterrupt:
         console.print("interrupted; give the same command to go on from the last checkpoint")
         raise typer.Exit(130) from None
@@ -109,13 +112,12 @@ def run(
         _complain(event.message)
     counts = ", ".join(f"{count} {what}" for what, count in monitor.outcomes.most_common())
     console.print(f"stages: {counts}; {time.monotonic() - started:.0f} s", highlight=False)
-    if monitor.outcomes["refused"]:
-        raise typer.Exit(2)
-    path = save(runs, place)
-    _print_leaderboard(path, console)
-    console.print(f"results   {path}\nstore     {place.root}", highlight=False, soft_wrap=True)
-    if len(runs) and monitor.messages:
-        raise typer.Exit(1)
+    if any(place.is_done(result.evaluation) for run in runs for result in run.rounds):
+        path = save(runs, place)
+        _print_leaderboard(path, console)
+        console.print(f"results   {path}\nstore     {place.root}", highlight=False, soft_wrap=True)
+    if monitor.messages:
+        raise typer.Exit(2 if monitor.outcomes["refused"] else 1)
 
 
 @app.command()
@@ -224,6 +226,7 @@ def report_leaderboard(
 
 def main() -> None:
     """Run the command line; a user's error is one line and exit code 2."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is a Ctrl-C
     try:
         app()
     except BenchError as error:

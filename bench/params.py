@@ -22,7 +22,7 @@ _BRACKETS = re.compile(r"(?P<name>[^\[\]]+)(?:\[(?P<overrides>.*)\])?")
 
 
 class RuntimeOnly:
-    """Mark, through ``Annotated``, a parameter that cannot change a result (a path, a worker count).
+    """Mark, through ``Annotated``, a parameter that cannot change a result (a path, a device).
 
     Such a parameter stays out of every key.
     """
@@ -39,7 +39,7 @@ class Params(BaseModel):
         return any(isinstance(mark, RuntimeOnly) for mark in field.metadata)
 
     def identity(self) -> dict[str, Any]:
-        """Return every parameter that can change a result, defaults included, as plain JSON data."""
+        """Return every parameter that can change a result, defaults included, as JSON data."""
         return {
             name: _plain_data(getattr(self, name))
             for name, field in type(self).model_fields.items()

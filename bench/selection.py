@@ -1,12 +1,13 @@
-"""From what a user names to what is run: the grid of methods, data sets, fractions, folds, profiles."""
+"""From what a user names to what is run: methods, data sets, fractions, folds, profiles."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import TypeVar
 
 from bench import registry
 from bench.data.dataset import Dataset
@@ -20,6 +21,7 @@ from bench.profiles import Profile, parse_profile
 from bench.store import Store
 
 Progress = Callable[[int, int], None]
+ItemT = TypeVar("ItemT")
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,13 @@ class Selection:
             Missing data, too few patients, a fold that does not exist, an organ without a label.
         """
         sources = []
+        names = [dataset.name for dataset in self.datasets]
+        for name in names:
+            if names.count(name) > 1:
+                raise BenchError(
+                    f"{names.count(name)} data sets are called {name}, which one table cannot tell "
+                    "apart: run them one by one, with a --store each"
+                )
         for dataset in self.datasets:
             cases = dataset.cases()
             content = fingerprint(dataset, cases, store.root / "digests.json", progress)
@@ -71,7 +80,7 @@ class Selection:
 def parse_methods(texts: Sequence[str]) -> list[tuple[str, Method]]:
     """Return the methods of ``--method``: names, lists of names, overrides in brackets."""
     found = {}
-    for text in _items(texts):
+    for text in _items("method", texts):
         name, overrides = parse_brackets(text)
         method = registry.load("methods", name, Method).from_overrides("method", name, overrides)
         found[method.label(name)] = method
@@ -80,7 +89,7 @@ def parse_methods(texts: Sequence[str]) -> list[tuple[str, Method]]:
 
 def parse_datasets(texts: Sequence[str], data_root: Path | None) -> list[Dataset]:
     """Return the data sets of ``--dataset``: registered names or folders, options in brackets."""
-    return [parse_dataset(text, data_root) for text in _items(texts)]
+    return _once(parse_dataset(text, data_root) for text in _items("data set", texts))
 
 
 def parse_dataset(text: str, data_root: Path | None = None) -> Dataset:
@@ -100,12 +109,12 @@ def parse_dataset(text: str, data_root: Path | None = None) -> Dataset:
 
 def parse_profiles(texts: Sequence[str]) -> list[Profile]:
     """Return the profiles of ``--profile``."""
-    return [parse_profile(text) for text in _items(texts)]
+    return _once(parse_profile(text) for text in _items("profile", texts))
 
 
 def parse_backbones(texts: Sequence[str]) -> list[Backbone]:
     """Return the networks of ``--backbone``."""
-    return [Backbone.parse(text) for text in _items(texts)]
+    return _once(Backbone.parse(text) for text in _items("network", texts)) if texts else []
 
 
 def parse_numbers(what: str, text: str, low: int, high: int) -> list[int]:
@@ -122,12 +131,15 @@ def parse_numbers(what: str, text: str, low: int, high: int) -> list[int]:
     for item in text.split(","):
         first, dash, last = item.strip().partition("-")
         try:
-            numbers += range(int(first), int(last if dash else first) + 1)
+            found = range(int(first), int(last if dash else first) + 1)
         except ValueError:
             raise BenchError(
                 f"{what} {item.strip()!r} is not a whole number; write for example {high} or "
                 f"{low}-{high} or {low},{high}"
             ) from None
+        if not found:
+            raise BenchError(f"{what} {item.strip()!r} runs backwards: write {last}-{first}")
+        numbers += found
     for number in numbers:
         if not low <= number <= high:
             raise BenchError(f"{what} {number} is impossible: it must lie in {low} to {high}")
@@ -139,9 +151,19 @@ def parse_label_pcts(text: str) -> list[int]:
     return parse_numbers("label fraction", text.replace("%", ""), 1, 100)
 
 
-def _items(texts: Sequence[str]) -> Iterator[str]:
-    for text in texts:
-        yield from filter(None, split_outside_brackets(text))
+def _items(what: str, texts: Sequence[str]) -> list[str]:
+    items = [item for text in texts for item in split_outside_brackets(text) if item]
+    if not items:
+        raise BenchError(f"no {what} is named: give at least one")
+    return items
+
+
+def _once(items: Iterable[ItemT]) -> list[ItemT]:
+    found: list[ItemT] = []
+    for item in items:
+        if item not in found:
+            found.append(item)
+    return found
 
 
 def _locate(plugin: type[Dataset], data_root: Path | None) -> Path:

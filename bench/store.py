@@ -151,8 +151,11 @@ class Store:
         if not isinstance(data, dict):
             return data
         if set(data) == {"stage"}:
-            (folder,) = self._matching(data["stage"])
-            return self._read(folder, seen)
+            key = data["stage"]
+            if key not in seen:
+                (folder,) = self._matching(key)
+                self._read(folder, seen)
+            return seen[key]
         if set(data) == {"class", "module", "fields"}:
             cls = getattr(importlib.import_module(data["module"]), data["class"])
             assert issubclass(cls, Params)

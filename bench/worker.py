@@ -76,6 +76,9 @@ class RunContext:
 
     def input(self, stage: Stage) -> Path:
         """Return the committed output of a direct input; anything else is out of reach."""
+        if stage.key not in self._inputs:
+            known = ", ".join(self._inputs) or "none"
+            raise LookupError(f"{stage.key} is no direct input of this stage (those are: {known})")
         return self._inputs[stage.key]
 
     def tick(self, done: int, total: int, note: str = "") -> None:
@@ -105,20 +108,23 @@ def run_stage(
         return "done", "already done"
     lease = store.lease(stage)
     try:
-        lease.acquire(timeout=wait_seconds, poll_interval=0.5)
+        lease.acquire(timeout=wait_seconds, poll_interval=0.5, cancel_check=_stop.is_set)
     except Timeout:
         return "busy", "another process computes it"
     try:
         if store.is_done(stage):  # finished by the process that held the lease before us
             return "done", "already done"
-        return _compute(store, stage, report)
+        return _compute(store, stage, report, lambda: lease.compromise is not None)
     finally:
         lease.release()
 
 
-def _compute(store: Store, stage: Stage, report: Reporter) -> tuple[Outcome, str]:
+def _compute(
+    store: Store, stage: Stage, report: Reporter, lost_lease: Callable[[], bool]
+) -> tuple[Outcome, str]:
     folder = store.folder(stage)
-    out = folder / "scratch" / "out"
+    # Named after the process: one that was suspended past its lease never mixes with its successor.
+    out = folder / "scratch" / f"out.{os.getpid()}"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     context = RunContext(store, stage, out, report)
@@ -152,6 +158,8 @@ def _compute(store: Store, stage: Stage, report: Reporter) -> tuple[Outcome, str
         },
         **provenance(),
     }
+    if lost_lease():
+        return "busy", "this process was suspended and another one took the stage over"
     store.commit(stage, out, receipt)
     return "done", ""
 

@@ -32,14 +32,14 @@ def fingerprint(
     fresh: dict[str, str] = {}
 
     def file_digest(path: Path) -> str:
-        stat = path.stat()
-        token = f"{path.absolute()}|{stat.st_size}|{stat.st_mtime_ns}"
-        if token not in known:
-            try:
+        try:
+            stat = path.stat()
+            token = f"{path.absolute()}|{stat.st_size}|{stat.st_mtime_ns}"
+            if token not in known:
                 with path.open("rb") as file:
                     fresh[token] = hashlib.file_digest(file, "sha256").hexdigest()
-            except OSError as error:
-                raise BenchError(f"{path}: cannot be read: {error.strerror}") from None
+        except OSError as error:
+            raise BenchError(f"{path}: cannot be read: {error.strerror}") from None
         return known.get(token) or fresh[token]
 
     digests = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from bench.graph import Frontier, StageGraph
 from bench.launch.protocol import StageEvent
@@ -13,7 +13,7 @@ from bench.worker import run_stage
 class InlineLauncher:
     """One stage at a time, no subprocess."""
 
-    def run(self, graph: StageGraph, store: Store) -> Iterator[StageEvent]:
+    def run(self, graph: StageGraph, store: Store) -> Generator[StageEvent]:
         """Yield events until every stage is done, failed or blocked."""
         frontier = Frontier(graph)
         ready = frontier.take_ready()

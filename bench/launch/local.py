@@ -1,4 +1,4 @@
-"""Run stages on this machine: one worker process per GPU (or one for the CPU), one for light stages.
+"""Run stages on this machine: a worker process per GPU (or one for the CPU), one for light stages.
 
 A worker imports torch once and runs many stages. If it dies, the stage it was running fails and the
 next one gets a new worker: a crash costs one stage, never the run.
@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,7 +45,7 @@ class LocalLauncher:
         self._workers: set[subprocess.Popen[str]] = set()
         self._stopping = False
 
-    def run(self, graph: StageGraph, store: Store) -> Iterator[StageEvent]:
+    def run(self, graph: StageGraph, store: Store) -> Generator[StageEvent]:
         """Yield events until every stage is done, failed or blocked.
 
         Leaving the generator early (Ctrl-C) asks the workers to save their state and waits for it.
@@ -131,6 +131,8 @@ class LocalLauncher:
             stage, wait_seconds = request
             if worker is None or worker.poll() is not None:
                 worker = self._start_worker(slot, store)
+                if self._stopping:  # set while the worker started: nobody has told it to stop
+                    break
             answers.put((slot, _ask(worker, stage, wait_seconds, slot, answers)))
         if worker is not None:
             assert worker.stdin is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -30,5 +30,5 @@ class StageEvent:
 class Launcher(Protocol):
     """Runs a graph; a launcher that hands jobs to a queue may return before they are finished."""
 
-    def run(self, graph: StageGraph, store: Store) -> Iterator[StageEvent]:
-        """Yield events until every stage is done, failed or blocked."""
+    def run(self, graph: StageGraph, store: Store) -> Generator[StageEvent]:
+        """Yield events until every stage is done, failed or blocked; closing it stops the work."""
