@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from bench.plan import Run
+    from bench.report import Report
     from bench.store import Store
 
 app = typer.Typer(
@@ -26,22 +28,25 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 data_app = typer.Typer(help="Look at a data set.", no_args_is_help=True)
-report_app = typer.Typer(help="Write reports from results.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
-app.add_typer(report_app, name="report")
 
 Methods = Annotated[
     list[str],
     typer.Option(
-        "--method", "-m", help="Method, or a list: 'naive,inerrant\\[rounds=3,score=mcp]'."
+        "--method",
+        "-m",
+        help="Method, or a list, parameters in brackets: 'naive,inerrant\\[rounds=3]'.",
     ),
 ]
 Datasets = Annotated[
     list[str],
-    typer.Option("--dataset", "-d", help="Name of a data set, or a folder in nnU-Net layout."),
+    typer.Option("--dataset", "-d", help="Data set, or your folder in nnU-Net layout: ./mine."),
 ]
 Labelled = Annotated[
-    str, typer.Option("--labelled", "-l", help="Percent of volumes labelled per organ: 100,30,10.")
+    str,
+    typer.Option(
+        "--labelled", "-l", help="Percent of the training patients labelled per organ: 100,30,10."
+    ),
 ]
 Folds = Annotated[str, typer.Option("--folds", "-f", help="Folds to run: 0, 0-4, 0,2 or all.")]
 Profiles = Annotated[
@@ -52,12 +57,16 @@ Profiles = Annotated[
 ]
 Backbones = Annotated[
     list[str] | None,
-    typer.Option("--backbone", "-b", help="unet_t11\\[width=32], unet/resnet34, ..."),
+    typer.Option(
+        "--backbone", "-b", help="unet_t11\\[width=32], unet/resnet34; the profile's if not given."
+    ),
 ]
 Seeds = Annotated[str, typer.Option("--seeds", help="Replicate seeds: 0, 0-2, ...")]
 DataRoot = Annotated[
     Path | None,
-    typer.Option("--data", envvar="BENCH_DATA", help="Folder below which data sets lie."),
+    typer.Option(
+        "--data", envvar="BENCH_DATA", help="Folder below which data sets lie; ./data if not set."
+    ),
 ]
 StoreRoot = Annotated[
     Path,
@@ -93,29 +102,31 @@ def run(
     from bench.console import Monitor
     from bench.launch import launcher as make_launcher
     from bench.plan import graph_of
+    from bench.results import read
 
     started = time.monotonic()
     console = _console()
     place, runs = _select(method, dataset, labelled, folds, profile, backbone, seeds, data, store)
+    launched = make_launcher(launcher)
     graph = graph_of(runs)
     place.register(graph.in_order())
     n_done = sum(place.is_done(stage) for stage in graph.stages.values())
-    console.print(_plan_line(runs, len(graph), n_done), highlight=False)
+    console.print(_plan_line(runs, len(graph), n_done))
     monitor = Monitor(graph, n_done, console)
     try:
-        with closing(make_launcher(launcher).run(graph, place)) as events:
+        with closing(launched.run(graph, place)) as events:
             monitor.follow(events)
     except KeyboardInterrupt:
-        console.print("interrupted; give the same command to go on from the last checkpoint")
+        _complain("interrupted; give the same command to go on from the last checkpoint")
         raise typer.Exit(130) from None
-    for event in monitor.messages:
-        _complain(event.message)
+    for message in dict.fromkeys(event.message for event in monitor.messages):
+        _complain(f"error: {message}")
     counts = ", ".join(f"{count} {what}" for what, count in monitor.outcomes.most_common())
-    console.print(f"stages: {counts}; {time.monotonic() - started:.0f} s", highlight=False)
+    console.print(f"stages    {counts}; {time.monotonic() - started:.0f} s")
     if any(place.is_done(result.evaluation) for run in runs for result in run.rounds):
         path = save(runs, place)
-        _print_leaderboard(path, console)
-        console.print(f"results   {path}\nstore     {place.root}", highlight=False, soft_wrap=True)
+        console.print(_report("leaderboard").show(read(path)))
+        console.print(f"results   {path}\nstore     {place.root}", soft_wrap=True)
     if monitor.messages:
         raise typer.Exit(2 if monitor.outcomes["refused"] else 1)
 
@@ -132,12 +143,13 @@ def plan(
     data: DataRoot = None,
     store: StoreRoot = DEFAULT_STORE,
 ) -> None:
-    """Show what a run would compute: cells, stages new, shared and done, estimated time."""
+    """Show what a run would compute and how long it takes; writes nothing."""
     from bench.overview import plan_table
 
-    place, runs = _select(method, dataset, labelled, folds, profile, backbone, seeds, data, store)
-    console = _console()
-    console.print(plan_table(runs, place))
+    place, runs = _select(
+        method, dataset, labelled, folds, profile, backbone, seeds, data, store, remember=False
+    )
+    _console().print(plan_table(runs, place))
 
 
 @app.command()
@@ -149,18 +161,22 @@ def status(store: StoreRoot = DEFAULT_STORE) -> None:
 
 
 @app.command()
-def show(key: str, store: StoreRoot = DEFAULT_STORE) -> None:
+def show(
+    key: Annotated[str, typer.Argument(help="Key of a stage, or its first digits.")],
+    store: StoreRoot = DEFAULT_STORE,
+) -> None:
     """Show one stage: parameters, inputs, how and where it ran, its files."""
     from bench.overview import describe_stage
 
     place = _existing_store(store)
-    _console().print(describe_stage(place.find(key), place), highlight=False, soft_wrap=True)
+    _console().print(describe_stage(place.find(key), place), soft_wrap=True)
 
 
 @app.command("list")
 def list_(
     what: Annotated[
-        Literal["methods", "datasets", "backbones", "profiles", "reports"], typer.Argument()
+        Literal["methods", "datasets", "backbones", "profiles", "reports"],
+        typer.Argument(help="What to list."),
     ],
 ) -> None:
     """List what there is to choose from."""
@@ -182,12 +198,15 @@ def predict(
 
     place = _existing_store(store)
     for path in segment(place.find(key), images, out, place, preview=preview):
-        _console().print(str(path), highlight=False, soft_wrap=True)
+        _console().print(str(path), soft_wrap=True)
 
 
 @data_app.command("check")
-def data_check(dataset: str, data: DataRoot = None) -> None:
-    """Read every case of a data set and report organs, annotations, spacing and problems."""
+def data_check(
+    dataset: Annotated[str, typer.Argument(help="Data set, or your folder in nnU-Net layout.")],
+    data: DataRoot = None,
+) -> None:
+    """Read every case and report organs, annotations, spacing and problems; exit code 2 if any."""
     from bench.overview import print_check
     from bench.selection import parse_dataset
 
@@ -196,42 +215,60 @@ def data_check(dataset: str, data: DataRoot = None) -> None:
         raise typer.Exit(2)
 
 
-@report_app.command("leaderboard")
-def report_leaderboard(
+@app.command("report")
+def report_(
+    name: Annotated[
+        str, typer.Argument(help="Report, options in brackets: 'leaderboard\\[digits=2]'.")
+    ],
     results: Annotated[
         list[Path] | None,
-        typer.Argument(help="Results tables (.parquet); all of the store by default."),
+        typer.Argument(help="Results tables (.parquet); all of the store if not given."),
     ] = None,
-    metric: Annotated[str, typer.Option(help="dsc, hd95_mm or nsd.")] = "dsc",
-    out: Annotated[Path, typer.Option("--out", "-o")] = Path("leaderboard"),
+    metric: Annotated[str | None, typer.Option(help="dsc, hd95_mm or nsd.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for the files; ./NAME if not given.")
+    ] = None,
     store: StoreRoot = DEFAULT_STORE,
 ) -> None:
-    """Write the leaderboard as Markdown, CSV, LaTeX and HTML, and print it."""
-    from bench import registry
-    from bench.board import to_console
-    from bench.report import Report
-    from bench.reports.leaderboard import leaderboards
+    """Write a report from results, and print it: `bench report leaderboard`."""
+    from bench.params import parse_brackets
     from bench.results import read_all
 
     console = _console()
+    plugin, options = parse_brackets(name)
+    report = _report(plugin, options | ({"metric": metric} if metric else {}))
     table = read_all(results or _result_files(store))
-    plugin = registry.load("reports", "leaderboard", Report)  # type: ignore[type-abstract]
-    report = plugin.from_overrides("report", "leaderboard", {"metric": metric})
+    out = out or Path(plugin)
     out.mkdir(parents=True, exist_ok=True)
     written = report.build(table, out)
-    console.print(to_console(leaderboards(table)))
+    console.print(report.show(table))
     for path in written:
-        console.print(str(path), highlight=False, soft_wrap=True)
+        console.print(str(path), soft_wrap=True)
 
 
 def main() -> None:
     """Run the command line; a user's error is one line and exit code 2."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is a Ctrl-C
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
     except BenchError as error:
-        _complain(str(error))
-        sys.exit(2)
+        _complain(f"error: {error}")
+    except Exception as error:
+        # Wrong usage. Typer's class for it has no lasting address: click's once, its own now.
+        describe = getattr(error, "format_message", None)
+        if describe is None:
+            raise
+        if message := " ".join(describe().split()):  # empty: help was asked for and shown
+            _complain(f"error: {message.rstrip('.')}; --help shows what there is")
+    sys.exit(2)
+
+
+def _report(name: str, options: dict[str, str] | None = None) -> Report:
+    from bench import registry
+    from bench.report import Report
+
+    plugin = registry.load("reports", name, Report)  # type: ignore[type-abstract]
+    return plugin.from_overrides("report", name, options or {})
 
 
 def _select(
@@ -244,6 +281,8 @@ def _select(
     seeds: str,
     data: Path | None,
     store: Path,
+    *,
+    remember: bool = True,
 ) -> tuple[Store, list[Run]]:
     from bench.selection import (
         Selection,
@@ -268,7 +307,9 @@ def _select(
     )
     with _console().status("reading the list of cases") as spinner:
         runs = selection.runs(
-            place, lambda done, total: spinner.update(f"reading files {done}/{total}")
+            place,
+            lambda done, total: spinner.update(f"reading files {done}/{total}"),
+            remember=remember,
         )
     return place, runs
 
@@ -298,27 +339,16 @@ def _result_files(store: Path) -> list[Path]:
     return paths
 
 
-def _print_leaderboard(path: Path, console: Console) -> None:
-    from bench.board import to_console
-    from bench.reports.leaderboard import leaderboards
-    from bench.results import read
-
-    table = read(path)
-    boards = leaderboards(table)
-    if table["round"].any():
-        boards += leaderboards(table, by="round") + leaderboards(table, by="organ")
-    console.print(to_console(boards))
-
-
 def _console() -> Console:
     from rich.console import Console
 
-    return Console()
+    console = Console(highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = 160  # nobody's screen: do not cut what goes to a file
+    return console
 
 
 def _complain(message: str) -> None:
     from rich.console import Console
 
-    Console(stderr=True).print(
-        f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True
-    )
+    Console(stderr=True).print(message, style="red", markup=False, highlight=False, soft_wrap=True)

@@ -13,7 +13,7 @@ from rich.text import Text
 from bench.graph import StageGraph
 from bench.launch.protocol import StageEvent
 
-STYLES = {"failed": "bold red", "refused": "bold red", "blocked": "yellow", "interrupted": "yellow"}
+STYLES = {"failed": "bold red", "refused": "bold red", "interrupted": "yellow"}
 
 
 class Monitor:
@@ -81,7 +81,8 @@ class Monitor:
             self.messages.append(event)
 
     def _print_line(self, event: StageEvent) -> None:
-        if event.kind == "progress" or event.message == "already done":
+        # Blocked stages are counted in the end: one failure may block hundreds.
+        if event.kind in ("progress", "blocked") or event.message == "already done":
             return
         line = Text(time.strftime("%H:%M:%S "), style="dim")
         line.append(f"{event.kind:<11}", STYLES.get(event.kind, ""))

@@ -42,7 +42,8 @@ def plan_table(runs: list[Run], store: Store) -> RenderableType:
         known = [s for stage in new if (s := seconds(stage)) is not None]
         total += sum(known)
         unknown |= len(known) < len(new)
-        table.add_row(
+        _add(
+            table,
             kind,
             str(len(stages)),
             str(sum(asked[stage.key] for stage in stages)),
@@ -59,33 +60,44 @@ def plan_table(runs: list[Run], store: Store) -> RenderableType:
         grouped[name, cell.profile.label, str(cell.backbone), f"{cell.label_pct} %"].append(run)
     for key, members in grouped.items():
         folds = sorted({run.cell.fold for run in members})
-        cells.add_row(
+        _add(
+            cells,
             *key,
             ", ".join(map(str, folds)),
             ", ".join(dict.fromkeys(run.method for run in members)),
         )
-    bound = "at least " if unknown else ""
-    note = f"{len(graph)} stages, about {bound}{_duration(total)} of work on one slot"
-    return Group(cells, table, Text(note, style="dim"))
+    n_new = sum(not store.is_done(stage) for stage in graph.stages.values())
+    estimate = f"about {_duration(total)} of work on one slot"
+    if unknown:
+        estimate = (
+            "time not known before some of it has run" if not total else f"more than {estimate}"
+        )
+    note = f"{len(graph)} stages, {n_new} to compute" + (f": {estimate}" if n_new else "")
+    return Group(cells, "", table, "", Text(note))
 
 
 def status_table(store: Store) -> RenderableType:
-    """Return every stage of the store with its state, newest last, and counts per state."""
+    """Return every stage of the store with its state, finished ones last, and counts per state."""
     table = _table("key", "what", "state", "seconds", "finished")
     counts: Counter[str] = Counter()
+    rows = []
     for stage in store.stages():
         state = _state(store, stage)
         counts[state] += 1
-        receipt = store.receipt(stage) if state == "done" else {}
-        table.add_row(
+        rows.append((stage, state, store.receipt(stage) if state == "done" else {}))
+    for stage, state, receipt in sorted(rows, key=lambda row: row[2].get("finished", "")):
+        _add(
+            table,
             stage.key,
             stage.title,
             state,
             f"{receipt['wall_seconds']:.1f}" if receipt else "",
             str(receipt.get("finished", "")),
         )
+    if foreign := len(store.folders()) - counts.total():
+        counts["of another version of the code"] = foreign
     summary = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
-    return Group(table, Text(summary or "the store is empty"))
+    return Group(table, "", Text(summary or "the store is empty"))
 
 
 def describe_stage(stage: Stage, store: Store) -> RenderableType:
@@ -110,6 +122,7 @@ def describe_stage(stage: Stage, store: Store) -> RenderableType:
 
 def listing(what: str) -> RenderableType:
     """Return the names there are to choose from, one line each."""
+    from bench.data.dataset import Dataset
     from bench.nets.backbone import Backbone
     from bench.plan import Method
     from bench.profiles import PROFILES
@@ -117,22 +130,33 @@ def listing(what: str) -> RenderableType:
     if what == "backbones":
         table = _table("backbone")
         for name in Backbone.names():
-            table.add_row(name)
+            _add(table, name)
         return Group(
             table,
+            "",
             Text("ENCODER: any encoder of segmentation_models_pytorch, e.g. resnet34", style="dim"),
         )
     if what == "profiles":
         fields = ("backbone", "max_side", "steps", "batch_size", "lr", "n_folds")
         table = _table("profile", *fields)
         for profile in PROFILES.values():
-            table.add_row(profile.name, *(f"{getattr(profile, field)}" for field in fields))
+            _add(table, profile.name, *(f"{getattr(profile, field)}" for field in fields))
         return table
-    kind: registry.Kind = what  # type: ignore[assignment]
-    table = _table(what.removesuffix("s"), "what it does", "source")
-    for name in registry.names(kind):
-        source = registry.load("methods", name, Method).citation if kind == "methods" else ""  # type: ignore[type-abstract]
-        table.add_row(name, registry.summary(kind, name), source)
+    if what == "methods":
+        table = _table("method", "what it does", "published in")
+        for name in registry.names("methods"):
+            method = registry.load("methods", name, Method)  # type: ignore[type-abstract]
+            _add(table, name, registry.summary("methods", name), method.citation)
+        return table
+    if what == "datasets":
+        table = _table("data set", "what it is", "where to get it")
+        for name in registry.names("datasets"):
+            dataset = registry.load("datasets", name, Dataset)  # type: ignore[type-abstract]
+            _add(table, name, dataset.summary, dataset.source)
+        return table
+    table = _table("report", "what it shows")
+    for name in registry.names("reports"):
+        _add(table, name, registry.summary("reports", name))
     return table
 
 
@@ -152,7 +176,7 @@ def print_check(dataset: Dataset, console: Console) -> bool:
     table = _table("organ", "annotated", "present", "median ml")
     for organ in result.organs:
         volume = "–" if organ.median_ml is None else f"{organ.median_ml:.1f}"
-        table.add_row(organ.organ, str(organ.annotated), str(organ.present), volume)
+        _add(table, organ.organ, str(organ.annotated), str(organ.present), volume)
     console.print(table)
     if result.shape is not None and result.spacing_mm is not None and result.hu is not None:
         axes = zip("XYZ", result.shape, result.spacing_mm, strict=True)
@@ -219,8 +243,13 @@ def _table(first: str, *others: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column(first, no_wrap=True)
     for name in others:
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     return table
+
+
+def _add(table: Table, *cells: str) -> None:
+    """Add a row of plain text: the brackets of a name are no markup."""
+    table.add_row(*map(Text, cells))
 
 
 def _duration(seconds: float) -> str:

@@ -10,6 +10,7 @@ from bench.params import Params
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.console import RenderableType
 
 
 class Report(Params, abc.ABC):
@@ -24,3 +25,7 @@ class Report(Params, abc.ABC):
     @abc.abstractmethod
     def build(self, table: pd.DataFrame, out: Path) -> list[Path]:
         """Write the report's files into ``out``, which exists, and return their paths."""
+
+    def show(self, _table: pd.DataFrame) -> RenderableType:
+        """Return what to print once the report is built; nothing by default."""
+        return ""

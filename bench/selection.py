@@ -38,8 +38,12 @@ class Selection:
     """Empty: the default of each profile."""
     seeds: Sequence[int]
 
-    def runs(self, store: Store, progress: Progress = lambda *_: None) -> list[Run]:
+    def runs(
+        self, store: Store, progress: Progress = lambda *_: None, *, remember: bool = True
+    ) -> list[Run]:
         """Return every method in every cell, after reading the case lists (not the volumes).
+
+        ``remember`` keeps the digests of the files in the store, so that they are read once.
 
         Raises
         ------
@@ -56,7 +60,8 @@ class Selection:
                 )
         for dataset in self.datasets:
             cases = dataset.cases()
-            content = fingerprint(dataset, cases, store.root / "digests.json", progress)
+            memory = store.root / "digests.json"
+            content = fingerprint(dataset, cases, memory, progress, remember=remember)
             sources.append((Source(dataset, content), cases))
         runs = []
         for (source, cases), profile, seed in product(sources, self.profiles, self.seeds):
@@ -123,7 +128,7 @@ def parse_numbers(what: str, text: str, low: int, high: int) -> list[int]:
     Raises
     ------
     BenchError
-        Not numbers, or outside ``low`` to ``high``.
+        Not numbers, none, or outside ``low`` to ``high``.
     """
     if text.strip() == "all":
         return list(range(low, high + 1))
@@ -131,18 +136,18 @@ def parse_numbers(what: str, text: str, low: int, high: int) -> list[int]:
     for item in text.split(","):
         first, dash, last = item.strip().partition("-")
         try:
-            found = range(int(first), int(last if dash else first) + 1)
+            span = range(int(first), int(last if dash else first) + 1)
         except ValueError:
             raise BenchError(
                 f"{what} {item.strip()!r} is not a whole number; write for example {high} or "
                 f"{low}-{high} or {low},{high}"
             ) from None
-        if not found:
+        if not span:
             raise BenchError(f"{what} {item.strip()!r} runs backwards: write {last}-{first}")
-        numbers += found
-    for number in numbers:
-        if not low <= number <= high:
-            raise BenchError(f"{what} {number} is impossible: it must lie in {low} to {high}")
+        for end in (span[0], span[-1]):
+            if not low <= end <= high:
+                raise BenchError(f"{what} {end} is impossible: it must lie in {low} to {high}")
+        numbers += span
     return list(dict.fromkeys(numbers))
 
 

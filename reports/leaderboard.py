@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,9 @@ from bench.board import Board
 from bench.errors import BenchError
 from bench.report import Report
 from bench.results import CELL, Metric, cell_values, final_models, fold_values
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 By = Literal["method", "round", "organ"]
 
@@ -50,10 +53,7 @@ class Leaderboard(Report):
 
     def build(self, table: pd.DataFrame, out: Path) -> list[Path]:
         """Write ``leaderboard.{md,csv,tex,html}``; metrics other than DSC are named in the file."""
-        views: tuple[By, ...] = ("method", "round", "organ")
-        boards = [
-            shown for by in views for shown in leaderboards(table, self.metric, by, self.digits)
-        ]
+        boards = self._boards(table)
         heading = f"Leaderboard: {style.METRICS[self.metric][0]}"
         texts = {
             "md": board.to_markdown(boards, heading),
@@ -66,6 +66,15 @@ class Leaderboard(Report):
         for path, text in zip(paths, texts.values(), strict=True):
             path.write_text(text, encoding="utf-8", newline="\n")
         return paths
+
+    def show(self, table: pd.DataFrame) -> RenderableType:
+        """Return all boards for the terminal."""
+        return board.to_console(self._boards(table))
+
+    def _boards(self, table: pd.DataFrame) -> list[Board]:
+        return [
+            found for by in TITLE for found in leaderboards(table, self.metric, by, self.digits)
+        ]
 
 
 def leaderboard(table: pd.DataFrame, metric: Metric = "dsc") -> pd.DataFrame:

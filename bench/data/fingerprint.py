@@ -22,10 +22,12 @@ def fingerprint(
     cases: Sequence[Case],
     memory: Path,
     progress: Callable[[int, int], None] = lambda *_: None,
+    *,
+    remember: bool = True,
 ) -> str:
     """Return the SHA-256 over the cases, their flags and the content of their files.
 
-    ``memory`` is the JSON file in which digests of unchanged files are kept.
+    ``memory`` is the JSON file in which digests of unchanged files are kept, if ``remember``.
     """
     known: dict[str, str] = json.loads(memory.read_text()) if memory.is_file() else {}
     files = [path for case in cases for path in dataset.files(case)]
@@ -47,7 +49,7 @@ def fingerprint(
         for count, found in enumerate(pool.map(file_digest, files), start=1):
             digests.append(found)
             progress(count, len(files))
-    if fresh:
+    if fresh and remember:
         memory.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(memory, json.dumps(known | fresh, indent=0, sort_keys=True))
     return digest([[case.identity() for case in cases], digests])
