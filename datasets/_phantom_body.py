@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from bench.datasets._phantom_canvas import Canvas
 from bench.datasets._phantom_facts import AIR_HU, FAT_HU, LUNG_HU
 from bench.datasets._phantom_fields import Array, Part3D, as_field, curve, smooth_union
@@ -217,7 +218,7 @@ def _paint_ribs(canvas: Canvas, outer: Array) -> None:
                 continue
             neck = [[side * a, b, points[0, 2] + c] for a, b, c in RIB_NECK]
             points = np.concatenate([neck, points[::3]])
-            points, caliber = curve(points, np.full(len(points), 4.6), spacing=0.6)
+            points, caliber = curve(points, np.full(len(points), 4.6), spacing=0.9)
             tube = canvas.grid.tube(points, caliber, reach=3)
             core = np.clip(-tube.distance - 1.5, 0, 2) / 2
             canvas.paint(tube, as_field(430 - 230 * core))

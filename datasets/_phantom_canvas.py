@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+
 from bench.datasets._phantom_fields import Array, Box, Grid, Part3D
 from bench.datasets._phantom_patient import Patient
 

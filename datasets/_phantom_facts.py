@@ -26,12 +26,12 @@ PHASES = ("native", "arterial", "portal")
 PHASE_SHARE = (0.2, 0.2, 0.6)
 
 TISSUE_HU: dict[str, tuple[float, float, float]] = {
-    "liver": (52.0, 72.0, 112.0),
+    "liver": (54.0, 74.0, 118.0),
     "gallbladder": (8.0, 9.0, 10.0),
     "spleen": (44.0, 118.0, 122.0),
     "cortex": (28.0, 175.0, 192.0),
     "medulla": (26.0, 85.0, 145.0),
-    "pancreas": (30.0, 102.0, 104.0),
+    "pancreas": (34.0, 106.0, 112.0),
     "gut_wall": (34.0, 78.0, 82.0),
     "muscle": (48.0, 56.0, 60.0),
     "aorta": (40.0, 300.0, 165.0),

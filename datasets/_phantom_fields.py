@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 from scipy.interpolate import CubicSpline
 from scipy.spatial.transform import Rotation
 
@@ -40,8 +41,9 @@ class Lattice(NamedTuple):
 
     def at_points(self, points_N3: Array) -> Array:
         """Return the field at scattered points."""
-        wx, wy, wz = (self._weights(points_N3[:, axis], axis) for axis in range(3))
-        return as_field(np.einsum("ijk,ni,nj,nk->n", self.values, wx, wy, wz, optimize=True))
+        middle = (np.array(self.values.shape) - 1) / 2
+        index = (points_N3 / self.pitch + middle).T
+        return as_field(ndimage.map_coordinates(self.values, index, order=3, prefilter=False))
 
     def _weights(self, positions: Array, axis: int) -> Array:
         count = self.values.shape[axis]

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+
 from bench.datasets._phantom_canvas import Canvas
 from bench.datasets._phantom_facts import FAT_HU, KIDNEY_RADII_MM, LABEL
 from bench.datasets._phantom_fields import Array, Part3D, curve, rotation, smooth_union
@@ -261,5 +262,8 @@ def _paint_pancreas(canvas: Canvas, rng: np.random.Generator) -> None:
     canvas.paint(part, gland, LABEL["pancreas"])
     clefts = np.maximum(part.distance, np.float32(1.7) - canvas.noise["fine"][box])
     canvas.paint(Part3D(box, clefts), -20.0)
-    vein = [at(10, 52, -40) + 0.5 * shift, *(control[3:8] - radii[3:8, None] * np.array([0, 1, 0]))]
+    along = np.gradient(control, axis=0)[3:, :2]
+    behind = np.stack([-along[:, 1], along[:, 0], np.zeros(5)], axis=1)
+    behind *= (radii[3:, None] + 1) / np.linalg.norm(behind, axis=1, keepdims=True)
+    vein = [at(10, 52, -40) + 0.5 * shift, *(control[3:] + behind)]
     _vessel(canvas, vein, (5.5, 4.5, 4.5, 4, 4, 3.5), patient.hu["portal_vein"])

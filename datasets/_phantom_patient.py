@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
 from bench.datasets._phantom_facts import (
     ORGANS,
     PHASE_SHARE,

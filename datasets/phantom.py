@@ -10,12 +10,12 @@ from typing import ClassVar
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
-from bench.datasets._phantom_facts import ORGANS
-from bench.datasets._phantom_scan import Scan, scan_patient
 from nibabel.nifti1 import Nifti1Image
 from pydantic import Field
 
 from bench.data.dataset import Case, Dataset
+from bench.datasets._phantom_facts import ORGANS
+from bench.datasets._phantom_scan import Scan, scan_patient
 from bench.errors import BenchError
 from bench.params import format_brackets
 from bench.seeds import generator
