@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
 
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a file that is either old or new, never half."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    # Random: threads, and machines that share a store, may have equal process numbers.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     temporary.write_text(text)
     sync(temporary)
     temporary.replace(path)
