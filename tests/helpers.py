@@ -1,0 +1,176 @@
+"""Stages that do next to nothing, and experiments small enough to run in a test.
+
+A worker process of a test finds this module through ``PYTHONPATH`` (:func:`workers_find_helpers`).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pytest
+
+from bench import registry
+from bench.data.dataset import Dataset
+from bench.errors import BenchError
+from bench.graph import StageGraph
+from bench.launch.inline import InlineLauncher
+from bench.launch.protocol import StageEvent
+from bench.params import RuntimeOnly
+from bench.plan import Run, graph_of
+from bench.selection import (
+    Selection,
+    parse_dataset,
+    parse_label_pcts,
+    parse_methods,
+    parse_profiles,
+)
+from bench.stage import Stage, StageContext
+from bench.stages.train import Train
+from bench.store import Store
+
+ALL_METHODS = registry.names("methods")
+
+
+class Toy(Stage):
+    """Writes its name; may misbehave on request, and keeps a list of who really ran."""
+
+    name: str
+    needs: tuple[Stage, ...] = ()
+    behaviour: Literal["fine", "raise", "refuse", "die", "hang", "peek"] = "fine"
+    heavy: bool = False
+    seconds: float = 0.0
+    ledger: Annotated[Path, RuntimeOnly()] = Path(os.devnull)
+    stranger: Annotated[Path, RuntimeOnly()] = Path(os.devnull)
+    """A file that makes the stage behave only while it exists (``hang``, ``die``)."""
+
+    @property
+    def title(self) -> str:
+        return self.name
+
+    def run(self, ctx: StageContext) -> None:
+        with self.ledger.open("a") as file:
+            file.write(f"{self.name} {os.getpid()}\n")
+        time.sleep(self.seconds)
+        (ctx.out / "half").write_text("half written")
+        if self.behaviour == "raise":
+            raise ValueError("the toy is broken")
+        if self.behaviour == "refuse":
+            raise BenchError("the toy's data are bad: buy better ones")
+        if self.behaviour == "peek":
+            ctx.input(Toy(name="stranger"))
+        if self.behaviour == "die" and self.stranger.exists():
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.behaviour == "hang":
+            deadline = time.monotonic() + 60
+            while self.stranger.exists() and time.monotonic() < deadline:
+                time.sleep(0.02)
+        read = [(ctx.input(parent) / "result.txt").read_text() for parent in self.needs]
+        (ctx.out / "half").unlink()
+        (ctx.out / "result.txt").write_text(" ".join([self.name, *read]))
+
+
+class HeavyToy(Toy):
+    """A toy for the accelerator slot."""
+
+    uses_accelerator = True
+
+
+def workers_find_helpers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+
+
+def events_of(stages: Iterable[Stage], store: Store, launcher: Any = None) -> list[StageEvent]:
+    """Bring stages to their end and return what the launcher said."""
+    graph = StageGraph(stages)
+    store.register(graph.in_order())
+    return list((launcher or InlineLauncher()).run(graph, store))
+
+
+def outcomes(events: Sequence[StageEvent]) -> dict[str, str]:
+    """Return stage title -> how it ended."""
+    return {
+        event.stage.title: event.kind
+        for event in events
+        if event.kind not in ("started", "progress", "waiting")
+    }
+
+
+def ran(ledger: Path) -> list[str]:
+    """Return the names of the toys that really computed, in order."""
+    return [line.split()[0] for line in ledger.read_text().splitlines()]
+
+
+def plan(
+    store: Store,
+    dataset: Path | str | Dataset,
+    methods: str = ",".join(ALL_METHODS),
+    *,
+    labelled: str = "50",
+    folds: str = "0",
+    profile: str = "smoke[steps=4]",
+    seeds: Sequence[int] = (0,),
+) -> list[Run]:
+    chosen = dataset if isinstance(dataset, Dataset) else parse_dataset(str(dataset))
+    return Selection(
+        methods=parse_methods([methods]),
+        datasets=[chosen],
+        label_pcts=parse_label_pcts(labelled),
+        folds=folds,
+        profiles=parse_profiles([profile]),
+        backbones=[],
+        seeds=seeds,
+    ).runs(store)
+
+
+def compute(runs: Sequence[Run], store: Store, launcher: Any = None) -> list[StageEvent]:
+    """Run everything and fail the test at the first stage that does not end well."""
+    graph = graph_of(runs)
+    store.register(graph.in_order())
+    events = list((launcher or InlineLauncher()).run(graph, store))
+    bad = [e for e in events if e.kind in ("failed", "refused", "interrupted")]
+    assert not bad, f"{bad[0].stage.key} {bad[0].stage.title}: {bad[0].message}"
+    return events
+
+
+def trainings(runs: Iterable[Run]) -> list[Train]:
+    return [stage for stage in graph_of(runs).in_order() if isinstance(stage, Train)]
+
+
+def weights(stage: Stage, store: Store) -> dict[str, bytes]:
+    """Return the bytes of every weight file of a training."""
+    found = {path.name: path.read_bytes() for path in store.out(stage).glob("*.safetensors")}
+    assert found, f"{stage.key} wrote no weights"
+    return found
+
+
+def stage_of(runs: Sequence[Run], kind: str) -> Iterator[Any]:
+    """Yield the stages of a kind, inputs first."""
+    for stage in graph_of(runs).in_order():
+        if type(stage).__name__ == kind:
+            yield stage
+
+
+def bench(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    """Start the command line in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "bench", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | (environment or {}),
+        start_new_session=True,
+    )
+
+
+def wait_for(what: str, condition: Any, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds:.0f} s in vain for {what}"
+        time.sleep(0.02)
