@@ -19,7 +19,7 @@ class EventLog:
         if board := os.environ.get("BENCH_TENSORBOARD"):
             from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(str(Path(board) / run_name))  # type: ignore[no-untyped-call]
+            self._board = SummaryWriter(str(Path(board) / run_name))
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Append one line: the step, the wall clock and the values measured there."""

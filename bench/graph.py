@@ -33,7 +33,7 @@ class Frontier:
     """Which stages of a graph can run now. A failure blocks what depends on it and nothing else."""
 
     def __init__(self, graph: StageGraph) -> None:
-        self._waiting = {key: stage for key, stage in graph.stages.items()}
+        self._waiting = dict(graph.stages)
         self._consumers: dict[str, list[str]] = {key: [] for key in graph.stages}
         self._missing = {key: len({p.key for p in s.inputs()}) for key, s in graph.stages.items()}
         for key, stage in graph.stages.items():

@@ -18,16 +18,16 @@ to the number of missed organs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from bench.errors import BenchError
+from bench.status import Status
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Status = Literal["ok", "missed", "hallucinated", "both_empty"]
 Box = tuple[slice, ...]
 
 NSD_TOLERANCE_MM = 2.0

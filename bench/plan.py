@@ -1,7 +1,7 @@
 """From a selection to stages: cells of the experiment grid, methods that describe what they train.
 
-A method only describes. It asks the :class:`Recipe` of its cell for models and relabellings and gets
-stages; equal stages of different methods are one stage, because their keys are equal.
+A method only describes. It asks the :class:`Recipe` of its cell for models and relabellings and
+gets stages; equal stages of different methods are one stage, because their keys are equal.
 """
 
 from __future__ import annotations
@@ -108,8 +108,8 @@ class Recipe:
     ) -> Train:
         """Return the training of a segmentation network.
 
-        ``extra_rounds`` lengthens it by that many round budgets: how one-stage methods get the total
-        number of steps of a method with rounds (SPEC 0.0, decision 3).
+        ``extra_rounds`` lengthens it by that many round budgets: how one-stage methods get the
+        total number of steps of a method with rounds (SPEC 0.0, decision 3).
         """
         profile = self.cell.profile
         base = profile.steps if budget == "base" else self.round_steps

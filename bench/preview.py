@@ -52,7 +52,7 @@ def overlay(
         low, high = hu_window
         axis.imshow(shown, "gray", vmin=low, vmax=high, origin="lower", extent=extent)
         for k in range(1, len(organs) + 1):
-            mask = k == labels_XYZ[:, :, z].T
+            mask = np.equal(labels_XYZ[:, :, z].T, k)
             if mask.any():
                 colour = COLOURS[(k - 1) % len(COLOURS)]
                 axis.contour(mask, [0.5], colors=colour, linewidths=1.2, extent=extent)

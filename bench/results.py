@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from bench.errors import BenchError
-from bench.metrics import Status
+from bench.status import Status
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -87,7 +87,8 @@ def parse_methods(texts: Sequence[str]) -> list[tuple[str, Method]]:
     found = {}
     for text in _items("method", texts):
         name, overrides = parse_brackets(text)
-        method = registry.load("methods", name, Method).from_overrides("method", name, overrides)
+        plugin = registry.load("methods", name, Method)  # type: ignore[type-abstract]
+        method = plugin.from_overrides("method", name, overrides)
         found[method.label(name)] = method
     return list(found.items())
 

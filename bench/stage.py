@@ -72,7 +72,10 @@ class StageContext(Protocol):
 
     out: Path
     scratch: Path
-    events: EventSink
+
+    @property
+    def events(self) -> EventSink:
+        """The log of what the stage measures."""
 
     @property
     def device(self) -> torch.device:

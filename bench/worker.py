@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import signal
 import sys
@@ -123,9 +124,10 @@ def _compute(
     store: Store, stage: Stage, report: Reporter, lost_lease: Callable[[], bool]
 ) -> tuple[Outcome, str]:
     folder = store.folder(stage)
-    # Named after the process: one that was suspended past its lease never mixes with its successor.
-    out = folder / "scratch" / f"out.{os.getpid()}"
-    shutil.rmtree(out, ignore_errors=True)
+    for abandoned in folder.glob("scratch/out.*"):
+        shutil.rmtree(abandoned, ignore_errors=True)
+    # A new name: a process that was suspended past its lease never mixes with its successor.
+    out = folder / "scratch" / f"out.{secrets.token_hex(4)}"
     out.mkdir(parents=True)
     context = RunContext(store, stage, out, report)
     with (folder / "log.txt").open("a") as log, _output_to(log):
@@ -190,15 +192,14 @@ def _peak_memory() -> Iterator[Callable[[], float]]:
 
     sampler = threading.Thread(target=sample, daemon=True)
     sampler.start()
-    torch = sys.modules.get("torch")
-    on_gpu = torch is not None and torch.cuda.is_available()
-    if torch is not None and on_gpu:
+    if (torch := _torch_on_gpu()) is not None:
         torch.cuda.reset_peak_memory_stats()
 
     def peak_mb() -> float:
-        if torch is not None and on_gpu:
+        # Asked again: the first stage of a process imports torch only now.
+        if (torch := _torch_on_gpu()) is not None:
             return float(torch.cuda.max_memory_allocated()) / 2**20
-        return peak[0] / 2**20
+        return float(peak[0]) / 2**20
 
     try:
         yield peak_mb
@@ -208,10 +209,15 @@ def _peak_memory() -> Iterator[Callable[[], float]]:
 
 
 def _device_name(stage: Stage) -> str:
-    torch = sys.modules.get("torch")
-    if torch is not None and stage.uses_accelerator and torch.cuda.is_available():
+    if stage.uses_accelerator and (torch := _torch_on_gpu()) is not None:
         return str(torch.cuda.get_device_name())
     return "cpu"
+
+
+def _torch_on_gpu() -> Any:
+    """Return torch if this process has loaded it and sees a GPU, else None."""
+    torch = sys.modules.get("torch")
+    return torch if torch is not None and torch.cuda.is_available() else None
 
 
 def _sha256(path: Path) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.datasets._phantom_canvas import Canvas
-from bench.datasets._phantom_facts import AIR_HU, FAT_HU, LUNG_HU
-from bench.datasets._phantom_fields import Array, Part3D, as_field, curve, smooth_union
+from ._phantom_canvas import Canvas
+from ._phantom_facts import AIR_HU, FAT_HU, LUNG_HU
+from ._phantom_fields import Array, Part3D, as_field, curve, smooth_union
 
 RIB_NECK = ((27.0, -20.0, 12.0), (46.0, -29.0, 9.0), (66.0, -40.0, 5.0))
 """Rib from the spine to the wall: side, front, height above the first point at the wall, mm."""

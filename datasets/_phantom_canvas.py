@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from bench.datasets._phantom_fields import Array, Box, Grid, Part3D
-from bench.datasets._phantom_patient import Patient
+from ._phantom_fields import Array, Box, Grid, Part3D
+from ._phantom_patient import Patient
 
 EDGE_MM = 3.2
 """Width of the ramp at a surface: the blur of the scanner within the slice plane."""

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bench.datasets._phantom_canvas import Canvas
-from bench.datasets._phantom_facts import AIR_HU, CONTENT_HU, FAT_HU, LABEL
-from bench.datasets._phantom_fields import Array, Box, Part3D, as_field, curve
+from ._phantom_canvas import Canvas
+from ._phantom_facts import AIR_HU, CONTENT_HU, FAT_HU, LABEL
+from ._phantom_fields import Array, Box, Part3D, as_field, curve
 
 NO_GAS = 1e4
 

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from bench.datasets._phantom_canvas import Canvas
-from bench.datasets._phantom_facts import FAT_HU, KIDNEY_RADII_MM, LABEL
-from bench.datasets._phantom_fields import Array, Part3D, curve, rotation, smooth_union
-from bench.datasets._phantom_gut import (
+from ._phantom_canvas import Canvas
+from ._phantom_facts import FAT_HU, KIDNEY_RADII_MM, LABEL
+from ._phantom_fields import Array, Part3D, curve, rotation, smooth_union
+from ._phantom_gut import (
     paint_colon,
     paint_duodenum,
     paint_small_bowel,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bench.datasets._phantom_facts import (
+from ._phantom_facts import (
     ORGANS,
     PHASE_SHARE,
     PHASES,
@@ -18,7 +18,7 @@ from bench.datasets._phantom_facts import (
     TISSUE_HU,
     TISSUE_HU_SD,
 )
-from bench.datasets._phantom_fields import Lattice, draw_lattice
+from ._phantom_fields import Lattice, draw_lattice
 
 PITCHES_MM = {"wide": 45.0, "middle": 18.0, "fine": 8.0}
 

@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from bench.datasets._phantom_body import BODY_CENTER_Y, DOME_TOP, paint_body
-from bench.datasets._phantom_canvas import EDGE_MM, Canvas
-from bench.datasets._phantom_facts import FAT_HU, KIDNEY_RADII_MM, NOISE_HU
-from bench.datasets._phantom_fields import as_field, make_grid
-from bench.datasets._phantom_organs import paint_organs
-from bench.datasets._phantom_patient import Patient, draw_patient
+from ._phantom_body import BODY_CENTER_Y, DOME_TOP, paint_body
+from ._phantom_canvas import EDGE_MM, Canvas
+from ._phantom_facts import FAT_HU, KIDNEY_RADII_MM, NOISE_HU
+from ._phantom_fields import as_field, make_grid
+from ._phantom_organs import paint_organs
+from ._phantom_patient import Patient, draw_patient
 
 ORIENTATIONS = ("RAS", "LPS", "LAS", "LPI")
 ORIENTATION_SHARE = (0.3, 0.35, 0.25, 0.1)

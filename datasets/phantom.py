@@ -14,11 +14,12 @@ from nibabel.nifti1 import Nifti1Image
 from pydantic import Field
 
 from bench.data.dataset import Case, Dataset
-from bench.datasets._phantom_facts import ORGANS
-from bench.datasets._phantom_scan import Scan, scan_patient
 from bench.errors import BenchError
 from bench.params import format_brackets
 from bench.seeds import generator
+
+from ._phantom_facts import ORGANS
+from ._phantom_scan import Scan, scan_patient
 
 
 class Phantom(Dataset):

@@ -13,7 +13,9 @@ from bench.training.supervised import Supervised
 class Full(Method):
     """`inerrant0` at 100 % whatever the label fraction of the cell; natural gaps stay gaps."""
 
-    citation: ClassVar[str] = "Upper bound of Petit, Thome & Soler, Comput. Med. Imaging Graph. 2021"
+    citation: ClassVar[str] = (
+        "Upper bound of Petit, Thome & Soler, Comput. Med. Imaging Graph. 2021"
+    )
 
     def plan(self, recipe: Recipe) -> Iterator[Train]:
         """Yield one model, the same in every label fraction of a fold."""

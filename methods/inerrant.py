@@ -38,9 +38,7 @@ class Inerrant(Method):
     def plan(self, recipe: Recipe) -> Iterator[Train]:
         """Yield the model before relabelling, then one per round."""
         objective = Supervised(unlabelled="ignored", pseudo_negatives=self.pseudo_negatives)
-        rule = RelabelRule(
-            background=self.background, scope=self.scope, gamma_mode=self.gamma_mode
-        )
+        rule = RelabelRule(background=self.background, scope=self.scope, gamma_mode=self.gamma_mode)
         model = recipe.segmenter(Supervised(unlabelled="ignored"))
         yield model
         relabelled: Relabel | None = None

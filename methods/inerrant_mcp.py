@@ -1,17 +1,18 @@
-"""INERRANT with the maximum class probability in place of the learned confidence (the paper's SMILE)."""
+"""INERRANT that ranks by the predicted probability, with no confidence network (SMILE)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import ClassVar
 
-from bench.methods.inerrant import Inerrant
 from bench.plan import Method, Recipe
 from bench.stages.train import Train
 
+from .inerrant import Inerrant
+
 
 class InerrantMcp(Method):
-    """`inerrant[score=mcp]` under the name the tables use (SPEC 4.5); no confidence net is trained."""
+    """`inerrant[score=mcp]` under the name the tables use (SPEC 4.5)."""
 
     citation: ClassVar[str] = "Petit et al., MICCAI-DLMIA 2018 (SMILE); ablation of INERRANT 2021"
 

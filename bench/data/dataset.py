@@ -1,8 +1,8 @@
 """What a data set is to the suite: organs, cases, which organ is annotated in which case.
 
-"Annotated" and "present" are different things (SPEC 0.0, decision 1): an annotated organ may have no
-voxel in a scan, and an organ in the body may be annotated by nobody. The flags are data, delivered
-by the data set, never inferred from a label map.
+"Annotated" and "present" are different things (SPEC 0.0, decision 1): an annotated organ may have
+no voxel in a scan, and an organ in the body may be annotated by nobody. The flags are data,
+delivered by the data set, never inferred from a label map.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Dataset(Part, abc.ABC):
     """A data set: frozen parameters plus the code that reads it.
 
     A subclass in ``datasets/<name>.py`` is all that is needed to add one. Its parameters (a label
-    convention, a filter) enter the keys; ``root``, where the files lie, does not: the content of the
-    files stands in for it.
+    convention, a filter) enter the keys; ``root``, where the files lie, does not: the content of
+    the files stands in for it.
     """
 
     summary: ClassVar[str] = ""
@@ -78,7 +78,7 @@ class Dataset(Part, abc.ABC):
 
     @abc.abstractmethod
     def files(self, case: Case) -> tuple[Path, ...]:
-        """Return the files a case consists of, whose content identifies it; () for generated data."""
+        """Return the files of a case, whose content identifies it; () for generated data."""
 
     @abc.abstractmethod
     def image(self, case: Case) -> Nifti1Image:

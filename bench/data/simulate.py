@@ -1,4 +1,4 @@
-"""The simulator of missing labels: folds by patient, nested label subsets per organ (SPEC section 1).
+"""The simulator of missing labels: folds by patient, nested label subsets per organ (SPEC 1).
 
 Pure functions of patients, annotation flags and seeds. Neither the method nor, for the order in
 which labels vanish, the label fraction plays a part.
@@ -50,7 +50,7 @@ def assign_folds(patients: Sequence[str], n_folds: int, seed: int, dataset: str)
 
 
 def n_labelled(label_pct: int, n_patients: int) -> int:
-    """Return how many of ``n_patients`` keep a label: half-up, at least one, integers only (SPEC 1.3)."""
+    """Return how many of ``n_patients`` keep a label: half-up, at least one (SPEC 1.3)."""
     return max(1, (2 * label_pct * n_patients + 100) // 200)
 
 

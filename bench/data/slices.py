@@ -1,8 +1,8 @@
 """Axial slices on disk, read without decompressing a volume.
 
-Images are one memory-mapped int16 array that every run on the data set shares. Label maps are almost
-all zeros, so each slice is deflated on its own (about a hundredth of the size) and found through an
-offset table: a batch inflates just the slices it needs.
+Images are one memory-mapped int16 array that every run on the data set shares. Label maps are
+almost all zeros, so each slice is deflated on its own (about a hundredth of the size) and found
+through an offset table: a batch inflates just the slices it needs.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ Array = NDArray[np.generic]
 
 
 class LabelSlices:
-    """Read access to the label slices written by :class:`LabelSliceWriter` (uint8, shape [H, W])."""
+    """Read access to the slices of a :class:`LabelSliceWriter` (uint8, shape [H, W])."""
 
     def __init__(self, folder: Path) -> None:
         table = np.load(folder / "index.npz")
-        self.shape: tuple[int, int] = tuple(int(n) for n in table["shape"])
+        height, width = table["shape"]
+        self.shape = (int(height), int(width))
         self._ends: NDArray[np.int64] = table["ends"]
         self._bytes = np.memmap(folder / "slices.bin", dtype=np.uint8, mode="r")
 

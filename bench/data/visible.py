@@ -1,4 +1,4 @@
-"""The training data: images, visible labels, annotation flags and pseudo-labels, and nothing else."""
+"""The training data: images, visible labels, annotation flags, pseudo-labels; nothing else."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class TrainView:
     @property
     def supervised_V(self) -> NDArray[np.bool_]:
         """Volumes with some voxel and organ of known target (w = 1 somewhere)."""
-        supervised_V: NDArray[np.bool_] = self.flags_VK.any(axis=1)
+        supervised_V: NDArray[np.bool_] = np.any(self.flags_VK, axis=1)
         if self.pseudo is not None:
             supervised_V |= np.bincount(self.volume_S, weights=self.shown_S) > 0
         return supervised_V
@@ -61,7 +61,7 @@ class TrainView:
     @property
     def incomplete_V(self) -> NDArray[np.bool_]:
         """Volumes in which some organ is not annotated."""
-        incomplete_V: NDArray[np.bool_] = ~self.flags_VK.all(axis=1)
+        incomplete_V: NDArray[np.bool_] = np.any(~self.flags_VK, axis=1)
         return incomplete_V
 
 

@@ -87,8 +87,8 @@ class LocalLauncher:
             if frontier.finished:
                 return
             slot, answer = answers.get()
+            assert slot.stage is not None
             stage = slot.stage
-            assert stage is not None
             if answer["event"] == "progress":
                 yield StageEvent(
                     "progress", stage, slot.name, answer["done"], answer["total"], answer["note"]

@@ -28,7 +28,7 @@ class Labels(Stage):
         return f"{slug(self.images.name)}-f{self.fold}-a{self.label_pct}"
 
     def run(self, ctx: StageContext) -> None:
-        """Write ``split.json``, ``slices/`` and ``shown.npy`` (slices that show a visible label)."""
+        """Write ``split.json``, ``slices/`` and ``shown.npy`` (which slices show a label)."""
         import numpy as np
 
         from bench.data.grid import labels_to_grid

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Relabel(Stage):
-    """One round: predict the incomplete training volumes, rank, select, unite with earlier rounds."""
+    """One round: predict incomplete training volumes, rank, select, unite with earlier rounds."""
 
     uses_accelerator: ClassVar[bool] = True
 

@@ -1,4 +1,4 @@
-"""Stage `Train`: one objective, one budget, one set of visible labels; every network comes from it."""
+"""Stage `Train`: one objective, budget and set of visible labels; all networks come from it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Optimisation(Params):
-    """The recipe shared by all methods: budget, sampling, augmentation, learning rate, precision."""
+    """The recipe of all methods alike: budget, sampling, augmentation, learning rate, precision."""
 
     steps: int = Field(ge=1)
     batch_size: int = Field(ge=2)

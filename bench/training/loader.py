@@ -61,9 +61,9 @@ class BatchLoader:
         maps = torch.from_numpy(np.stack([lab, ps], axis=1))
         flags = torch.from_numpy(view.flags_VK[view.volume_S[rows]])
         theta = torch.from_numpy(self._augmentation.draw(self._rng(step), len(rows), view.grid))
-        raw = (image, maps, flags, theta)
+        raw = [image, maps, flags, theta]
         if self._device.type == "cuda":
-            raw = tuple(tensor.pin_memory() for tensor in raw)
+            raw = [tensor.pin_memory() for tensor in raw]
         return _RawBatch(*raw)
 
     def _augment(self, raw: _RawBatch) -> Batch:

@@ -93,7 +93,7 @@ def _log(
     """Read the values back, the only synchronisation with the device, and check them."""
     numbers = torch.stack([value.float() for value in values.values()]).tolist()
     measured = dict(zip(values, numbers, strict=True))
-    ctx.events.write(step, measured | rates)
+    ctx.events.write(step, {**measured, **rates})
     losses = [value for name, value in measured.items() if name.endswith("/loss")]
     ctx.tick(step + 1, total, " ".join(f"loss {value:.4f}" for value in losses))
     if broken := [name for name, value in measured.items() if not math.isfinite(value)]:
