@@ -59,11 +59,11 @@ PROFILES = {
     profile.name: profile
     for profile in (
         Profile(
-            name="smoke", backbone="unet_t11[width=4]", max_side=64, steps=6,
+            name="smoke", backbone="unet_t11[width=4,bn_momentum=0.1]", max_side=64, steps=6,
             batch_size=4, lr=3e-3, confidence_lr=1e-3, n_folds=2,
         ),
         Profile(
-            name="quick", backbone="unet_t11[width=16]", max_side=128, steps=500,
+            name="quick", backbone="unet_t11[width=16,bn_momentum=0.1]", max_side=128, steps=500,
             batch_size=8, lr=2e-3, confidence_lr=1e-3,
         ),
         Profile(

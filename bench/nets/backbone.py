@@ -39,6 +39,9 @@ class Backbone(Part):
     """``unet_t11`` or ``architecture/encoder`` of segmentation_models_pytorch."""
     width: int = Field(default=64, ge=1)
     """Channels of the first block, of ``unet_t11`` only."""
+    bn_momentum: float = Field(default=0.01, gt=0, le=1)
+    """Share of a batch in the running statistics, of ``unet_t11`` only. The default is Keras' 0.99;
+    a few hundred steps need more, or the statistics still hold their initial values at the end."""
     weights: str = "none"
     """Pretrained encoder weights, such as ``imagenet``; of an smp network only."""
 
@@ -62,8 +65,11 @@ class Backbone(Part):
             raise BenchError(
                 f"backbone {self.name!r} lacks an encoder: write {architecture}/resnet34"
             )
-        if self.width != 64:
-            raise BenchError(f"backbone {self.name}: width= belongs to {OWN} only, leave it out")
+        for field in ("width", "bn_momentum"):
+            if getattr(self, field) != type(self).model_fields[field].default:
+                raise BenchError(
+                    f"backbone {self.name}: {field}= belongs to {OWN} only, leave it out"
+                )
         return self
 
     @classmethod
@@ -120,6 +126,9 @@ class Backbone(Part):
         net: FeatureNet
         if self.name == OWN:
             net = UNetT11(n_organs, self.width)
+            for module in net.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.momentum = self.bn_momentum
         else:
             architecture, _, encoder = self.name.partition("/")
             net = SmpNet(architecture, encoder, n_organs, self._weights)

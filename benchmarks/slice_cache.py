@@ -1,0 +1,70 @@
+"""What does the slice cache save over reading volumes for every batch?
+
+``python benchmarks/slice_cache.py`` prepares a small phantom in a temporary store, then draws batches through
+the training loader and, for comparison, through reading each slice's volume from ``.nii.gz``, and prints the ratio.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from bench.data.visible import TrainView
+from bench.graph import StageGraph
+from bench.launch.inline import InlineLauncher
+from bench.plan import Cell, Recipe, Source
+from bench.profiles import parse_profile
+from bench.selection import parse_backbones, parse_dataset
+from bench.store import Store
+from bench.training.sampler import SliceSampler
+
+BATCHES = 20
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder) / "store")
+        dataset = parse_dataset("phantom[n_cases=6]")
+        profile = parse_profile("quick[n_folds=2]")
+        (backbone,) = parse_backbones([profile.backbone])
+        cell = Cell(Source(dataset, "benchmark"), 0, 100, backbone, profile)
+        labels = Recipe(cell).labels
+        graph = StageGraph([labels])
+        store.register(graph.in_order())
+        for _ in InlineLauncher().run(graph, store):
+            pass
+        view = TrainView(store.out(labels.images), store.out(labels))
+        sampler = SliceSampler(
+            view, ["all"], profile.batch_size, 0.5, lambda step: np.random.default_rng(step)
+        )
+        paths = []
+        for case in dataset.cases():
+            path = Path(folder) / f"{case.id}.nii.gz"
+            nib.save(dataset.image(case), path)
+            paths.append(path)
+
+        started = time.perf_counter()
+        for step in range(BATCHES):
+            rows = sampler.batch(step)
+            np.ascontiguousarray(view.images_SHW[view.image_row_S[rows]])
+            view.labels.gather(rows)
+        cached = time.perf_counter() - started
+
+        started = time.perf_counter()
+        for step in range(2):
+            for row in sampler.batch(step):
+                np.asarray(nib.load(paths[view.volume_S[row]]).dataobj)
+        uncached = (time.perf_counter() - started) * BATCHES / 2
+
+        batch = f"batch of {profile.batch_size}"
+        print(f"slice cache        {1e3 * cached / BATCHES:8.2f} ms per {batch}, images and labels")
+        print(f"volume per slice   {1e3 * uncached / BATCHES:8.2f} ms per {batch}, images only")
+        print(f"ratio              {uncached / cached:8.0f} x")
+
+
+if __name__ == "__main__":
+    main()
