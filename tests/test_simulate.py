@@ -21,7 +21,7 @@ from bench.errors import BenchError
 
 def cases(
     n: int,
-    organs: Sequence[str] = ORGANS,
+    n_organs: int = 3,
     per_patient: int = 1,
     gaps: Sequence[tuple[int, int]] = (),
 ) -> list[Case]:
