@@ -189,7 +189,10 @@ def print_check(dataset: Dataset, console: Console) -> bool:
         console.print(f"HU  {result.hu.low:.0f} to {result.hu.high:.0f}", highlight=False)
     for problem in result.problems:
         style = "red" if problem.severity == "error" else "yellow"
-        console.print(Text(f"{problem.severity}: {problem.message}", style=style), soft_wrap=True)
+        named = problem.case is None or problem.case in problem.message
+        where = "" if named else f"{problem.case}: "
+        line = Text(f"{problem.severity}: {where}{problem.message}", style=style)
+        console.print(line, soft_wrap=True)
     errors = sum(problem.severity == "error" for problem in result.problems)
     console.print(f"{errors} errors, {len(result.problems) - errors} warnings", highlight=False)
     return errors > 0
