@@ -32,4 +32,4 @@ class InlineLauncher:
                 yield StageEvent(outcome, stage, message=message)
                 for blocked in frontier.failed(stage):
                     yield StageEvent("blocked", blocked, message=f"needs {stage.key}")
-            ready.extend(frontier.take_ready())
+            ready[:0] = frontier.take_ready()

@@ -115,7 +115,8 @@ class LocalLauncher:
             # An accelerator slot with nothing of its own to do helps with the light stages.
             suited = [s for s in pool if s.uses_accelerator <= slot.accelerator]
             if suited:
-                stage = max(suited, key=lambda stage: stage.uses_accelerator)
+                # The stage that became ready last: finish a method before starting the next.
+                stage = max(reversed(suited), key=lambda stage: stage.uses_accelerator)
                 pool.remove(stage)
                 slot.stage = stage
                 slot.requests.put((stage, wait_seconds))
