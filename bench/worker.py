@@ -244,7 +244,13 @@ def serve(store: Store, requests: IO[str], answers: IO[str]) -> None:
                 last[0] = time.monotonic()
                 answer(event="progress", key=key, done=done, total=total, note=note)
 
-        outcome, message = run_stage(store, store.find(key), report, request["wait_seconds"])
+        outcome: Outcome
+        try:
+            stage = store.find(key)
+        except BenchError as error:
+            outcome, message = "refused", str(error)
+        else:
+            outcome, message = run_stage(store, stage, report, request["wait_seconds"])
         answer(event="end", key=key, outcome=outcome, message=message)
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_available():
