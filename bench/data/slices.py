@@ -41,6 +41,11 @@ class LabelSlices:
         return np.stack([self[index] for index in indices])
 
 
+def organs_shown(labels_SHW: NDArray[np.uint8], n_organs: int) -> NDArray[np.bool_]:
+    """Return which of the organs 1..K each slice shows, shape [S, K]."""
+    return np.stack([(labels_SHW == k).any(axis=(1, 2)) for k in range(1, n_organs + 1)], axis=1)
+
+
 class LabelSliceWriter:
     """Append label slices; use as a context manager, the index is written at its end."""
 

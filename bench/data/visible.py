@@ -27,7 +27,8 @@ class TrainView:
     """Everything training may read of one fold.
 
     Label slices hold the training cases only, in the order of the split; the parallel arrays
-    ``image_row_S``, ``volume_S`` and ``shown_S`` describe each of those slices.
+    ``image_row_S``, ``volume_S`` and ``shown_SK`` (slice shows organ)
+    describe each of those slices.
     """
 
     def __init__(self, images: Path, labels: Path, pseudo: Path | None = None) -> None:
@@ -45,9 +46,9 @@ class TrainView:
             [np.arange(case.images.start, case.images.stop) for case in self.cases]
         )
         self.volume_S = np.repeat(np.arange(len(entries)), [entry.n_slices for entry in entries])
-        self.shown_S: NDArray[np.bool_] = np.load(labels / "shown.npy")
+        self.shown_SK: NDArray[np.bool_] = np.load(labels / "shown.npy")
         if pseudo is not None:
-            self.shown_S = self.shown_S | np.load(pseudo / "shown.npy")
+            self.shown_SK = self.shown_SK | np.load(pseudo / "shown.npy")
         assert len(self.labels) == len(self.volume_S)
 
     @property
@@ -55,7 +56,7 @@ class TrainView:
         """Volumes with some voxel and organ of known target (w = 1 somewhere)."""
         supervised_V: NDArray[np.bool_] = np.any(self.flags_VK, axis=1)
         if self.pseudo is not None:
-            supervised_V |= np.bincount(self.volume_S, weights=self.shown_S) > 0
+            supervised_V |= np.bincount(self.volume_S, weights=self.shown_SK.any(axis=1)) > 0
         return supervised_V
 
     @property

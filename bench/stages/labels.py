@@ -28,14 +28,14 @@ class Labels(Stage):
         return f"{slug(self.images.name)}-f{self.fold}-a{self.label_pct}"
 
     def run(self, ctx: StageContext) -> None:
-        """Write ``split.json``, ``slices/`` and ``shown.npy`` (which slices show a label)."""
+        """Write ``split.json``, ``slices/`` and ``shown.npy`` (slice x organ)."""
         import numpy as np
 
         from bench.data.grid import labels_to_grid
         from bench.data.hidden import CompleteLabels
         from bench.data.index import SliceIndex
         from bench.data.simulate import make_split
-        from bench.data.slices import LabelSliceWriter
+        from bench.data.slices import LabelSliceWriter, organs_shown
 
         truth = CompleteLabels(ctx.input(self.truth))
         index = SliceIndex.read(ctx.input(self.images))
@@ -56,7 +56,7 @@ class Labels(Stage):
                 kept_XYZ = np.where(visible[labels_XYZ], labels_XYZ, 0).astype(np.uint8)
                 slices = labels_to_grid(kept_XYZ, index[case_id].placement, index.grid)
                 writer.append(slices)
-                shown.append(slices.any(axis=(1, 2)))
+                shown.append(organs_shown(slices, len(self.images.organs)))
                 ctx.tick(count, len(split.train))
         np.save(ctx.out / "shown.npy", np.concatenate(shown))
         (ctx.out / "split.json").write_text(split.model_dump_json(indent=1))

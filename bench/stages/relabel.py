@@ -51,9 +51,8 @@ class Relabel(Stage):
         """Write ``slices/``, ``shown.npy`` and ``selections/`` (the candidates, for the audit)."""
         import numpy as np
 
-        from bench.data.slices import LabelSliceWriter
+        from bench.data.slices import LabelSliceWriter, organs_shown
         from bench.data.visible import TrainView
-        from bench.relabelling import BACKGROUND
 
         view = TrainView(
             ctx.input(self.images),
@@ -66,7 +65,7 @@ class Relabel(Stage):
             relabelled = self._relabel(view, ctx)
             for count, (case, ps_SHW, selections) in enumerate(relabelled, start=1):
                 writer.append(ps_SHW)
-                shown.append(((ps_SHW != 0) & (ps_SHW != BACKGROUND)).any(axis=(1, 2)))
+                shown.append(organs_shown(ps_SHW, len(self.images.organs)))
                 if selections:
                     _write_selections(ctx.out / "selections" / f"{case.id}.npz", selections)
                 ctx.tick(count, len(view.cases))

@@ -1,8 +1,8 @@
 """Which slices make up batch j: a pure function of (seed, j), so resuming needs no sampler state.
 
 Volumes are drawn uniformly, then slices uniformly within them (SPEC section 7); a fixed share of
-every batch comes from slices that show a visible label, or small organs would hardly be seen
-(SPEC 0.0, decision 6).
+every batch comes from slices that show a visible label: first an organ is drawn, then a volume that
+shows it, then a slice, or small organs would hardly be seen (SPEC 0.0, decision 6).
 """
 
 from __future__ import annotations
@@ -76,8 +76,11 @@ class _Pool:
         rows = np.arange(len(view.volume_S))
         by_volume = {v: rows[view.volume_S == v] for v in np.flatnonzero(chosen_V)}
         self._slices = list(by_volume.values())
-        shown = [slices[view.shown_S[slices]] for slices in self._slices]
-        self._shown = [slices for slices in shown if len(slices)] or self._slices
+        by_organ = (
+            [slices[shown_S[slices]] for slices in self._slices] for shown_S in view.shown_SK.T
+        )
+        shown = ([slices for slices in volumes if len(slices)] for volumes in by_organ)
+        self._shown = [volumes for volumes in shown if volumes] or [self._slices]
 
     def __len__(self) -> int:
         return len(self._slices)
@@ -86,4 +89,5 @@ class _Pool:
         return int(rng.choice(self._slices[rng.integers(len(self._slices))]))
 
     def draw_shown(self, rng: np.random.Generator) -> int:
-        return int(rng.choice(self._shown[rng.integers(len(self._shown))]))
+        volumes = self._shown[rng.integers(len(self._shown))]
+        return int(rng.choice(volumes[rng.integers(len(volumes))]))
