@@ -15,6 +15,8 @@ from bench.errors import BenchError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from bench.graph import StageGraph
+    from bench.launch.protocol import Launcher
     from bench.plan import Run
     from bench.report import Report
     from bench.store import Store
@@ -95,40 +97,23 @@ def run(
     What the store already holds is not computed again, and an interrupted run goes on where it
     stopped: give the same command.
     """
-    import time
-    from contextlib import closing
-
     from bench.collect import save
-    from bench.console import Monitor
     from bench.launch import launcher as make_launcher
     from bench.plan import graph_of
     from bench.results import read
 
-    started = time.monotonic()
     console = _console()
-    place, runs = _select(method, dataset, labelled, folds, profile, backbone, seeds, data, store)
     launched = make_launcher(launcher)
+    place, runs = _select(method, dataset, labelled, folds, profile, backbone, seeds, data, store)
     graph = graph_of(runs)
-    place.register(graph.in_order())
     n_done = sum(place.is_done(stage) for stage in graph.stages.values())
     console.print(_plan_line(runs, len(graph), n_done))
-    monitor = Monitor(graph, n_done, console)
-    try:
-        with closing(launched.run(graph, place)) as events:
-            monitor.follow(events)
-    except KeyboardInterrupt:
-        _complain("interrupted; give the same command to go on from the last checkpoint")
-        raise typer.Exit(130) from None
-    for message in dict.fromkeys(event.message for event in monitor.messages):
-        _complain(f"error: {message}")
-    counts = ", ".join(f"{count} {what}" for what, count in monitor.outcomes.most_common())
-    console.print(f"stages    {counts}; {time.monotonic() - started:.0f} s")
+    exit_code = _execute(graph, place, launched, console)
     if any(place.is_done(result.evaluation) for run in runs for result in run.rounds):
         path = save(runs, place)
         console.print(_report("leaderboard").show(read(path)))
         console.print(f"results   {path}\nstore     {place.root}", soft_wrap=True)
-    if monitor.messages:
-        raise typer.Exit(2 if monitor.outcomes["refused"] else 1)
+    raise typer.Exit(exit_code)
 
 
 @app.command()
@@ -201,6 +186,35 @@ def predict(
         _console().print(str(path), soft_wrap=True)
 
 
+@data_app.command("prepare")
+def data_prepare(
+    dataset: Datasets,
+    profile: Profiles = ["quick"],  # noqa: B006
+    backbone: Backbones = None,
+    data: DataRoot = None,
+    store: StoreRoot = DEFAULT_STORE,
+) -> None:
+    """Read, check and cache data sets, so that runs start training at once."""
+    from bench.graph import StageGraph
+    from bench.launch import launcher as make_launcher
+    from bench.selection import parse_backbones, parse_datasets, parse_profiles, preparations
+    from bench.store import Store
+
+    place = Store(store)
+    stages = preparations(
+        parse_datasets(dataset, data),
+        parse_profiles(profile),
+        parse_backbones(backbone or []),
+        place.root / "digests.json",
+    )
+    console = _console()
+    exit_code = _execute(StageGraph(stages), place, make_launcher("local"), console)
+    if not exit_code:
+        for stage in stages:
+            console.print(f"{stage.key}  {place.out(stage)}", soft_wrap=True)
+    raise typer.Exit(exit_code)
+
+
 @data_app.command("check")
 def data_check(
     dataset: Annotated[str, typer.Argument(help="Data set, or your folder in nnU-Net layout.")],
@@ -269,6 +283,32 @@ def _report(name: str, options: dict[str, str] | None = None) -> Report:
 
     plugin = registry.load("reports", name, Report)  # type: ignore[type-abstract]
     return plugin.from_overrides("report", name, options or {})
+
+
+def _execute(graph: StageGraph, place: Store, launched: Launcher, console: Console) -> int:
+    """Bring the stages of a graph to completion, say what happened and return the exit code."""
+    import time
+    from contextlib import closing
+
+    from bench.console import Monitor
+
+    started = time.monotonic()
+    place.register(graph.in_order())
+    n_done = sum(place.is_done(stage) for stage in graph.stages.values())
+    monitor = Monitor(graph, n_done, console)
+    try:
+        with closing(launched.run(graph, place)) as events:
+            monitor.follow(events)
+    except KeyboardInterrupt:
+        _complain("interrupted; give the same command to go on from the last checkpoint")
+        raise typer.Exit(130) from None
+    for message in dict.fromkeys(event.message for event in monitor.messages):
+        _complain(f"error: {message}")
+    counts = ", ".join(f"{count} {what}" for what, count in monitor.outcomes.most_common())
+    console.print(f"stages    {counts}; {time.monotonic() - started:.0f} s")
+    if not monitor.messages:
+        return 0
+    return 2 if monitor.outcomes["refused"] else 1
 
 
 def _select(

@@ -16,8 +16,9 @@ from bench.data.simulate import make_split
 from bench.errors import BenchError
 from bench.nets.backbone import Backbone
 from bench.params import parse_brackets, split_outside_brackets
-from bench.plan import Cell, Method, Run, Source
+from bench.plan import Cell, Method, Recipe, Run, Source
 from bench.profiles import Profile, parse_profile
+from bench.stage import Stage
 from bench.store import Store
 
 Progress = Callable[[int, int], None]
@@ -80,6 +81,23 @@ class Selection:
                 cell = Cell(source, fold, pct, backbone, profile, seed)
                 runs += [Run.of(method, label, cell) for label, method in self.methods]
         return runs
+
+
+def preparations(
+    datasets: Sequence[Dataset],
+    profiles: Sequence[Profile],
+    backbones: Sequence[Backbone],
+    memory: Path,
+) -> list[Stage]:
+    """Return the stages that read and cache data sets; no fold, no method is needed for them."""
+    stages: dict[str, Stage] = {}
+    for dataset in datasets:
+        source = Source(dataset, fingerprint(dataset, dataset.cases(), memory))
+        for profile in profiles:
+            for backbone in backbones or [Backbone.parse(profile.backbone)]:
+                recipe = Recipe(Cell(source, 0, 100, backbone, profile))
+                stages |= {stage.key: stage for stage in (recipe.images, recipe.truth)}
+    return list(stages.values())
 
 
 def parse_methods(texts: Sequence[str]) -> list[tuple[str, Method]]:
