@@ -16,12 +16,17 @@ class StageGraph:
         for target in wanted:
             for stage in ancestors(target):
                 self.stages.setdefault(stage.key, stage)
+        self._positions = {key: position for position, key in enumerate(self.stages)}
 
     def __len__(self) -> int:
         return len(self.stages)
 
     def __contains__(self, key: object) -> bool:
         return key in self.stages
+
+    def position(self, stage: Stage) -> int:
+        """Return the rank of a stage: what the first wanted result needs comes first."""
+        return self._positions[stage.key]
 
     def in_order(self) -> list[Stage]:
         """Return the stages, inputs before consumers."""

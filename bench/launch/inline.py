@@ -32,4 +32,5 @@ class InlineLauncher:
                 yield StageEvent(outcome, stage, message=message)
                 for blocked in frontier.failed(stage):
                     yield StageEvent("blocked", blocked, message=f"needs {stage.key}")
-            ready[:0] = frontier.take_ready()
+            ready.extend(frontier.take_ready())
+            ready.sort(key=graph.position)

@@ -81,6 +81,7 @@ class LocalLauncher:
                     yield StageEvent("done", stage, message="already done")
                 else:
                     ready.append(stage)
+            ready.sort(key=graph.position)
             for slot in self._slots:
                 if slot.stage is None:
                     yield from self._assign(slot, ready, elsewhere)
@@ -115,8 +116,7 @@ class LocalLauncher:
             # An accelerator slot with nothing of its own to do helps with the light stages.
             suited = [s for s in pool if s.uses_accelerator <= slot.accelerator]
             if suited:
-                # The stage that became ready last: finish a method before starting the next.
-                stage = max(reversed(suited), key=lambda stage: stage.uses_accelerator)
+                stage = max(suited, key=lambda stage: stage.uses_accelerator)
                 pool.remove(stage)
                 slot.stage = stage
                 slot.requests.put((stage, wait_seconds))
