@@ -236,7 +236,11 @@ def report_(
     ],
     results: Annotated[
         list[Path] | None,
-        typer.Argument(help="Results tables (.parquet); all of the store if not given."),
+        typer.Argument(
+            exists=True,
+            dir_okay=False,
+            help="Results tables (.parquet); all of the store if not given.",
+        ),
     ] = None,
     metric: Annotated[str | None, typer.Option(help="dsc, hd95_mm or nsd.")] = None,
     out: Annotated[
