@@ -93,7 +93,10 @@ class Board:
 
 
 def to_console(boards: Sequence[Board]) -> RenderableType:
-    """Return the boards for rich, which prints plain text where there is no terminal."""
+    """Return the boards for rich, which prints plain text where there is no terminal.
+
+    A note that stands under several boards is printed once, under the first.
+    """
     from rich.box import SIMPLE_HEAD
     from rich.console import Group
     from rich.padding import Padding
@@ -101,10 +104,11 @@ def to_console(boards: Sequence[Board]) -> RenderableType:
     from rich.text import Text
 
     parts: list[RenderableType] = []
+    printed: set[str] = set()
     for board in boards:
+        fresh = [note for note in board.notes if note not in printed]
+        printed.update(fresh)
         shown = Table(
-            title=Text(board.title, style="bold"),
-            title_justify="left",
             box=SIMPLE_HEAD,
             show_edge=False,
             pad_edge=False,
@@ -122,8 +126,9 @@ def to_console(boards: Sequence[Board]) -> RenderableType:
                 *(Text(cell.replace(" (", "\n("), "bold" if bold else "") for cell, bold in line)
             )
         parts += [
+            Text(board.title, style="bold"),
             shown,
-            *(Padding(Text(note, style="dim"), (0, 0, 0, 2)) for note in board.notes),
+            *(Padding(Text(note, style="dim"), (0, 0, 0, 2)) for note in fresh),
             "",
         ]
     return Group(*parts)

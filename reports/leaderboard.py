@@ -227,7 +227,7 @@ def _cell_text(cell: pd.Series | None, expected: int, runs_name: str, digits: in
         text += f" ± {cell['std']:.{digits}f}"
     if runs < expected:
         return f"{text} ({runs}/{expected} {runs_name})"
-    return text if runs > 1 else f"{text} (1 fold)"
+    return text
 
 
 def _cost_text(cells: list[pd.Series]) -> dict[str, str]:
@@ -301,6 +301,7 @@ def _notes(
         f"values; a fold value{' (one per seed)' if len(seeds) > 1 else ''} is {fold_value}.",
         f"{group['patient'].nunique()} test patients (n), folds {_listed(folds)}, "
         f"seed {_listed(seeds)}, {_counted(len(organs), 'organ')}: {', '.join(organs)}.",
+        *(["One fold and seed: no standard deviation."] if (cells["runs"] == 1).all() else []),
         *_gaps(group, rows, metric, by),
         _policy(metric),
         *_failures(rows, metric, by),
