@@ -1,7 +1,8 @@
 """What does the slice cache save over reading volumes for every batch?
 
-``python benchmarks/slice_cache.py`` prepares a small phantom in a temporary store, then draws batches through
-the training loader and, for comparison, through reading each slice's volume from ``.nii.gz``, and prints the ratio.
+``python benchmarks/slice_cache.py`` prepares a small phantom in a temporary store, then draws
+batches through the training loader and, for comparison, through reading each slice's volume from
+``.nii.gz``, and prints the ratio.
 """
 
 from __future__ import annotations

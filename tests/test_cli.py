@@ -402,6 +402,15 @@ def test_list_names_everything_there_is(bench: Bench, what: str) -> None:
         assert "unet_t11[width=4" in answer.out
 
 
+def test_data_prepare_leaves_only_training_to_a_run(bench: Bench, sound: Path) -> None:
+    chosen = ("-d", str(sound), "-p", "smoke")
+    prepared = bench("data", "prepare", *chosen)
+    assert prepared.code == 0
+    assert re.search(r"^Images-\w+  ", prepared.out, re.MULTILINE)
+    planned = bench("plan", "-m", "naive", *chosen)
+    assert re.search(r"^Images +1 +1 +0 +1 +0 ", planned.out, re.MULTILINE)
+
+
 def test_data_check_of_sound_data_succeeds(bench: Bench, sound: Path) -> None:
     answer = bench("data", "check", str(sound))
     assert answer.code == 0
