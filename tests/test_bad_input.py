@@ -10,11 +10,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 import trees
+
+from bench.data.nifti import read_scan
 from bench.datasets.folder import Folder
 from bench.datasets.lits import Lits
 from bench.datasets.openkbp import OpenKbp
-
-from bench.data.nifti import read_scan
 from bench.errors import BenchError
 
 IMAGE = "imagesTr/case_001_0000.nii.gz"

@@ -8,13 +8,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 import trees
-from bench.datasets.folder import Folder
-from bench.datasets.lits import Lits
-from bench.datasets.openkbp import OpenKbp
 
 from bench.data import check as checking
 from bench.data.check import check
 from bench.data.nifti import read_scan
+from bench.datasets.folder import Folder
+from bench.datasets.lits import Lits
+from bench.datasets.openkbp import OpenKbp
 from bench.errors import BenchError
 
 
