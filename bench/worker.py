@@ -130,7 +130,7 @@ def _compute(
     out = folder / "scratch" / f"out.{secrets.token_hex(4)}"
     out.mkdir(parents=True)
     context = RunContext(store, stage, out, report)
-    with (folder / "log.txt").open("a") as log, _output_to(log):
+    with (folder / "log.txt").open("a", buffering=1) as log, _output_to(log):
         print(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {stage.key} pid {os.getpid()}")
         try:
             with _peak_memory() as peak_mb:
@@ -229,8 +229,11 @@ def serve(store: Store, requests: IO[str], answers: IO[str]) -> None:
     """Answer run requests until standard input closes."""
 
     def answer(**message: Any) -> None:
-        answers.write(json.dumps(message) + "\n")
-        answers.flush()
+        try:
+            answers.write(json.dumps(message) + "\n")
+            answers.flush()
+        except BrokenPipeError:  # nobody listens any more: save and stop
+            request_stop()
 
     for line in requests:
         request = json.loads(line)

@@ -42,9 +42,7 @@ def finished(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished
     """Every registered method at 50 %, and two at 100 %, in one store that test processes share."""
     import helpers
 
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    store = Store(shared / "finished-store")
+    store = helpers.shared_store(tmp_path_factory, "finished-store")
     runs = helpers.plan(store, folder)
     full = helpers.plan(store, folder, "naive,inerrant0", labelled="100")
     helpers.compute([*runs, *full], store)

@@ -12,18 +12,23 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
+import nibabel as nib
+import numpy as np
 import pytest
+import trees
 
 from bench import registry
-from bench.data.dataset import Dataset
+from bench.data.dataset import Case, Dataset
+from bench.data.simulate import make_split
 from bench.errors import BenchError
 from bench.graph import StageGraph
 from bench.launch.inline import InlineLauncher
 from bench.launch.protocol import StageEvent
 from bench.params import RuntimeOnly
 from bench.plan import Run, graph_of
+from bench.seeds import generator
 from bench.selection import (
     Selection,
     parse_dataset,
@@ -74,6 +79,75 @@ class Toy(Stage):
         read = [(ctx.input(parent) / "result.txt").read_text() for parent in self.needs]
         (ctx.out / "half").unlink()
         (ctx.out / "result.txt").write_text(" ".join([self.name, *read]))
+
+
+class Memory(Dataset):
+    """Generated scans with one natural gap, whose labels can be made garbage."""
+
+    summary: ClassVar[str] = "for tests"
+    source: ClassVar[str] = "tests"
+    n_cases: int = 6
+    n_organs: int = 4
+    change: Annotated[Literal["", "test", "hidden", "visible"], RuntimeOnly()] = ""
+    """Labels replaced by garbage, in the cell of fold 0 at 50 %: none; those of the test cases;
+    those hidden in training cases as well; those that training sees."""
+
+    @property
+    def name(self) -> str:
+        return f"memory{self.n_organs}"
+
+    @property
+    def organs(self) -> tuple[str, ...]:
+        return trees.ORGANS[: self.n_organs]
+
+    def cases(self) -> tuple[Case, ...]:
+        flags = [tuple(self._annotated(n)) for n in range(self.n_cases)]
+        return tuple(
+            Case(id=f"case{n}", patient=f"case{n}", annotated=annotated)
+            for n, annotated in enumerate(flags)
+        )
+
+    def _annotated(self, n: int) -> list[bool]:
+        return [self.n_organs == 1 or (n, k) != (4, 1) for k in range(self.n_organs)]
+
+    def files(self, case: Case) -> tuple[Path, ...]:
+        return ()
+
+    def image(self, case: Case) -> nib.Nifti1Image:
+        return nib.Nifti1Image(self._volume(case).image_XYZ, np.diag([2.0, 2.0, 5.0, 1.0]))
+
+    def labels(self, case: Case) -> nib.Nifti1Image:
+        labels_XYZ = self._volume(case).labels_XYZ.copy()
+        split = make_split(
+            self.cases(), self.organs, dataset=self.name, fold=0, n_folds=2, label_pct=50, seed=0
+        )
+        if case.id in split.test:
+            garbled = [self.change in ("test", "hidden")] * self.n_organs
+        else:
+            asked = {"hidden": False, "visible": True}.get(self.change)
+            garbled = [flag == asked for flag in split.flags[case.id]]
+        rng = generator(0, "garbage", case.id)
+        for organ, (garble, annotated) in enumerate(zip(garbled, case.annotated, strict=True), 1):
+            if garble or not annotated:
+                labels_XYZ[labels_XYZ == organ] = 0
+            if garble and annotated:
+                labels_XYZ[(labels_XYZ == 0) & (rng.random(labels_XYZ.shape) < 0.1)] = organ
+        return nib.Nifti1Image(labels_XYZ, np.diag([2.0, 2.0, 5.0, 1.0]))
+
+    def _volume(self, case: Case) -> trees.Volume:
+        return trees.volume(int(case.id.removeprefix("case")), organs=self.organs)
+
+
+class Unread(Memory):
+    """Refuses to be looked at."""
+
+    def cases(self) -> tuple[Case, ...]:
+        raise AssertionError("planning reads the list of cases")
+
+    def image(self, case: Case) -> nib.Nifti1Image:
+        raise AssertionError("planning reads an image")
+
+    labels = image
 
 
 class HeavyToy(Toy):
@@ -155,6 +229,12 @@ def stage_of(runs: Sequence[Run], kind: str) -> Iterator[Any]:
     for stage in graph_of(runs).in_order():
         if type(stage).__name__ == kind:
             yield stage
+
+
+def shared_store(factory: pytest.TempPathFactory, name: str) -> Store:
+    """Return a store that the test processes of a session fill together."""
+    base = factory.getbasetemp()
+    return Store((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name)
 
 
 def bench(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:

@@ -79,7 +79,7 @@ def test_the_arrays_of_the_view_fit_together(finished: Finished, labels: Labels)
     index = SliceIndex.read(finished.store.out(labels.images))
     assert [case.id for case in view.cases] == list(view.split.train)
     assert not {case.id for case in view.cases} & set(view.split.test)
-    assert len(view.labels) == len(view.volume_S) == len(view.image_row_S) == len(view.shown_S)
+    assert len(view.labels) == len(view.volume_S) == len(view.image_row_S) == len(view.shown_SK)
     assert view.images_SHW.shape == (sum(e.n_slices for e in index.cases), *index.grid)
     with pytest.raises(ValueError, match="read-only"):
         view.images_SHW[0, 0, 0] = 0
@@ -91,14 +91,15 @@ def test_the_arrays_of_the_view_fit_together(finished: Finished, labels: Labels)
         assert view.flags_VK[v].tolist() == list(view.split.flags[case.id])
         assert case.flags_K.tolist() == list(view.split.flags[case.id])
     for row in range(len(view.labels)):
-        assert view.shown_S[row] == view.labels[row].any()
+        organs = np.flatnonzero(view.shown_SK[row]) + 1
+        assert set(organs) == set(np.unique(view.labels[row])) - {0}
 
 
 def test_an_image_and_its_labels_belong_together(finished: Finished, half: Labels) -> None:
     view = view_of(finished, half)
     bright = {"liver": 90, "spleen": 150, "kidney_l": 210, "kidney_r": 210}
     found = 0
-    for row in np.flatnonzero(view.shown_S):
+    for row in np.flatnonzero(view.shown_SK.any(axis=1)):
         lab_HW, image_HW = view.labels[row], view.images_SHW[view.image_row_S[row]]
         for organ in np.unique(lab_HW[lab_HW > 0]):
             name = half.images.organs[organ - 1]
@@ -114,6 +115,12 @@ def test_supervised_and_incomplete_volumes(finished: Finished, half: Labels) -> 
     assert view.incomplete_V.any()
 
 
+def organs_on(labels_SHW: NDArray[np.uint8], n_organs: int) -> NDArray[np.bool_]:
+    """Return which organs each slice shows."""
+    found = [(labels_SHW == organ).any(axis=(1, 2)) for organ in range(1, n_organs + 1)]
+    return np.stack(found, axis=1)
+
+
 def test_a_pseudo_label_makes_a_volume_supervised(
     finished: Finished, half: Labels, tmp_path: Path
 ) -> None:
@@ -124,15 +131,17 @@ def test_a_pseudo_label_makes_a_volume_supervised(
     def with_pseudo(ps_SHW: NDArray[np.uint8]) -> TrainView:
         with LabelSliceWriter(tmp_path / "slices", plain.grid) as writer:
             writer.append(ps_SHW)
-        shown_S = ((ps_SHW != 0) & (ps_SHW != BACKGROUND)).any(axis=(1, 2))
-        np.save(tmp_path / "shown.npy", shown_S)
+        shown_SK = organs_on(ps_SHW, 4)
+        np.save(tmp_path / "shown.npy", shown_SK)
         store = finished.store
         view = TrainView(store.out(half.images), store.out(half), tmp_path)
         view.flags_VK[:] = False
-        view.shown_S = shown_S
+        view.shown_SK = shown_SK
         return view
 
     ps_SHW = np.zeros((len(plain.labels), *plain.grid), np.uint8)
+    assert not with_pseudo(ps_SHW).supervised_V.any()
+    ps_SHW[plain.cases[2].labels.start, 3, 3] = BACKGROUND  # says what the slice does not show
     assert not with_pseudo(ps_SHW).supervised_V.any()
     ps_SHW[plain.cases[1].labels.start, 3, 3] = 2
     assert with_pseudo(ps_SHW).supervised_V.tolist() == [v == 1 for v in range(len(plain.cases))]
@@ -143,8 +152,7 @@ def test_pseudo_labels_join_what_is_shown(finished: Finished, half: Labels) -> N
     with_ps, without = view_of(finished, half, relabelling), view_of(finished, half)
     assert with_ps.pseudo is not None
     ps_SHW = with_ps.pseudo.gather(range(len(with_ps.pseudo)))
-    organs_S = ((ps_SHW != 0) & (ps_SHW != BACKGROUND)).any(axis=(1, 2))
-    assert np.array_equal(with_ps.shown_S, without.shown_S | organs_S)
+    assert np.array_equal(with_ps.shown_SK, without.shown_SK | organs_on(ps_SHW, 4))
 
 
 def test_slices_are_read_back_in_any_order(tmp_path: Path) -> None:
@@ -224,24 +232,24 @@ def test_no_code_that_trains_can_reach_a_hidden_label() -> None:
 
 def test_training_does_not_import_the_hidden_labels_when_it_runs(finished: Finished) -> None:
     code = (
-        "import sys; from pathlib import Path; from bench.store import Store\n"
-        "store = Store(Path(sys.argv[1])); stage = store.find(sys.argv[2])\n"
-        "import shutil, tempfile\n"
-        "from bench.worker import RunContext\n"
-        "out = Path(tempfile.mkdtemp())\n"
-        "stage.run(RunContext(store, stage, out, lambda *_: None))\n"
-        "assert list(out.iterdir()); shutil.rmtree(out)\n"
+        "import shutil, sys, tempfile; from pathlib import Path\n"
+        "from bench.store import Store; from bench.worker import RunContext\n"
+        "store = Store(Path(sys.argv[1]))\n"
+        "for stage in map(store.find, sys.argv[2:]):\n"
+        "    out = Path(tempfile.mkdtemp())\n"
+        "    stage.run(RunContext(store, stage, out, lambda *_: None))\n"
+        "    assert list(out.iterdir())\n"
+        "    shutil.rmtree(out)\n"
         "assert 'bench.data.hidden' not in sys.modules\n"
     )
-    for kind in ("Train", "Relabel"):
-        stage = next(stage_of(finished.runs, kind))
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(finished.store.root), stage.key],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+    stages = [next(stage_of(finished.runs, kind)).key for kind in ("Train", "Relabel", "Predict")]
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(finished.store.root), *stages],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_methods_do_not_import_the_hidden_labels() -> None:

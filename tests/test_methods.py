@@ -1,0 +1,252 @@
+"""What every registered method owes: a pure plan, finite weights, complete rows, equal budgets."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import pytest
+from conftest import Finished
+from helpers import ALL_METHODS, Memory, Unread, compute, outcomes, plan, shared_store, trainings
+
+from bench.collect import collect
+from bench.data.hidden import CompleteLabels
+from bench.data.simulate import Split
+from bench.plan import Cell, Method, Run, Source, graph_of
+from bench.results import AUDIT, RESULTS
+from bench.selection import parse_methods, parse_profiles
+from bench.stages.train import Train
+from bench.store import Store
+
+every_method = pytest.mark.parametrize("name", ALL_METHODS)
+
+
+def run_of(text: str, cell: Cell) -> Run:
+    ((label, method),) = parse_methods([text])
+    return Run.of(method, label, cell)
+
+
+@pytest.fixture
+def cell(finished: Finished) -> Cell:
+    return finished.runs[0].cell
+
+
+def keys(run: Run) -> list[str]:
+    return [stage.key for stage in graph_of([run]).in_order()]
+
+
+def models(run: Run) -> list[str]:
+    return [result.model.key for result in run.rounds]
+
+
+@every_method
+def test_a_plan_is_pure(name: str, cell: Cell, tmp_path: Path) -> None:
+    def unread(root: Path) -> Cell:
+        return dataclasses.replace(cell, source=Source(Unread(root=root), "content"))
+
+    first, second = run_of(name, unread(Path())), run_of(name, unread(tmp_path / "nowhere"))
+    assert keys(first) == keys(second)
+    assert not list(tmp_path.iterdir())
+
+
+@every_method
+def test_a_plan_ends_with_a_segmenter(name: str, cell: Cell) -> None:
+    run = run_of(name, cell)
+    assert all(result.model.objective.trains_segmenter for result in run.rounds)
+    assert len(set(models(run))) == len(run.rounds)
+    for stage in graph_of([run]).stages.values():
+        assert name not in ("naive", "inerrant0") or type(stage).__name__ != "Relabel"
+
+
+@every_method
+def test_nothing_of_a_plan_depends_on_the_order_of_methods(name: str, finished: Finished) -> None:
+    alone = plan(finished.store, finished.root, name)
+    assert keys(alone[0]) == keys(finished.of(name))
+
+
+@every_method
+def test_a_second_run_computes_nothing(name: str, finished: Finished) -> None:
+    events = compute([finished.of(name)], finished.store)
+    assert {(event.kind, event.message) for event in events} == {("done", "already done")}
+    assert set(outcomes(events).values()) == {"done"}
+
+
+@every_method
+def test_weights_and_losses_are_finite_under_bf16(name: str, finished: Finished) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    from bench.events import read_events
+
+    for training in trainings([finished.of(name)]):
+        assert training.optimisation.precision == "bf16"
+        files = list(finished.store.out(training).glob("*.safetensors"))
+        assert files
+        for path in files:
+            for key, tensor in load_file(path).items():
+                assert torch.isfinite(tensor).all(), (path, key)
+                assert tensor.dtype in (torch.float32, torch.int64), (path, key)
+        events = list(read_events(finished.store.folder(training) / "events.jsonl"))
+        assert events
+        assert all(math.isfinite(value) for event in events for value in event.values())
+
+
+@every_method
+def test_weights_move(name: str, finished: Finished) -> None:
+    models = [result.model for result in finished.of(name).rounds]
+    written = [(finished.store.out(m) / "segmenter.safetensors").read_bytes() for m in models]
+    assert len(set(written)) == len(written)
+
+
+@every_method
+def test_the_table_holds_every_round_case_and_organ(name: str, finished: Finished) -> None:
+    run, store = finished.of(name), finished.store
+    results, audits = collect([run], store)
+    RESULTS.check(results)
+    AUDIT.check(audits)
+    labels = next(s for s in graph_of([run]).in_order() if type(s).__name__ == "Labels")
+    split = Split.model_validate_json((store.out(labels) / "split.json").read_text())
+    truth = CompleteLabels(store.out(run.rounds[0].evaluation.truth))
+    expected = {
+        (number, case_id, organ)
+        for number in range(len(run.rounds))
+        for case_id in split.test
+        for organ, annotated in zip(truth.index.organs, truth[case_id].case.annotated, strict=True)
+        if annotated
+    }
+    found = set(zip(results["round"], results["case"], results["organ"], strict=True))
+    assert found == expected
+    assert len(results) == len(expected)
+    assert set(results["method"]) == {name}
+    assert set(results.loc[results["final"], "round"]) == {len(run.rounds) - 1}
+    assert (results["device_s"] > 0).all()
+    assert (results["peak_mb"] > 0).all()
+    steps = results.groupby("round")["seg_steps"].first().tolist()
+    assert steps == sorted(set(steps)), "every round adds segmentation steps"
+    rounds_with_audit = {n for n, result in enumerate(run.rounds) if result.audit is not None}
+    assert set(audits["round"]) == rounds_with_audit
+
+
+@every_method
+def test_a_label_is_read_back_as_the_same_method(name: str) -> None:
+    ((label, method),) = parse_methods([name])
+    assert label == name
+    for field in type(method).model_fields:
+        value = getattr(method, field)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        changed = next(filter(None, (other(method, field, v) for v in (value / 3, value + 1))))
+        ((label, again),) = parse_methods([changed.label(name)])
+        assert again == changed
+        assert label == changed.label(name) != name
+
+
+def other(method: Method, field: str, value: float) -> Method | None:
+    """Return a method with another value of one parameter, None if it is out of range."""
+    try:
+        return type(method).model_validate({**dict(method), field: value})
+    except ValueError:
+        return None
+
+
+@pytest.fixture(scope="module")
+def single(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, list[Run]]:
+    """One organ, 4 cases: one volume labelled; all labelled."""
+    store = shared_store(tmp_path_factory, "single-organ-store")
+    runs = plan(store, Memory(n_cases=4, n_organs=1), labelled="100,1")
+    compute(runs, store)
+    return store, runs
+
+
+@every_method
+def test_a_single_organ_with_one_label_or_all(name: str, single: tuple[Store, list[Run]]) -> None:
+    store, runs = single
+    mine = [run for run in runs if run.method == name]
+    results, _ = collect(mine, store)
+    RESULTS.check(results)
+    assert set(results["label_pct"]) == {1, 100}
+    assert len(results) == 2 * sum(len(run.rounds) for run in mine)
+
+
+# --- how methods relate -------------------------------------------------------------------------
+
+
+def test_inerrant_starts_from_inerrant0(cell: Cell) -> None:
+    assert models(run_of("inerrant", cell))[0] == models(run_of("inerrant0", cell))[0]
+    assert len(models(run_of("inerrant", cell))) == 3
+    assert len(models(run_of("inerrant[rounds=4]", cell))) == 5
+
+
+@pytest.mark.parametrize("pct", [100, 70, 30])
+def test_full_is_inerrant0_with_all_labels(pct: int, cell: Cell) -> None:
+    at_100 = dataclasses.replace(cell, label_pct=100)
+    full = run_of("full", dataclasses.replace(cell, label_pct=pct))
+    assert models(full) == models(run_of("inerrant0", at_100))
+
+
+def test_the_name_of_a_method_is_not_what_it_trains(cell: Cell) -> None:
+    assert keys(run_of("inerrant[score=mcp]", cell)) == keys(run_of("inerrant_mcp", cell))
+    kinds = [type(s).__name__ for s in graph_of([run_of("inerrant_mcp", cell)]).in_order()]
+    assert kinds.count("Train") == 3
+    assert len(trainings([run_of("inerrant", cell)])) == 5
+
+
+def total_steps(text: str, cell: Cell) -> int:
+    return Run.segmentation_steps(run_of(text, cell).rounds[-1].model)
+
+
+@pytest.mark.parametrize("profile", ["smoke", "quick", "fast", "paper", "quick[steps=333]"])
+def test_budgets_are_those_of_the_specification(profile: str, cell: Cell) -> None:
+    (chosen,) = parse_profiles([profile])
+    cell = dataclasses.replace(cell, profile=chosen)
+    base, round_ = chosen.steps, round(chosen.round_share * chosen.steps)
+    for name in ("naive", "full", "inerrant0"):
+        assert total_steps(name, cell) == base
+    total = total_steps("inerrant", cell)
+    assert total == base + 2 * round_
+    assert total_steps("inerrant0[budget=long]", cell) == total
+    for name in {"asdnet", "uamt", "bai", "inerrant_plus"} & set(ALL_METHODS):
+        assert total_steps(name, cell) == total, name
+    confidence = [
+        t for t in trainings([run_of("inerrant", cell)]) if not t.objective.trains_segmenter
+    ]
+    assert {t.optimisation.steps for t in confidence} == {
+        round(chosen.confidence_share * chosen.steps)
+    }
+
+
+def test_later_rounds_share_what_does_not_change(cell: Cell) -> None:
+    two, three = run_of("inerrant[rounds=2,gamma_max=1.0]", cell), run_of("inerrant", cell)
+    assert models(two)[0] == models(three)[0]
+    assert set(models(two)[1:]).isdisjoint(models(three)[1:])
+    confidences = [
+        {t.key for t in trainings([run]) if not t.objective.trains_segmenter}
+        for run in (two, three)
+    ]
+    assert len(confidences[0] & confidences[1]) == 1  # of round 0, which both judge
+
+
+def test_recipes_of_all_methods_are_equal(cell: Cell) -> None:
+    varying = {"steps", "lr"}
+    recipes = {
+        training.optimisation.model_dump_json(exclude=varying)
+        for name in ALL_METHODS
+        for training in trainings([run_of(name, cell)])
+    }
+    assert len(recipes) == 1
+    rates = {
+        training.optimisation.lr
+        for name in ALL_METHODS
+        for training in trainings([run_of(name, cell)])
+        if training.objective.trains_segmenter
+    }
+    assert rates == {cell.profile.lr}
+
+
+def test_every_training_names_one_network(cell: Cell) -> None:
+    for name in ALL_METHODS:
+        for stage in trainings([run_of(name, cell)]):
+            assert isinstance(stage, Train)
+            assert stage.backbone == cell.backbone
+            assert stage.seed == cell.seed
