@@ -250,12 +250,13 @@ def report_(
 ) -> None:
     """Write a report from results, and print it: `bench report leaderboard`."""
     from bench.params import parse_brackets
-    from bench.results import read_all
+    from bench.results import read_all, read_all_audits
 
     console = _console()
     plugin, options = parse_brackets(name)
     report = _report(plugin, options | ({"metric": metric} if metric else {}))
-    table = read_all(results or _result_files(store))
+    paths = results or _result_files(store, report.reads)
+    table = read_all(paths) if report.reads == "results" else read_all_audits(paths)
     out = out or Path(plugin)
     out.mkdir(parents=True, exist_ok=True)
     written = report.build(table, out)
@@ -375,9 +376,9 @@ def _plan_line(runs: list[Run], n_stages: int, n_done: int) -> str:
     )
 
 
-def _result_files(store: Path) -> list[Path]:
+def _result_files(store: Path, table: Literal["results", "audit"]) -> list[Path]:
     found = sorted(_existing_store(store).root.glob("results/*.parquet"))
-    paths = [path for path in found if not path.name.endswith(".audit.parquet")]
+    paths = [path for path in found if path.name.endswith(".audit.parquet") == (table == "audit")]
     if not paths:
         raise BenchError(f"no results in {store / 'results'}: run something first")
     return paths

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from bench.params import Params
 
@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 class Report(Params, abc.ABC):
     """Base of the report plugins; the fields of a subclass are its options.
 
-    A report reads the results table only (see ``bench.results``), so building it again takes
-    seconds and gives the same bytes.
+    A report reads one table only (see ``bench.results``), so building it again takes seconds and
+    gives the same bytes.
     """
 
     summary: ClassVar[str]
+    reads: ClassVar[Literal["results", "audit"]] = "results"
+    """The table it is built from: scores of test cases, or the audit of relabelled voxels."""
 
     @abc.abstractmethod
     def build(self, table: pd.DataFrame, out: Path) -> list[Path]:

@@ -8,7 +8,7 @@ every ratio of the audit table is a fraction.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
@@ -336,16 +336,27 @@ def read_all(paths: Sequence[Path]) -> pd.DataFrame:
     BenchError
         As :func:`read`, also when runs of different files do not fit together.
     """
+    merged = _newest(paths, read, RESULTS)
+    validate(merged, f"the {len(paths)} results tables together")
+    return merged
+
+
+def read_all_audits(paths: Sequence[Path]) -> pd.DataFrame:
+    """Read several audit tables as one, see :func:`read_all`."""
+    return _newest(paths, read_audit, AUDIT)
+
+
+def _newest(
+    paths: Sequence[Path], reader: Callable[[Path], pd.DataFrame], schema: Schema
+) -> pd.DataFrame:
     import pandas as pd
 
     newest_first = sorted(paths, key=lambda path: (-path.stat().st_mtime_ns, str(path)))
-    tables = [read(path).assign(_file=number) for number, path in enumerate(newest_first)]
+    tables = [reader(path).assign(_file=number) for number, path in enumerate(newest_first)]
     table = pd.concat(tables, ignore_index=True)
     newest = table.groupby(list(RUN))["_file"].transform("min")
     merged = table[table["_file"] == newest].drop(columns="_file")
-    merged = merged.sort_values(list(RESULTS.key), ignore_index=True)
-    validate(merged, f"the {len(paths)} results tables together")
-    return merged
+    return merged.sort_values(list(schema.key), ignore_index=True)
 
 
 def write_audit(table: pd.DataFrame, path: Path) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.metrics import dice_percent, mask_status
-from bench.results import RESULTS
+from bench.metrics import dice_percent, mask_status, relabel_audit
+from bench.results import AUDIT, RESULTS
 
 QUALITY = {"naive": 0.2, "inerrant0": 0.5, "bai": 0.55, "inerrant": 0.6, "full": 0.8}
 ROUNDS = {"inerrant": 3, "bai": 3}
@@ -84,3 +84,21 @@ def two_patients(values: dict[tuple[str, int, str, str], float]) -> pd.DataFrame
             }
         )  # fmt: skip
     return RESULTS.frame(rows)
+
+
+def audit_table() -> pd.DataFrame:
+    """Two folds, two organs, two rounds."""
+    rows = []
+    for fold, scale in ((0, 1), (1, 2)):
+        for organ, tp in (("liver", [90, 60]), ("spleen", [50, 0])):
+            added = [100 * scale, 100 * scale if organ == "liver" else 0]
+            right = [scale * count for count in tp]
+            for t, audited in enumerate(relabel_audit(added, right, 200 * scale), start=1):
+                rows.append(
+                    {"dataset": "d", "method": "inerrant", "label_pct": 30, "fold": fold, "seed": 0}
+                    | {"profile": "smoke", "backbone": "unet", "round": t, "organ": organ}
+                    | {"gamma": t / 2, "candidates": 400, "candidate_error": 0.25, "auc": 0.8}
+                    | {"ap_success": 0.9, "ap_error": float("nan")}
+                    | audited._asdict()
+                )
+    return AUDIT.frame(rows)

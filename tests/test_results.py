@@ -4,11 +4,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from tables import result_rows, result_table, two_patients
+from tables import audit_table, result_rows, result_table, two_patients
 
 from bench import results
 from bench.errors import BenchError
-from bench.metrics import relabel_audit
 from bench.results import CELL, RUN
 
 
@@ -149,23 +148,6 @@ def test_rounds_stay_apart():
     last = results.cell_values(results.final_models(table))
     assert rounds["mean"].iloc[-1] == last["mean"].iloc[0]
     assert rounds["seg_steps_max"].tolist() == [600, 800, 1000]
-
-
-def audit_table():
-    rows = []
-    for fold, scale in ((0, 1), (1, 2)):
-        for organ, tp in (("liver", [90, 60]), ("spleen", [50, 0])):
-            added = [100 * scale, 100 * scale if organ == "liver" else 0]
-            right = [scale * count for count in tp]
-            for t, audited in enumerate(relabel_audit(added, right, 200 * scale), start=1):
-                rows.append(
-                    {"dataset": "d", "method": "inerrant", "label_pct": 30, "fold": fold, "seed": 0}
-                    | {"profile": "smoke", "backbone": "unet", "round": t, "organ": organ}
-                    | {"gamma": t / 2, "candidates": 400, "candidate_error": 0.25, "auc": 0.8}
-                    | {"ap_success": 0.9, "ap_error": float("nan")}
-                    | audited._asdict()
-                )
-    return results.AUDIT.frame(rows)
 
 
 def test_audit_has_the_form_of_table_7(tmp_path):

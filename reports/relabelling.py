@@ -1,0 +1,106 @@
+"""Relabelling: how right the added voxels were and how well the confidence ranked them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+
+from bench import board, style
+from bench.board import Board
+from bench.errors import BenchError
+from bench.report import Report
+from bench.results import CELL, audit_cell_values
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+GROUP = ["dataset", "profile", "backbone"]
+HEADING = "Relabelling of the organs that training volumes lack"
+SHOWN = {
+    "gamma": "target",
+    "added_share": "added",
+    "precision": "P",
+    "recall": "R",
+    "precision_cum": "P all",
+    "recall_cum": "R all",
+    "candidate_error": "error",
+    "auc": "AUC",
+    "ap_success": "AP succ",
+    "ap_error": "AP err",
+}
+NOTES = (
+    "All values in %, voxels of the training volumes in which the organ was hidden, judged by the "
+    "hidden labels; mean over organs, then over folds.",
+    "Target: share of the candidates to relabel by the end of the round. Added: voxels added in "
+    "the round, relative to the organ's true voxels. P, R: precision and recall of the voxels "
+    "added in the round; P all, R all: of all rounds so far (Table 7 of the paper).",
+    "Error: share of the candidates that are wrong. AUC, AP succ, AP err: how well the score "
+    "separates right from wrong candidates (Table 6); the chance level of AP err is the error.",
+)
+
+
+class Relabelling(Report):
+    """Precision, recall and ranking quality per round, in the form of Tables 6, 7 and 10."""
+
+    summary: ClassVar[str] = "precision, recall and ranking quality of relabelled voxels"
+    reads: ClassVar[Literal["results", "audit"]] = "audit"
+
+    def build(self, table: pd.DataFrame, out: Path) -> list[Path]:
+        """Write ``relabelling.{md,csv,tex,html}``."""
+        boards = self._boards(table)
+        values = audit_cell_values(table, (*CELL, "round", "organ"))
+        texts = {
+            "md": board.to_markdown(boards, HEADING),
+            "csv": str(values.to_csv(index=False, float_format="%.6f", lineterminator="\n")),
+            "tex": board.to_latex(boards),
+            "html": board.to_html(boards, HEADING),
+        }
+        paths = [out / f"relabelling.{suffix}" for suffix in texts]
+        for path, text in zip(paths, texts.values(), strict=True):
+            path.write_text(text, encoding="utf-8", newline="\n")
+        return paths
+
+    def show(self, table: pd.DataFrame) -> RenderableType:
+        """Return the boards for the terminal."""
+        return board.to_console(self._boards(table))
+
+    def _boards(self, audit: pd.DataFrame) -> list[Board]:
+        if audit.empty:
+            raise BenchError("no relabelling among the results: run a method with rounds first")
+        return [_board(group, by) for _, group in audit.groupby(GROUP) for by in ((), ("organ",))]
+
+
+def _board(group: pd.DataFrame, by: tuple[str, ...]) -> Board:
+    cells = audit_cell_values(group, (*CELL, *by, "round"))
+    cells["order"] = cells["method"].map(style.sort_key)
+    cells = cells.sort_values(
+        ["label_pct", *by, "order", "round"],
+        ascending=[False, *(True for _ in by), True, True],
+        ignore_index=True,
+    )
+    labels = pd.DataFrame(
+        {"labelled": cells["label_pct"].map("{} %".format)}
+        | {name: cells[name] for name in by}
+        | {"method": cells["method"].map(style.display_name), "round": cells["round"]}
+    )
+    values = pd.DataFrame(
+        {title: (100 * cells[name]).map(_percent) for name, title in SHOWN.items()}
+    )
+    frame = pd.concat([labels, values, cells["runs"].rename("folds")], axis=1)
+    dataset, profile, backbone = group[GROUP].iloc[0]
+    return Board(
+        title=f"{dataset}, profile {profile}, {backbone}: relabelling"
+        + (", per organ" if by else ""),
+        frame=frame,
+        bold=np.zeros(frame.shape, dtype=bool),
+        notes=NOTES,
+        labels=labels.shape[1],
+        methods=tuple(cells["method"]),
+    )
+
+
+def _percent(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:.1f}"
