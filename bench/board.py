@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import style
@@ -90,6 +91,22 @@ class Board:
     def names(self) -> list[str]:
         """Column names."""
         return [str(name) for name in self.frame.columns]
+
+
+def write(boards: Sequence[Board], heading: str, csv: str, stem: Path) -> list[Path]:
+    """Write the boards as Markdown, LaTeX and HTML, and the numbers behind them as CSV."""
+    texts = {
+        ".md": to_markdown(boards, heading),
+        ".csv": csv,
+        ".tex": to_latex(boards),
+        ".html": to_html(boards, heading),
+    }
+    paths = []
+    for suffix, text in texts.items():
+        path = stem.with_name(stem.name + suffix)
+        path.write_text(text, encoding="utf-8", newline="\n")
+        paths.append(path)
+    return paths
 
 
 def to_console(boards: Sequence[Board]) -> RenderableType:

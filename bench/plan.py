@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from bench.data.dataset import Dataset
 from bench.graph import StageGraph
@@ -57,19 +57,13 @@ class Recipe:
 
     def at(self, label_pct: int) -> Recipe:
         """Return the recipe of the same cell at another label fraction."""
-        from dataclasses import replace
-
         return Recipe(replace(self.cell, label_pct=label_pct))
 
     @cached_property
     def images(self) -> Images:
         """The CT of the data set on the training grid."""
-        source = self.cell.source
         return Images(
-            dataset=source.dataset,
-            name=source.dataset.name,
-            organs=source.dataset.organs,
-            content=source.content,
+            **self._data,
             max_side=self.cell.profile.max_side,
             multiple_of=self.cell.backbone.divisor,
         )
@@ -77,13 +71,7 @@ class Recipe:
     @cached_property
     def truth(self) -> Truth:
         """The complete labels; only simulation, evaluation and audit take them."""
-        source = self.cell.source
-        return Truth(
-            dataset=source.dataset,
-            name=source.dataset.name,
-            organs=source.dataset.organs,
-            content=source.content,
-        )
+        return Truth(**self._data)
 
     @cached_property
     def labels(self) -> Labels:
@@ -127,6 +115,16 @@ class Recipe:
     def round_steps(self) -> int:
         """Steps of one relabelling round."""
         return max(1, round(self.cell.profile.round_share * self.cell.profile.steps))
+
+    @property
+    def _data(self) -> dict[str, Any]:
+        dataset, content = self.cell.source.dataset, self.cell.source.content
+        return {
+            "dataset": dataset,
+            "name": dataset.name,
+            "organs": dataset.organs,
+            "content": content,
+        }
 
     def _train(
         self,

@@ -55,17 +55,8 @@ class Leaderboard(Report):
         """Write ``leaderboard.{md,csv,tex,html}``; metrics other than DSC are named in the file."""
         boards = self._boards(table)
         heading = f"Leaderboard: {style.METRICS[self.metric][0]}"
-        texts = {
-            "md": board.to_markdown(boards, heading),
-            "csv": to_csv(table, self.metric),
-            "tex": board.to_latex(boards),
-            "html": board.to_html(boards, heading),
-        }
         stem = "leaderboard" if self.metric == "dsc" else f"leaderboard-{self.metric}"
-        paths = [out / f"{stem}.{suffix}" for suffix in texts]
-        for path, text in zip(paths, texts.values(), strict=True):
-            path.write_text(text, encoding="utf-8", newline="\n")
-        return paths
+        return board.write(boards, heading, to_csv(table, self.metric), out / stem)
 
     def show(self, table: pd.DataFrame) -> RenderableType:
         """Return all boards for the terminal."""

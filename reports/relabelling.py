@@ -50,18 +50,9 @@ class Relabelling(Report):
 
     def build(self, table: pd.DataFrame, out: Path) -> list[Path]:
         """Write ``relabelling.{md,csv,tex,html}``."""
-        boards = self._boards(table)
         values = audit_cell_values(table, (*CELL, "round", "organ"))
-        texts = {
-            "md": board.to_markdown(boards, HEADING),
-            "csv": str(values.to_csv(index=False, float_format="%.6f", lineterminator="\n")),
-            "tex": board.to_latex(boards),
-            "html": board.to_html(boards, HEADING),
-        }
-        paths = [out / f"relabelling.{suffix}" for suffix in texts]
-        for path, text in zip(paths, texts.values(), strict=True):
-            path.write_text(text, encoding="utf-8", newline="\n")
-        return paths
+        csv = str(values.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+        return board.write(self._boards(table), HEADING, csv, out / "relabelling")
 
     def show(self, table: pd.DataFrame) -> RenderableType:
         """Return the boards for the terminal."""
