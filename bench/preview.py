@@ -43,16 +43,15 @@ def overlay(
     figure = Figure(figsize=(3.2 * columns, 3.2 * aspect * rows + 0.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    # x grows to the patient's left in RAS, which a radiological view shows on the right
     extent = (0.0, x * spacing_mm[0], 0.0, y * spacing_mm[1])
     for axis in axes:
         axis.set_axis_off()
     for axis, z in zip(axes, chosen, strict=False):
-        shown = image_XYZ[:, :, z].T
+        shown = _radiological(image_XYZ[:, :, z])
         low, high = hu_window
         axis.imshow(shown, "gray", vmin=low, vmax=high, origin="lower", extent=extent)
         for k in range(1, len(organs) + 1):
-            mask = np.equal(labels_XYZ[:, :, z].T, k)
+            mask = np.equal(_radiological(labels_XYZ[:, :, z]), k)
             if mask.any():
                 colour = COLOURS[(k - 1) % len(COLOURS)]
                 axis.contour(mask, [0.5], colors=colour, linewidths=1.2, extent=extent)
@@ -65,3 +64,8 @@ def overlay(
         handles=handles, loc="outside lower center", ncols=min(7, len(organs)), fontsize=8
     )
     figure.savefig(path, dpi=110, metadata={"Software": None})
+
+
+def _radiological(slice_XY: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Return a slice as image rows, lowest first: X grows to the patient's right, so turn it."""
+    return slice_XY[::-1].T
