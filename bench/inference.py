@@ -82,6 +82,7 @@ def predict_with_score(
     missing_K: NDArray[np.bool_],
     *,
     confidence: ConfidenceNet | None = None,
+    background: bool = True,
     device: torch.device | str,
     batch_size: int = 16,
     precision: Precision = "fp32",
@@ -101,11 +102,13 @@ def predict_with_score(
     confidence
         Confidence network of ``net``; ``None`` takes the probability of the predicted bit itself
         (MCP, SPEC 4.5).
+    background
+        Predicted background is ranked, too. Slices without anything to rank are not scored.
 
     Returns
     -------
     pred_SHW, score_SHW
-        uint8 labels and float32 confidences in [0, 1].
+        uint8 labels and float32 confidences in [0, 1], 0 in slices without anything to rank.
     """
     pred_SHW = np.empty(tuple(image_SHW.shape), np.uint8)
     score_SHW = np.empty(tuple(image_SHW.shape), np.float32)
@@ -114,19 +117,32 @@ def predict_with_score(
         for rows, image_B1HW in _batches(image_SHW, net.divisor, device, batch_size):
             logits_BKHW = _logits(net, image_B1HW, precision)
             label_BHW = decide(logits_BKHW)
-            if confidence is None:
-                positive_BKHW = logits_BKHW.sigmoid()
-                negative_BKHW = (-logits_BKHW).sigmoid()
-            else:
-                positive_BKHW = negative_BKHW = _confidence(confidence, image_B1HW, precision)
-            organ_B1HW = (label_BHW.long() - 1).clamp(min=0).unsqueeze(1)
-            score_BHW = positive_BKHW.gather(1, organ_B1HW).squeeze(1)
-            if len(missing):
-                background_BHW = negative_BKHW.index_select(1, missing).amin(dim=1)
-                score_BHW = torch.where(label_BHW == 0, background_BHW, score_BHW)
+            ranked_BHW = torch.isin(label_BHW, missing + 1)
+            if background:
+                ranked_BHW |= label_BHW == 0
+            score_BHW = torch.zeros(label_BHW.shape, device=label_BHW.device)
+            if len(scored := ranked_BHW.any(dim=2).any(dim=1).nonzero().squeeze(1)):
+                logits_BKHW = logits_BKHW[scored]
+                if confidence is None:
+                    right = logits_BKHW.sigmoid(), (-logits_BKHW).sigmoid()
+                else:
+                    right = (_confidence(confidence, image_B1HW[scored], precision),) * 2
+                score_BHW[scored] = _score(label_BHW[scored], *right, missing)
             pred_SHW[rows] = _cropped(label_BHW, pred_SHW.shape)
             score_SHW[rows] = _cropped(score_BHW, pred_SHW.shape)
     return pred_SHW, score_SHW
+
+
+def _score(
+    label_BHW: Tensor, positive_BKHW: Tensor, negative_BKHW: Tensor, missing: Tensor
+) -> Tensor:
+    """Return the confidence in each label from those in bits being 1 and being 0."""
+    organ_B1HW = (label_BHW.long() - 1).clamp(min=0).unsqueeze(1)
+    score_BHW = positive_BKHW.gather(1, organ_B1HW).squeeze(1)
+    if len(missing):
+        background_BHW = negative_BKHW.index_select(1, missing).amin(dim=1)
+        score_BHW = torch.where(label_BHW == 0, background_BHW, score_BHW)
+    return score_BHW
 
 
 def _logits(net: FeatureNet, image_B1HW: Tensor, precision: Precision) -> Tensor:

@@ -102,6 +102,28 @@ def test_confidence_net_scores_the_predicted_bit(
     np.testing.assert_allclose(score[mine], chat[:, missing].min(axis=1)[mine], atol=1e-5)
 
 
+def test_slices_without_anything_to_rank_are_not_scored(
+    net: FeatureNet, image_SHW: NDArray[np.float32]
+) -> None:
+    image_SHW[[1, 3]] = 0
+    pred = predict_volume(net, image_SHW, device="cpu")
+    (organ, *_) = sorted(set(np.unique(pred[0])) - set(np.unique(pred[[1, 3]])) - {0})
+    missing = np.arange(1, 4) == organ
+    confidence = BACKBONE.confidence_net(net, 3)
+    scored: list[int] = []
+    hidden = confidence.hidden
+    confidence.hidden = lambda image: scored.append(len(image)) or hidden(image)  # type: ignore
+    _, everywhere = predict_with_score(net, image_SHW, missing, confidence=confidence, device="cpu")
+    scored.clear()
+    _, score = predict_with_score(
+        net, image_SHW, missing, confidence=confidence, background=False, device="cpu"
+    )
+    assert sum(scored) == 3
+    assert not score[[1, 3]].any()
+    mine = pred == organ
+    np.testing.assert_allclose(score[mine], everywhere[mine], atol=1e-5)
+
+
 def test_confidence_of_a_coarse_decoder_comes_at_the_size_of_the_image() -> None:
     torch.manual_seed(0)
     backbone = Backbone(name="fpn/tu-resnet10t")

@@ -129,6 +129,7 @@ class _Predictor:
 
         self._view = view
         self._ctx = ctx
+        self._background = stage.rule.background == "confident"
         self._precision = stage.model.optimisation.precision
         self._segmenter = stage.model.load_segmenter(ctx.input(stage.model)).to(ctx.device)
         self._confidence = None
@@ -150,6 +151,7 @@ class _Predictor:
             normalise(self._view.images_SHW[case.images], self._view.hu_window),
             ~case.flags_K,
             confidence=self._confidence,
+            background=self._background,
             device=self._ctx.device,
             precision=self._precision,
         )
