@@ -77,6 +77,12 @@ def test_labels_take_the_nearest_voxel_and_stay_labels() -> None:
     assert np.array_equal(on_grid[0], expected)
 
 
+def test_a_reduced_label_is_that_of_the_middle_voxel() -> None:
+    labels_XYZ = np.arange(9 * 15, dtype=np.uint8).reshape(9, 15, 1)
+    reduced_ZHW = labels_to_grid(labels_XYZ, Placement(native=(9, 15), scaled=(3, 3)), (3, 3))
+    assert np.array_equal(reduced_ZHW[0], labels_XYZ[1::3, 2::5, 0])
+
+
 @settings(deadline=None, max_examples=30)
 @given(native=st.tuples(st.integers(2, 40), st.integers(2, 40)), max_side=st.integers(16, 40))
 def test_image_and_labels_lie_at_the_same_place(native: tuple[int, int], max_side: int) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Finished
-from helpers import compute, events_of, plan, stage_of, weights
+from helpers import Memory, compute, events_of, plan, stage_of, weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -60,7 +60,8 @@ class OneNumber(Objective):
     def loss(self, batch: Any, progress: Progress) -> Mapping[str, Tensor]:
         self.shares.append(progress.share)
         factor = self.value if progress.step == self.broken_at else 1.0
-        return {"loss": (self.net.weight.sum() - batch) ** 2 * factor}
+        noise = torch.rand(())  # as dropout would: the random state has to be resumed too
+        return {"loss": (self.net.weight.sum() - batch - noise) ** 2 * factor}
 
     def after_step(self, progress: Progress) -> None:
         self.after.append(progress.step)
@@ -430,6 +431,24 @@ def test_methods_of_a_cell_start_from_equal_weights(
     for other in starts[1:]:
         assert other.keys() == starts[0].keys()
         assert all(torch.equal(other[key], starts[0][key]) for key in other)
+
+
+def test_only_naive_sees_volumes_without_any_label(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "store")
+    runs = plan(store, Memory(n_cases=8, n_organs=1), "naive,inerrant0", labelled="1")
+    labels = next(stage_of(runs, "Labels"))
+    events_of([labels], store)
+    view = TrainView(store.out(labels.images), store.out(labels))
+    assert view.supervised_V.sum() == 1
+    seen = {}
+    for run in runs:
+        model = run.rounds[0].model
+        _, rows = first_batch_and_weights(model, store, tmp_path, monkeypatch)
+        seen[run.method] = view.supervised_V[view.volume_S[np.concatenate(rows)]]
+    assert seen["inerrant0"].all()
+    assert not seen["naive"].all()
 
 
 def test_folds_and_seeds_start_from_other_weights(
