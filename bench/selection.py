@@ -32,7 +32,8 @@ class Selection:
     methods: Sequence[tuple[str, Method]]
     """Label in tables, and the method."""
     datasets: Sequence[Dataset]
-    label_pcts: Sequence[int]
+    label_pcts: Sequence[int] | None
+    """None: those the data set is usually reported with."""
     folds: str
     profiles: Sequence[Profile]
     backbones: Sequence[Backbone]
@@ -67,8 +68,9 @@ class Selection:
         runs = []
         for (source, cases), profile, seed in product(sources, self.profiles, self.seeds):
             backbones = self.backbones or [Backbone.parse(profile.backbone)]
+            pcts = self.label_pcts or source.dataset.label_fractions
             folds = parse_numbers("fold", self.folds, 0, profile.n_folds - 1)
-            for backbone, pct, fold in product(backbones, self.label_pcts, folds):
+            for backbone, pct, fold in product(backbones, pcts, folds):
                 make_split(
                     cases,
                     source.dataset.organs,
@@ -170,8 +172,10 @@ def parse_numbers(what: str, text: str, low: int, high: int) -> list[int]:
     return list(dict.fromkeys(numbers))
 
 
-def parse_label_pcts(text: str) -> list[int]:
-    """Return the percentages of labelled volumes of ``--labelled``."""
+def parse_label_pcts(text: str) -> list[int] | None:
+    """Return the percentages of ``--labelled``; None for ``all``, those usual for a data set."""
+    if text.strip() == "all":
+        return None
     return parse_numbers("label fraction", text.replace("%", ""), 1, 100)
 
 

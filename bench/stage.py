@@ -85,7 +85,7 @@ class StageContext(Protocol):
         """Return the committed output folder of a direct input; any other stage is refused."""
 
     def tick(self, done: int, total: int, note: str = "") -> None:
-        """Report progress."""
+        """Report progress; a stage asked to stop ends here, so save a resume state before."""
 
     def save_due(self) -> bool:
         """Tell whether the stage should save its resume state to ``scratch`` now."""

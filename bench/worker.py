@@ -83,7 +83,9 @@ class RunContext:
         return self._inputs[stage.key]
 
     def tick(self, done: int, total: int, note: str = "") -> None:
-        """Report progress to the launcher."""
+        """Report progress to the launcher; a process asked to stop ends the stage here."""
+        if _stop.is_set():
+            raise Interrupted
         self._report(done, total, note)
 
     def save_due(self) -> bool:

@@ -60,6 +60,18 @@ def test_label_fractions_are_percentages() -> None:
             parse_label_pcts(text)
 
 
+def test_all_label_fractions_are_those_of_the_data_set() -> None:
+    assert parse_label_pcts("all") is None
+    assert parse_dataset("lits[root=nowhere]").label_fractions == (100, 30, 10, 5, 1)
+
+
+def test_the_hu_window_is_written_with_a_colon() -> None:
+    assert parse_dataset("phantom[hu_window=-200:300]").hu_window == (-200.0, 300.0)
+    for wrong in ("300:-200", "5", "a:b"):
+        with pytest.raises(BenchError, match="hu_window"):
+            parse_dataset(f"phantom[hu_window={wrong}]")
+
+
 def test_methods_are_listed_once_under_their_shortest_name() -> None:
     texts = ["naive,inerrant[rounds=3,score=mcp]", "inerrant[rounds=2]", "naive", "inerrant"]
     found = parse_methods(texts)

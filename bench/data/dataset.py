@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import field_validator
 
 from bench.params import Params, RuntimeOnly
 from bench.stage import Part
@@ -52,8 +52,20 @@ class Dataset(Part, abc.ABC):
     """Percentages of labelled volumes the paper (or we) report for this data set."""
 
     root: Annotated[Path, RuntimeOnly()] = Path()
-    hu_window: tuple[float, float] = Field(default=(-160.0, 240.0))
-    """HU range kept and scaled to [0, 1] (SPEC section 7)."""
+    hu_window: tuple[float, float] = (-160.0, 240.0)
+    """HU range kept and scaled to [0, 1] (SPEC section 7); ``hu_window=-200:300`` in brackets."""
+
+    @field_validator("hu_window", mode="before")
+    @classmethod
+    def _split_window(cls, value: object) -> object:
+        return tuple(value.split(":")) if isinstance(value, str) else value
+
+    @field_validator("hu_window")
+    @classmethod
+    def _rising(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not value[0] < value[1]:
+            raise ValueError("the lower end must lie below the upper end")
+        return value
 
     @property
     @abc.abstractmethod

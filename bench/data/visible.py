@@ -53,7 +53,7 @@ class TrainView:
 
     @property
     def supervised_V(self) -> NDArray[np.bool_]:
-        """Volumes with some voxel and organ of known target (w = 1 somewhere)."""
+        """Volumes in which some organ is annotated or has a pseudo-label."""
         supervised_V: NDArray[np.bool_] = np.any(self.flags_VK, axis=1)
         if self.pseudo is not None:
             supervised_V |= np.bincount(self.volume_S, weights=self.shown_SK.any(axis=1)) > 0

@@ -69,12 +69,16 @@ def fit(objective: Objective, loader: BatchLoader, loop: Loop, ctx: StageContext
             schedule.step()
             values |= {f"{phase.name}/{name}": value.detach() for name, value in losses.items()}
         objective.after_step(progress)
-        if step % LOG_EVERY == 0 or step == loop.steps - 1:
+        logged = step % LOG_EVERY == 0 or step == loop.steps - 1
+        if logged:
             rates = {f"{phase.name}/lr": phase.lr * decay(step) for phase in phases}
-            _log(step, loop.steps, values, rates, ctx)
+            note = _log(step, values, rates, ctx)
         if step + 1 < loop.steps and ctx.save_due():
+            _check_finite(step, values)
             resume.save(step + 1)
             ctx.saved()
+        if logged:
+            ctx.tick(step + 1, loop.steps, note)
 
 
 def _exponential(loop: Loop) -> Callable[[int], float]:
@@ -84,20 +88,22 @@ def _exponential(loop: Loop) -> Callable[[int], float]:
 
 
 def _log(
-    step: int,
-    total: int,
-    values: Mapping[str, Tensor],
-    rates: Mapping[str, float],
-    ctx: StageContext,
-) -> None:
-    """Read the values back, the only synchronisation with the device, and check them."""
-    numbers = torch.stack([value.float() for value in values.values()]).tolist()
-    measured = dict(zip(values, numbers, strict=True))
+    step: int, values: Mapping[str, Tensor], rates: Mapping[str, float], ctx: StageContext
+) -> str:
+    """Write one event and return the losses as text."""
+    measured = _check_finite(step, values)
     ctx.events.write(step, {**measured, **rates})
     losses = [value for name, value in measured.items() if name.endswith("/loss")]
-    ctx.tick(step + 1, total, " ".join(f"loss {value:.4f}" for value in losses))
+    return " ".join(f"loss {value:.4f}" for value in losses)
+
+
+def _check_finite(step: int, values: Mapping[str, Tensor]) -> dict[str, float]:
+    """Read the values back, the only synchronisation with the device; a broken one ends it."""
+    numbers = torch.stack([value.float() for value in values.values()]).tolist()
+    measured = dict(zip(values, numbers, strict=True))
     if broken := [name for name, value in measured.items() if not math.isfinite(value)]:
         raise FloatingPointError(f"{', '.join(broken)} not finite at step {step}; lower the lr")
+    return measured
 
 
 class _ResumeState:
