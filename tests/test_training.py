@@ -20,14 +20,17 @@ from torch import Tensor, nn
 
 from bench.data.visible import TrainView
 from bench.events import read_events
+from bench.nets.backbone import Backbone
+from bench.nets.confidence import ConfidenceNet
 from bench.plan import Run
 from bench.seeds import generator
 from bench.stages.train import Train
 from bench.store import Store
 from bench.training.augment import Augmentation, resample
 from bench.training.batch import Batch
+from bench.training.confidence import LearnedConfidence
 from bench.training.loader import BatchLoader
-from bench.training.objective import Objective, Phase, Progress
+from bench.training.objective import Objective, Phase, Progress, Setting
 from bench.training.sampler import SliceSampler, Stream
 from bench.training.trainer import Loop, fit
 
@@ -507,3 +510,19 @@ def test_a_training_logs_its_losses(finished: Finished) -> None:
         assert {"segment/loss", "segment/known_share", "segment/lr", "time"} <= set(event)
         assert 0 < event["segment/known_share"] <= 1
         assert 0 < event["segment/loss"] < 10
+
+
+def test_the_confidence_head_starts_from_the_prior_that_bits_are_right() -> None:
+    backbone = Backbone.parse("unet_t11[width=4]")
+    setting = Setting(
+        n_organs=3,
+        backbone=backbone,
+        lr=1e-3,
+        segmenter=lambda: backbone.build(3),
+        seed=lambda _purpose: 0,
+    )
+    objective = LearnedConfidence(output_bias=2.5).build(setting)
+    confidence = objective.modules["confidence"]
+    assert isinstance(confidence, ConfidenceNet)
+    assert confidence.head.output.bias is not None
+    assert confidence.head.output.bias.tolist() == [2.5] * 3

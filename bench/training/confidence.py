@@ -26,6 +26,9 @@ class LearnedConfidence(ObjectiveSpec):
     """Train a copy of the trunk with the head (the paper's choice), or the head alone."""
     voxels: Literal["all_known", "predicted_positive"] = "all_known"
     error_weight: float = Field(default=1.0, gt=0)
+    output_bias: float = 3.0
+    """Initial log-odds that a bit is right, as most are. From 0 the first steps push all outputs
+    to 1, and with them the hidden units out of the range in which they learn."""
 
     @property
     def label(self) -> str:
@@ -45,6 +48,9 @@ class _ConfidenceObjective(Objective):
         self._confidence = setting.backbone.confidence_net(
             self._segmenter, setting.n_organs, spec.mode
         )
+        bias = self._confidence.head.output.bias
+        assert bias is not None
+        bias.data.fill_(spec.output_bias)
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:
