@@ -140,7 +140,13 @@ def to_console(boards: Sequence[Board]) -> RenderableType:
             )
         for line in board.lines():
             shown.add_row(
-                *(Text(cell.replace(" (", "\n("), "bold" if bold else "") for cell, bold in line)
+                *(
+                    Text(
+                        cell if position < board.labels else cell.replace(" (", "\n("),
+                        "bold" if bold else "",
+                    )
+                    for position, (cell, bold) in enumerate(line)
+                )
             )
         parts += [
             Text(board.title, style="bold"),
