@@ -203,7 +203,7 @@ class Run:
         recipe = Recipe(cell)
         rounds = []
         for model in method.plan(recipe):
-            prediction = Predict(images=recipe.images, labels=recipe.labels, model=model)
+            prediction = Predict(images=recipe.images, labels=model.labels, model=model)
             evaluation = Evaluate(truth=recipe.truth, prediction=prediction)
             audit = None
             if isinstance(model.pseudo, Relabel):

@@ -182,7 +182,9 @@ def test_inerrant_starts_from_inerrant0(cell: Cell) -> None:
 def test_full_is_inerrant0_with_all_labels(pct: int, cell: Cell) -> None:
     at_100 = dataclasses.replace(cell, label_pct=100)
     full = run_of("full", dataclasses.replace(cell, label_pct=pct))
-    assert models(full) == models(run_of("inerrant0", at_100))
+    complete = run_of("inerrant0", at_100)
+    assert models(full) == models(complete)
+    assert [r.evaluation.key for r in full.rounds] == [r.evaluation.key for r in complete.rounds]
 
 
 def test_the_name_of_a_method_is_not_what_it_trains(cell: Cell) -> None:
