@@ -63,8 +63,8 @@ PROFILES = {
             batch_size=4, lr=3e-3, confidence_lr=1e-3, n_folds=2,
         ),
         Profile(
-            name="quick", backbone="unet_t11[width=16,bn_momentum=0.1]", max_side=128, steps=800,
-            batch_size=4, lr=2e-3, confidence_lr=3e-4,
+            name="quick", backbone="unet_t11[width=8,bn_momentum=0.1]", max_side=128, steps=1_600,
+            batch_size=4, lr=1e-3, confidence_lr=1e-3,
         ),
         Profile(
             name="fast", backbone="unet_t11", max_side=256, steps=2_000,

@@ -29,6 +29,9 @@ class Inerrant(Method):
     score: Literal["confidence", "mcp"] = "confidence"
     """Rank by the confidence network, or by the predicted probability itself."""
     confidence_mode: Literal["finetune", "freeze"] = "finetune"
+    confidence_voxels: Literal["all_known", "predicted_positive"] = "all_known"
+    """Known voxels the confidence is learned on: all (Eq. 3), or those predicted as an organ, the
+    only ones that are ranked."""
     background: Literal["ambiguous", "predicted", "confident"] = "ambiguous"
     """What unselected voxels of relabelled volumes teach (SPEC 0.0, decision 4)."""
     scope: Literal["volume", "slice", "dataset"] = "volume"
@@ -45,7 +48,9 @@ class Inerrant(Method):
         for t in range(1, self.rounds + 1):
             confidence = None
             if self.score == "confidence":
-                learned = LearnedConfidence(mode=self.confidence_mode)
+                learned = LearnedConfidence(
+                    mode=self.confidence_mode, voxels=self.confidence_voxels
+                )
                 confidence = recipe.confidence(model, learned)
             relabelled = Relabel(
                 images=recipe.images,
