@@ -33,8 +33,9 @@ class RelabelRule(Part):
     """Share of candidates and earlier pseudo-labels together, or of the remaining candidates."""
     scope: Literal["volume", "slice", "dataset"] = "volume"
     """Where candidates of an organ compete. Background competes per volume in every scope."""
-    background: Literal["ambiguous", "predicted", "confident"] = "ambiguous"
-    """Predicted background stays ambiguous, is trusted, or its most confident share is."""
+    background: Literal["ambiguous", "predicted", "confident", "rest"] = "ambiguous"
+    """Predicted background stays ambiguous, is trusted, or its most confident share is; or all that
+    was not selected is background."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,12 +231,14 @@ def mark_background(
 ) -> None:
     """Mark trusted background in ``ps_SHW``, in place; parameters as in :func:`relabel_volume`.
 
-    Background is predicted background without any label. It is no part of the union of rounds, so
-    an organ can still grow into it.
+    Background is predicted background, or with ``rest`` everything, without any label. It is no
+    part of the union of rounds, so an organ can still grow into it.
     """
     if rule.background == "ambiguous":
         return
-    eligible_SHW = (pred_SHW == 0) & (lab_SHW == 0) & (ps_SHW == 0)
+    eligible_SHW = (lab_SHW == 0) & (ps_SHW == 0)
+    if rule.background != "rest":
+        eligible_SHW &= pred_SHW == 0
     if rule.background == "confident":
         score_N = score_SHW[eligible_SHW]
         n_marked = count_new(gamma, len(score_N), 0, "remaining")

@@ -31,6 +31,9 @@ METHODS: dict[str, MethodStyle] = {
     "bai": MethodStyle("Bai et al.", "#E69F00"),
     "asdnet": MethodStyle("ASDNet", "#CC79A7"),
     "uamt": MethodStyle("UA-MT", "#56B4E9"),
+    "mean_teacher": MethodStyle("Mean teacher", "#2E4A7D"),
+    "cps": MethodStyle("CPS", "#8B5A2B"),
+    "entropy_min": MethodStyle("Entropy min.", "#9A9A9A"),
     "marginal": MethodStyle("Marginal loss", "#F0E442"),
     "full": MethodStyle("Full labels", "#000000"),
 }

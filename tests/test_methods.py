@@ -187,6 +187,14 @@ def test_full_is_inerrant0_with_all_labels(pct: int, cell: Cell) -> None:
     assert [r.evaluation.key for r in full.rounds] == [r.evaluation.key for r in complete.rounds]
 
 
+def test_bai_starts_from_inerrant0_and_forgets_earlier_labels(cell: Cell) -> None:
+    run = run_of("bai[rounds=2]", cell)
+    assert models(run)[0] == models(run_of("inerrant0", cell))[0]
+    assert models(run)[:2] == models(run_of("bai", cell))
+    relabellings = [s for s in graph_of([run]).in_order() if type(s).__name__ == "Relabel"]
+    assert [(r.previous, r.round) for r in relabellings] == [(None, 1), (None, 2)]
+
+
 def test_the_name_of_a_method_is_not_what_it_trains(cell: Cell) -> None:
     assert keys(run_of("inerrant[score=mcp]", cell)) == keys(run_of("inerrant_mcp", cell))
     kinds = [type(s).__name__ for s in graph_of([run_of("inerrant_mcp", cell)]).in_order()]
@@ -208,8 +216,10 @@ def test_budgets_are_those_of_the_specification(profile: str, cell: Cell) -> Non
     total = total_steps("inerrant", cell)
     assert total == base + 2 * round_
     assert total_steps("inerrant0[budget=long]", cell) == total
-    for name in {"asdnet", "uamt", "bai", "inerrant_plus"} & set(ALL_METHODS):
+    for name in ("asdnet", "uamt", "mean_teacher", "entropy_min", "cps"):
         assert total_steps(name, cell) == total, name
+    assert total_steps("marginal", cell) == base
+    assert total_steps("bai[rounds=3]", cell) == base + 3 * round_
     confidence = [
         t for t in trainings([run_of("inerrant", cell)]) if not t.objective.trains_segmenter
     ]

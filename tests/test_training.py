@@ -519,6 +519,8 @@ def test_the_confidence_head_starts_from_the_prior_that_bits_are_right() -> None
         backbone=backbone,
         lr=1e-3,
         segmenter=lambda: backbone.build(3),
+        rival=lambda: backbone.build(3),
+        intensity_sd=lambda: 0.2,
         seed=lambda _purpose: 0,
     )
     objective = LearnedConfidence(output_bias=2.5).build(setting)

@@ -65,6 +65,14 @@ class TrainView:
         incomplete_V: NDArray[np.bool_] = np.any(~self.flags_VK, axis=1)
         return incomplete_V
 
+    def intensity_sd(self) -> float:
+        """Return the standard deviation of the images, scaled as training sees them.
+
+        Estimated from up to 256 slices, evenly spaced over the training cases.
+        """
+        rows = self.image_row_S[:: max(1, len(self.image_row_S) // 256)]
+        return float(normalise(self.images_SHW[rows], self.hu_window).std())
+
 
 def open_images(folder: Path, index: SliceIndex) -> NDArray[np.int16]:
     """Map the image slices (HU, int16, shape [S, H, W]) into memory, read-only."""

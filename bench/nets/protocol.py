@@ -30,6 +30,11 @@ class FeatureNet(nn.Module):
         """The bias of the last convolution, shape [K]; the recipe initialises it (SPEC 0.0 (6))."""
         raise NotImplementedError
 
+    @property
+    def dropout_sites(self) -> tuple[nn.Module, ...]:
+        """The bottleneck and the penultimate features: where UA-MT drops channels (SPEC 6.3)."""
+        raise NotImplementedError
+
     def forward(self, image_B1HW: Tensor) -> Tensor:
         """Return logits, shape [B, K, H, W]."""
         return self.classify(self.features(image_B1HW))

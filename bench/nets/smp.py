@@ -72,6 +72,11 @@ class SmpNet(FeatureNet):
         assert isinstance(self._conv.bias, nn.Parameter)
         return self._conv.bias
 
+    @property
+    def dropout_sites(self) -> tuple[nn.Module, ...]:
+        """The encoder, whose deepest map is dropped from, and the decoder."""
+        return self.body.encoder, self.body.decoder
+
 
 def check_encoder(encoder: str, weights: str | None) -> None:
     """Raise BenchError, with a suggestion, unless the library knows the encoder and its weights."""

@@ -71,6 +71,11 @@ class UNetT11(FeatureNet):
         assert isinstance(self.output.bias, nn.Parameter)
         return self.output.bias
 
+    @property
+    def dropout_sites(self) -> tuple[nn.Module, ...]:
+        """The convolutions at the coarsest resolution, and ``final_prediction``."""
+        return self.decoder_block_4.convs, self.final_prediction
+
 
 class DecoderBlock(nn.Module):
     """Two convolutions, upsampling by two, a 2x2 convolution to half the width, concatenation."""

@@ -45,7 +45,7 @@ class Relabel(Stage):
     @property
     def round(self) -> int:
         """1 for the first relabelling."""
-        return 1 if self.previous is None else self.previous.round + 1
+        return self.model.round + 1
 
     def run(self, ctx: StageContext) -> None:
         """Write ``slices/``, ``shown.npy`` and ``selections/`` (the candidates, for the audit)."""

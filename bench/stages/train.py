@@ -88,6 +88,8 @@ class Train(Stage):
                 backbone=self.backbone,
                 lr=recipe.lr,
                 segmenter=lambda: self._initial_segmenter(init),
+                rival=lambda: self._fresh_segmenter("rival weights"),
+                intensity_sd=view.intensity_sd,
                 seed=lambda purpose: torch_seed(self.seed, purpose, *place),
             )
         )
@@ -129,7 +131,10 @@ class Train(Stage):
         if init is not None:
             assert self.init is not None
             return self.init.load_segmenter(init)
+        return self._fresh_segmenter("weights")
+
+    def _fresh_segmenter(self, purpose: str) -> FeatureNet:
         import torch
 
-        torch.manual_seed(torch_seed(self.seed, "weights", self.images.name, self.labels.fold))
+        torch.manual_seed(torch_seed(self.seed, purpose, self.images.name, self.labels.fold))
         return self.backbone.build(len(self.images.organs), self.optimisation.output_bias)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -38,6 +39,17 @@ def masked_bce(
     if norm == "mean_valid":
         return total / w_BKHW.sum().clamp(min=1)
     return total
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Return the mean of ``values`` where ``mask`` holds; 0 where it holds nowhere."""
+    return (values * mask).sum() / mask.sum().clamp(min=1)
+
+
+def bit_entropy(logits: Tensor) -> Tensor:
+    """Return the entropy of independent bits as a share of ln 2, in float32."""
+    z = logits.float()
+    return (functional.softplus(z) - z * z.sigmoid()) / math.log(2.0)
 
 
 def confidence_target(logits_BKHW: Tensor, y_BKHW: Tensor) -> Tensor:
@@ -85,4 +97,4 @@ def confidence_loss(
     if error_weight != 1.0:
         wrong_BKHW = (logits_BKHW >= 0) != y_BKHW.bool()
         error_BKHW = torch.where(wrong_BKHW, error_BKHW * error_weight, error_BKHW)
-    return (error_BKHW * known_BKHW).sum() / known_BKHW.sum().clamp(min=1)
+    return masked_mean(error_BKHW, known_BKHW)

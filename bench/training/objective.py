@@ -83,6 +83,10 @@ class Setting:
     segmenter: Callable[[], FeatureNet]
     """A network with the stage's initial weights: those of ``init``, or fresh ones that are equal
     for all methods of a cell."""
+    rival: Callable[[], FeatureNet]
+    """A network of the same kind with other fresh weights, for methods that train two."""
+    intensity_sd: Callable[[], float]
+    """Standard deviation of the training images in units of the HU window."""
     seed: Callable[[str], int] = field(repr=False)
     """Seed of a further random purpose, by name."""
 

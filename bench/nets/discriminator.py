@@ -1,0 +1,42 @@
+"""Fully convolutional discriminator: which voxels of a segmentation look drawn by a person."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+PAPER_WIDTH = 64
+
+
+class Discriminator(nn.Module):
+    """Hung et al., BMVC 2018: five 4x4 convolutions of stride 2, leaky ReLU, no normalisation.
+
+    K maps in and K confidence maps out, so that it learns from whatever organs are annotated
+    (SPEC 6.2).
+
+    Parameters
+    ----------
+    n_organs
+        Channels in and out, K.
+    width
+        Channels of the first convolution; 64 is the publication's (64, 128, 256, 512, K).
+    """
+
+    def __init__(self, n_organs: int, width: int = PAPER_WIDTH) -> None:
+        super().__init__()
+        widths = [n_organs, width, 2 * width, 4 * width, 8 * width, n_organs]
+        self.convs = nn.ModuleList(
+            nn.Conv2d(before, after, 4, stride=2, padding=1) for before, after in pairwise(widths)
+        )
+
+    def forward(self, maps_BKHW: Tensor) -> Tensor:
+        """Return logits of "drawn by a person" at the size of the maps, shape [B, K, H, W]."""
+        x: Tensor = maps_BKHW
+        *hidden, last = self.convs
+        for conv in hidden:
+            x = functional.leaky_relu(conv(x), 0.2, inplace=True)
+        return functional.interpolate(
+            last(x), size=maps_BKHW.shape[-2:], mode="bilinear", align_corners=False
+        )

@@ -1,0 +1,33 @@
+"""Dropout in a network that was published without: what UA-MT's Monte Carlo passes need."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bench.nets.protocol import FeatureNet
+
+
+def add_dropout(net: FeatureNet, p: float) -> None:
+    """Drop whole channels at the network's ``dropout_sites`` while it is in training mode.
+
+    The weights and their names stay those of the plain network, so that it loads them.
+
+    Parameters
+    ----------
+    net
+        Changed in place.
+    p
+        Probability that a channel is dropped.
+    """
+
+    def drop(module: nn.Module, _inputs: Any, output: Any) -> Any:
+        if isinstance(output, Tensor):
+            return functional.dropout2d(output, p, training=module.training)
+        *shallow, deepest = output  # the feature maps of an encoder
+        return [*shallow, functional.dropout2d(deepest, p, training=module.training)]
+
+    for site in net.dropout_sites:
+        site.register_forward_hook(drop)

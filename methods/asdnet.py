@@ -1,0 +1,175 @@
+"""ASDNet: a discriminator judges predictions, and those it believes become labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from bench.plan import Method, Recipe
+from bench.stages.train import Train
+from bench.training.objective import Objective, ObjectiveSpec, Phase, Progress, Setting
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from bench.training.batch import Batch
+    from bench.training.sampler import Stream
+
+
+class Asdnet(Method):
+    """Adversarial and confidence-gated terms, one confidence map per organ (SPEC 6.2).
+
+    The discriminator learns to tell labels from predictions, on the organs annotated in a volume;
+    for the others the composite label holds the prediction itself. The segmenter is to deceive it,
+    and learns its own hard labels of unknown bits where the discriminator believes them.
+    """
+
+    citation: ClassVar[str] = "Nie et al., MICCAI 2018; Hung et al., BMVC 2018"
+
+    preset: Literal["asdnet", "hung"] = "asdnet"
+    """Weights and threshold. `asdnet`: 0.05, 0.05, 0.5, and 1 - DSC of labelled training batches.
+    `hung`: 0.01 (annotated), 0.001 (unknown), 0.1, and 0.2."""
+
+    def plan(self, recipe: Recipe) -> Iterator[Train]:
+        """Yield one model, trained for the total number of steps of the default `inerrant`."""
+        objective = (
+            Adversarial()
+            if self.preset == "asdnet"
+            else Adversarial(adversarial=0.01, adversarial_unknown=0.001, semi=0.1, threshold=0.2)
+        )
+        yield recipe.segmenter(objective, extra_rounds=2)
+
+
+class Adversarial(ObjectiveSpec):
+    """The objective of :class:`Asdnet`."""
+
+    streams: ClassVar[tuple[Stream, ...]] = ("supervised", "incomplete")
+
+    adversarial: float = 0.05
+    """Weight of deceiving the discriminator, on organs annotated in the volume."""
+    adversarial_unknown: float = 0.05
+    """The same on the others."""
+    semi: float = 0.5
+    """Weight of the believed hard labels."""
+    threshold: float | None = Field(default=None, ge=0, le=1)
+    """Belief from which a hard label counts; None: 1 - DSC of labelled training batches, averaged
+    over time, within 0.2 to 0.8. Never measured on a test case, as the published code does."""
+    warm_up: float = Field(default=0.25, ge=0, le=1)
+    """Share of training before hard labels count."""
+    discriminator_lr: float = Field(default=1e-4, gt=0)
+
+    @property
+    def label(self) -> str:
+        """The word ``adversarial``."""
+        return "adversarial"
+
+    def build(self, setting: Setting) -> Objective:
+        """Return the objective with segmenter and discriminator."""
+        return _AdversarialObjective(self, setting)
+
+
+class _AdversarialObjective(Objective):
+    def __init__(self, spec: Adversarial, setting: Setting) -> None:
+        import torch
+
+        from bench.nets.discriminator import PAPER_WIDTH, Discriminator
+
+        self._spec = spec
+        self._lr = setting.lr
+        self._segmenter = setting.segmenter()
+        torch.manual_seed(setting.seed("discriminator"))
+        width = min(PAPER_WIDTH, self._segmenter.feature_channels)
+        self._discriminator = Discriminator(setting.n_organs, width)
+        # A buffer, so that a resumed training knows it.
+        self._discriminator.register_buffer("dsc", torch.zeros(()))
+        self._judged: tuple[Tensor, Tensor, Tensor] | None = None
+
+    @property
+    def modules(self) -> Mapping[str, nn.Module]:
+        return {"segmenter": self._segmenter, "discriminator": self._discriminator}
+
+    @property
+    def phases(self) -> Sequence[Phase]:
+        spec, segmenter, judge = self._spec, self._segmenter, self._discriminator
+        return [
+            Phase("segment", list(segmenter.parameters()), self._segment, self._lr),
+            Phase(
+                "discriminate",
+                list(judge.parameters()),
+                self._discriminate,
+                spec.discriminator_lr,
+                betas=(0.9, 0.99),
+            ),
+        ]
+
+    def _segment(self, batch: Batch, progress: Progress) -> Mapping[str, Tensor]:
+        import torch
+        from torch.nn.functional import binary_cross_entropy_with_logits as bce
+        from torch.nn.functional import logsigmoid
+
+        from bench.inference import decide
+        from bench.training.batch import targets
+        from bench.training.losses import masked_bce, masked_mean
+
+        spec = self._spec
+        y_BKHW, w_BKHW = targets(batch.lab_BHW, batch.ps_BHW, batch.flags_BK)
+        logits_BKHW = self._segmenter(batch.image_B1HW).float()
+        prob_BKHW = logits_BKHW.sigmoid()
+        self._judged = prob_BKHW.detach(), y_BKHW, batch.flags_BK
+        supervised = masked_bce(logits_BKHW, y_BKHW, w_BKHW)
+
+        self._discriminator.requires_grad_(False)
+        belief_BKHW = self._discriminator(prob_BKHW).float()
+        annotated_BK11 = batch.flags_BK[:, :, None, None].expand_as(belief_BKHW)
+        deceive = spec.adversarial * masked_mean(-logsigmoid(belief_BKHW), annotated_BK11)
+        deceive += spec.adversarial_unknown * masked_mean(-logsigmoid(belief_BKHW), ~annotated_BK11)
+
+        with torch.no_grad():
+            organ_1K11 = torch.arange(1, logits_BKHW.shape[1] + 1, device=logits_BKHW.device)
+            hard_BKHW = decide(logits_BKHW).unsqueeze(1) == organ_1K11.view(1, -1, 1, 1)
+            believed_BKHW = ~w_BKHW & (
+                belief_BKHW.sigmoid() > self._limit(hard_BKHW, y_BKHW, batch)
+            )
+        semi = masked_mean(bce(logits_BKHW, hard_BKHW.float(), reduction="none"), believed_BKHW)
+        on = float(progress.share >= spec.warm_up)
+        return {
+            "loss": supervised + deceive + on * spec.semi * semi,
+            "supervised": supervised,
+            "adversarial": deceive,
+            "semi": semi,
+            "believed_share": believed_BKHW.sum() / (~w_BKHW).sum().clamp(min=1),
+            "believed_positive_share": masked_mean(hard_BKHW.float(), believed_BKHW),
+        }
+
+    def _discriminate(self, _batch: Batch, _progress: Progress) -> Mapping[str, Tensor]:
+        import torch
+        from torch.nn.functional import logsigmoid
+
+        from bench.training.losses import masked_mean
+
+        assert self._judged is not None, "the segmenter's phase comes first"
+        prob_BKHW, y_BKHW, flags_BK = self._judged
+        annotated_BK11 = flags_BK[:, :, None, None].expand_as(prob_BKHW)
+        real_BKHW = torch.where(annotated_BK11, y_BKHW.float(), prob_BKHW)
+        self._discriminator.requires_grad_(True)
+        real = self._discriminator(real_BKHW).float()
+        fake = self._discriminator(prob_BKHW).float()
+        loss = masked_mean(-logsigmoid(real) - logsigmoid(-fake), annotated_BK11) / 2
+        return {
+            "loss": loss,
+            "real_accuracy": masked_mean((real > 0).float(), annotated_BK11),
+            "fake_accuracy": masked_mean((fake < 0).float(), annotated_BK11),
+        }
+
+    def _limit(self, hard_BKHW: Tensor, y_BKHW: Tensor, batch: Batch) -> Tensor | float:
+        """Return the belief from which a hard label counts, and remember how good they are."""
+        if self._spec.threshold is not None:
+            return self._spec.threshold
+        annotated_BK11 = batch.flags_BK[:, :, None, None]
+        both = (hard_BKHW & y_BKHW & annotated_BK11).sum()
+        either = (hard_BKHW & annotated_BK11).sum() + (y_BKHW & annotated_BK11).sum()
+        dsc = self._discriminator.get_buffer("dsc")
+        dsc.lerp_(2.0 * both / either.clamp(min=1), 0.01)
+        return (1.0 - dsc).clamp(0.2, 0.8)

@@ -1,0 +1,48 @@
+"""Bai et al.: everything the network predicts becomes the label of what was not drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from pydantic import Field
+
+from bench.plan import Method, Recipe
+from bench.relabelling import RelabelRule
+from bench.stages.relabel import Relabel
+from bench.stages.train import Train
+from bench.training.supervised import Supervised
+
+
+class Bai(Method):
+    """Complete pseudo-labels (SPEC 6.1), after `inerrant0`.
+
+    In every round the organs that a volume lacks are labelled as predicted, background included;
+    known negatives stay. Labels of a round replace those of the round before. The publication
+    refines them with a dense CRF, which the INERRANT paper's comparison does not mention.
+    """
+
+    citation: ClassVar[str] = "Bai et al., MICCAI 2017"
+
+    rounds: int = Field(default=1, ge=1)
+    """Relabelling and fine-tuning; the INERRANT paper describes a single one."""
+    positives_only: bool = False
+    """Predicted background teaches nothing."""
+
+    def plan(self, recipe: Recipe) -> Iterator[Train]:
+        """Yield the model before relabelling, then one per round."""
+        objective = Supervised(unlabelled="ignored")
+        rule = RelabelRule(background="ambiguous" if self.positives_only else "rest")
+        model = recipe.segmenter(objective)
+        yield model
+        for _ in range(self.rounds):
+            relabelled = Relabel(
+                images=recipe.images,
+                labels=recipe.labels,
+                model=model,
+                gamma=1.0,
+                rule=rule,
+                seed=recipe.cell.seed,
+            )
+            model = recipe.segmenter(objective, init=model, pseudo=relabelled, budget="round")
+            yield model

@@ -1,0 +1,98 @@
+"""Cross pseudo supervision: two networks label what nobody drew for each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from bench.plan import Method, Recipe
+from bench.stages.train import Train
+from bench.training.objective import Objective, ObjectiveSpec, Phase, Progress, Setting
+
+from ._teacher import ramp
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from bench.training.batch import Batch
+    from bench.training.sampler import Stream
+
+
+class Cps(Method):
+    """Each network learns the other's hard labels where the target is unknown.
+
+    Two networks of different initial weights, the same batches. The first is the one tested. The
+    weight of the cross term rises with training, as in medical adaptations of the method: the
+    first predictions are all background and would be learnt as such.
+    """
+
+    citation: ClassVar[str] = "Chen et al., CVPR 2021"
+
+    weight: float = Field(default=0.1, gt=0)
+    """Of the cross term at the end of training."""
+
+    def plan(self, recipe: Recipe) -> Iterator[Train]:
+        """Yield one model, trained for the total number of steps of the default `inerrant`."""
+        yield recipe.segmenter(CrossLabelling(weight=self.weight), extra_rounds=2)
+
+
+class CrossLabelling(ObjectiveSpec):
+    """The objective of :class:`Cps`."""
+
+    streams: ClassVar[tuple[Stream, ...]] = ("supervised", "incomplete")
+
+    weight: float
+
+    @property
+    def label(self) -> str:
+        """The word ``cps``."""
+        return "cps"
+
+    def build(self, setting: Setting) -> Objective:
+        """Return the objective with both networks."""
+        return _CrossLabellingObjective(self, setting)
+
+
+class _CrossLabellingObjective(Objective):
+    def __init__(self, spec: CrossLabelling, setting: Setting) -> None:
+        self._weight = spec.weight
+        self._lr = setting.lr
+        self._nets = {"segmenter": setting.segmenter(), "rival": setting.rival()}
+
+    @property
+    def modules(self) -> Mapping[str, nn.Module]:
+        return self._nets
+
+    @property
+    def phases(self) -> Sequence[Phase]:
+        both = [parameter for net in self._nets.values() for parameter in net.parameters()]
+        return [Phase("segment", both, self._loss, self._lr)]
+
+    def _loss(self, batch: Batch, progress: Progress) -> Mapping[str, Tensor]:
+        from bench.training.batch import targets
+        from bench.training.losses import masked_bce, masked_mean
+
+        y_BKHW, w_BKHW = targets(batch.lab_BHW, batch.ps_BHW, batch.flags_BK)
+        first, second = (net(batch.image_B1HW).float() for net in self._nets.values())
+        supervised = masked_bce(first, y_BKHW, w_BKHW) + masked_bce(second, y_BKHW, w_BKHW)
+        cross = _taught(first, second, ~w_BKHW) + _taught(second, first, ~w_BKHW)
+        apart = masked_mean(((first >= 0) != (second >= 0)).float(), ~w_BKHW)
+        return {
+            "loss": supervised + self._weight * ramp(progress.share) * cross,
+            "supervised": supervised,
+            "cross": cross,
+            "disagreement": apart,
+        }
+
+
+def _taught(logits_BKHW: Tensor, teacher_BKHW: Tensor, unknown_BKHW: Tensor) -> Tensor:
+    """Return the cross-entropy of the unknown bits with the other network's hard labels."""
+    from torch.nn.functional import binary_cross_entropy_with_logits
+
+    from bench.training.losses import masked_mean
+
+    hard_BKHW = (teacher_BKHW >= 0).float()
+    loss_BKHW = binary_cross_entropy_with_logits(logits_BKHW, hard_BKHW, reduction="none")
+    return masked_mean(loss_BKHW, unknown_BKHW)

@@ -1,0 +1,79 @@
+"""Entropy minimisation: be sure of what nobody drew, whichever way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from bench.plan import Method, Recipe
+from bench.stages.train import Train
+from bench.training.objective import Objective, ObjectiveSpec, Phase, Progress, Setting
+
+from ._teacher import ramp
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from bench.training.batch import Batch
+    from bench.training.sampler import Stream
+
+
+class EntropyMin(Method):
+    """The entropy of every bit of unknown target, as a share of ln 2, joins the loss."""
+
+    citation: ClassVar[str] = "Grandvalet & Bengio, NeurIPS 2004; Vu et al., CVPR 2019"
+
+    weight: float = Field(default=0.1, gt=0)
+    """Of the entropy at the end of training; it rises as that of `mean_teacher`."""
+
+    def plan(self, recipe: Recipe) -> Iterator[Train]:
+        """Yield one model, trained for the total number of steps of the default `inerrant`."""
+        yield recipe.segmenter(Certainty(weight=self.weight), extra_rounds=2)
+
+
+class Certainty(ObjectiveSpec):
+    """The objective of :class:`EntropyMin`."""
+
+    streams: ClassVar[tuple[Stream, ...]] = ("supervised", "incomplete")
+
+    weight: float
+
+    @property
+    def label(self) -> str:
+        """The word ``entropy``."""
+        return "entropy"
+
+    def build(self, setting: Setting) -> Objective:
+        """Return the objective around a segmentation network."""
+        return _CertaintyObjective(self, setting)
+
+
+class _CertaintyObjective(Objective):
+    def __init__(self, spec: Certainty, setting: Setting) -> None:
+        self._weight = spec.weight
+        self._lr = setting.lr
+        self._segmenter = setting.segmenter()
+
+    @property
+    def modules(self) -> Mapping[str, nn.Module]:
+        return {"segmenter": self._segmenter}
+
+    @property
+    def phases(self) -> Sequence[Phase]:
+        return [Phase("segment", list(self._segmenter.parameters()), self._loss, self._lr)]
+
+    def _loss(self, batch: Batch, progress: Progress) -> Mapping[str, Tensor]:
+        from bench.training.batch import targets
+        from bench.training.losses import bit_entropy, masked_bce, masked_mean
+
+        y_BKHW, w_BKHW = targets(batch.lab_BHW, batch.ps_BHW, batch.flags_BK)
+        logits_BKHW = self._segmenter(batch.image_B1HW)
+        supervised = masked_bce(logits_BKHW, y_BKHW, w_BKHW)
+        entropy = masked_mean(bit_entropy(logits_BKHW), ~w_BKHW)
+        return {
+            "loss": supervised + self._weight * ramp(progress.share) * entropy,
+            "supervised": supervised,
+            "entropy": entropy,
+        }

@@ -1,0 +1,136 @@
+"""Marginal and exclusion loss: what was not drawn is part of the background, as one class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from bench.plan import Method, Recipe
+from bench.stages.train import Train
+from bench.training.objective import Objective, ObjectiveSpec, Phase, Progress, Setting
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from bench.training.batch import Batch
+    from bench.training.sampler import Stream
+
+
+class Marginal(Method):
+    """Softmax in which a volume's unannotated organs merge with its background (SPEC 6.4).
+
+    Cross-entropy and Dice of the merged probabilities, and a penalty on organs where they cannot
+    be. The background's logit is fixed at 0, so that the largest probability and the decision rule
+    of all methods (an organ whose logit is the largest and at least 0) give the same label.
+    """
+
+    citation: ClassVar[str] = "Shi et al., Medical Image Analysis 2021"
+
+    exclusion: float = Field(default=2.0, ge=0)
+    """Weight of the overlap with regions where the organ is impossible."""
+
+    def plan(self, recipe: Recipe) -> Iterator[Train]:
+        """Yield one model, trained for the base budget on volumes with some annotation."""
+        yield recipe.segmenter(Merged(exclusion=self.exclusion))
+
+
+class Merged(ObjectiveSpec):
+    """The objective of :class:`Marginal`."""
+
+    streams: ClassVar[tuple[Stream, ...]] = ("supervised",)
+
+    exclusion: float
+
+    @property
+    def label(self) -> str:
+        """The word ``marginal``."""
+        return "marginal"
+
+    def build(self, setting: Setting) -> Objective:
+        """Return the objective around a segmentation network."""
+        return _MergedObjective(self, setting)
+
+
+class _MergedObjective(Objective):
+    def __init__(self, spec: Merged, setting: Setting) -> None:
+        self._spec = spec
+        self._lr = setting.lr
+        self._segmenter = setting.segmenter()
+
+    @property
+    def modules(self) -> Mapping[str, nn.Module]:
+        return {"segmenter": self._segmenter}
+
+    @property
+    def phases(self) -> Sequence[Phase]:
+        return [Phase("segment", list(self._segmenter.parameters()), self._loss, self._lr)]
+
+    def _loss(self, batch: Batch, _progress: Progress) -> Mapping[str, Tensor]:
+        logits_BKHW = self._segmenter(batch.image_B1HW).float()
+        log_BCHW = merged_log_probs(logits_BKHW, batch.flags_BK)
+        cross_entropy = -log_BCHW.gather(1, batch.lab_BHW.unsqueeze(1)).mean()
+        dice = 1.0 - marginal_dice(log_BCHW.exp(), batch.lab_BHW, batch.flags_BK)
+        exclusion = excluded_overlap(logits_BKHW, batch.lab_BHW, batch.flags_BK)
+        return {
+            "loss": cross_entropy + dice + self._spec.exclusion * exclusion,
+            "cross_entropy": cross_entropy,
+            "dice": dice,
+            "exclusion": exclusion,
+        }
+
+
+def _log_probs(logits_BKHW: Tensor) -> Tensor:
+    """Return log-probabilities of background and organs, shape [B, 1 + K, H, W]."""
+    from torch.nn.functional import log_softmax, pad
+
+    return log_softmax(pad(logits_BKHW, (0, 0, 0, 0, 1, 0)), dim=1)
+
+
+def merged_log_probs(logits_BKHW: Tensor, flags_BK: Tensor) -> Tensor:
+    """Return log-probabilities in which unannotated organs are part of the background.
+
+    Probabilities are merged, not logits: a logsumexp. Organs that are not annotated keep a
+    channel of their own, which no label points at.
+    """
+    from torch import cat
+    from torch.nn.functional import pad
+
+    log_BCHW = _log_probs(logits_BKHW)
+    annotated_BC11 = pad(flags_BK, (1, 0), value=False)[:, :, None, None]
+    background_B1HW = log_BCHW.masked_fill(annotated_BC11, -float("inf")).logsumexp(1, keepdim=True)
+    return cat([background_B1HW, log_BCHW[:, 1:]], dim=1)
+
+
+def marginal_dice(prob_BCHW: Tensor, lab_BHW: Tensor, flags_BK: Tensor) -> Tensor:
+    """Return the mean soft Dice over background and the organs annotated in each volume."""
+    import torch
+    from torch.nn.functional import pad
+
+    from bench.training.losses import masked_mean
+
+    channel_1C11 = torch.arange(prob_BCHW.shape[1], device=lab_BHW.device).view(1, -1, 1, 1)
+    y_BCHW = lab_BHW.unsqueeze(1) == channel_1C11
+    overlap_BC = (prob_BCHW * y_BCHW).sum(dim=(2, 3))
+    size_BC = prob_BCHW.sum(dim=(2, 3)) + y_BCHW.sum(dim=(2, 3))
+    dice_BC = (2 * overlap_BC + 1.0) / (size_BC + 1.0)
+    return masked_mean(dice_BC, pad(flags_BK, (1, 0), value=True))
+
+
+def excluded_overlap(logits_BKHW: Tensor, lab_BHW: Tensor, flags_BK: Tensor) -> Tensor:
+    """Return the mean soft Dice of each organ with the region where it is impossible.
+
+    For an annotated organ that is everything outside its label, for another one the voxels of the
+    annotated organs.
+    """
+    import torch
+
+    K = logits_BKHW.shape[1]
+    organ_1K11 = torch.arange(1, K + 1, device=lab_BHW.device).view(1, K, 1, 1)
+    lab_B1HW = lab_BHW.unsqueeze(1)
+    impossible_BKHW = torch.where(flags_BK[:, :, None, None], lab_B1HW != organ_1K11, lab_B1HW != 0)
+    prob_BKHW = _log_probs(logits_BKHW)[:, 1:].exp()
+    overlap_BK = (prob_BKHW * impossible_BKHW).sum(dim=(2, 3))
+    size_BK = prob_BKHW.sum(dim=(2, 3)) + impossible_BKHW.sum(dim=(2, 3))
+    return (2 * overlap_BK / (size_BK + 1.0)).mean()
