@@ -74,6 +74,10 @@ StoreRoot = Annotated[
     Path,
     typer.Option("--store", envvar="BENCH_STORE", help="Folder that keeps every result."),
 ]
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", help="A method of your own in a file outside the package: NAME.py."),
+]
 DEFAULT_STORE = Path("bench-store")
 
 
@@ -86,6 +90,7 @@ def run(
     profile: Profiles = ["quick"],  # noqa: B006
     backbone: Backbones = None,
     seeds: Seeds = "0",
+    plugin: Plugins = None,
     data: DataRoot = None,
     store: StoreRoot = DEFAULT_STORE,
     launcher: Annotated[
@@ -104,6 +109,7 @@ def run(
 
     console = _console()
     launched = make_launcher(launcher)
+    _plug_in(plugin)
     place, runs = _select(method, dataset, labelled, folds, profile, backbone, seeds, data, store)
     graph = graph_of(runs)
     n_done = sum(place.is_done(stage) for stage in graph.stages.values())
@@ -125,12 +131,14 @@ def plan(
     profile: Profiles = ["quick"],  # noqa: B006
     backbone: Backbones = None,
     seeds: Seeds = "0",
+    plugin: Plugins = None,
     data: DataRoot = None,
     store: StoreRoot = DEFAULT_STORE,
 ) -> None:
     """Show what a run would compute and how long it takes; writes nothing."""
     from bench.overview import plan_table
 
+    _plug_in(plugin)
     place, runs = _select(
         method, dataset, labelled, folds, profile, backbone, seeds, data, store, remember=False
     )
@@ -168,6 +176,35 @@ def list_(
     from bench.overview import listing
 
     _console().print(listing(what))
+
+
+@app.command()
+def check(
+    method: Annotated[
+        list[str] | None, typer.Argument(help="Methods to check, parameters in brackets.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Check every method there is.")] = False,
+    plugin: Plugins = None,
+) -> None:
+    """Check on generated data that methods keep what all methods owe; exit code 1 if one does not.
+
+    Plans are pure, hidden labels change nothing, what is drawn is learnt from, a stopped training
+    goes on bit for bit, and more. Seconds per method.
+    """
+    import tempfile
+
+    from bench import registry
+    from bench.conformance import Subject, judge
+    from bench.overview import print_verdicts
+
+    _plug_in(plugin)
+    if bool(method) == every:
+        raise BenchError("name the methods to check, or give --all")
+    with tempfile.TemporaryDirectory() as folder:
+        subjects = [Subject(name, Path(folder)) for name in method or registry.names("methods")]
+        verdicts = ((subject.label, judge(subject)) for subject in subjects)
+        if not print_verdicts(verdicts, _console()):
+            raise typer.Exit(1)
 
 
 @app.command()
@@ -288,6 +325,12 @@ def _report(name: str, options: dict[str, str] | None = None) -> Report:
 
     plugin = registry.load("reports", name, Report)  # type: ignore[type-abstract]
     return plugin.from_overrides("report", name, options or {})
+
+
+def _plug_in(files: list[Path] | None) -> None:
+    from bench import registry
+
+    registry.plug_in(files or [])
 
 
 def _execute(graph: StageGraph, place: Store, launched: Launcher, console: Console) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from bench.stage import Stage, ancestors
 from bench.store import Store
 
 if TYPE_CHECKING:
+    from bench.conformance import Verdict
     from bench.data.dataset import Dataset
 
 
@@ -196,6 +197,22 @@ def print_check(dataset: Dataset, console: Console) -> bool:
     errors = sum(problem.severity == "error" for problem in result.problems)
     console.print(f"{errors} errors, {len(result.problems) - errors} warnings", highlight=False)
     return errors > 0
+
+
+def print_verdicts(verdicts: Iterable[tuple[str, Iterable[Verdict]]], console: Console) -> bool:
+    """Print what methods promise and whether they keep it, and tell whether all do."""
+    kept = True
+    for method, found in verdicts:
+        console.print(method, style="bold", markup=False)
+        for verdict in found:
+            kept &= verdict.problem is None
+            state = "[green]ok[/]  " if verdict.problem is None else "[red]FAIL[/]"
+            console.print(f"  {state} {verdict.promise}", soft_wrap=True)
+            if verdict.problem is not None:
+                console.print(
+                    f"       {verdict.problem}", style="red", markup=False, soft_wrap=True
+                )
+    return kept
 
 
 def _typical_seconds(store: Store) -> Callable[[Stage], float | None]:

@@ -219,6 +219,10 @@ class Run:
             if result.audit is not None:
                 yield result.audit
 
+    def all_trainings(self) -> list[Train]:
+        """Return every training of the method, inputs before consumers."""
+        return [stage for stage in graph_of([self]).in_order() if isinstance(stage, Train)]
+
     @staticmethod
     def trainings(model: Train) -> list[Train]:
         """Return every training that led to a model, itself included."""

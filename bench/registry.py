@@ -2,7 +2,8 @@
 
 Names and one-line summaries are read from the folder and the files' first docstring lines; a plugin
 is imported only when it is asked for. Packages outside this one add plugins through the entry-point
-groups ``bench.methods``, ``bench.datasets`` and ``bench.reports``.
+groups ``bench.methods``, ``bench.datasets`` and ``bench.reports``; a method in a single file is
+named with ``--plugin`` or in ``$BENCH_PLUGINS``, which worker processes inherit.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import os
+from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +23,33 @@ from bench.errors import BenchError, unknown_name
 
 Kind = Literal["methods", "datasets", "reports"]
 PluginT = TypeVar("PluginT")
+
+
+PLUGINS = "BENCH_PLUGINS"
+"""Files of methods outside any package, separated as in ``$PATH``."""
+
+
+def plug_in(files: Iterable[Path]) -> None:
+    """Make methods in files outside the package known, here and in worker processes.
+
+    Raises
+    ------
+    BenchError
+        A file that does not exist, whose name is no Python name, or that of a method of ours.
+    """
+    paths = [*_plugin_files().values(), *(file.absolute() for file in files)]
+    for path in paths:
+        if not path.is_file():
+            raise BenchError(f"plugin {path}: no such file")
+        if path.suffix != ".py" or not path.stem.isidentifier() or path.stem.startswith("_"):
+            raise BenchError(f"plugin {path}: the file name is the method's name; call it NAME.py")
+        if path.stem in _own_files("methods"):
+            raise BenchError(
+                f"plugin {path}: a method {path.stem} exists already; name the file differently"
+            )
+    os.environ[PLUGINS] = os.pathsep.join(dict.fromkeys(map(str, paths)))
+    package = importlib.import_module("bench.methods")
+    package.__path__.extend({str(path.parent) for path in paths} - set(package.__path__))
 
 
 def names(kind: Kind) -> list[str]:
@@ -71,16 +101,23 @@ def _module(kind: Kind, name: str) -> ModuleType:
 
 
 def _files(kind: Kind) -> dict[str, Path]:
+    return _own_files(kind) | (_plugin_files() if kind == "methods" else {})
+
+
+def _own_files(kind: Kind) -> dict[str, Path]:
     spec = find_spec(f"bench.{kind}")
     assert spec is not None
-    assert spec.submodule_search_locations is not None
-    folders = [Path(location) for location in spec.submodule_search_locations]
+    assert spec.origin is not None
     return {
         file.stem: file
-        for folder in folders
-        for file in folder.glob("*.py")
+        for file in Path(spec.origin).parent.glob("*.py")
         if not file.stem.startswith("_")
     }
+
+
+def _plugin_files() -> dict[str, Path]:
+    listed = os.environ.get(PLUGINS, "").split(os.pathsep)
+    return {Path(file).stem: Path(file) for file in listed if file}
 
 
 def _entry_points(kind: Kind) -> dict[str, EntryPoint]:
