@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bench.params import digest
 from bench.plan import RoundResult, Run
 from bench.stages.images import slug
+from bench.stages.train import Train
 from bench.store import Store
 
 if TYPE_CHECKING:
@@ -65,18 +66,38 @@ def _cell_columns(run: Run) -> dict[str, Any]:
 def _evaluation_rows(
     run: Run, number: int, result: RoundResult, store: Store
 ) -> list[dict[str, Any]]:
-    receipts = [store.receipt(training) for training in run.trainings(result.model)]
+    trainings = run.trainings(result.model)
+    receipts = [store.receipt(training) for training in trainings]
     columns = _cell_columns(run) | {
         "method": run.method,
         "round": number,
         "final": number == len(run.rounds) - 1,
         "seg_steps": run.segmentation_steps(result.model),
+        **_network_columns(run, result, trainings, store),
+        "departs": run.departs,
         "device_s": sum(receipt["wall_seconds"] for receipt in receipts),
         "peak_mb": max(receipt["peak_memory_mb"] for receipt in receipts),
         "stage": result.evaluation.key,
     }
     records = json.loads((store.out(result.evaluation) / "cases.json").read_text())
     return [columns | record for record in records]
+
+
+def _network_columns(
+    run: Run, result: RoundResult, trainings: list[Train], store: Store
+) -> dict[str, Any]:
+    """Return how many networks led to a model, their size, and their passes per step of it."""
+    parameters: dict[str, int] = {}
+    passes = 0.0
+    for training in trainings:
+        cost = json.loads((store.out(training) / "cost.json").read_text())
+        parameters |= cost["parameters"]
+        passes += training.optimisation.steps * sum(cost["passes_per_step"].values())
+    return {
+        "networks": len(parameters),
+        "parameters": sum(parameters.values()),
+        "passes": passes / run.segmentation_steps(result.model),
+    }
 
 
 def _audit_rows(run: Run, store: Store) -> list[dict[str, Any]]:

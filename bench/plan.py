@@ -166,6 +166,8 @@ class Method(Params, abc.ABC):
 
     citation: ClassVar[str] = ""
     """Where the method is published."""
+    departs: ClassVar[str] = "nothing"
+    """In what it departs from the recipe that all methods share, and why."""
 
     @abc.abstractmethod
     def plan(self, recipe: Recipe) -> Iterator[Train]:
@@ -196,6 +198,7 @@ class Run:
     method: str
     cell: Cell
     rounds: tuple[RoundResult, ...]
+    departs: str
 
     @classmethod
     def of(cls, method: Method, label: str, cell: Cell) -> Self:
@@ -210,7 +213,7 @@ class Run:
                 audit = Audit(images=recipe.images, truth=recipe.truth, relabelling=model.pseudo)
             rounds.append(RoundResult(model, evaluation, audit))
         assert rounds, f"{label} plans no model"
-        return cls(label, cell, tuple(rounds))
+        return cls(label, cell, tuple(rounds), method.departs)
 
     def wanted(self) -> Iterator[Stage]:
         """Yield the stages whose results the run reports."""

@@ -227,7 +227,7 @@ _RUN_COLUMNS: dict[str, Column] = {
 
 RESULTS = Schema(
     name="results",
-    version=1,
+    version=2,
     columns=_RUN_COLUMNS
     | {
         "round": _COUNT,
@@ -243,6 +243,10 @@ RESULTS = Schema(
         "n_gt": _COUNT,
         "status": Column("text", choices=STATUSES),
         "seg_steps": _COUNT,
+        "networks": Column("int", low=1),
+        "parameters": _COUNT,
+        "passes": Column("float", low=0),
+        "departs": _TEXT,
         "device_s": Column("float", low=0, nan=True),
         "peak_mb": Column("float", low=0, nan=True),
         "stage": _TEXT,
@@ -561,7 +565,7 @@ def _check_counts(table: pd.DataFrame, source: str) -> None:
 
 def _check_models(table: pd.DataFrame, source: str) -> None:
     model = [*RUN, "round"]
-    for name in ("final", "seg_steps", "device_s"):
+    for name in ("final", "seg_steps", "networks", "parameters", "passes", "departs", "device_s"):
         _refuse_varying(table, model, name, "model", source)
     last = table.groupby(list(RUN))["round"].transform("max")
     bad = table["final"] & (table["round"] < last)

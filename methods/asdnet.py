@@ -27,6 +27,9 @@ class Asdnet(Method):
     """
 
     citation: ClassVar[str] = "Nie et al., MICCAI 2018; Hung et al., BMVC 2018"
+    departs: ClassVar[str] = (
+        "half of a batch from incomplete volumes; the discriminator's rate and betas, as published"
+    )
 
     preset: Literal["asdnet", "hung"] = "asdnet"
     """Weights and threshold. `asdnet`: 0.05, 0.05, 0.5, and 1 - DSC of labelled training batches.

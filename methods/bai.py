@@ -23,6 +23,7 @@ class Bai(Method):
     """
 
     citation: ClassVar[str] = "Bai et al., MICCAI 2017"
+    departs: ClassVar[str] = "fine-tunes in rounds, rate and optimiser restarted, as published"
 
     rounds: int = Field(default=1, ge=1)
     """Relabelling and fine-tuning; the INERRANT paper describes a single one."""

@@ -29,6 +29,7 @@ class Cps(Method):
     """
 
     citation: ClassVar[str] = "Chen et al., CVPR 2021"
+    departs: ClassVar[str] = "half of a batch from incomplete volumes; two networks, as published"
 
     weight: float = Field(default=0.1, gt=0)
     """Of the cross term at the end of training."""

@@ -24,6 +24,7 @@ class EntropyMin(Method):
     """The entropy of every bit of unknown target, as a share of ln 2, joins the loss."""
 
     citation: ClassVar[str] = "Grandvalet & Bengio, NeurIPS 2004; Vu et al., CVPR 2019"
+    departs: ClassVar[str] = "half of a batch from incomplete volumes"
 
     weight: float = Field(default=0.1, gt=0)
     """Of the entropy at the end of training; it rises as that of `mean_teacher`."""

@@ -16,6 +16,7 @@ class Full(Method):
     citation: ClassVar[str] = (
         "Upper bound of Petit, Thome & Soler, Comput. Med. Imaging Graph. 2021"
     )
+    departs: ClassVar[str] = "nothing but its labels: it sees all of them"
 
     def plan(self, recipe: Recipe) -> Iterator[Train]:
         """Yield one model, the same in every label fraction of a fold."""

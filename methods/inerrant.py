@@ -23,6 +23,10 @@ class Inerrant(Method):
     """
 
     citation: ClassVar[str] = "Petit, Thome & Soler, Comput. Med. Imaging Graph. 2021"
+    departs: ClassVar[str] = (
+        "fine-tunes in rounds, rate and optimiser restarted; the confidence network has a "
+        "rate and budget of its own, as published"
+    )
 
     rounds: int = Field(default=2, ge=1)
     gamma_max: float = Field(default=2 / 3, gt=0, le=1)

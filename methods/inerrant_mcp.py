@@ -15,6 +15,7 @@ class InerrantMcp(Method):
     """`inerrant[score=mcp]` under the name the tables use (SPEC 4.5)."""
 
     citation: ClassVar[str] = "Petit et al., MICCAI-DLMIA 2018 (SMILE); ablation of INERRANT 2021"
+    departs: ClassVar[str] = "fine-tunes in rounds, rate and optimiser restarted, as published"
 
     def plan(self, recipe: Recipe) -> Iterator[Train]:
         """Yield the models of `inerrant[score=mcp]`."""

@@ -27,6 +27,9 @@ class Marginal(Method):
     """
 
     citation: ClassVar[str] = "Shi et al., Medical Image Analysis 2021"
+    departs: ClassVar[str] = (
+        "softmax, cross-entropy and Dice in place of a binary cross-entropy, as published"
+    )
 
     exclusion: float = Field(default=2.0, ge=0)
     """Weight of the overlap with regions where the organ is impossible."""

@@ -24,6 +24,10 @@ class MeanTeacher(Method):
     """
 
     citation: ClassVar[str] = "Tarvainen & Valpola, NeurIPS 2017"
+    departs: ClassVar[str] = (
+        "half of a batch from incomplete volumes; dropout and noise as uamt, which it is the "
+        "control of"
+    )
 
     weight: float = Field(default=0.1, gt=0)
     """Of the consistency loss at the end of training."""

@@ -18,6 +18,7 @@ class Naive(Method):
     """
 
     citation: ClassVar[str] = "Baseline of Petit, Thome & Soler, Comput. Med. Imaging Graph. 2021"
+    departs: ClassVar[str] = "nothing but its loss: what nobody drew is background"
 
     def plan(self, recipe: Recipe) -> Iterator[Train]:
         """Yield one model, trained on every volume for the base budget."""

@@ -26,6 +26,10 @@ class Uamt(Method):
     """
 
     citation: ClassVar[str] = "Yu et al., MICCAI 2019"
+    departs: ClassVar[str] = (
+        "half of a batch from incomplete volumes; dropout and noise, which the consistency "
+        "needs, as published"
+    )
 
     weight: float = Field(default=0.1, gt=0)
     """Of the consistency loss at the end of training."""

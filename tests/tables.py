@@ -57,6 +57,10 @@ def result_rows(
                     "n_gt": n_gt,
                     "status": status,
                     "seg_steps": 600 + 200 * t,
+                    "networks": 1 + (rounds > 1),
+                    "parameters": 1_000_000 * (1 + (rounds > 1)),
+                    "passes": 1.0 + 0.5 * t,
+                    "departs": "nothing" if rounds == 1 else "rounds, as published",
                     "device_s": 60.0 * (t + 1),
                     "peak_mb": np.nan,
                     "stage": f"Evaluate-{method}{t}{fold}{pct}{seed}",
@@ -79,7 +83,8 @@ def two_patients(values: dict[tuple[str, int, str, str], float]) -> pd.DataFrame
                 "profile": "smoke", "backbone": "unet", "round": 0, "final": True,
                 "case": patient, "patient": patient, "organ": organ, "dsc": dsc,
                 "hd95_mm": np.nan, "nsd": np.nan, "tp": tp, "n_pred": n_gt, "n_gt": n_gt,
-                "status": mask_status(n_gt, n_gt), "seg_steps": 10, "device_s": 1.0,
+                "status": mask_status(n_gt, n_gt), "seg_steps": 10, "networks": 1, "parameters": 9,
+                "passes": 1.0, "departs": "nothing", "device_s": 1.0,
                 "peak_mb": np.nan, "stage": f"Evaluate-{method}{fold}",
             }
         )  # fmt: skip

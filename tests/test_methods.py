@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from pathlib import Path
 
@@ -226,6 +227,42 @@ def test_budgets_are_those_of_the_specification(profile: str, cell: Cell) -> Non
     assert {t.optimisation.steps for t in confidence} == {
         round(chosen.confidence_share * chosen.steps)
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "networks", "passes"),
+    [
+        ("inerrant0", {"segmenter"}, 1),
+        ("bai", {"segmenter"}, 1),
+        ("asdnet", {"segmenter", "discriminator"}, 1 + 1 + 2),
+        ("uamt", {"segmenter", "teacher"}, 1 + 1 + 8),
+        ("mean_teacher", {"segmenter", "teacher"}, 2),
+        ("cps", {"segmenter", "rival"}, 2),
+    ],
+)
+def test_the_cost_of_a_step(
+    name: str, networks: set[str], passes: float, finished: Finished
+) -> None:
+    run = finished.of(name)
+    folder = finished.store.out(run.rounds[-1].model)
+    cost = json.loads((folder / "cost.json").read_text())
+    assert set(cost["parameters"]) == networks
+    assert sum(cost["passes_per_step"].values()) == passes
+    results, _ = collect([run], finished.store)
+    last = results[results["final"]].iloc[0]
+    assert (last["networks"], last["passes"]) == (len(networks), passes)
+    assert last["parameters"] == sum(cost["parameters"].values())
+
+
+def test_confidence_networks_count_among_the_passes(finished: Finished) -> None:
+    run = finished.of("inerrant")
+    results, _ = collect([run], finished.store)
+    passes = results.groupby("round")["passes"].first().tolist()
+    profile = run.cell.profile
+    extra = 2 * max(1, round(profile.confidence_share * profile.steps))  # segmenter, confidence
+    steps = [run.segmentation_steps(result.model) for result in run.rounds]
+    assert passes == pytest.approx([1, 1 + extra / steps[1], 1 + 2 * extra / steps[2]])
+    assert set(results["networks"]) == {1, 2}
 
 
 def test_later_rounds_share_what_does_not_change(cell: Cell) -> None:

@@ -97,7 +97,7 @@ class Targets:
 
 
 def train(objective: Objective, ctx: Any, steps: int = 50, precision: str = "fp32") -> None:
-    fit(objective, Targets(), Loop(steps, 0.1, precision, 7), ctx)  # type: ignore[arg-type]
+    fit(objective, Targets(), Loop(steps, 4, 0.1, precision, 7), ctx)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("steps", [1, 2, 50])

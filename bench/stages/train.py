@@ -37,6 +37,7 @@ class Optimisation(Params):
 class Train(Stage):
     """Train the networks of an objective. Reads images, visible labels and pseudo-labels only."""
 
+    version: ClassVar[int] = 2
     uses_accelerator: ClassVar[bool] = True
 
     images: Images
@@ -61,7 +62,9 @@ class Train(Stage):
         return 0 if self.init is None else self.init.round + self.init.objective.trains_segmenter
 
     def run(self, ctx: StageContext) -> None:
-        """Write one ``NAME.safetensors`` per network of the objective."""
+        """Write one ``NAME.safetensors`` per network of the objective, and ``cost.json``."""
+        import json
+
         import torch
         from safetensors.torch import save_file
 
@@ -109,14 +112,22 @@ class Train(Stage):
         )
         loop = Loop(
             recipe.steps,
+            recipe.batch_size,
             recipe.lr_decay,
             recipe.precision,
             torch_seed(self.seed, f"training/{role}", *place),
         )
-        fit(objective, loader, loop, ctx)
+        passes = fit(objective, loader, loop, ctx)
         for name, module in objective.modules.items():
             weights = {key: value.cpu().contiguous() for key, value in module.state_dict().items()}
             save_file(weights, ctx.out / f"{name}.safetensors")
+        networks = {**objective.modules, **objective.frozen}
+        parameters = {
+            name: sum(parameter.numel() for parameter in net.parameters())
+            for name, net in networks.items()
+        }
+        cost = {"parameters": parameters, "passes_per_step": passes}
+        (ctx.out / "cost.json").write_text(json.dumps(cost, indent=1))
 
     def load_segmenter(self, folder: Path) -> FeatureNet:
         """Return the trained segmentation network from this stage's output folder, on the CPU."""

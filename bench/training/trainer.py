@@ -19,6 +19,7 @@ from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
 
 from bench.stage import StageContext
+from bench.training.cost import PassCounter
 from bench.training.loader import BatchLoader
 from bench.training.objective import Objective, Progress
 
@@ -30,13 +31,21 @@ class Loop:
     """Numbers of a training run."""
 
     steps: int
+    batch_size: int
     lr_decay: float
     precision: str
     torch_seed: int
 
 
-def fit(objective: Objective, loader: BatchLoader, loop: Loop, ctx: StageContext) -> None:
+def fit(
+    objective: Objective, loader: BatchLoader, loop: Loop, ctx: StageContext
+) -> dict[str, float]:
     """Train ``objective`` for ``loop.steps`` steps, from the resume state if there is one.
+
+    Returns
+    -------
+    dict of str to float
+        How often each network, frozen ones included, saw a batch in one step.
 
     Raises
     ------
@@ -57,6 +66,7 @@ def fit(objective: Objective, loader: BatchLoader, loop: Loop, ctx: StageContext
     resume = _ResumeState(ctx.scratch / "resume.pt", objective, optimisers, schedules, device)
     torch.manual_seed(loop.torch_seed)
     first = resume.load()
+    counter = PassCounter({**objective.modules, **objective.frozen})
     for step, batch in enumerate(loader.batches(first, loop.steps), start=first):
         progress = Progress(step, loop.steps)
         values: dict[str, Tensor] = {}
@@ -69,6 +79,7 @@ def fit(objective: Objective, loader: BatchLoader, loop: Loop, ctx: StageContext
             schedule.step()
             values |= {f"{phase.name}/{name}": value.detach() for name, value in losses.items()}
         objective.after_step(progress)
+        counter.detach()
         logged = step % LOG_EVERY == 0 or step == loop.steps - 1
         if logged:
             rates = {f"{phase.name}/lr": phase.lr * decay(step) for phase in phases}
@@ -79,6 +90,7 @@ def fit(objective: Objective, loader: BatchLoader, loop: Loop, ctx: StageContext
             ctx.saved()
         if logged:
             ctx.tick(step + 1, loop.steps, note)
+    return counter.passes(loop.batch_size)
 
 
 def _exponential(loop: Loop) -> Callable[[int], float]:

@@ -1,0 +1,40 @@
+"""What a training step costs: how often each network sees a slice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+
+class PassCounter:
+    """Counts the slices that pass through each network while it is attached.
+
+    Parameters
+    ----------
+    modules
+        Networks by name; counted are calls of the network itself, not of its parts.
+    """
+
+    def __init__(self, modules: Mapping[str, nn.Module]) -> None:
+        self._slices: Counter[str] = Counter(dict.fromkeys(modules, 0))
+        self._hooks = [
+            module.register_forward_hook(
+                lambda _module, inputs, _output, name=name: self._count(name, inputs)
+            )
+            for name, module in modules.items()
+        ]
+
+    def detach(self) -> None:
+        """Stop counting."""
+        for hook in self._hooks:
+            hook.remove()
+
+    def passes(self, batch_size: int) -> dict[str, float]:
+        """Return how often each network saw a batch of ``batch_size`` slices."""
+        return {name: slices / batch_size for name, slices in self._slices.items()}
+
+    def _count(self, name: str, inputs: tuple[Any, ...]) -> None:
+        self._slices[name] += len(inputs[0])

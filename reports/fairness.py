@@ -1,0 +1,113 @@
+"""Fairness: what each method was given and what it took, beside the recipe that all share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from bench import board, style
+from bench.board import Board
+from bench.report import Report
+from bench.results import final_models
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+GROUP = ["dataset", "profile", "backbone"]
+HEADING = "What each method was given"
+REFERENCE = "inerrant0"
+NOTES = (
+    "One row per method, the largest or the mean over its cells. All methods share network, "
+    "initial weights, folds, labels, augmentation, batch size, learning rate and precision; what "
+    "departs is listed below.",
+    "Networks: all that are held while training, frozen and averaged ones included; M: their "
+    "parameters in millions. At test time one network remains.",
+    "Steps: optimiser steps of the segmentation network. Passes: forward passes of any network per "
+    "such step, for one batch.",
+    "Time: mean training time of a model on its device, and as a multiple of INERRANT⁰'s. Memory: "
+    "largest peak, of the device on a GPU and of the process on a CPU, which keeps what earlier "
+    "trainings left.",
+)
+
+
+class Fairness(Report):
+    """Networks, parameters, steps, passes, time, memory and departures per method."""
+
+    summary: ClassVar[str] = "networks, steps, passes, time, memory and departures per method"
+
+    def build(self, table: pd.DataFrame, out: Path) -> list[Path]:
+        """Write ``fairness.{md,csv,tex,html}``."""
+        csv = str(costs(table).to_csv(index=False, float_format="%.4f", lineterminator="\n"))
+        return board.write(_boards(table), HEADING, csv, out / "fairness")
+
+    def show(self, table: pd.DataFrame) -> RenderableType:
+        """Return the boards for the terminal."""
+        return board.to_console(_boards(table))
+
+
+def costs(table: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per data set, profile, network and method.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``networks``, ``parameters``, ``seg_steps`` and ``peak_mb`` (largest over the cells),
+        ``passes`` and ``device_s`` (mean over the runs), ``times`` (``device_s`` relative to
+        `inerrant0`, NaN without it), ``departs``.
+    """
+    last = final_models(table)
+    runs = last.drop_duplicates([*GROUP, "method", "label_pct", "seed", "fold"])
+    found = runs.groupby([*GROUP, "method"], as_index=False).agg(
+        networks=("networks", "max"),
+        parameters=("parameters", "max"),
+        seg_steps=("seg_steps", "max"),
+        passes=("passes", "mean"),
+        device_s=("device_s", "mean"),
+        peak_mb=("peak_mb", "max"),
+        departs=("departs", "first"),
+    )
+    reference = found[found["method"] == REFERENCE].set_index(GROUP)["device_s"]
+    beside = found[GROUP].merge(
+        reference.rename("reference"), left_on=GROUP, right_index=True, how="left"
+    )
+    found.insert(len(found.columns) - 1, "times", found["device_s"] / beside["reference"])
+    order = found["method"].map(style.sort_key)
+    return found.assign(_order=order).sort_values([*GROUP, "_order"]).drop(columns="_order")
+
+
+def _boards(table: pd.DataFrame) -> list[Board]:
+    return [_board(group) for _, group in costs(table).groupby(GROUP)]
+
+
+def _board(rows: pd.DataFrame) -> Board:
+    frame = pd.DataFrame(
+        {
+            "method": rows["method"].map(style.display_name),
+            "networks": rows["networks"].map(str),
+            "M": (rows["parameters"] / 1e6).map("{:.2f}".format),
+            "steps": rows["seg_steps"].map(str),
+            "passes": rows["passes"].map("{:.1f}".format),
+            "time": rows["device_s"].map(lambda s: _or_dash(s, f"{s:.0f} s")),
+            "× INERRANT⁰": rows["times"].map(lambda x: _or_dash(x, f"{x:.1f}")),
+            "peak MB": rows["peak_mb"].map(lambda mb: _or_dash(mb, f"{mb:.0f}")),
+        }
+    ).reset_index(drop=True)
+    dataset, profile, backbone = rows[GROUP].iloc[0]
+    departures = tuple(
+        f"{style.display_name(method)} departs in: {departs}."
+        for method, departs in zip(rows["method"], rows["departs"], strict=True)
+    )
+    return Board(
+        title=f"{dataset}, profile {profile}, {backbone}: what each method was given",
+        frame=frame,
+        bold=np.zeros(frame.shape, dtype=bool),
+        notes=(*NOTES, *departures),
+        methods=tuple(rows["method"]),
+    )
+
+
+def _or_dash(value: float, text: str) -> str:
+    return "–" if np.isnan(value) else text

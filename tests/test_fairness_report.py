@@ -1,0 +1,45 @@
+"""The fairness report: what each method was given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from tables import result_table
+
+from bench.methods.inerrant import Inerrant
+from bench.reports.fairness import Fairness, costs
+
+
+def test_costs_are_those_of_the_last_models() -> None:
+    found = costs(result_table(methods=["inerrant", "naive", "inerrant0"])).set_index("method")
+    assert found.index.tolist() == ["naive", "inerrant0", "inerrant"]
+    assert found.loc["inerrant", ["networks", "parameters", "seg_steps"]].tolist() == [
+        2,
+        2_000_000,
+        1000,
+    ]
+    assert found.loc["inerrant", "passes"] == 2.0
+    assert found["times"].tolist() == [1.0, 1.0, 3.0]
+
+
+def test_without_a_reference_there_is_no_multiple() -> None:
+    assert np.isnan(costs(result_table(methods=["naive"]))["times"]).all()
+
+
+def test_the_report_names_what_departs(tmp_path: Path) -> None:
+    table = result_table(methods=["inerrant0", "inerrant"])
+    written = Fairness().build(table, tmp_path)
+    assert [path.name for path in written] == [
+        f"fairness.{suffix}" for suffix in ("md", "csv", "tex", "html")
+    ]
+    text = (tmp_path / "fairness.md").read_text()
+    assert "INERRANT departs in: rounds, as published." in text
+    assert "| INERRANT | 2 | 2.00 | 1000 | 2.0 | 180 s | 3.0 | – |" in text
+    first = {path.name: path.read_bytes() for path in written}
+    shuffled = table.sample(frac=1, random_state=0).reset_index(drop=True)
+    assert {p.name: p.read_bytes() for p in Fairness().build(shuffled, tmp_path)} == first
+
+
+def test_departures_are_stated_by_the_methods() -> None:
+    assert "confidence network" in Inerrant.departs
