@@ -137,7 +137,9 @@ def test_a_label_is_read_back_as_the_same_method(name: str) -> None:
         value = getattr(method, field)
         if isinstance(value, bool) or not isinstance(value, int | float):
             continue
-        changed = next(filter(None, (other(method, field, v) for v in (value / 3, value + 1))))
+        changed = next(
+            filter(None, (other(method, field, v) for v in (value / 3, value + 1, 2 * value)))
+        )
         ((label, again),) = parse_methods([changed.label(name)])
         assert again == changed
         assert label == changed.label(name) != name
