@@ -34,8 +34,10 @@ class Profile(Params):
     confidence_lr: float = Field(gt=0)
     foreground_share: float = Field(default=0.5, ge=0, le=1)
     """Share of every batch drawn from slices that show a visible label."""
-    output_bias: float = -5.0
-    """Initial bias of the output layer: about the log-odds of a positive voxel."""
+    output_bias: float = -6.5
+    """Initial bias of the output layer: about the log-odds of a positive voxel of a small organ.
+    From a higher one the first steps push the output weights of rare organs below 0, where some
+    stay for the whole of a short training."""
     shift: float = Field(default=0.1, ge=0)
     """Augmentation: translation up to this share of the side."""
     rotation_deg: float = Field(default=15.0, ge=0)

@@ -108,7 +108,7 @@ class Backbone(Part):
         """Height and width of slices must be multiples of it; a network may ask for less."""
         return 16 if self.name == OWN else 32
 
-    def build(self, n_organs: int, output_bias: float = -5.0) -> FeatureNet:
+    def build(self, n_organs: int, output_bias: float = -6.5) -> FeatureNet:
         """Return a new network; the caller seeds torch before.
 
         Parameters
