@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
 from bench.plan import Method, Recipe
 from bench.stages.train import Train
-from bench.training.objective import Objective, ObjectiveSpec, Phase, Progress, Setting
+from bench.training.objective import Objective, ObjectiveSpec, OneNetwork, Progress, Setting
 
 from ._teacher import ramp
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from bench.training.batch import Batch
     from bench.training.sampler import Stream
@@ -51,26 +51,17 @@ class Certainty(ObjectiveSpec):
         return _CertaintyObjective(self, setting)
 
 
-class _CertaintyObjective(Objective):
+class _CertaintyObjective(OneNetwork):
     def __init__(self, spec: Certainty, setting: Setting) -> None:
+        super().__init__(setting)
         self._weight = spec.weight
-        self._lr = setting.lr
-        self._segmenter = setting.segmenter()
 
-    @property
-    def modules(self) -> Mapping[str, nn.Module]:
-        return {"segmenter": self._segmenter}
-
-    @property
-    def phases(self) -> Sequence[Phase]:
-        return [Phase("segment", list(self._segmenter.parameters()), self._loss, self._lr)]
-
-    def _loss(self, batch: Batch, progress: Progress) -> Mapping[str, Tensor]:
+    def loss(self, batch: Batch, progress: Progress) -> Mapping[str, Tensor]:
         from bench.training.batch import targets
         from bench.training.losses import bit_entropy, masked_bce, masked_mean
 
         y_BKHW, w_BKHW = targets(batch.lab_BHW, batch.ps_BHW, batch.flags_BK)
-        logits_BKHW = self._segmenter(batch.image_B1HW)
+        logits_BKHW = self.segmenter(batch.image_B1HW)
         supervised = masked_bce(logits_BKHW, y_BKHW, w_BKHW)
         entropy = masked_mean(bit_entropy(logits_BKHW), ~w_BKHW)
         return {

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
 from bench.plan import Method, Recipe
 from bench.stages.train import Train
-from bench.training.objective import Objective, ObjectiveSpec, Phase, Progress, Setting
+from bench.training.objective import Objective, ObjectiveSpec, OneNetwork, Progress, Setting
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from bench.training.batch import Batch
     from bench.training.sampler import Stream
@@ -56,22 +56,13 @@ class Merged(ObjectiveSpec):
         return _MergedObjective(self, setting)
 
 
-class _MergedObjective(Objective):
+class _MergedObjective(OneNetwork):
     def __init__(self, spec: Merged, setting: Setting) -> None:
+        super().__init__(setting)
         self._spec = spec
-        self._lr = setting.lr
-        self._segmenter = setting.segmenter()
 
-    @property
-    def modules(self) -> Mapping[str, nn.Module]:
-        return {"segmenter": self._segmenter}
-
-    @property
-    def phases(self) -> Sequence[Phase]:
-        return [Phase("segment", list(self._segmenter.parameters()), self._loss, self._lr)]
-
-    def _loss(self, batch: Batch, _progress: Progress) -> Mapping[str, Tensor]:
-        logits_BKHW = self._segmenter(batch.image_B1HW).float()
+    def loss(self, batch: Batch, _progress: Progress) -> Mapping[str, Tensor]:
+        logits_BKHW = self.segmenter(batch.image_B1HW).float()
         log_BCHW = merged_log_probs(logits_BKHW, batch.flags_BK)
         cross_entropy = -log_BCHW.gather(1, batch.lab_BHW.unsqueeze(1)).mean()
         dice = 1.0 - marginal_dice(log_BCHW.exp(), batch.lab_BHW, batch.flags_BK)

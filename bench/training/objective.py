@@ -91,6 +91,28 @@ class Setting:
     """Seed of a further random purpose, by name."""
 
 
+class OneNetwork(Objective):
+    """An objective whose only network is the segmenter; its subclass is a loss."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.segmenter = setting.segmenter()
+        self._lr = setting.lr
+
+    @abc.abstractmethod
+    def loss(self, batch: Batch, progress: Progress) -> Mapping[str, Tensor]:
+        """Return named scalars of a batch, ``loss`` among them."""
+
+    @property
+    def modules(self) -> Mapping[str, nn.Module]:
+        """The segmenter."""
+        return {"segmenter": self.segmenter}
+
+    @property
+    def phases(self) -> Sequence[Phase]:
+        """One update of the segmenter."""
+        return [Phase("segment", list(self.segmenter.parameters()), self.loss, self._lr)]
+
+
 class ObjectiveSpec(Part, abc.ABC):
     """The parameters of an objective; they are part of the training stage's key."""
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
-from bench.training.objective import Objective, ObjectiveSpec, Phase, Progress, Setting
+from bench.training.objective import Objective, ObjectiveSpec, OneNetwork, Progress, Setting
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from bench.training.batch import Batch
     from bench.training.sampler import Stream
@@ -38,21 +38,12 @@ class Supervised(ObjectiveSpec):
         return _SupervisedObjective(self, setting)
 
 
-class _SupervisedObjective(Objective):
+class _SupervisedObjective(OneNetwork):
     def __init__(self, spec: Supervised, setting: Setting) -> None:
+        super().__init__(setting)
         self._spec = spec
-        self._lr = setting.lr
-        self._segmenter = setting.segmenter()
 
-    @property
-    def modules(self) -> Mapping[str, nn.Module]:
-        return {"segmenter": self._segmenter}
-
-    @property
-    def phases(self) -> Sequence[Phase]:
-        return [Phase("segment", list(self._segmenter.parameters()), self._loss, self._lr)]
-
-    def _loss(self, batch: Batch, _progress: Progress) -> Mapping[str, Tensor]:
+    def loss(self, batch: Batch, _progress: Progress) -> Mapping[str, Tensor]:
         from bench.training.batch import targets
         from bench.training.losses import masked_bce
 
@@ -64,6 +55,6 @@ class _SupervisedObjective(Objective):
         )
         if self._spec.unlabelled == "background":
             w_BKHW = w_BKHW.new_ones(()).expand_as(w_BKHW)
-        logits_BKHW = self._segmenter(batch.image_B1HW)
+        logits_BKHW = self.segmenter(batch.image_B1HW)
         loss = masked_bce(logits_BKHW, y_BKHW, w_BKHW, self._spec.norm)
         return {"loss": loss, "known_share": w_BKHW.float().mean()}
