@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -246,6 +247,8 @@ def bench(*arguments: str, environment: dict[str, str] | None = None) -> subproc
         text=True,
         env=os.environ | (environment or {}),
         start_new_session=True,
+        # A runner in the background ignores Ctrl-C, and so would everything it starts.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
 
 
