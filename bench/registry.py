@@ -37,19 +37,15 @@ def plug_in(files: Iterable[Path]) -> None:
     BenchError
         A file that does not exist, whose name is no Python name, or that of a method of ours.
     """
-    paths = [*_plugin_files().values(), *(file.absolute() for file in files)]
-    for path in paths:
-        if not path.is_file():
-            raise BenchError(f"plugin {path}: no such file")
-        if path.suffix != ".py" or not path.stem.isidentifier() or path.stem.startswith("_"):
-            raise BenchError(f"plugin {path}: the file name is the method's name; call it NAME.py")
-        if path.stem in _own_files("methods"):
-            raise BenchError(
-                f"plugin {path}: a method {path.stem} exists already; name the file differently"
-            )
-    os.environ[PLUGINS] = os.pathsep.join(dict.fromkeys(map(str, paths)))
+    paths = _checked([*_plugin_files().values(), *(file.absolute() for file in files)])
+    os.environ[PLUGINS] = os.pathsep.join(map(str, paths.values()))
     package = importlib.import_module("bench.methods")
-    package.__path__.extend({str(path.parent) for path in paths} - set(package.__path__))
+    package.__path__.extend(set(plugin_folders()) - set(package.__path__))
+
+
+def plugin_folders() -> set[str]:
+    """Return the folders of methods outside the package."""
+    return {str(path.parent) for path in _plugin_files().values()}
 
 
 def names(kind: Kind) -> list[str]:
@@ -117,7 +113,23 @@ def _own_files(kind: Kind) -> dict[str, Path]:
 
 def _plugin_files() -> dict[str, Path]:
     listed = os.environ.get(PLUGINS, "").split(os.pathsep)
-    return {Path(file).stem: Path(file) for file in listed if file}
+    return _checked(Path(file) for file in listed if file)
+
+
+def _checked(paths: Iterable[Path]) -> dict[str, Path]:
+    """Return plugin name -> file; raise for a file that cannot be a method of its own name."""
+    checked: dict[str, Path] = {}
+    for path in paths:
+        if not path.is_file():
+            raise BenchError(f"plugin {path}: no such file")
+        if path.suffix != ".py" or not path.stem.isidentifier() or path.stem.startswith("_"):
+            raise BenchError(f"plugin {path}: the file name is the method's name; call it NAME.py")
+        if path.stem in _own_files("methods"):
+            raise BenchError(
+                f"plugin {path}: a method {path.stem} exists already; name the file differently"
+            )
+        checked[path.stem] = path
+    return checked
 
 
 def _entry_points(kind: Kind) -> dict[str, EntryPoint]:

@@ -105,11 +105,10 @@ class ConsistencyObjective(Objective, abc.ABC):
         followed_BKHW = unknown_BKHW if trusted_BKHW is None else unknown_BKHW & trusted_BKHW
         apart_BKHW = (logits_BKHW.float().sigmoid() - taught_BKHW).square()
         consistency = masked_mean(apart_BKHW, followed_BKHW)
-        share = followed_BKHW.sum() / unknown_BKHW.sum().clamp(min=1)
         return {
             "loss": supervised + self._spec.weight * ramp(progress.share) * consistency,
             "supervised": supervised,
             "consistency": consistency,
-            "followed_share": share,
+            "followed_share": masked_mean(followed_BKHW.float(), unknown_BKHW),
             **logged,
         }

@@ -142,7 +142,7 @@ class _AdversarialObjective(Objective):
             "supervised": supervised,
             "adversarial": deceive,
             "semi": semi,
-            "believed_share": believed_BKHW.sum() / (~w_BKHW).sum().clamp(min=1),
+            "believed_share": masked_mean(believed_BKHW.float(), ~w_BKHW),
             "believed_positive_share": masked_mean(hard_BKHW.float(), believed_BKHW),
         }
 

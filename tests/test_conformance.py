@@ -160,6 +160,13 @@ def test_a_plugin_that_is_not_there_is_named(plugged: Path) -> None:
         registry.plug_in([plugged / "mine.py"])
 
 
+def test_a_plugin_that_the_environment_names_in_vain_is_one_line(plugged: Path) -> None:
+    process = bench("list", "methods", environment={registry.PLUGINS: str(plugged / "mine.py")})
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert err == f"error: plugin {plugged / 'mine.py'}: no such file\n"
+
+
 def test_a_method_in_one_file_outside_takes_part_in_run_check_and_leaderboard(
     plugged: Path,
 ) -> None:

@@ -219,9 +219,11 @@ def test_budgets_are_those_of_the_specification(profile: str, cell: Cell) -> Non
     total = total_steps("inerrant", cell)
     assert total == base + 2 * round_
     assert total_steps("inerrant0[budget=long]", cell) == total
-    for name in ("asdnet", "uamt", "mean_teacher", "entropy_min", "cps"):
+    planned = {"inerrant_plus"} & set(ALL_METHODS)
+    for name in ("asdnet", "uamt", "mean_teacher", "entropy_min", "cps", *planned):
         assert total_steps(name, cell) == total, name
     assert total_steps("marginal", cell) == base
+    assert total_steps("bai", cell) == base + round_
     assert total_steps("bai[rounds=3]", cell) == base + 3 * round_
     confidence = [
         t for t in trainings([run_of("inerrant", cell)]) if not t.objective.trains_segmenter

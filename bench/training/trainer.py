@@ -79,7 +79,8 @@ def fit(
             schedule.step()
             values |= {f"{phase.name}/{name}": value.detach() for name, value in losses.items()}
         objective.after_step(progress)
-        counter.detach()
+        if step == first:
+            counter.detach()
         logged = step % LOG_EVERY == 0 or step == loop.steps - 1
         if logged:
             rates = {f"{phase.name}/lr": phase.lr * decay(step) for phase in phases}
