@@ -31,10 +31,9 @@ def segment(
     import json
 
     import nibabel as nib
-    import numpy as np
     import torch
 
-    from bench.data.grid import centred, grid_shape, reduce_image, reduced
+    from bench.data.grid import grid_shape
     from bench.data.nifti import read_image, to_native
     from bench.data.visible import normalise
     from bench.inference import predict_volume
@@ -48,25 +47,22 @@ def segment(
         raise BenchError(f"{model.key}: is not finished; run its experiment again first")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     net = model.load_segmenter(store.out(model)).to(device)
-    low, high = model.images.dataset.hu_window
+    window = model.images.dataset.hu_window
     out.mkdir(parents=True, exist_ok=True)
     organs = {name: k for k, name in enumerate(model.images.organs, start=1)}
     (out / "organs.json").write_text(json.dumps({"background": 0} | organs, indent=1))
     for path in paths:
         image_XYZ, geometry = read_image(_open(path), str(path))
-        x, y, _ = image_XYZ.shape
-        scaled = reduced((x, y), model.images.max_side)
-        grid = grid_shape([scaled], model.images.multiple_of)
-        placement = centred((x, y), scaled, grid)
-        slices_ZHW = np.full((image_XYZ.shape[2], *grid), low, np.float32)
-        window = (slice(None), *placement.window)
-        slices_ZHW[window] = reduce_image(np.clip(image_XYZ, low, high), scaled)
+        grid = grid_shape([model.images.size(geometry)[0]], model.images.multiple_of)
+        placement = model.images.placement(geometry, grid)
+        slices_ZHW = model.images.padded(model.images.resized(image_XYZ, geometry), placement, grid)
         labels_ZXY = predict_volume(
             net,
-            normalise(np.rint(slices_ZHW).astype(np.int16), (low, high)),
+            normalise(slices_ZHW, window),
             device=device,
             precision=model.optimisation.precision,
             placement=placement,
+            window=model.optimisation.window,
         )
         target = out / f"{_case_name(path)}.nii.gz"
         labels_XYZ = labels_ZXY.transpose(1, 2, 0)
@@ -75,7 +71,7 @@ def segment(
         if preview:
             picture = out / f"{_case_name(path)}.png"
             spacing = geometry.spacing_mm
-            overlay(image_XYZ, labels_XYZ, spacing, model.images.organs, (low, high), picture)
+            overlay(image_XYZ, labels_XYZ, spacing, model.images.organs, window, picture)
             yield picture
 
 

@@ -60,7 +60,9 @@ Profiles = Annotated[
 Backbones = Annotated[
     list[str] | None,
     typer.Option(
-        "--backbone", "-b", help="unet_t11\\[width=32], unet/resnet34; the profile's if not given."
+        "--backbone",
+        "-b",
+        help="unet_t11\\[width=32], unet3d_t11, unet/resnet34; the profile's if not given.",
     ),
 ]
 Seeds = Annotated[str, typer.Option("--seeds", help="Replicate seeds: 0, 0-2, ...")]
@@ -184,6 +186,12 @@ def check(
         list[str] | None, typer.Argument(help="Methods to check, parameters in brackets.")
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Check every method there is.")] = False,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            "--backbone", "-b", help="Small network to check with; unet3d_t11\\[width=2] for 3D."
+        ),
+    ] = None,
     plugin: Plugins = None,
 ) -> None:
     """Check on generated data that methods keep what all methods owe; exit code 1 if one does not.
@@ -194,14 +202,17 @@ def check(
     import tempfile
 
     from bench import registry
-    from bench.conformance import Subject, judge
+    from bench.conformance import SLICES, Subject, judge
+    from bench.nets.backbone import Backbone
     from bench.overview import print_verdicts
 
     _plug_in(plugin)
     if bool(method) == every:
         raise BenchError("name the methods to check, or give --all")
     with tempfile.TemporaryDirectory() as folder:
-        subjects = [Subject(name, Path(folder)) for name in method or registry.names("methods")]
+        network = SLICES if backbone is None else Backbone.parse(backbone)
+        names = method or registry.names("methods")
+        subjects = [Subject(name, Path(folder), network) for name in names]
         verdicts = ((subject.label, judge(subject)) for subject in subjects)
         if not print_verdicts(verdicts, _console()):
             raise typer.Exit(1)

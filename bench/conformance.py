@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 PROFILE = "smoke[steps=8]"
 LABEL_PCT = 50
 N_CASES = 6
+SLICES = Backbone.parse("unet_t11[width=4,bn_momentum=0.1]")
+VOLUMES = Backbone.parse("unet3d_t11[width=2,bn_momentum=0.1]")
 ROUNDING = 1e-6
 """A gradient below it is none: probabilities that add up to one do so to seven digits."""
 
@@ -138,10 +140,13 @@ class Subject:
         A registered method, perhaps with parameters in brackets.
     folder
         Where the stores of the experiments lie; several subjects may share it.
+    backbone
+        The network, small; 3D ones make it a check in 3D.
     """
 
-    def __init__(self, name: str, folder: Path) -> None:
+    def __init__(self, name: str, folder: Path, backbone: Backbone = SLICES) -> None:
         ((self.label, self.method),) = parse_methods([name])
+        self.backbone = backbone
         self._folder = folder
 
     def run(self, change: Literal["", "hidden"] = "") -> Run:
@@ -174,9 +179,8 @@ class Subject:
         return Store(Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self._folder))))
 
     def _planned(self, dataset: Dataset) -> Run:
-        profile = parse_profile(PROFILE)
-        backbone = Backbone.parse(profile.backbone)
-        cell = Cell(Source(dataset, "generated"), 0, LABEL_PCT, backbone, profile)
+        source = Source(dataset, "generated")
+        cell = Cell(source, 0, LABEL_PCT, self.backbone, parse_profile(PROFILE))
         return Run.of(self.method, self.label, cell)
 
     @cached_property
@@ -400,7 +404,7 @@ def _objective(training: Train, *, known: bool) -> tuple[Objective, Batch]:
             seed=lambda _purpose: 2,
         )
     )
-    shape = (4, 32, 32)
+    shape = (4, 48, 32, 32)[: 1 + training.backbone.dims]
     labels = torch.randint(0, n_organs + 1, shape) if known else torch.zeros(shape).long()
     flags = torch.full((len(labels), n_organs), known)
     batch = Batch(torch.rand(len(labels), 1, *shape[1:]), labels, torch.zeros_like(labels), flags)

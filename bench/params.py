@@ -126,6 +126,11 @@ def format_brackets(name: str, overrides: Mapping[str, Any]) -> str:
     return f"{name}[{inner}]" if inner else name
 
 
+def split_colons(value: object) -> object:
+    """Return the parts of ``32:64:64``, the notation of a tuple; anything else as it is."""
+    return tuple(value.split(":")) if isinstance(value, str) else value
+
+
 def split_outside_brackets(text: str) -> list[str]:
     """Split at the commas that stand outside square brackets, however deep those are nested."""
     parts, depth = [""], 0
@@ -144,6 +149,8 @@ def _plain(value: Any) -> str:
     if isinstance(value, float):
         short = f"{value:.6g}"
         return short if float(short) == value else repr(value)
+    if isinstance(value, tuple):
+        return ":".join(map(_plain, value))
     return str(value)
 
 

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Literal, Self
 
 from bench.data.dataset import Dataset
+from bench.data.window import Window
 from bench.graph import StageGraph
 from bench.nets.backbone import Backbone
 from bench.params import Params, format_brackets
@@ -20,11 +21,11 @@ from bench.profiles import Profile
 from bench.stage import Stage, ancestors
 from bench.stages.audit import Audit
 from bench.stages.evaluate import Evaluate
-from bench.stages.images import Images
+from bench.stages.images import Images, Prepared, Volumes
 from bench.stages.labels import Labels
 from bench.stages.predict import Predict
 from bench.stages.relabel import Relabel
-from bench.stages.train import Optimisation, Train
+from bench.stages.train import Optimisation, PatchOptimisation, Train
 from bench.stages.truth import Truth
 from bench.training.objective import ObjectiveSpec
 
@@ -60,13 +61,12 @@ class Recipe:
         return Recipe(replace(self.cell, label_pct=label_pct))
 
     @cached_property
-    def images(self) -> Images:
-        """The CT of the data set on the training grid."""
-        return Images(
-            **self._data,
-            max_side=self.cell.profile.max_side,
-            multiple_of=self.cell.backbone.divisor,
-        )
+    def images(self) -> Prepared:
+        """The CT of the data set on the training grid: slices, or volumes for a 3D network."""
+        grid = self._data | {"multiple_of": self.cell.backbone.divisor}
+        if self.cell.backbone.dims == 3:
+            return Volumes(**grid, spacing_mm=self.cell.profile.spacing_mm)
+        return Images(**grid, max_side=self.cell.profile.max_side)
 
     @cached_property
     def truth(self) -> Truth:
@@ -134,28 +134,38 @@ class Recipe:
         init: Train | None,
         pseudo: Relabel | None,
     ) -> Train:
-        profile = self.cell.profile
         return Train(
             images=self.images,
             labels=self.labels,
             objective=objective,
             backbone=self.cell.backbone,
-            optimisation=Optimisation(
-                steps=steps,
-                batch_size=profile.batch_size,
-                lr=lr,
-                lr_decay=profile.lr_decay,
-                foreground_share=profile.foreground_share,
-                output_bias=profile.output_bias,
-                shift=profile.shift,
-                rotation_deg=profile.rotation_deg,
-                zoom=profile.zoom,
-                precision=profile.precision,
-            ),
+            optimisation=self._optimisation(steps, lr),
             seed=self.cell.seed,
             init=init,
             pseudo=pseudo,
         )
+
+    def _optimisation(self, steps: int, lr: float) -> Optimisation:
+        profile = self.cell.profile
+        recipe: dict[str, Any] = {
+            "steps": steps,
+            "batch_size": profile.batch_size,
+            "lr": lr,
+            "lr_decay": profile.lr_decay,
+            "foreground_share": profile.foreground_share,
+            "output_bias": profile.output_bias,
+            "shift": profile.shift,
+            "rotation_deg": profile.rotation_deg,
+            "zoom": profile.zoom,
+            "precision": profile.precision,
+        }
+        if self.cell.backbone.dims == 2:
+            return Optimisation.model_validate(recipe)
+        recipe |= {
+            "batch_size": profile.patch_batch_size,
+            "patches": Window(size=profile.patch, place=profile.patch_place),
+        }
+        return PatchOptimisation.model_validate(recipe)
 
 
 class Method(Params, abc.ABC):

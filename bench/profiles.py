@@ -9,8 +9,14 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
+from bench.data.window import Size
 from bench.errors import BenchError, unknown_name
-from bench.params import Params, describe_invalid, format_brackets, parse_brackets
+from bench.params import (
+    Params,
+    describe_invalid,
+    format_brackets,
+    parse_brackets,
+)
 
 
 class Profile(Params):
@@ -28,6 +34,13 @@ class Profile(Params):
     confidence_share: float = Field(default=0.2, gt=0)
     """Budget of one confidence network, as a share of J."""
     batch_size: int = Field(ge=2)
+    spacing_mm: float = Field(default=2.0, gt=0)
+    """3D networks: side of the cubic voxels that volumes are brought to."""
+    patch: Size = (96, 144, 144)
+    """3D networks: depth, height and width of a patch, ``48:64:64`` in brackets."""
+    patch_place: Literal["anywhere", "centre"] = "anywhere"
+    """3D networks: patches from anywhere and a sliding window, or the centre of every volume."""
+    patch_batch_size: int = Field(default=2, ge=2)
     lr: float = Field(gt=0)
     """Adam's initial rate; it falls exponentially to ``lr * lr_decay`` at the last step."""
     lr_decay: float = Field(default=0.1, gt=0, le=1)
@@ -62,11 +75,11 @@ PROFILES = {
     for profile in (
         Profile(
             name="smoke", backbone="unet_t11[width=4,bn_momentum=0.1]", max_side=64, steps=6,
-            batch_size=4, lr=3e-3, confidence_lr=1e-3, n_folds=2,
+            batch_size=4, lr=3e-3, confidence_lr=1e-3, n_folds=2, spacing_mm=8, patch=(48, 32, 32),
         ),
         Profile(
             name="quick", backbone="unet_t11[width=8,bn_momentum=0.1]", max_side=128, steps=1_600,
-            batch_size=4, lr=1e-3, confidence_lr=1e-3,
+            batch_size=4, lr=1e-3, confidence_lr=1e-3, spacing_mm=4, patch=(48, 48, 48),
         ),
         Profile(
             name="fast", backbone="unet_t11", max_side=256, steps=2_000,
@@ -74,7 +87,7 @@ PROFILES = {
         ),
         Profile(
             name="paper", backbone="unet_t11", max_side=512, steps=20_000,
-            batch_size=8, lr=1e-4, confidence_lr=1e-4,
+            batch_size=8, lr=1e-4, confidence_lr=1e-4, patch_place="centre",
         ),
     )
 }  # fmt: skip

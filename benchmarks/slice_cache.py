@@ -50,14 +50,14 @@ def main() -> None:
 
         started = time.perf_counter()
         for step in range(BATCHES):
-            rows = sampler.batch(step)
+            rows = sampler.batch(step).rows
             np.ascontiguousarray(view.images_SHW[view.image_row_S[rows]])
             view.labels.gather(rows)
         cached = time.perf_counter() - started
 
         started = time.perf_counter()
         for step in range(2):
-            for row in sampler.batch(step):
+            for row in sampler.batch(step).rows:
                 np.asarray(nib.load(paths[view.volume_S[row]]).dataobj)
         uncached = (time.perf_counter() - started) * BATCHES / 2
 

@@ -84,7 +84,7 @@ class _AdversarialObjective(Objective):
         self._segmenter = setting.segmenter()
         torch.manual_seed(setting.seed("discriminator"))
         width = min(PAPER_WIDTH, self._segmenter.feature_channels)
-        self._discriminator = Discriminator(setting.n_organs, width)
+        self._discriminator = Discriminator(setting.n_organs, width, self._segmenter.dims)
         # A buffer, so that a resumed training knows it.
         self._discriminator.register_buffer("dsc", torch.zeros(()))
         self._judged: tuple[Tensor, Tensor, Tensor] | None = None
@@ -113,7 +113,7 @@ class _AdversarialObjective(Objective):
         from torch.nn.functional import logsigmoid
 
         from bench.inference import decide
-        from bench.training.batch import targets
+        from bench.training.batch import organ_bits, per_voxel, targets
         from bench.training.losses import masked_bce, masked_mean
 
         spec = self._spec
@@ -125,13 +125,12 @@ class _AdversarialObjective(Objective):
 
         self._discriminator.requires_grad_(False)
         belief_BKHW = self._discriminator(prob_BKHW).float()
-        annotated_BK11 = batch.flags_BK[:, :, None, None].expand_as(belief_BKHW)
+        annotated_BK11 = per_voxel(batch.flags_BK, belief_BKHW).expand_as(belief_BKHW)
         deceive = spec.adversarial * masked_mean(-logsigmoid(belief_BKHW), annotated_BK11)
         deceive += spec.adversarial_unknown * masked_mean(-logsigmoid(belief_BKHW), ~annotated_BK11)
 
         with torch.no_grad():
-            organ_1K11 = torch.arange(1, logits_BKHW.shape[1] + 1, device=logits_BKHW.device)
-            hard_BKHW = decide(logits_BKHW).unsqueeze(1) == organ_1K11.view(1, -1, 1, 1)
+            hard_BKHW = organ_bits(decide(logits_BKHW), logits_BKHW.shape[1])
             believed_BKHW = ~w_BKHW & (
                 belief_BKHW.sigmoid() > self._limit(hard_BKHW, y_BKHW, batch)
             )
@@ -150,11 +149,12 @@ class _AdversarialObjective(Objective):
         import torch
         from torch.nn.functional import logsigmoid
 
+        from bench.training.batch import per_voxel
         from bench.training.losses import masked_mean
 
         assert self._judged is not None, "the segmenter's phase comes first"
         prob_BKHW, y_BKHW, flags_BK = self._judged
-        annotated_BK11 = flags_BK[:, :, None, None].expand_as(prob_BKHW)
+        annotated_BK11 = per_voxel(flags_BK, prob_BKHW).expand_as(prob_BKHW)
         real_BKHW = torch.where(annotated_BK11, y_BKHW.float(), prob_BKHW)
         self._discriminator.requires_grad_(True)
         real = self._discriminator(real_BKHW).float()
@@ -168,9 +168,11 @@ class _AdversarialObjective(Objective):
 
     def _limit(self, hard_BKHW: Tensor, y_BKHW: Tensor, batch: Batch) -> Tensor | float:
         """Return the belief from which a hard label counts, and remember how good they are."""
+        from bench.training.batch import per_voxel
+
         if self._spec.threshold is not None:
             return self._spec.threshold
-        annotated_BK11 = batch.flags_BK[:, :, None, None]
+        annotated_BK11 = per_voxel(batch.flags_BK, hard_BKHW)
         both = (hard_BKHW & y_BKHW & annotated_BK11).sum()
         either = (hard_BKHW & annotated_BK11).sum() + (y_BKHW & annotated_BK11).sum()
         dsc = self._discriminator.get_buffer("dsc")

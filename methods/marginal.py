@@ -79,7 +79,7 @@ def _log_probs(logits_BKHW: Tensor) -> Tensor:
     """Return log-probabilities of background and organs, shape [B, 1 + K, H, W]."""
     from torch.nn.functional import log_softmax, pad
 
-    return log_softmax(pad(logits_BKHW, (0, 0, 0, 0, 1, 0)), dim=1)
+    return log_softmax(pad(logits_BKHW, (0, 0) * (logits_BKHW.ndim - 2) + (1, 0)), dim=1)
 
 
 def merged_log_probs(logits_BKHW: Tensor, flags_BK: Tensor) -> Tensor:
@@ -91,8 +91,10 @@ def merged_log_probs(logits_BKHW: Tensor, flags_BK: Tensor) -> Tensor:
     from torch import cat
     from torch.nn.functional import pad
 
+    from bench.training.batch import per_voxel
+
     log_BCHW = _log_probs(logits_BKHW)
-    annotated_BC11 = pad(flags_BK, (1, 0), value=False)[:, :, None, None]
+    annotated_BC11 = per_voxel(pad(flags_BK, (1, 0), value=False), log_BCHW)
     background_B1HW = log_BCHW.masked_fill(annotated_BC11, -float("inf")).logsumexp(1, keepdim=True)
     return cat([background_B1HW, log_BCHW[:, 1:]], dim=1)
 
@@ -102,12 +104,14 @@ def marginal_dice(prob_BCHW: Tensor, lab_BHW: Tensor, flags_BK: Tensor) -> Tenso
     import torch
     from torch.nn.functional import pad
 
+    from bench.training.batch import organ_bits
     from bench.training.losses import masked_mean
 
-    channel_1C11 = torch.arange(prob_BCHW.shape[1], device=lab_BHW.device).view(1, -1, 1, 1)
-    y_BCHW = lab_BHW.unsqueeze(1) == channel_1C11
-    overlap_BC = (prob_BCHW * y_BCHW).sum(dim=(2, 3))
-    size_BC = prob_BCHW.sum(dim=(2, 3)) + y_BCHW.sum(dim=(2, 3))
+    organs_BKHW = organ_bits(lab_BHW, prob_BCHW.shape[1] - 1)
+    y_BCHW = torch.cat([(lab_BHW == 0).unsqueeze(1), organs_BKHW], dim=1)
+    voxels = tuple(range(2, prob_BCHW.ndim))
+    overlap_BC = (prob_BCHW * y_BCHW).sum(dim=voxels)
+    size_BC = prob_BCHW.sum(dim=voxels) + y_BCHW.sum(dim=voxels)
     dice_BC = (2 * overlap_BC + 1.0) / (size_BC + 1.0)
     return masked_mean(dice_BC, pad(flags_BK, (1, 0), value=True))
 
@@ -120,11 +124,14 @@ def excluded_overlap(logits_BKHW: Tensor, lab_BHW: Tensor, flags_BK: Tensor) -> 
     """
     import torch
 
-    K = logits_BKHW.shape[1]
-    organ_1K11 = torch.arange(1, K + 1, device=lab_BHW.device).view(1, K, 1, 1)
-    lab_B1HW = lab_BHW.unsqueeze(1)
-    impossible_BKHW = torch.where(flags_BK[:, :, None, None], lab_B1HW != organ_1K11, lab_B1HW != 0)
+    from bench.training.batch import organ_bits, per_voxel
+
+    organs_BKHW = organ_bits(lab_BHW, logits_BKHW.shape[1])
+    labelled_B1HW = (lab_BHW != 0).unsqueeze(1)
+    annotated_BKHW = per_voxel(flags_BK, logits_BKHW)
+    impossible_BKHW = torch.where(annotated_BKHW, ~organs_BKHW, labelled_B1HW)
+    voxels = tuple(range(2, logits_BKHW.ndim))
     prob_BKHW = _log_probs(logits_BKHW)[:, 1:].exp()
-    overlap_BK = (prob_BKHW * impossible_BKHW).sum(dim=(2, 3))
-    size_BK = prob_BKHW.sum(dim=(2, 3)) + impossible_BKHW.sum(dim=(2, 3))
+    overlap_BK = (prob_BKHW * impossible_BKHW).sum(dim=voxels)
+    size_BK = prob_BKHW.sum(dim=voxels) + impossible_BKHW.sum(dim=voxels)
     return (2 * overlap_BK / (size_BK + 1.0)).mean()

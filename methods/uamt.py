@@ -77,7 +77,9 @@ class _CertainTeachingObjective(ConsistencyObjective):
     def _trusted(
         self, image_B1HW: Tensor, progress: Progress
     ) -> tuple[Tensor | None, Mapping[str, Tensor]]:
-        twice_B1HW = image_B1HW.repeat(2, 1, 1, 1)  # two passes at a time, as published
+        import torch
+
+        twice_B1HW = torch.cat([image_B1HW, image_B1HW])  # two passes at a time, as published
         chunks = [
             self._teacher(self.noisy(twice_B1HW)).float().sigmoid().unflatten(0, (2, -1)).sum(dim=0)
             for _ in range(self._passes // 2)

@@ -27,6 +27,7 @@ from bench.errors import BenchError
 from bench.graph import StageGraph
 from bench.launch.inline import InlineLauncher
 from bench.launch.protocol import StageEvent
+from bench.nets.backbone import Backbone
 from bench.params import RuntimeOnly
 from bench.plan import Run, graph_of
 from bench.seeds import generator
@@ -190,6 +191,7 @@ def plan(
     labelled: str = "50",
     folds: str = "0",
     profile: str = "smoke[steps=4]",
+    backbones: Sequence[str] = (),
     seeds: Sequence[int] = (0,),
 ) -> list[Run]:
     chosen = dataset if isinstance(dataset, Dataset) else parse_dataset(str(dataset))
@@ -199,7 +201,7 @@ def plan(
         label_pcts=parse_label_pcts(labelled),
         folds=folds,
         profiles=parse_profiles([profile]),
-        backbones=[],
+        backbones=[Backbone.parse(name) for name in backbones],
         seeds=seeds,
     ).runs(store)
 

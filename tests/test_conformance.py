@@ -11,8 +11,9 @@ import pytest
 from helpers import ALL_METHODS, bench, shared_store
 
 from bench import registry
-from bench.conformance import CHECKS, Subject, judge
+from bench.conformance import CHECKS, SLICES, VOLUMES, Subject, judge
 from bench.errors import BenchError
+from bench.nets.backbone import Backbone
 
 SOUND = """
 from bench.plan import Method
@@ -96,9 +97,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.parametrize("backbone", [SLICES, VOLUMES], ids=["2D", "3D"])
 @pytest.mark.parametrize("name", ALL_METHODS)
-def test_every_registered_method_conforms(name: str, folder: Path) -> None:
-    verdicts = list(judge(Subject(name, folder)))
+def test_every_registered_method_conforms(name: str, backbone: Backbone, folder: Path) -> None:
+    verdicts = list(judge(Subject(name, folder, backbone)))
     assert [verdict.check for verdict in verdicts] == [check.__name__ for check in CHECKS]
     assert not [(v.promise, v.problem) for v in verdicts if v.problem is not None]
 

@@ -16,8 +16,8 @@ from bench.data.grid import (
     grid_shape,
     labels_to_grid,
     logits_to_native,
-    reduce_image,
     reduced,
+    resize_image,
 )
 from bench.data.index import SliceIndex
 from bench.data.nifti import read_image
@@ -59,10 +59,10 @@ def test_the_grid_is_the_smallest_that_holds_all(shapes: list[tuple[int, int]], 
 
 def test_images_are_averaged_over_areas_and_turned_to_slices() -> None:
     image_XYZ = np.arange(4 * 6 * 2, dtype=np.float32).reshape(4, 6, 2)
-    slices = reduce_image(image_XYZ, (2, 3))
+    slices = resize_image(image_XYZ, (2, 3))
     assert slices.shape == (2, 2, 3)
     assert slices[1, 0, 2] == image_XYZ[0:2, 4:6, 1].mean()
-    same = reduce_image(image_XYZ, (4, 6))
+    same = resize_image(image_XYZ, (4, 6))
     assert np.array_equal(same, image_XYZ.transpose(2, 0, 1))
 
 
@@ -93,7 +93,7 @@ def test_image_and_labels_lie_at_the_same_place(native: tuple[int, int], max_sid
     grid = grid_shape([scaled], 16)
     placement = centred(native, scaled, grid)
     labels_HW = labels_to_grid(half_XYZ, placement, grid)[0][placement.window]
-    image_HW = reduce_image(half_XYZ.astype(np.float32), scaled)[0]
+    image_HW = resize_image(half_XYZ.astype(np.float32), scaled)[0]
     assert np.abs(labels_HW - image_HW).sum(axis=0).max() <= 1.0  # the row the edge runs through
 
 

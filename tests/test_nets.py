@@ -168,7 +168,7 @@ def test_every_architecture_has_been_tried_above() -> None:
         ("unet/resnet19", "did you mean resnet18"),
         ("unet/tu-resnet10x", "did you mean tu-resnet10t"),
         ("unet/resnet18[weights=imagenett]", "did you mean imagenet"),
-        ("unet/resnet18[width=16]", "belongs to unet_t11 only"),
+        ("unet/resnet18[width=16]", "does not apply"),
         ("unet_t11[weights=imagenet]", "no pretrained weights"),
         ("unet_t11[width=0]", "greater than or equal to 1"),
         ("unet_t11[name=unet]", "no parameter"),

@@ -31,6 +31,7 @@ from bench.training.batch import Batch
 from bench.training.confidence import LearnedConfidence
 from bench.training.loader import BatchLoader
 from bench.training.objective import Objective, Phase, Progress, Setting
+from bench.training.readers import SliceReader
 from bench.training.sampler import SliceSampler, Stream
 from bench.training.trainer import Loop, fit
 
@@ -207,14 +208,14 @@ def draw(
     sampler = SliceSampler(
         view, streams, batch_size, share, lambda step: generator(0, "slices", step)
     )
-    return np.stack([sampler.batch(step) for step in range(n)])
+    return np.stack([sampler.batch(step).rows for step in range(n)])
 
 
 def test_a_batch_is_a_function_of_its_number() -> None:
     in_order = draw(MIXED, ["all"], 6)
     sampler = SliceSampler(MIXED, ["all"], 8, 0.5, lambda step: generator(0, "slices", step))
     for step in (5, 0, 3, 3):
-        assert np.array_equal(sampler.batch(step), in_order[step])
+        assert np.array_equal(sampler.batch(step).rows, in_order[step])
     assert len({tuple(batch) for batch in in_order}) == 6
 
 
@@ -294,11 +295,13 @@ def test_the_loader_yields_what_lies_on_disk(finished: Finished) -> None:
     assert view.pseudo is not None
     sampler = SliceSampler(view, ["supervised"], 4, 0.5, lambda j: generator(0, "s", j))
     still = Augmentation(shift=0, rotation_deg=0, zoom=0)
-    loader = BatchLoader(view, sampler, still, lambda j: generator(0, "a", j), torch.device("cpu"))
+    loader = BatchLoader(
+        sampler, SliceReader(view, still), lambda j: generator(0, "a", j), torch.device("cpu")
+    )
     batches = list(loader.batches(0, 6))
     low, high = view.hu_window
     for step, batch in enumerate(batches):
-        rows = sampler.batch(step)
+        rows = sampler.batch(step).rows
         assert batch.image_B1HW.shape == (4, 1, *view.grid)
         hu_BHW = batch.image_B1HW[:, 0].numpy() * (high - low) + low
         np.testing.assert_allclose(hu_BHW, view.images_SHW[view.image_row_S[rows]], atol=0.05)
@@ -321,7 +324,7 @@ def same(a: Batch, b: Batch) -> bool:
 def test_the_identity_returns_what_came_in() -> None:
     image = torch.rand(1, 12, 20)
     maps = torch.randint(0, 256, (1, 2, 12, 20), dtype=torch.uint8)
-    out, moved = resample(image, maps, IDENTITY)
+    out, moved = resample(image, maps, IDENTITY, image.shape[1:])
     torch.testing.assert_close(out[:, 0], image, atol=1e-5, rtol=0)
     assert moved.dtype == torch.int64
     assert torch.equal(moved, maps.long())
@@ -369,7 +372,7 @@ def test_a_rotation_keeps_distances_on_a_grid_that_is_not_square() -> None:
         uniform=lambda low, high, n: np.full(n, 90.0 if high == 90 else (low + high) / 2)
     )
     turned = torch.from_numpy(theta.draw(rng, 1, (40, 80)))  # type: ignore[arg-type]
-    _, moved = resample(torch.zeros(1, 40, 80), maps, turned)
+    _, moved = resample(torch.zeros(1, 40, 80), maps, turned, (40, 80))
     rows, columns = np.nonzero(moved[0, 0].numpy())
     assert np.ptp(columns) <= 1
     assert np.ptp(rows) == pytest.approx(30, abs=1)
@@ -378,7 +381,7 @@ def test_a_rotation_keeps_distances_on_a_grid_that_is_not_square() -> None:
 def test_outside_is_air_and_no_label() -> None:
     away = torch.tensor([[[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]]])  # half a side
     image, maps = torch.ones(1, 8, 8), torch.full((1, 1, 8, 8), 255, dtype=torch.uint8)
-    out, moved = resample(image, maps, away)
+    out, moved = resample(image, maps, away, image.shape[1:])
     assert torch.equal(out[0, 0, :, :4], torch.ones(8, 4))
     assert torch.equal(out[0, 0, :, 5:], torch.zeros(8, 3))
     assert torch.equal(moved[0, 0, :, :4], torch.full((8, 4), 255))
@@ -389,11 +392,11 @@ def test_labels_are_never_mixed_and_follow_the_image() -> None:
     rng = np.random.default_rng(0)
     maps = torch.from_numpy(rng.choice([0, 3, 7, 255], (16, 2, 24, 32)).astype(np.uint8))
     theta = torch.from_numpy(Augmentation().draw(generator(0, "a"), 16, (24, 32)))
-    _, moved = resample(torch.zeros(16, 24, 32), maps, theta)
+    _, moved = resample(torch.zeros(16, 24, 32), maps, theta, (24, 32))
     assert set(moved.unique().tolist()) == {0, 3, 7, 255}
     blob = torch.zeros(16, 24, 32)
     blob[:, 8:16, 10:20] = 1.0
-    image, labels = resample(blob, blob[:, None].byte(), theta)
+    image, labels = resample(blob, blob[:, None].byte(), theta, blob.shape[1:])
     assert ((image[:, 0] > 0.5) == (labels[:, 0] == 1)).float().mean() > 0.99
     assert labels.float().mean() > 0.05
 
@@ -413,7 +416,7 @@ def first_batch_and_weights(
             for name, module in objective.modules.items()
             for key, value in module.state_dict().items()
         }
-        seen["rows"] = [loader._sampler.batch(step) for step in range(3)]
+        seen["rows"] = [loader._sampler.batch(step).rows for step in range(3)]
 
     monkeypatch.setattr("bench.training.trainer.fit", record)
     ctx = SimpleNamespace(

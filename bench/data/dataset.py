@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import field_validator
 
-from bench.params import Params, RuntimeOnly
+from bench.params import Params, RuntimeOnly, split_colons
 from bench.stage import Part
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Dataset(Part, abc.ABC):
     @field_validator("hu_window", mode="before")
     @classmethod
     def _split_window(cls, value: object) -> object:
-        return tuple(value.split(":")) if isinstance(value, str) else value
+        return split_colons(value)
 
     @field_validator("hu_window")
     @classmethod

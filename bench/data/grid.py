@@ -1,7 +1,9 @@
 """The training grid: every axial slice of a data set on one [H, W] raster.
 
-A slice whose longer side exceeds the profile's limit is reduced to it (images by area averaging,
-label maps by nearest neighbour), never enlarged; then all slices are padded to one common shape.
+For 2D networks a slice whose longer side exceeds the profile's limit is reduced to it, never
+enlarged, and the slices of a volume are its own; for 3D networks volumes are brought to cubic
+voxels. Axes that shrink are averaged over areas, those that grow are interpolated linearly, label
+maps follow the nearest neighbour. Then all slices are padded to one common shape.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Placement(Params):
-    """Where the axial slices of one case lie on the training grid."""
+    """Where a case lies on the training grid."""
 
     native: tuple[int, int]
     """Slice shape (X, Y) of the canonical volume."""
@@ -27,6 +29,12 @@ class Placement(Params):
     """Shape after reduction."""
     offset: tuple[int, int] = (0, 0)
     """First row and column on the grid."""
+    depth: tuple[int, int] | None = None
+    """Slices of the canonical volume and on the grid; None if they are the same."""
+
+    def native_shape(self, n_slices: int) -> tuple[int, int, int]:
+        """Return slices, X and Y of the canonical volume that has ``n_slices`` on the grid."""
+        return n_slices if self.depth is None else self.depth[0], *self.native
 
     @property
     def window(self) -> tuple[slice, slice]:
@@ -49,21 +57,55 @@ def grid_shape(shapes: Sequence[tuple[int, int]], multiple_of: int) -> tuple[int
     ) * multiple_of
 
 
-def centred(native: tuple[int, int], scaled: tuple[int, int], grid: tuple[int, int]) -> Placement:
+def centred(
+    native: tuple[int, int],
+    scaled: tuple[int, int],
+    grid: tuple[int, int],
+    depth: tuple[int, int] | None = None,
+) -> Placement:
     """Return the placement in the middle of the grid."""
     offset = ((grid[0] - scaled[0]) // 2, (grid[1] - scaled[1]) // 2)
-    return Placement(native=native, scaled=scaled, offset=offset)
+    return Placement(native=native, scaled=scaled, offset=offset, depth=depth)
 
 
-def reduce_image(image_XYZ: NDArray[np.float32], scaled: tuple[int, int]) -> NDArray[np.float32]:
-    """Return the axial slices of a volume, area-averaged to ``scaled``, shape [Z, h, w]."""
-    slices_ZXY = np.ascontiguousarray(image_XYZ.transpose(2, 0, 1))
-    if slices_ZXY.shape[1:] == scaled:
-        return slices_ZXY
+def cubic(
+    shape_XYZ: tuple[int, int, int], spacing_mm: tuple[float, float, float], side_mm: float
+) -> tuple[tuple[int, int], int]:
+    """Return the slice shape (h, w) and the number of slices of a volume in cubic voxels."""
+    h, w, n = (
+        max(1, round(length * spacing / side_mm))
+        for length, spacing in zip(shape_XYZ, spacing_mm, strict=True)
+    )
+    return (h, w), n
+
+
+def resize_image(
+    image_XYZ: NDArray[np.float32], scaled: tuple[int, int], n_slices: int | None = None
+) -> NDArray[np.float32]:
+    """Return the axial slices of a volume at another size, shape [Z, h, w].
+
+    Parameters
+    ----------
+    image_XYZ
+        Canonical volume.
+    scaled
+        New slice shape.
+    n_slices
+        New number of slices; as many as before if None.
+    """
     import torch
+    from torch.nn.functional import adaptive_avg_pool3d, interpolate
 
-    pooled = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(slices_ZXY)[:, None], scaled)
-    return np.asarray(pooled[:, 0].numpy())
+    slices_ZXY = torch.from_numpy(np.ascontiguousarray(image_XYZ.transpose(2, 0, 1)))
+    before = slices_ZXY.shape
+    after = (before[0] if n_slices is None else n_slices, *scaled)
+    if before == after:
+        return np.asarray(slices_ZXY.numpy())
+    depth, height, width = (min(old, new) for old, new in zip(before, after, strict=True))
+    resized = adaptive_avg_pool3d(slices_ZXY[None, None], (depth, height, width))
+    if resized.shape[2:] != after:
+        resized = interpolate(resized, size=after, mode="trilinear")
+    return np.asarray(resized[0, 0].numpy())
 
 
 def labels_to_grid(
@@ -71,12 +113,20 @@ def labels_to_grid(
 ) -> NDArray[np.uint8]:
     """Return the axial slices of a label map on the grid, nearest neighbour, shape [Z, H, W]."""
     rows, columns = (
-        ((np.arange(m) + 0.5) * n / m).astype(np.intp)
-        for n, m in zip(placement.native, placement.scaled, strict=True)
+        _nearest(n, m) for n, m in zip(placement.native, placement.scaled, strict=True)
     )
-    out = np.zeros((labels_XYZ.shape[2], *grid), np.uint8)
-    out[(slice(None), *placement.window)] = labels_XYZ[np.ix_(rows, columns)].transpose(2, 0, 1)
+    slices = (
+        np.arange(labels_XYZ.shape[2]) if placement.depth is None else _nearest(*placement.depth)
+    )
+    out = np.zeros((len(slices), *grid), np.uint8)
+    chosen_XYZ = labels_XYZ[np.ix_(rows, columns, slices)]
+    out[(slice(None), *placement.window)] = chosen_XYZ.transpose(2, 0, 1)
     return out
+
+
+def _nearest(n: int, m: int) -> NDArray[np.intp]:
+    """Return for ``m`` voxels the nearest of the ``n`` that cover the same length."""
+    return ((np.arange(m) + 0.5) * n / m).astype(np.intp)
 
 
 def logits_to_native(logits_SKHW: Tensor, placement: Placement) -> Tensor:
@@ -87,3 +137,28 @@ def logits_to_native(logits_SKHW: Tensor, placement: Placement) -> Tensor:
     if placement.scaled == placement.native:
         return cropped
     return functional.interpolate(cropped, size=placement.native, mode="bilinear")
+
+
+def native_slices(logits_SKHW: Tensor, placement: Placement, rows: slice) -> Tensor:
+    """Return the logits at some of the native slices, linear along the depth, shape [s, K, H, W].
+
+    Parameters
+    ----------
+    logits_SKHW
+        Logits of the whole volume on the training grid.
+    placement
+        Of the case.
+    rows
+        Native slices, a range with both ends.
+    """
+    import torch
+
+    if placement.depth is None:
+        return logits_SKHW[rows]
+    n_native, n_scaled = placement.depth
+    native_s = torch.arange(rows.start, rows.stop, device=logits_SKHW.device)
+    at_s = ((native_s + 0.5) * n_scaled / n_native - 0.5).clamp(0, n_scaled - 1)
+    below_s = at_s.long()
+    above_s = (below_s + 1).clamp(max=n_scaled - 1)
+    share_s111 = (at_s - below_s).view(-1, 1, 1, 1)
+    return torch.lerp(logits_SKHW[below_s], logits_SKHW[above_s], share_s111)

@@ -7,10 +7,9 @@ from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from bench.nets.protocol import FeatureNet
-from bench.nets.unet_t11 import init_glorot
+from bench.nets.protocol import Dims, FeatureNet, resize
+from bench.nets.unet_t11 import CONV, init_glorot
 
 PAPER_WIDTHS = (400, 120, 64, 64)
 
@@ -30,18 +29,20 @@ class ConfidenceHead(nn.Module):
         Output channels K.
     width
         64 is Table 11 (769,487 parameters for 64 features and K=7); the widths scale with it.
+    dims
+        2 for slices, 3 for volumes.
     """
 
-    def __init__(self, in_channels: int, n_organs: int, width: int = 64) -> None:
+    def __init__(self, in_channels: int, n_organs: int, width: int = 64, dims: Dims = 2) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         channels = in_channels
         for paper_width in PAPER_WIDTHS:
             out = max(1, round(paper_width * width / 64))
-            layers += [nn.Conv2d(channels, out, 3, padding=1), nn.ReLU(inplace=True)]
+            layers += [CONV[dims](channels, out, 3, padding=1), nn.ReLU(inplace=True)]
             channels = out
         self.hidden = nn.Sequential(*layers)
-        self.output = nn.Conv2d(channels, n_organs, 1)
+        self.output = CONV[dims](channels, n_organs, 1)
         self.apply(init_glorot)
 
     def forward(self, features_BCHW: Tensor) -> Tensor:
@@ -91,12 +92,9 @@ class ConfidenceNet(nn.Module):
         return hidden_BCHW
 
     def classify(self, hidden_BCHW: Tensor, size: tuple[int, ...]) -> Tensor:
-        """Return confidence logits at ``size``, by bilinear interpolation, shape [B, K, *size]."""
-        logits_BKHW: Tensor = self.head.output(hidden_BCHW)
-        if logits_BKHW.shape[-2:] == size:
-            return logits_BKHW
-        return functional.interpolate(logits_BKHW, size=size, mode="bilinear", align_corners=False)
+        """Return confidence logits at ``size``, linearly interpolated, shape [B, K, *size]."""
+        return resize(self.head.output(hidden_BCHW), size)
 
     def forward(self, image_B1HW: Tensor) -> Tensor:
         """Return confidence logits, shape [B, K, H, W]."""
-        return self.classify(self.hidden(image_B1HW), image_B1HW.shape[-2:])
+        return self.classify(self.hidden(image_B1HW), image_B1HW.shape[2:])

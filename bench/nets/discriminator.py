@@ -7,11 +7,14 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bench.nets.protocol import Dims, resize
+from bench.nets.unet_t11 import CONV
+
 PAPER_WIDTH = 64
 
 
 class Discriminator(nn.Module):
-    """Hung et al., BMVC 2018: five 4x4 convolutions of stride 2, leaky ReLU, no normalisation.
+    """Hung et al., BMVC 2018: five convolutions of size 4, stride 2, leaky ReLU, no norm.
 
     K maps in and K confidence maps out, so that it learns from whatever organs are annotated
     (SPEC 6.2).
@@ -22,13 +25,15 @@ class Discriminator(nn.Module):
         Channels in and out, K.
     width
         Channels of the first convolution; 64 is the publication's (64, 128, 256, 512, K).
+    dims
+        2 for slices, 3 for volumes.
     """
 
-    def __init__(self, n_organs: int, width: int = PAPER_WIDTH) -> None:
+    def __init__(self, n_organs: int, width: int = PAPER_WIDTH, dims: Dims = 2) -> None:
         super().__init__()
         widths = [n_organs, width, 2 * width, 4 * width, 8 * width, n_organs]
         self.convs = nn.ModuleList(
-            nn.Conv2d(before, after, 4, stride=2, padding=1) for before, after in pairwise(widths)
+            CONV[dims](before, after, 4, stride=2, padding=1) for before, after in pairwise(widths)
         )
 
     def forward(self, maps_BKHW: Tensor) -> Tensor:
@@ -37,6 +42,4 @@ class Discriminator(nn.Module):
         *hidden, last = self.convs
         for conv in hidden:
             x = functional.leaky_relu(conv(x), 0.2, inplace=True)
-        return functional.interpolate(
-            last(x), size=maps_BKHW.shape[-2:], mode="bilinear", align_corners=False
-        )
+        return resize(last(x), maps_BKHW.shape[2:])

@@ -25,9 +25,10 @@ def add_dropout(net: FeatureNet, p: float) -> None:
 
     def drop(module: nn.Module, _inputs: Any, output: Any) -> Any:
         if isinstance(output, Tensor):
-            return functional.dropout2d(output, p, training=module.training)
+            return drop_channels(output, p, training=module.training)
         *shallow, deepest = output  # the feature maps of an encoder
-        return [*shallow, functional.dropout2d(deepest, p, training=module.training)]
+        return [*shallow, drop_channels(deepest, p, training=module.training)]
 
+    drop_channels = functional.dropout3d if net.dims == 3 else functional.dropout2d
     for site in net.dropout_sites:
         site.register_forward_hook(drop)

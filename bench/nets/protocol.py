@@ -1,8 +1,19 @@
-"""What the suite asks of a segmentation network."""
+"""What the suite asks of a segmentation network.
+
+In array names HW stands for the axes of an image: rows and columns of an axial slice, or with a 3D
+network depth, rows and columns of a patch.
+"""
 
 from __future__ import annotations
 
+from typing import Literal
+
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
+
+Dims = Literal[2, 3]
+"""Whether a network sees slices or patches of volumes."""
 
 
 class FeatureNet(nn.Module):
@@ -15,7 +26,8 @@ class FeatureNet(nn.Module):
     feature_channels: int
     """Channels of :meth:`features`."""
     divisor: int
-    """Height and width of the input must be multiples of it."""
+    """The sides of the input must be multiples of it."""
+    dims: Dims = 2
 
     def features(self, image_B1HW: Tensor) -> Tensor:
         """Return the penultimate features, shape [B, feature_channels, H', W']."""
@@ -38,3 +50,27 @@ class FeatureNet(nn.Module):
     def forward(self, image_B1HW: Tensor) -> Tensor:
         """Return logits, shape [B, K, H, W]."""
         return self.classify(self.features(image_B1HW))
+
+
+def channels_last(module: nn.Module) -> nn.Module:
+    """Lay the weights of a 2D or 3D network out channels last, in place, and return it.
+
+    With bf16 that is two to four times faster on a CPU and faster on tensor cores.
+    """
+    is_3d = any(parameter.ndim == 5 for parameter in module.parameters())
+    layout = torch.channels_last_3d if is_3d else torch.channels_last
+    return module.to(memory_format=layout)
+
+
+def image_channels_last(image_B1HW: Tensor) -> Tensor:
+    """Return a batch of images in the memory layout of :func:`channels_last`."""
+    layout = torch.channels_last_3d if image_B1HW.ndim == 5 else torch.channels_last
+    return image_B1HW.contiguous(memory_format=layout)
+
+
+def resize(maps_BKHW: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Return maps brought to ``size`` by linear interpolation along every axis."""
+    if maps_BKHW.shape[2:] == size:
+        return maps_BKHW
+    mode = "trilinear" if maps_BKHW.ndim == 5 else "bilinear"
+    return functional.interpolate(maps_BKHW, size=size, mode=mode, align_corners=False)

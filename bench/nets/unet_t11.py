@@ -1,11 +1,18 @@
-"""The 2D U-Net of INERRANT, Table 11 of Petit et al. 2021 (SPEC 2.1)."""
+"""The U-Net of INERRANT, Table 11 of Petit et al. 2021, in 2D and 3D (SPEC 2.1, 2.3)."""
 
 from __future__ import annotations
 
 from torch import Tensor, cat, nn
 from torch.nn import functional
 
-from bench.nets.protocol import FeatureNet
+from bench.nets.protocol import Dims, FeatureNet
+
+CONV: dict[Dims, type[nn.Conv2d | nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
+_BATCH_NORM: dict[Dims, type[nn.BatchNorm2d | nn.BatchNorm3d]] = {
+    2: nn.BatchNorm2d,
+    3: nn.BatchNorm3d,
+}
+_MAX_POOL = {2: functional.max_pool2d, 3: functional.max_pool3d}
 
 BN_EPS = 1e-3
 BN_MOMENTUM = 0.01
@@ -22,38 +29,42 @@ class UNetT11(FeatureNet):
     width
         Channels of the first block. 64 is Table 11, with 31,038,663 parameters at K=7; another
         value scales every width.
+    dims
+        2 for slices, 3 for volumes: the same design with 3D operations.
     """
 
     divisor = 16
 
-    def __init__(self, n_organs: int, width: int = 64) -> None:
+    def __init__(self, n_organs: int, width: int = 64, dims: Dims = 2) -> None:
         super().__init__()
+        self.dims = dims
+        self._pool = _MAX_POOL[dims]
         c1, c2, c3, c4, c5 = (width * 2**level for level in range(5))
         self.feature_channels = width
-        self.encoder_block_1 = conv_block(1, c1)
-        self.encoder_block_2 = conv_block(c1, c2)
-        self.encoder_block_3 = conv_block(c2, c3)
-        self.encoder_block_4 = conv_block(c3, c4)
-        self.decoder_block_4 = DecoderBlock(c4, c5)
-        self.decoder_block_3 = DecoderBlock(c5, c4)
-        self.decoder_block_2 = DecoderBlock(c4, c3)
-        self.decoder_block_1 = DecoderBlock(c3, c2)
+        self.encoder_block_1 = conv_block(1, c1, dims)
+        self.encoder_block_2 = conv_block(c1, c2, dims)
+        self.encoder_block_3 = conv_block(c2, c3, dims)
+        self.encoder_block_4 = conv_block(c3, c4, dims)
+        self.decoder_block_4 = DecoderBlock(c4, c5, dims)
+        self.decoder_block_3 = DecoderBlock(c5, c4, dims)
+        self.decoder_block_2 = DecoderBlock(c4, c3, dims)
+        self.decoder_block_1 = DecoderBlock(c3, c2, dims)
         self.final_prediction = nn.Sequential(
-            nn.Conv2d(c2, c1, 3, padding=1),
+            CONV[dims](c2, c1, 3, padding=1),
             nn.ReLU(inplace=True),
-            nn.Conv2d(c1, c1, 3, padding=1),
+            CONV[dims](c1, c1, 3, padding=1),
             nn.ReLU(inplace=True),
         )
-        self.output = nn.Conv2d(c1, n_organs, 1)
+        self.output = CONV[dims](c1, n_organs, 1)
         self.apply(init_glorot)
 
     def features(self, image_B1HW: Tensor) -> Tensor:
         """Return the output of ``final_prediction``, shape [B, width, H, W]."""
         res_1 = self.encoder_block_1(image_B1HW)
-        res_2 = self.encoder_block_2(functional.max_pool2d(res_1, 2))
-        res_3 = self.encoder_block_3(functional.max_pool2d(res_2, 2))
-        res_4 = self.encoder_block_4(functional.max_pool2d(res_3, 2))
-        x = self.decoder_block_4(functional.max_pool2d(res_4, 2), res_4)
+        res_2 = self.encoder_block_2(self._pool(res_1, 2))
+        res_3 = self.encoder_block_3(self._pool(res_2, 2))
+        res_4 = self.encoder_block_4(self._pool(res_3, 2))
+        x = self.decoder_block_4(self._pool(res_4, 2), res_4)
         x = self.decoder_block_3(x, res_3)
         x = self.decoder_block_2(x, res_2)
         x = self.decoder_block_1(x, res_1)
@@ -78,37 +89,37 @@ class UNetT11(FeatureNet):
 
 
 class DecoderBlock(nn.Module):
-    """Two convolutions, upsampling by two, a 2x2 convolution to half the width, concatenation."""
+    """Two convolutions, upsampling by two, a convolution of size 2 to half the width, a skip."""
 
-    def __init__(self, in_channels: int, channels: int) -> None:
+    def __init__(self, in_channels: int, channels: int, dims: Dims) -> None:
         super().__init__()
         half = channels // 2
-        self.convs = conv_block(in_channels, channels)
-        self.up = nn.Conv2d(channels, half, 2)
-        self.up_norm = nn.BatchNorm2d(half, eps=BN_EPS, momentum=BN_MOMENTUM)
+        self.convs = conv_block(in_channels, channels, dims)
+        self.up = CONV[dims](channels, half, 2)
+        self.up_norm = _BATCH_NORM[dims](half, eps=BN_EPS, momentum=BN_MOMENTUM)
 
     def forward(self, x_BCHW: Tensor, skip_BCHW: Tensor) -> Tensor:
         """Return the upsampled block followed by the skip connection, twice the size of ``x``."""
         x = functional.interpolate(self.convs(x_BCHW), scale_factor=2.0, mode="nearest")
         # TensorFlow's "same" padding of an even kernel is one more row and column at the end.
-        x = self.up(functional.pad(x, (0, 1, 0, 1)))
+        x = self.up(functional.pad(x, (0, 1) * (x.ndim - 2)))
         return cat([functional.relu(self.up_norm(x), inplace=True), skip_BCHW], dim=1)
 
 
-def conv_block(in_channels: int, channels: int) -> nn.Sequential:
+def conv_block(in_channels: int, channels: int, dims: Dims) -> nn.Sequential:
     """Return conv3x3, ReLU, conv3x3, batch normalisation, ReLU."""
     return nn.Sequential(
-        nn.Conv2d(in_channels, channels, 3, padding=1),
+        CONV[dims](in_channels, channels, 3, padding=1),
         nn.ReLU(inplace=True),
-        nn.Conv2d(channels, channels, 3, padding=1),
-        nn.BatchNorm2d(channels, eps=BN_EPS, momentum=BN_MOMENTUM),
+        CONV[dims](channels, channels, 3, padding=1),
+        _BATCH_NORM[dims](channels, eps=BN_EPS, momentum=BN_MOMENTUM),
         nn.ReLU(inplace=True),
     )
 
 
 def init_glorot(module: nn.Module) -> None:
     """Set the Keras defaults of a convolution: Glorot-uniform weights, zero bias."""
-    if isinstance(module, nn.Conv2d):
+    if isinstance(module, (nn.Conv2d, nn.Conv3d)):
         nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:
             nn.init.zeros_(module.bias)

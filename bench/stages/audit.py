@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.stage import Stage, StageContext
-from bench.stages.images import Images
+from bench.stages.images import Prepared
 from bench.stages.relabel import Relabel
 from bench.stages.truth import Truth
 
@@ -14,7 +14,7 @@ class Audit(Stage):
     Volumes where an organ is annotated by nobody are left out: there is no truth to compare with.
     """
 
-    images: Images
+    images: Prepared
     truth: Truth
     relabelling: Relabel
 

@@ -1,77 +1,141 @@
-"""Stage `Images`: the CT of every case as axial slices on the training grid, no labels."""
+"""Stages `Images` and `Volumes`: the CT of every case on the training grid, no labels."""
 
 from __future__ import annotations
 
+import abc
 import shutil
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from bench.data.dataset import Dataset
 from bench.stage import Stage, StageContext
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-class Images(Stage):
-    """Canonical orientation, HU window, reduction and padding; shared by every run on the data."""
+    from bench.data.grid import Placement
+    from bench.data.nifti import Geometry
+
+
+class Prepared(Stage, abc.ABC):
+    """Canonical orientation, HU window, resizing and padding; shared by every run on the data."""
 
     dataset: Dataset
     name: str
     organs: tuple[str, ...]
     content: str
     """Fingerprint of the cases and files (:mod:`bench.data.fingerprint`)."""
-    max_side: int = Field(ge=16)
     multiple_of: int = Field(default=16, ge=1)
+    """Height and width of the grid are padded to a multiple of it."""
 
-    @property
-    def title(self) -> str:
-        """Data set and resolution."""
-        return f"{slug(self.name)}-{self.max_side}px"
+    @abc.abstractmethod
+    def size(self, geometry: Geometry) -> tuple[tuple[int, int], int]:
+        """Return slice shape and number of slices of a case on the grid, without padding."""
+
+    def resized(self, image_XYZ: NDArray[np.float32], geometry: Geometry) -> NDArray[np.int16]:
+        """Return the axial slices of a canonical volume, HU within the window, shape [S, h, w]."""
+        import numpy as np
+
+        from bench.data.grid import resize_image
+
+        slices_SHW = resize_image(np.clip(image_XYZ, *self.dataset.hu_window), *self.size(geometry))
+        return np.rint(slices_SHW).astype(np.int16)
+
+    def placement(self, geometry: Geometry, grid: tuple[int, int]) -> Placement:
+        """Return where a case lies in the middle of the grid."""
+        from bench.data.grid import centred
+
+        x, y, z = geometry.canonical_shape
+        scaled, n_slices = self.size(geometry)
+        return centred((x, y), scaled, grid, depth=None if n_slices == z else (z, n_slices))
+
+    def padded(
+        self, slices_SHW: NDArray[np.int16], placement: Placement, grid: tuple[int, int]
+    ) -> NDArray[np.int16]:
+        """Return slices of :meth:`resized` on the grid, the lower end of the window around them."""
+        import numpy as np
+
+        on_grid = np.full((len(slices_SHW), *grid), round(self.dataset.hu_window[0]), np.int16)
+        on_grid[(slice(None), *placement.window)] = slices_SHW
+        return on_grid
 
     def run(self, ctx: StageContext) -> None:
         """Write ``images.bin`` (int16 HU, [S, H, W]) and ``index.json``."""
         import numpy as np
 
         from bench.data.dataset import Case
-        from bench.data.grid import centred, grid_shape, reduce_image, reduced
+        from bench.data.grid import grid_shape
         from bench.data.index import CaseSlices, SliceIndex
-        from bench.data.nifti import Geometry, read_image, where_is
+        from bench.data.nifti import read_image, where_is
         from bench.data.pool import map_cases
 
-        low, high = self.dataset.hu_window
-        pieces = ctx.scratch / "reduced"
+        pieces = ctx.scratch / "resized"
         pieces.mkdir(exist_ok=True)
 
-        def prepare(case: Case) -> tuple[Geometry, tuple[int, ...]]:
-            image = self.dataset.image(case)
+        def prepare(case: Case) -> Geometry:
             where = where_is(self.dataset, case, "image")
-            image_XYZ, geometry = read_image(image, where)
-            x, y, _ = image_XYZ.shape
-            slices = reduce_image(np.clip(image_XYZ, low, high), reduced((x, y), self.max_side))
-            np.save(pieces / f"{case.id}.npy", np.rint(slices).astype(np.int16))
-            return geometry, slices.shape
+            image_XYZ, geometry = read_image(self.dataset.image(case), where)
+            np.save(pieces / f"{case.id}.npy", self.resized(image_XYZ, geometry))
+            return geometry
 
         cases = self.dataset.cases()
-        prepared = map_cases(prepare, cases, ctx.tick)
-        grid = grid_shape([(h, w) for _, (_, h, w) in prepared], self.multiple_of)
+        geometries = map_cases(prepare, cases, ctx.tick)
+        grid = grid_shape([self.size(geometry)[0] for geometry in geometries], self.multiple_of)
         entries: list[CaseSlices] = []
         with (ctx.out / "images.bin").open("wb") as file:
-            for case, (geometry, (n_slices, h, w)) in zip(cases, prepared, strict=True):
-                x, y, _ = geometry.canonical_shape
-                placement = centred((x, y), (h, w), grid)
-                slices = np.full((n_slices, *grid), round(low), np.int16)
-                slices[(slice(None), *placement.window)] = np.load(pieces / f"{case.id}.npy")
+            for case, geometry in zip(cases, geometries, strict=True):
+                placement = self.placement(geometry, grid)
+                slices = self.padded(np.load(pieces / f"{case.id}.npy"), placement, grid)
                 slices.tofile(file)
                 start = entries[-1].rows.stop if entries else 0
                 entries.append(
                     CaseSlices(
                         case=case,
                         start=start,
-                        n_slices=n_slices,
+                        n_slices=len(slices),
                         placement=placement,
                         geometry=geometry,
                     )
                 )
         SliceIndex(grid=grid, hu_window=self.dataset.hu_window, cases=tuple(entries)).write(ctx.out)
         shutil.rmtree(pieces)
+
+
+class Images(Prepared):
+    """For 2D networks: the slices of the scan, a longer side than ``max_side`` reduced to it."""
+
+    max_side: int = Field(ge=16)
+
+    @property
+    def title(self) -> str:
+        """Data set and resolution."""
+        return f"{slug(self.name)}-{self.max_side}px"
+
+    def size(self, geometry: Geometry) -> tuple[tuple[int, int], int]:
+        """Return the reduced slice shape and the scan's own number of slices."""
+        from bench.data.grid import reduced
+
+        x, y, z = geometry.canonical_shape
+        return reduced((x, y), self.max_side), z
+
+
+class Volumes(Prepared):
+    """For 3D networks: the scan in cubic voxels (SPEC 2.3)."""
+
+    spacing_mm: float = Field(gt=0)
+
+    @property
+    def title(self) -> str:
+        """Data set and side of a voxel."""
+        return f"{slug(self.name)}-{self.spacing_mm:g}mm"
+
+    def size(self, geometry: Geometry) -> tuple[tuple[int, int], int]:
+        """Return slice shape and number of slices at the spacing."""
+        from bench.data.grid import cubic
+
+        return cubic(geometry.canonical_shape, geometry.spacing_mm, self.spacing_mm)
 
 
 def slug(text: str) -> str:

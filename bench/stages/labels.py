@@ -8,14 +8,14 @@ from __future__ import annotations
 from pydantic import Field
 
 from bench.stage import Stage, StageContext
-from bench.stages.images import Images, slug
+from bench.stages.images import Prepared, slug
 from bench.stages.truth import Truth
 
 
 class Labels(Stage):
     """The simulator's output: split manifest, flags and visible label slices of training cases."""
 
-    images: Images
+    images: Prepared
     truth: Truth
     fold: int = Field(ge=0)
     n_folds: int = Field(ge=2)

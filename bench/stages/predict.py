@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from bench.stage import Stage, StageContext
-from bench.stages.images import Images
+from bench.stages.images import Prepared
 from bench.stages.labels import Labels
 from bench.stages.train import Train
 
@@ -15,7 +15,7 @@ class Predict(Stage):
 
     uses_accelerator: ClassVar[bool] = True
 
-    images: Images
+    images: Prepared
     labels: Labels
     model: Train
 
@@ -48,6 +48,7 @@ class Predict(Stage):
                 device=ctx.device,
                 precision=self.model.optimisation.precision,
                 placement=entry.placement,
+                window=self.model.optimisation.window,
             )
             labels_XYZ = labels_ZXY.transpose(1, 2, 0)
             nib.save(to_native(labels_XYZ, entry.geometry), ctx.out / f"{case_id}.nii.gz")

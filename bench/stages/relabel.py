@@ -10,7 +10,7 @@ from pydantic import Field
 
 from bench.relabelling import RelabelRule, Selection
 from bench.stage import Stage, StageContext
-from bench.stages.images import Images
+from bench.stages.images import Prepared
 from bench.stages.labels import Labels
 from bench.stages.train import Train
 
@@ -26,7 +26,7 @@ class Relabel(Stage):
 
     uses_accelerator: ClassVar[bool] = True
 
-    images: Images
+    images: Prepared
     labels: Labels
     model: Train
     confidence: Train | None = None
@@ -125,12 +125,14 @@ class _Predictor:
     """Predicts training volumes with the stage's networks."""
 
     def __init__(self, stage: Relabel, view: TrainView, ctx: StageContext) -> None:
-        import torch
         from safetensors.torch import load_file
+
+        from bench.nets.protocol import channels_last
 
         self._view = view
         self._ctx = ctx
         self._background = stage.rule.background == "confident"
+        self._window = stage.model.optimisation.window
         self._precision = stage.model.optimisation.precision
         self._segmenter = stage.model.load_segmenter(ctx.input(stage.model)).to(ctx.device)
         self._confidence = None
@@ -140,7 +142,8 @@ class _Predictor:
             )
             weights = ctx.input(stage.confidence) / "confidence.safetensors"
             net.load_state_dict(load_file(weights))
-            self._confidence = net.to(ctx.device).to(memory_format=torch.channels_last)
+            self._confidence = net.to(ctx.device)
+            channels_last(net)
 
     def __call__(self, case: TrainCase) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """Return predicted labels and the confidence in each, shape [S, H, W]."""
@@ -155,6 +158,7 @@ class _Predictor:
             background=self._background,
             device=self._ctx.device,
             precision=self._precision,
+            window=self._window,
         )
 
     def known(self, case: TrainCase) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from bench.data.window import Window
 from bench.nets.backbone import Backbone
 from bench.params import Params
 from bench.seeds import generator, torch_seed
 from bench.stage import Stage, StageContext
-from bench.stages.images import Images
+from bench.stages.images import Prepared
 from bench.stages.labels import Labels
 from bench.training.objective import ObjectiveSpec
 
@@ -33,6 +34,22 @@ class Optimisation(Params):
     zoom: float = Field(ge=0, lt=1)
     precision: Literal["bf16", "fp32"]
 
+    @property
+    def window(self) -> Window | None:
+        """The part of a volume that is trained on at once; None trains on slices."""
+        return None
+
+
+class PatchOptimisation(Optimisation):
+    """The recipe of 3D networks."""
+
+    patches: Window
+
+    @property
+    def window(self) -> Window:
+        """The patches."""
+        return self.patches
+
 
 class Train(Stage):
     """Train the networks of an objective. Reads images, visible labels and pseudo-labels only."""
@@ -40,7 +57,7 @@ class Train(Stage):
     version: ClassVar[int] = 2
     uses_accelerator: ClassVar[bool] = True
 
-    images: Images
+    images: Prepared
     labels: Labels
     objective: ObjectiveSpec
     backbone: Backbone
@@ -72,6 +89,7 @@ class Train(Stage):
         from bench.training.augment import Augmentation
         from bench.training.loader import BatchLoader
         from bench.training.objective import Setting
+        from bench.training.readers import PatchReader, SliceReader
         from bench.training.sampler import SliceSampler
         from bench.training.trainer import Loop, fit
 
@@ -97,8 +115,10 @@ class Train(Stage):
             )
         )
         role = self.objective.label if not self.objective.trains_segmenter else "segmenter"
+        augmentation = Augmentation(
+            shift=recipe.shift, rotation_deg=recipe.rotation_deg, zoom=recipe.zoom
+        )
         loader = BatchLoader(
-            view,
             SliceSampler(
                 view,
                 self.objective.streams,
@@ -106,7 +126,9 @@ class Train(Stage):
                 recipe.foreground_share,
                 lambda step: generator(self.seed, f"slices/{role}", *place, step),
             ),
-            Augmentation(shift=recipe.shift, rotation_deg=recipe.rotation_deg, zoom=recipe.zoom),
+            SliceReader(view, augmentation)
+            if recipe.window is None
+            else PatchReader(view, augmentation, recipe.window),
             lambda step: generator(self.seed, f"augmentation/{role}", *place, step),
             ctx.device,
         )
@@ -131,12 +153,14 @@ class Train(Stage):
 
     def load_segmenter(self, folder: Path) -> FeatureNet:
         """Return the trained segmentation network from this stage's output folder, on the CPU."""
-        import torch
         from safetensors.torch import load_file
+
+        from bench.nets.protocol import channels_last
 
         net = self.backbone.build(len(self.images.organs))
         net.load_state_dict(load_file(folder / "segmenter.safetensors"))
-        return net.to(memory_format=torch.channels_last)  # half again as fast on a CPU
+        channels_last(net)
+        return net
 
     def _initial_segmenter(self, init: Path | None) -> FeatureNet:
         if init is not None:

@@ -1,4 +1,4 @@
-"""Augmentation: one random affine per slice, resampled once, on the device (SPEC section 7).
+"""Augmentation: one random affine per slice or patch, resampled once, on the device (SPEC 7).
 
 No flips: left and right kidney are different organs.
 """
@@ -37,26 +37,59 @@ class Augmentation(Params):
         theta[:, :, 2] = shift_N2
         return theta
 
+    def reach(self, size: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Return the size (depth, height, width) of what a patch may be turned and zoomed from."""
+        D, H, W = size
+        angle = np.deg2rad(min(self.rotation_deg, 45.0))
+        cos, sin = np.cos(angle), np.sin(angle)
+        zoomed = (length / (1 - self.zoom) for length in (D, H * cos + W * sin, W * cos + H * sin))
+        d, h, w = (int(np.ceil(length - 1e-9)) for length in zoomed)
+        return d, h, w
 
-def resample(image_BHW: Tensor, maps_BCHW: Tensor, theta_B23: Tensor) -> tuple[Tensor, Tensor]:
-    """Apply one affine to a slice and its label maps.
+    def draw_3d(
+        self,
+        rng: np.random.Generator,
+        n: int,
+        size: tuple[int, int, int],
+        source: tuple[int, int, int],
+    ) -> NDArray[np.float32]:
+        """Return ``n`` affines from patches to sources of :meth:`reach`, shape [n, 3, 4].
+
+        Rotation is about the body's axis. There is no shift: the place of a patch is random.
+        """
+        D, H, W = size
+        in_plane = self.model_copy(update={"shift": 0.0}).draw(rng, n, (H, W))
+        theta = np.zeros((n, 3, 4), np.float32)
+        theta[:, :2, :2] = in_plane[:, :, :2]
+        # the determinant of the rotated and zoomed plane is 1 / scale ** 2
+        theta[:, 2, 2] = np.sqrt(np.linalg.det(in_plane[:, :, :2]))
+        shares = np.array([W, H, D]) / np.array(source[::-1])
+        theta[:, :, :3] *= shares[:, None].astype(np.float32)
+        return theta
+
+
+def resample(
+    image_BHW: Tensor, maps_BCHW: Tensor, theta: Tensor, size: tuple[int, ...]
+) -> tuple[Tensor, Tensor]:
+    """Apply one affine to a slice or patch and its label maps.
 
     Parameters
     ----------
     image_BHW
-        float32 in [0, 1]; bilinear, 0 (the lower end of the HU window) outside.
+        float32 in [0, 1]; linear, 0 (the lower end of the HU window) outside.
     maps_BCHW
         Label maps; nearest neighbour, 0 outside.
-    theta_B23
-        Affines of :meth:`Augmentation.draw`.
+    theta
+        Affines of :class:`Augmentation`.
+    size
+        Image axes of the result.
 
     Returns
     -------
     image_B1HW, maps_BCHW
         float32 image and int64 label maps.
     """
-    B, H, W = image_BHW.shape
-    grid = functional.affine_grid(theta_B23, [B, 1, H, W], align_corners=False)
+    grid = functional.affine_grid(theta, [len(image_BHW), 1, *size], align_corners=False)
     image_B1HW = functional.grid_sample(
         image_BHW[:, None], grid, mode="bilinear", align_corners=False
     )

@@ -12,7 +12,7 @@ from bench.relabelling import BACKGROUND
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Slices as the network sees them, after augmentation, on the device."""
+    """Slices or 3D patches as the network sees them, after augmentation, on the device."""
 
     image_B1HW: Tensor
     """float32 in [0, 1]."""
@@ -33,12 +33,22 @@ def targets(
     and where a pseudo-label decides; 0 is ambiguous and ignored.
     """
     K = flags_BK.shape[1]
-    organ_1K11 = torch.arange(1, K + 1, device=lab_BHW.device).view(1, K, 1, 1)
-    lab_B1HW, ps_B1HW = lab_BHW.unsqueeze(1), ps_BHW.unsqueeze(1)
-    pseudo_BKHW = ps_B1HW == organ_1K11
-    y_BKHW = (lab_B1HW == organ_1K11) | pseudo_BKHW
-    known_B1HW = (lab_B1HW != 0) | (ps_B1HW == BACKGROUND)
+    pseudo_BKHW = organ_bits(ps_BHW, K)
+    y_BKHW = organ_bits(lab_BHW, K) | pseudo_BKHW
+    known_BHW = (lab_BHW != 0) | (ps_BHW == BACKGROUND)
     if pseudo_negatives:
-        known_B1HW = known_B1HW | (ps_B1HW != 0)
-    w_BKHW = flags_BK[:, :, None, None] | known_B1HW | pseudo_BKHW
+        known_BHW = known_BHW | (ps_BHW != 0)
+    w_BKHW = per_voxel(flags_BK, y_BKHW) | known_BHW.unsqueeze(1) | pseudo_BKHW
     return y_BKHW, w_BKHW
+
+
+def organ_bits(label_BHW: Tensor, n_organs: int) -> Tensor:
+    """Return one bool map per organ 1..K of a label map, shape [B, K, H, W]."""
+    label_B1HW = label_BHW.unsqueeze(1)
+    numbers_1K = torch.arange(1, n_organs + 1, device=label_BHW.device).unsqueeze(0)
+    return label_B1HW == per_voxel(numbers_1K, label_B1HW)
+
+
+def per_voxel(x_BK: Tensor, maps_BCHW: Tensor) -> Tensor:
+    """Return values per volume and organ with as many axes of length 1 as the maps have."""
+    return x_BK[(..., *(None,) * (maps_BCHW.ndim - 2))]

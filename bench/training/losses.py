@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.inference import decide
+from bench.training.batch import organ_bits
 
 Norm = Literal["mean_all", "mean_valid", "sum"]
 ConfidenceVoxels = Literal["all_known", "predicted_positive"]
@@ -90,9 +91,7 @@ def confidence_loss(
     target_BKHW = confidence_target(logits_BKHW, y_BKHW)
     known_BKHW = w_BKHW.bool()
     if voxels == "predicted_positive":
-        organ_1K11 = torch.arange(1, logits_BKHW.shape[1] + 1, device=logits_BKHW.device)
-        predicted_B1HW = decide(logits_BKHW).unsqueeze(1)
-        known_BKHW = known_BKHW & (predicted_B1HW == organ_1K11.view(1, -1, 1, 1))
+        known_BKHW = known_BKHW & organ_bits(decide(logits_BKHW), logits_BKHW.shape[1])
     error_BKHW = (confidence_logits_BKHW.float().sigmoid() - target_BKHW).square()
     if error_weight != 1.0:
         wrong_BKHW = (logits_BKHW >= 0) != y_BKHW.bool()

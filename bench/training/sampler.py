@@ -8,7 +8,7 @@ shows it, then a slice, or small organs would hardly be seen (SPEC 0.0, decision
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,15 @@ from bench.data.visible import TrainView
 
 Stream = Literal["all", "supervised", "incomplete"]
 """Volumes a method trains on: every one; those with some known target; those lacking some label."""
+
+
+class Draws(NamedTuple):
+    """The slices of a batch."""
+
+    rows: NDArray[np.intp]
+    """Label-slice rows, grouped by stream, shape [batch_size]."""
+    organs: NDArray[np.intp]
+    """The organ 1..K each was drawn for, 0 if for none."""
 
 
 class SliceSampler:
@@ -57,16 +66,17 @@ class SliceSampler:
         self._foreground_share = foreground_share
         self._rng = rng
 
-    def batch(self, step: int) -> NDArray[np.intp]:
-        """Return the label-slice rows of batch ``step``, grouped by stream, shape [batch_size]."""
+    def batch(self, step: int) -> Draws:
+        """Return the slices of batch ``step``."""
         rng = self._rng(step)
         shares = np.diff(np.linspace(0, self._batch_size, len(self._pools) + 1).round().astype(int))
-        rows = []
+        draws: list[tuple[int, int]] = []
         for pool, share in zip(self._pools, shares, strict=True):
             n_foreground = round(self._foreground_share * share)
-            rows += [pool.draw_shown(rng) for _ in range(n_foreground)]
-            rows += [pool.draw(rng) for _ in range(share - n_foreground)]
-        return np.array(rows, np.intp)
+            draws += [pool.draw_shown(rng) for _ in range(n_foreground)]
+            draws += [pool.draw(rng) for _ in range(share - n_foreground)]
+        rows, organs = np.array(draws, np.intp).T
+        return Draws(rows, organs)
 
 
 class _Pool:
@@ -79,15 +89,17 @@ class _Pool:
         by_organ = (
             [slices[shown_S[slices]] for slices in self._slices] for shown_S in view.shown_SK.T
         )
-        shown = ([slices for slices in volumes if len(slices)] for volumes in by_organ)
-        self._shown = [volumes for volumes in shown if volumes] or [self._slices]
+        shown = (
+            (k, [rows for rows in volumes if len(rows)]) for k, volumes in enumerate(by_organ, 1)
+        )
+        self._shown = [(k, volumes) for k, volumes in shown if volumes] or [(0, self._slices)]
 
     def __len__(self) -> int:
         return len(self._slices)
 
-    def draw(self, rng: np.random.Generator) -> int:
-        return int(rng.choice(self._slices[rng.integers(len(self._slices))]))
+    def draw(self, rng: np.random.Generator) -> tuple[int, int]:
+        return int(rng.choice(self._slices[rng.integers(len(self._slices))])), 0
 
-    def draw_shown(self, rng: np.random.Generator) -> int:
-        volumes = self._shown[rng.integers(len(self._shown))]
-        return int(rng.choice(volumes[rng.integers(len(volumes))]))
+    def draw_shown(self, rng: np.random.Generator) -> tuple[int, int]:
+        organ, volumes = self._shown[rng.integers(len(self._shown))]
+        return int(rng.choice(volumes[rng.integers(len(volumes))])), organ

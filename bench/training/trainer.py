@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
 
+from bench.nets.protocol import channels_last
 from bench.stage import StageContext
 from bench.training.cost import PassCounter
 from bench.training.loader import BatchLoader
@@ -54,11 +55,9 @@ def fit(
     """
     device = ctx.device
     for module in objective.modules.values():
-        module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        module.train()
+        channels_last(module.to(device)).train()
     for module in objective.frozen.values():
-        module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        module.requires_grad_(False).eval()
+        channels_last(module.to(device)).requires_grad_(False).eval()
     phases = objective.phases
     optimisers = [Adam(phase.parameters, phase.lr, phase.betas) for phase in phases]
     decay = _exponential(loop)

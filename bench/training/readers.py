@@ -1,0 +1,149 @@
+"""From drawn slices to what one batch needs in memory: whole slices, or patches around them."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bench.data.visible import TrainView
+from bench.data.window import Window
+from bench.training.augment import Augmentation
+from bench.training.sampler import Draws
+
+
+@dataclass(frozen=True, slots=True)
+class RawBatch:
+    """A batch as it lies on disk, and how it will be transformed on the device."""
+
+    image_BHW: Tensor
+    """int16 HU."""
+    maps_B2HW: Tensor
+    """uint8 visible labels and pseudo-labels."""
+    flags_BK: Tensor
+    theta: Tensor
+    """Affines, [B, 2, 3] or [B, 3, 4]."""
+    size: tuple[int, ...]
+    """Image axes after the transformation."""
+
+
+class Reader(abc.ABC):
+    """Reads the images, labels and flags of drawn slices."""
+
+    def __init__(self, view: TrainView, augmentation: Augmentation) -> None:
+        self.view = view
+        self.augmentation = augmentation
+
+    @abc.abstractmethod
+    def read(self, draws: Draws, rng: np.random.Generator) -> RawBatch:
+        """Return the batch of ``draws``; ``rng`` decides on its augmentation."""
+
+
+class SliceReader(Reader):
+    """Whole slices."""
+
+    def read(self, draws: Draws, rng: np.random.Generator) -> RawBatch:
+        """Return the drawn slices."""
+        view, rows = self.view, draws.rows
+        image = np.ascontiguousarray(view.images_SHW[view.image_row_S[rows]])
+        lab = view.labels.gather(rows)
+        ps = np.zeros_like(lab) if view.pseudo is None else view.pseudo.gather(rows)
+        return RawBatch(
+            torch.from_numpy(image),
+            torch.from_numpy(np.stack([lab, ps], axis=1)),
+            torch.from_numpy(view.flags_VK[view.volume_S[rows]]),
+            torch.from_numpy(self.augmentation.draw(rng, len(rows), view.grid)),
+            view.grid,
+        )
+
+
+class PatchReader(Reader):
+    """Patches that hold the drawn slice, and a voxel of the drawn organ.
+
+    What is read is larger than a patch by as much as the augmentation may turn into it.
+    """
+
+    def __init__(self, view: TrainView, augmentation: Augmentation, window: Window) -> None:
+        super().__init__(view, augmentation)
+        self._window = window
+        self._source = augmentation.reach(window.size)
+
+    def read(self, draws: Draws, rng: np.random.Generator) -> RawBatch:
+        """Return one patch per drawn slice."""
+        patches = [
+            self._patch(row, organ, rng)
+            for row, organ in zip(draws.rows, draws.organs, strict=True)
+        ]
+        images, maps = zip(*patches, strict=True)
+        size = self._window.size
+        theta = self.augmentation.draw_3d(rng, len(patches), size, self._source)
+        flags = self.view.flags_VK[self.view.volume_S[draws.rows]]
+        return RawBatch(
+            torch.from_numpy(np.stack(images)),
+            torch.from_numpy(np.stack(maps)),
+            torch.from_numpy(flags),
+            torch.from_numpy(theta),
+            size,
+        )
+
+    def _patch(
+        self, row: int, organ: int, rng: np.random.Generator
+    ) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
+        """Return image [d, h, w] and both label maps [2, d, h, w] of the source of a patch."""
+        view = self.view
+        case = view.cases[view.volume_S[row]]
+        shape = (case.labels.stop - case.labels.start, *view.grid)
+        corner = self._corner(row, row - case.labels.start, organ, shape, rng)
+        first = [c - (source - side) // 2 for c, source, side in zip(
+            corner, self._source, self._window.size, strict=True
+        )]  # fmt: skip
+        inside = [
+            slice(min(max(f, 0), n), min(max(f + source, 0), n))
+            for f, source, n in zip(first, self._source, shape, strict=True)
+        ]
+        there = tuple(slice(i.start - f, i.stop - f) for i, f in zip(inside, first, strict=True))
+        image = np.full(self._source, round(view.hu_window[0]), np.int16)
+        image[there] = view.images_SHW[case.images][tuple(inside)]
+        maps = np.zeros((2, *self._source), np.uint8)
+        depth, *in_plane = inside
+        rows = range(case.labels.start + depth.start, case.labels.start + depth.stop)
+        for number, labels in enumerate(filter(None, (view.labels, view.pseudo))):
+            if rows:
+                maps[number][there] = labels.gather(rows)[(slice(None), *in_plane)]
+        return image, maps
+
+    def _corner(
+        self, row: int, z: int, organ: int, shape: tuple[int, ...], rng: np.random.Generator
+    ) -> list[int]:
+        """Return the first voxel of a patch within its volume; it may lie outside."""
+        size = self._window.size
+        if self._window.place == "centre":
+            reach = [round(self.augmentation.shift * side) for side in size]
+            return [
+                c + int(rng.integers(-r, r + 1))
+                for c, r in zip(self._window.centre(shape), reach, strict=True)
+            ]
+        anchor = [z, *self._voxel(row, organ, rng)]
+        corner = []
+        for at, side, length in zip(anchor, size, shape, strict=True):
+            furthest = max(length - side, 0)
+            # An axis that fits whole is centred, as at prediction.
+            first = at - int(rng.integers(side))
+            corner.append(min(max(first, 0), furthest) if furthest else (length - side) // 2)
+        return corner
+
+    def _voxel(self, row: int, organ: int, rng: np.random.Generator) -> tuple[int, int]:
+        """Return row and column of a voxel of ``organ`` in a slice; of any voxel if that is 0."""
+        view = self.view
+        if organ:
+            shown_HW = view.labels[row] == organ
+            if view.pseudo is not None:
+                shown_HW = shown_HW | (view.pseudo[row] == organ)
+            y, x = np.unravel_index(int(rng.choice(np.flatnonzero(shown_HW))), view.grid)
+            return int(y), int(x)
+        y, x = rng.integers(view.grid)
+        return int(y), int(x)
