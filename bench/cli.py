@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bench.graph import StageGraph
     from bench.launch.protocol import Launcher
     from bench.plan import Run
-    from bench.report import Report
+    from bench.report import Report, TableName
     from bench.store import Store
 
 app = typer.Typer(
@@ -297,6 +297,7 @@ def report_(
     store: StoreRoot = DEFAULT_STORE,
 ) -> None:
     """Write a report from results, and print it: `bench report leaderboard`."""
+    from bench.curves import read_all_curves
     from bench.params import parse_brackets
     from bench.results import read_all, read_all_audits
 
@@ -304,7 +305,8 @@ def report_(
     plugin, options = parse_brackets(name)
     report = _report(plugin, options | ({"metric": metric} if metric else {}))
     paths = results or _result_files(store, report.reads)
-    table = read_all(paths) if report.reads == "results" else read_all_audits(paths)
+    readers = {"results": read_all, "audit": read_all_audits, "curves": read_all_curves}
+    table = readers[report.reads](paths)
     out = out or Path(plugin)
     out.mkdir(parents=True, exist_ok=True)
     written = report.build(table, out)
@@ -430,9 +432,12 @@ def _plan_line(runs: list[Run], n_stages: int, n_done: int) -> str:
     )
 
 
-def _result_files(store: Path, table: Literal["results", "audit"]) -> list[Path]:
+def _result_files(store: Path, table: TableName) -> list[Path]:
+    endings = {"audit": ".audit.parquet", "curves": ".curves.parquet"}
     found = sorted(_existing_store(store).root.glob("results/*.parquet"))
-    paths = [path for path in found if path.name.endswith(".audit.parquet") == (table == "audit")]
+    others = tuple(ending for name, ending in endings.items() if name != table)
+    ending = endings.get(table, ".parquet")
+    paths = [p for p in found if p.name.endswith(ending) and not p.name.endswith(others)]
     if not paths:
         raise BenchError(f"no results in {store / 'results'}: run something first")
     return paths

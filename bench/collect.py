@@ -1,12 +1,13 @@
-"""From finished stages to the results and audit tables of a set of runs."""
+"""From finished stages to the tables of a set of runs: results, relabelling audit, curves."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bench.events import read_events
 from bench.params import digest
 from bench.plan import RoundResult, Run
 from bench.stages.images import slug
@@ -17,12 +18,22 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def collect(runs: Sequence[Run], store: Store) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the results table and the audit table of all finished models of ``runs``."""
+class Tables(NamedTuple):
+    """What is known of the finished models of some runs."""
+
+    results: pd.DataFrame
+    audits: pd.DataFrame
+    curves: pd.DataFrame
+
+
+def collect(runs: Sequence[Run], store: Store) -> Tables:
+    """Return the tables of all finished models of ``runs``."""
+    from bench.curves import CURVES
     from bench.results import AUDIT, RESULTS
 
     results: list[dict[str, Any]] = []
     audits: list[dict[str, Any]] = []
+    curves: list[dict[str, Any]] = []
     for run in runs:
         finished = [
             (number, result)
@@ -32,22 +43,25 @@ def collect(runs: Sequence[Run], store: Store) -> tuple[pd.DataFrame, pd.DataFra
         for number, result in finished:
             results += _evaluation_rows(run, number, result, store)
         audits += _audit_rows(run, store)
-    return RESULTS.frame(results), AUDIT.frame(audits)
+        curves += _curve_rows(run, store)
+    return Tables(RESULTS.frame(results), AUDIT.frame(audits), CURVES.frame(curves))
 
 
 def save(runs: Sequence[Run], store: Store) -> Path:
-    """Write both tables below ``results/`` of the store and return the path of the results.
+    """Write the tables below ``results/`` of the store and return the path of the results.
 
     The file is named after what was run, so the same command replaces it.
     """
+    from bench.curves import write_curves
     from bench.results import write, write_audit
 
-    results, audits = collect(runs, store)
+    tables = collect(runs, store)
     identity = digest([[run.method, *_cell_columns(run).values()] for run in runs], 8)
     datasets = "-".join(sorted({slug(run.cell.source.dataset.name) for run in runs}))
     path = store.root / "results" / f"{datasets}-{identity}.parquet"
-    write(results, path)
-    write_audit(audits, path.with_suffix(".audit.parquet"))
+    write(tables.results, path)
+    write_audit(tables.audits, path.with_suffix(".audit.parquet"))
+    write_curves(tables.curves, path.with_suffix(".curves.parquet"))
     return path
 
 
@@ -98,6 +112,23 @@ def _network_columns(
         "parameters": sum(parameters.values()),
         "passes": passes / run.segmentation_steps(result.model),
     }
+
+
+def _curve_rows(run: Run, store: Store) -> Iterator[dict[str, Any]]:
+    from bench.curves import parts
+
+    columns = _cell_columns(run) | {"method": run.method}
+    for training in run.all_trainings():
+        if not store.is_done(training):
+            continue
+        where = {
+            "round": training.round,
+            "training": training.objective.label,
+            "stage": training.key,
+        }
+        events = read_events(store.folder(training) / "events.jsonl")
+        for name, part, value in parts(events, training.optimisation.steps):
+            yield columns | where | {"name": name, "part": part, "value": value}
 
 
 def _audit_rows(run: Run, store: Store) -> list[dict[str, Any]]:

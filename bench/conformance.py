@@ -227,8 +227,7 @@ def trains_and_predicts(subject: Subject) -> None:
         for event in read_events(store.folder(training) / "events.jsonl"):
             if not all(math.isfinite(value) for value in event.values()):
                 raise Broken(f"{training.title}: logs a value that is not finite: {event}")
-    results, _ = collect([run], store)
-    RESULTS.check(results)
+    RESULTS.check(collect([run], store).results)
 
 
 def weights_move(subject: Subject) -> None:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
+TableName = Literal["results", "audit", "curves"]
+
+
 class Report(Params, abc.ABC):
     """Base of the report plugins; the fields of a subclass are its options.
 
@@ -21,8 +24,9 @@ class Report(Params, abc.ABC):
     """
 
     summary: ClassVar[str]
-    reads: ClassVar[Literal["results", "audit"]] = "results"
-    """The table it is built from: scores of test cases, or the audit of relabelled voxels."""
+    reads: ClassVar[TableName] = "results"
+    """The table it is built from: scores of test cases, the audit of relabelled voxels, or what
+    trainings logged."""
 
     @abc.abstractmethod
     def build(self, table: pd.DataFrame, out: Path) -> list[Path]:

@@ -59,8 +59,11 @@ class ConsistencyObjective(Objective, abc.ABC):
     @abc.abstractmethod
     def _trusted(
         self, image_B1HW: Tensor, progress: Progress
-    ) -> tuple[Tensor | None, Mapping[str, Tensor]]:
-        """Return which of the teacher's bits the student follows (all if None), and what to log."""
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Return which of the teacher's bits the student follows, and what to log.
+
+        The bits have the shape of the logits, or one that broadcasts to it.
+        """
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:
@@ -101,8 +104,9 @@ class ConsistencyObjective(Objective, abc.ABC):
         with torch.no_grad():
             taught_BKHW = self._teacher(self.noisy(batch.image_B1HW)).float().sigmoid()
             trusted_BKHW, logged = self._trusted(batch.image_B1HW, progress)
+        positive_BKHW = taught_BKHW >= 0.5
         unknown_BKHW = ~w_BKHW
-        followed_BKHW = unknown_BKHW if trusted_BKHW is None else unknown_BKHW & trusted_BKHW
+        followed_BKHW = unknown_BKHW & trusted_BKHW
         apart_BKHW = (logits_BKHW.float().sigmoid() - taught_BKHW).square()
         consistency = masked_mean(apart_BKHW, followed_BKHW)
         return {
@@ -110,5 +114,8 @@ class ConsistencyObjective(Objective, abc.ABC):
             "supervised": supervised,
             "consistency": consistency,
             "followed_share": masked_mean(followed_BKHW.float(), unknown_BKHW),
+            "followed_precision": masked_mean(
+                y_BKHW.float(), w_BKHW & trusted_BKHW & positive_BKHW
+            ),
             **logged,
         }

@@ -131,9 +131,8 @@ class _AdversarialObjective(Objective):
 
         with torch.no_grad():
             hard_BKHW = organ_bits(decide(logits_BKHW), logits_BKHW.shape[1])
-            believed_BKHW = ~w_BKHW & (
-                belief_BKHW.sigmoid() > self._limit(hard_BKHW, y_BKHW, batch)
-            )
+            passes_BKHW = belief_BKHW.sigmoid() > self._limit(hard_BKHW, y_BKHW, batch)
+            believed_BKHW = ~w_BKHW & passes_BKHW
         semi = masked_mean(bce(logits_BKHW, hard_BKHW.float(), reduction="none"), believed_BKHW)
         on = float(progress.share >= spec.warm_up)
         return {
@@ -143,6 +142,7 @@ class _AdversarialObjective(Objective):
             "semi": semi,
             "believed_share": masked_mean(believed_BKHW.float(), ~w_BKHW),
             "believed_positive_share": masked_mean(hard_BKHW.float(), believed_BKHW),
+            "believed_precision": masked_mean(y_BKHW.float(), w_BKHW & passes_BKHW & hard_BKHW),
         }
 
     def _discriminate(self, _batch: Batch, _progress: Progress) -> Mapping[str, Tensor]:

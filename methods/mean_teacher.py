@@ -52,6 +52,8 @@ class Teaching(Consistency):
 
 class _TeachingObjective(ConsistencyObjective):
     def _trusted(
-        self, image_B1HW: Tensor, progress: Progress
-    ) -> tuple[Tensor | None, Mapping[str, Tensor]]:
-        return None, {}
+        self, image_B1HW: Tensor, _progress: Progress
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        import torch
+
+        return torch.ones((), dtype=torch.bool, device=image_B1HW.device), {}

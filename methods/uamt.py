@@ -76,7 +76,7 @@ class _CertainTeachingObjective(ConsistencyObjective):
 
     def _trusted(
         self, image_B1HW: Tensor, progress: Progress
-    ) -> tuple[Tensor | None, Mapping[str, Tensor]]:
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
         import torch
 
         twice_B1HW = torch.cat([image_B1HW, image_B1HW])  # two passes at a time, as published

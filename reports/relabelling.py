@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ import pandas as pd
 from bench import board, style
 from bench.board import Board
 from bench.errors import BenchError
-from bench.report import Report
+from bench.report import Report, TableName
 from bench.results import CELL, audit_cell_values
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Relabelling(Report):
     """Precision, recall and ranking quality per round, in the form of Tables 6, 7 and 10."""
 
     summary: ClassVar[str] = "precision, recall and ranking quality of relabelled voxels"
-    reads: ClassVar[Literal["results", "audit"]] = "audit"
+    reads: ClassVar[TableName] = "audit"
 
     def build(self, table: pd.DataFrame, out: Path) -> list[Path]:
         """Write ``relabelling.{md,csv,tex,html}``."""

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.curves import CURVES, PARTS
 from bench.metrics import dice_percent, mask_status, relabel_audit
 from bench.results import AUDIT, RESULTS
 
@@ -107,3 +108,28 @@ def audit_table() -> pd.DataFrame:
                     | audited._asdict()
                 )
     return AUDIT.frame(rows)
+
+
+def curves_table() -> pd.DataFrame:
+    """Return the curves of one method: its gate opens with every part, by one more in fold 1."""
+    return CURVES.frame(
+        {
+            "dataset": "phantom",
+            "label_pct": pct,
+            "fold": fold,
+            "seed": 0,
+            "profile": "smoke",
+            "backbone": "unet",
+            "method": "uamt",
+            "round": 0,
+            "training": "uamt",
+            "stage": f"Train-{pct}{fold}",
+            "name": name,
+            "part": part,
+            "value": float(part + fold),
+        }
+        for pct in (50, 30)
+        for fold in (0, 1)
+        for name in ("segment/gate_share", "segment/loss", "segment/lr")
+        for part in range(PARTS)
+    )

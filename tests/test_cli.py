@@ -284,7 +284,7 @@ def test_a_run_ends_with_the_leaderboard_and_says_where_results_lie(
     assert "plan      4 runs in 2 cells, 40 stages for 12 results: 0 done, 40 to compute" in out
     assert "INERRANT" in out
     assert "after each relabelling round" in out
-    (results,) = experiment.store.glob("results/*[!t].parquet")
+    (results,) = experiment.store.glob("results/*[!ts].parquet")
     assert re.search(rf"^results   .*{re.escape(results.name)}$", out, re.MULTILINE)
 
 
@@ -384,7 +384,7 @@ def test_report_writes_the_leaderboard_of_all_results(
     names = {path.name for path in (tmp_path / "leaderboard").iterdir()}
     assert names == {f"leaderboard.{suffix}" for suffix in ("md", "csv", "tex", "html")}
     assert "per organ" in answer.out
-    (results,) = experiment.store.glob("results/*[!t].parquet")
+    (results,) = experiment.store.glob("results/*[!ts].parquet")
     other = bench("report", "leaderboard[digits=2]", str(results), "--metric", "nsd", "-o", "x")
     assert other.code == 0
     assert (tmp_path / "x/leaderboard-nsd.md").is_file()

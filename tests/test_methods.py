@@ -12,6 +12,7 @@ from conftest import Finished
 from helpers import ALL_METHODS, Memory, Unread, compute, outcomes, plan, shared_store, trainings
 
 from bench.collect import collect
+from bench.curves import CURVES
 from bench.data.hidden import CompleteLabels
 from bench.data.simulate import Split
 from bench.plan import Cell, Method, Run, Source, graph_of
@@ -103,7 +104,7 @@ def test_weights_move(name: str, finished: Finished) -> None:
 @every_method
 def test_the_table_holds_every_round_case_and_organ(name: str, finished: Finished) -> None:
     run, store = finished.of(name), finished.store
-    results, audits = collect([run], store)
+    results, audits, curves = collect([run], store)
     RESULTS.check(results)
     AUDIT.check(audits)
     labels = next(s for s in graph_of([run]).in_order() if type(s).__name__ == "Labels")
@@ -127,6 +128,9 @@ def test_the_table_holds_every_round_case_and_organ(name: str, finished: Finishe
     assert steps == sorted(set(steps)), "every round adds segmentation steps"
     rounds_with_audit = {n for n, result in enumerate(run.rounds) if result.audit is not None}
     assert set(audits["round"]) == rounds_with_audit
+    CURVES.check(curves)
+    logged = {(stage.round, stage.objective.label) for stage in run.all_trainings()}
+    assert set(zip(curves["round"], curves["training"], strict=True)) == logged
 
 
 @every_method
@@ -166,7 +170,7 @@ def single(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, list[Run]]:
 def test_a_single_organ_with_one_label_or_all(name: str, single: tuple[Store, list[Run]]) -> None:
     store, runs = single
     mine = [run for run in runs if run.method == name]
-    results, _ = collect(mine, store)
+    results = collect(mine, store).results
     RESULTS.check(results)
     assert set(results["label_pct"]) == {1, 100}
     assert len(results) == 2 * sum(len(run.rounds) for run in mine)
@@ -252,7 +256,7 @@ def test_the_cost_of_a_step(
     cost = json.loads((folder / "cost.json").read_text())
     assert set(cost["parameters"]) == networks
     assert sum(cost["passes_per_step"].values()) == passes
-    results, _ = collect([run], finished.store)
+    results = collect([run], finished.store).results
     last = results[results["final"]].iloc[0]
     assert (last["networks"], last["passes"]) == (len(networks), passes)
     assert last["parameters"] == sum(cost["parameters"].values())
@@ -260,7 +264,7 @@ def test_the_cost_of_a_step(
 
 def test_confidence_networks_count_among_the_passes(finished: Finished) -> None:
     run = finished.of("inerrant")
-    results, _ = collect([run], finished.store)
+    results = collect([run], finished.store).results
     passes = results.groupby("round")["passes"].first().tolist()
     profile = run.cell.profile
     extra = 2 * max(1, round(profile.confidence_share * profile.steps))  # segmenter, confidence

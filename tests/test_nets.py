@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from bench.errors import BenchError
-from bench.nets.backbone import OWN, SMP_ARCHITECTURES, Backbone
+from bench.nets.backbone import SMP_ARCHITECTURES, Backbone
 from bench.nets.confidence import ConfidenceHead, ConfidenceNet
 from bench.nets.unet_t11 import UNetT11
 
@@ -186,7 +186,9 @@ def test_an_encoder_that_cannot_serve_the_architecture_is_refused() -> None:
         Backbone.parse("deeplabv3/vgg11").build(1)
 
 
-@pytest.mark.parametrize("text", ["unet_t11", "unet_t11[width=16]", "unet/resnet18[weights=imagenet]"])
+@pytest.mark.parametrize(
+    "text", ["unet_t11", "unet_t11[width=16]", "unet/resnet18[weights=imagenet]"]
+)
 def test_notation_round_trip(text: str) -> None:
     assert str(Backbone.parse(text)) == text
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers import ALL_METHODS, Memory, compute, plan, shared_store, stage_of, trainings, weights
 
@@ -96,9 +97,16 @@ def test_the_hidden_truth_really_differs(change: str, poisoned: Poisoned) -> Non
 
 def test_the_measurements_do_notice(poisoned: Poisoned) -> None:
     tables = [collect(list(runs.values()), store) for store, runs in map(poisoned, ["", "hidden"])]
-    (results, audits), (poisoned_results, poisoned_audits) = tables
+    (results, audits, curves), (poisoned_results, poisoned_audits, poisoned_curves) = tables
     assert len(results) == len(poisoned_results)
     assert not np.array_equal(results["n_gt"], poisoned_results["n_gt"])
+    assert _logged(curves).equals(_logged(poisoned_curves))  # training notices nothing
     assert not np.array_equal(audits["gt_missing"], poisoned_audits["gt_missing"])
     same = ["added", "method", "round", "organ"]
     assert audits[same].equals(poisoned_audits[same])  # what was chosen is the same
+
+
+def _logged(curves: pd.DataFrame) -> pd.DataFrame:
+    """Return the curves of all methods that must not see hidden labels."""
+    seen = curves[curves["method"] != "full"].drop(columns="stage")
+    return seen.sort_values(list(seen.columns), ignore_index=True)

@@ -1,0 +1,89 @@
+"""The third table: what trainings logged, in twenty parts each.
+
+It shows whether the part that makes a method what it is does anything: how many voxels it decides
+on, how often it is right, how large its loss is.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.results import CELL, RUN, RUN_COLUMNS
+from bench.schema import Column, Schema, newest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PARTS = 20
+"""Parts of equal length that a training is divided into."""
+
+CURVES = Schema(
+    name="curves",
+    version=1,
+    columns=RUN_COLUMNS
+    | {
+        "round": Column("int", low=0),
+        "training": Column("text"),
+        "stage": Column("text"),
+        "name": Column("text"),
+        "part": Column("int", low=0, high=PARTS - 1),
+        "value": Column("float"),
+    },
+    key=(*RUN, "stage", "name", "part"),
+)
+
+CURVE = (*CELL, "round", "training", "name")
+
+
+def write_curves(table: pd.DataFrame, path: Path) -> None:
+    """Validate and store the table as parquet."""
+    CURVES.check(table, str(path))
+    CURVES.write(table, path)
+
+
+def read_curves(path: Path) -> pd.DataFrame:
+    """Read and validate a table."""
+    table = CURVES.read(path)
+    CURVES.check(table, str(path))
+    return table
+
+
+def read_all_curves(paths: Sequence[Path]) -> pd.DataFrame:
+    """Read several tables as one, see :func:`bench.results.read_all`."""
+    return newest(paths, read_curves, CURVES, RUN)
+
+
+def parts(events: Iterable[Mapping[str, float]], steps: int) -> Iterator[tuple[str, int, float]]:
+    """Yield name, part and mean of what a training of ``steps`` steps logged.
+
+    Parameters
+    ----------
+    events
+        Lines of :func:`bench.events.read_events`.
+    steps
+        Length of the training.
+    """
+    logged: defaultdict[tuple[str, int], list[float]] = defaultdict(list)
+    for event in events:
+        part = int(event["step"]) * PARTS // steps
+        for name, value in event.items():
+            if name not in ("step", "time"):
+                logged[name, part].append(value)
+    for (name, part), values in logged.items():
+        yield name, part, sum(values) / len(values)
+
+
+def curve_values(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean curves over seeds and folds.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``CURVE``, ``part``; ``mean``, ``std`` (NaN for a single run) and ``runs`` over seeds and
+        folds.
+    """
+    groups = table.groupby([*CURVE, "part"])["value"]
+    return groups.agg(["mean", "std"]).join(groups.size().rename("runs")).reset_index()

@@ -1,0 +1,145 @@
+"""Training: what the parts that make a method what it is did while it learnt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from bench import board, style
+from bench.board import Board
+from bench.curves import CURVE, PARTS, curve_values
+from bench.errors import BenchError
+from bench.report import Report, TableName
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+GROUP = ["dataset", "profile", "backbone"]
+HEADING = "What trainings logged"
+SHOWN = {"start": 0, "1/4": PARTS // 4, "1/2": PARTS // 2, "end": PARTS - 1}
+"""Parts of a training that the table shows."""
+COMMON = ("lr", "loss", "supervised", "known_share")
+"""Logged by methods that have nothing of their own, or by all."""
+NOTES = (
+    "Means over a twentieth of a training, then over folds: its first, the ones from a quarter and "
+    "from a half on, its last.",
+    "Shares are fractions of the bits (voxel and organ) of unknown target; a precision is that of "
+    "positives that pass the same gate where the target is known. A mean over nothing is 0.",
+)
+
+
+class Training(Report):
+    """Shares, precisions and losses of each method's own terms, as a table and as curves."""
+
+    summary: ClassVar[str] = "what each method's own terms did in training: table and curves"
+    reads: ClassVar[TableName] = "curves"
+
+    def build(self, table: pd.DataFrame, out: Path) -> list[Path]:
+        """Write ``training.{md,csv,tex,html}`` and one ``training-N.svg`` per board."""
+        values = _own(table)
+        csv = str(values.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+        written = board.write(_boards(values), HEADING, csv, out / "training")
+        for number, (_, group) in enumerate(values.groupby(GROUP), start=1):
+            path = out / f"training-{number}.svg"
+            _draw(group, path)
+            written.append(path)
+        return written
+
+    def show(self, table: pd.DataFrame) -> RenderableType:
+        """Return the boards for the terminal."""
+        return board.to_console(_boards(_own(table)))
+
+
+def _own(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean curves without what is common to methods, ordered by method."""
+    quantity = table["name"].str.rpartition("/")[2]
+    own = table[~quantity.isin(COMMON)]
+    if own.empty:
+        raise BenchError("no method among the results logs a term of its own; run uamt, say")
+    values = curve_values(own)
+    values["order"] = values["method"].map(style.sort_key)
+    order = [*GROUP, "order", "round", "training", "name", "label_pct", "part"]
+    ascending = [name != "label_pct" for name in order]
+    return values.sort_values(order, ascending=ascending, ignore_index=True).drop(columns="order")
+
+
+def _boards(values: pd.DataFrame) -> list[Board]:
+    return [_board(group) for _, group in values.groupby(GROUP)]
+
+
+def _board(group: pd.DataFrame) -> Board:
+    wide = group.pivot_table(index=list(CURVE), columns="part", values="mean")
+    # The curves come in order, but a pivot table sorts.
+    names = group[list(CURVE)].drop_duplicates(ignore_index=True)
+    wide = wide.loc[pd.MultiIndex.from_frame(names)]
+    labels = pd.DataFrame(
+        {
+            "method": names["method"].map(style.display_name),
+            "training": names["training"] + names["round"].map(" r{}".format),
+            "quantity": names["name"].str.rpartition("/")[2],
+            "labelled": names["label_pct"].map("{} %".format),
+        }
+    )
+    cells = pd.DataFrame(
+        {title: _at(wide, part).map(_number).to_numpy() for title, part in SHOWN.items()}
+    )
+    frame = pd.concat([labels, cells], axis=1)
+    dataset, profile, backbone = group[GROUP].iloc[0]
+    return Board(
+        title=f"{dataset}, profile {profile}, {backbone}: training",
+        frame=frame,
+        bold=np.zeros(frame.shape, dtype=bool),
+        notes=NOTES,
+        labels=labels.shape[1],
+        methods=tuple(names["method"]),
+    )
+
+
+def _at(wide: pd.DataFrame, part: int) -> pd.Series:
+    """Return the values of a part; a short training has logged in a neighbouring one."""
+    filled = wide.reindex(columns=range(PARTS)).bfill(axis=1).ffill(axis=1)
+    return filled[part]
+
+
+def _number(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:.3g}"
+
+
+def _draw(group: pd.DataFrame, path: Path) -> None:
+    """Draw one panel per method and quantity, one line per label fraction."""
+    import matplotlib as mpl
+    import seaborn as sns
+    from matplotlib import pyplot as plt
+
+    quantity = group["name"].str.rpartition("/")[2]
+    drawn = group.assign(
+        panel=group["method"].map(style.display_name)
+        + "\n"
+        + group["training"]
+        + group["round"].map(" r{}: ".format)
+        + quantity,
+        share=(group["part"] + 0.5) / PARTS,
+        labelled=group["label_pct"].map("{} %".format),
+    )
+    with mpl.rc_context({"svg.hashsalt": "training", "svg.fonttype": "none"}):
+        grid = sns.relplot(
+            drawn,
+            x="share",
+            y="mean",
+            hue="labelled",
+            col="panel",
+            col_wrap=min(4, drawn["panel"].nunique()),
+            kind="line",
+            height=2.2,
+            aspect=1.3,
+            palette="viridis",
+            facet_kws={"sharey": False},
+        )
+        grid.set_titles("{col_name}", size=8)
+        grid.set_axis_labels("share of training", "")
+        # No date and no random identifiers: equal tables give equal bytes.
+        grid.figure.savefig(path, metadata={"Date": None})
+    plt.close(grid.figure)
