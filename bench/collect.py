@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -92,6 +93,8 @@ def _evaluation_rows(
         "device_s": sum(receipt["wall_seconds"] for receipt in receipts),
         "peak_mb": max(receipt["peak_memory_mb"] for receipt in receipts),
         "stage": result.evaluation.key,
+        "coverage": math.nan,
+        "dsc_inside": math.nan,
     }
     records = json.loads((store.out(result.evaluation) / "cases.json").read_text())
     return [columns | record for record in records]

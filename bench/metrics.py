@@ -137,6 +137,33 @@ def case_scores(
     return [{"organ": organs[k - 1]} | row._asdict() for k, row in zip(wanted, scores, strict=True)]
 
 
+def add_window_scores(
+    scores: list[dict[str, Any]],
+    prediction_XYZ: NDArray[np.uint8],
+    truth_XYZ: NDArray[np.uint8],
+    organs: Sequence[str],
+    box: Sequence[tuple[int, int]],
+) -> None:
+    """Add ``coverage`` and ``dsc_inside`` to rows of :func:`case_scores` (SPEC 2.3).
+
+    Parameters
+    ----------
+    scores
+        The rows, changed in place.
+    prediction_XYZ, truth_XYZ, organs
+        As there.
+    box
+        First and last plus one voxel along X, Y and Z of what the network saw.
+    """
+    inside = tuple(slice(*ends) for ends in box)
+    for row in scores:
+        k = organs.index(row["organ"]) + 1
+        true_XYZ, predicted_XYZ = truth_XYZ[inside] == k, prediction_XYZ[inside] == k
+        n_true, n_predicted = int(true_XYZ.sum()), int(predicted_XYZ.sum())
+        row["coverage"] = 100 * _ratio(n_true, row["n_gt"])
+        row["dsc_inside"] = dice_percent(int((true_XYZ & predicted_XYZ).sum()), n_predicted, n_true)
+
+
 def dice_percent(tp: int, n_pred: int, n_gt: int) -> float:
     """Return DSC = 2 TP / (predicted + true) in percent; NaN if both are empty (SPEC 8.1)."""
     return 200.0 * tp / (n_pred + n_gt) if n_pred + n_gt else float("nan")

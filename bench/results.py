@@ -42,7 +42,7 @@ RUN_COLUMNS: dict[str, Column] = {
 
 RESULTS = Schema(
     name="results",
-    version=2,
+    version=3,
     columns=RUN_COLUMNS
     | {
         "round": _COUNT,
@@ -53,6 +53,8 @@ RESULTS = Schema(
         "dsc": _PERCENT,
         "hd95_mm": Column("float", low=0, nan=True),
         "nsd": _PERCENT,
+        "coverage": _PERCENT,
+        "dsc_inside": _PERCENT,
         "tp": _COUNT,
         "n_pred": _COUNT,
         "n_gt": _COUNT,

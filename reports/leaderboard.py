@@ -271,6 +271,23 @@ def _best(
     return marks
 
 
+def _windows(rows: pd.DataFrame, by: By) -> list[str]:
+    """Say how much of the organs networks that see the centre only can see."""
+    seen = rows[rows["coverage"].notna()]
+    if seen.empty or by == "organ":
+        return []
+    inside = seen.groupby(["method", "label_pct"])["dsc_inside"].mean().reset_index()
+    listed = ", ".join(
+        f"{style.display_name(row['method'])} {row['dsc_inside']:.1f} at {row['label_pct']} %"
+        for row in inside.to_dict("records")
+    )
+    share = seen["coverage"].mean()
+    return [
+        f"The network sees the centre of a volume, {share:.1f} % of an organ on average; beyond it "
+        f"all is background. DSC inside: {listed}."
+    ]
+
+
 def _notes(
     group: pd.DataFrame,
     rows: pd.DataFrame,
@@ -294,6 +311,7 @@ def _notes(
         f"seed {_listed(seeds)}, {_counted(len(organs), 'organ')}: {', '.join(organs)}.",
         *(["One fold and seed: no standard deviation."] if (cells["runs"] == 1).all() else []),
         *_gaps(group, rows, metric, by),
+        *_windows(rows, by),
         _policy(metric),
         *_failures(rows, metric, by),
     ]

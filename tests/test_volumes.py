@@ -14,8 +14,10 @@ from helpers import compute, plan, stage_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from rich.console import Console
 from torch import Tensor, nn
 
+from bench.collect import collect
 from bench.data.grid import (
     Placement,
     centred,
@@ -23,6 +25,7 @@ from bench.data.grid import (
     grid_shape,
     labels_to_grid,
     logits_to_native,
+    native_box,
     native_slices,
     resize_image,
 )
@@ -33,6 +36,7 @@ from bench.inference import decide, predict_volume, predict_with_score
 from bench.nets.backbone import Backbone
 from bench.nets.protocol import FeatureNet, channels_last, image_channels_last
 from bench.profiles import parse_profile
+from bench.reports.leaderboard import Leaderboard
 from bench.seeds import generator
 from bench.stages.train import PatchOptimisation
 from bench.store import Store
@@ -91,6 +95,12 @@ def test_labels_come_back_from_cubic_voxels(
         tolerance = 1 + native / (n_slices, *scaled)[axis]
         assert abs(extent[0] - wanted[0]) <= tolerance
         assert abs(extent[-1] - wanted[-1]) <= tolerance
+
+
+def test_a_box_on_the_grid_is_a_box_of_voxels() -> None:
+    placement = Placement(native=(40, 20), scaled=(20, 20), offset=(6, 6), depth=(15, 30))
+    box = native_box(placement, 30, (-2, 8, 0), (12, 10, 32))
+    assert box == (slice(4, 24), slice(0, 20), slice(0, 5))
 
 
 def test_slices_that_are_the_scans_own_are_left_alone() -> None:
@@ -377,3 +387,21 @@ def test_a_3d_experiment_runs_and_shares_nothing_with_a_2d_one(tmp_path: Path) -
         assert training.optimisation.window == SMALL
     flat = plan(store, data, "inerrant")
     assert not {t.key for t in stage_of(runs, "Train")} & {t.key for t in stage_of(flat, "Train")}
+
+
+def test_what_lies_outside_of_a_centre_crop_is_counted(tmp_path: Path) -> None:
+    runs = plan(
+        Store(tmp_path / "store"),
+        "phantom[n_cases=4,scale=0.25]",
+        "inerrant0",
+        profile="smoke[steps=2,spacing_mm=4,patch_place=centre,patch=48:32:32]",
+        backbones=["unet3d_t11[width=2,bn_momentum=0.1]"],
+    )
+    store = Store(tmp_path / "store")
+    compute(runs, store)
+    table = collect(runs, store).results
+    assert table["coverage"].between(0, 100).all()
+    assert table["coverage"].min() < 100
+    boards = Leaderboard().show(table)
+    text = "".join(segment.text for segment in Console(width=500).render(boards))
+    assert "The network sees the centre of a volume" in text

@@ -9,6 +9,7 @@ maps follow the nearest neighbour. Then all slices are padded to one common shap
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -137,6 +138,30 @@ def logits_to_native(logits_SKHW: Tensor, placement: Placement) -> Tensor:
     if placement.scaled == placement.native:
         return cropped
     return functional.interpolate(cropped, size=placement.native, mode="bilinear")
+
+
+def native_box(
+    placement: Placement, n_slices: int, first: Sequence[int], size: Sequence[int]
+) -> tuple[slice, slice, slice]:
+    """Return the canonical voxels (X, Y, Z) whose centres lie within a box on the grid.
+
+    Parameters
+    ----------
+    placement, n_slices
+        Of the case.
+    first, size
+        First voxel and lengths of the box along slices, rows and columns; it may reach beyond.
+    """
+    natives = (*placement.native, placement.native_shape(n_slices)[0])
+    scaled = (*placement.scaled, n_slices)
+    offsets = (*placement.offset, 0)
+    box = []
+    for axis, (n, m, offset) in enumerate(zip(natives, scaled, offsets, strict=True)):
+        start = first[(axis + 1) % 3] - offset
+        ends = (start, start + size[(axis + 1) % 3])
+        low, high = (min(max(ceil(end * n / m - 0.5), 0), n) for end in ends)
+        box.append(slice(low, high))
+    return box[0], box[1], box[2]
 
 
 def native_slices(logits_SKHW: Tensor, placement: Placement, rows: slice) -> Tensor:

@@ -26,21 +26,22 @@ class Evaluate(Stage):
 
         from bench.data.hidden import CompleteLabels
         from bench.data.nifti import read_image
-        from bench.metrics import case_scores
+        from bench.metrics import add_window_scores, case_scores
 
         truth = CompleteLabels(ctx.input(self.truth))
         predictions = sorted(ctx.input(self.prediction).glob("*.nii.gz"))
+        view = ctx.input(self.prediction) / "view.json"
+        seen = json.loads(view.read_text()) if view.is_file() else {}
         records = []
         for count, path in enumerate(predictions, start=1):
             entry = truth[path.name.removesuffix(".nii.gz")]
             predicted_XYZ, _ = read_image(path, f"prediction {path}")
+            labels = predicted_XYZ.astype(np.uint8), truth.labels_XYZ(entry.case.id)
             scores = case_scores(
-                predicted_XYZ.astype(np.uint8),
-                truth.labels_XYZ(entry.case.id),
-                entry.case.annotated,
-                self.truth.organs,
-                entry.geometry.spacing_mm,
+                *labels, entry.case.annotated, self.truth.organs, entry.geometry.spacing_mm
             )
+            if box := seen.get(entry.case.id):
+                add_window_scores(scores, *labels, self.truth.organs, box)
             names = {"case": entry.case.id, "patient": entry.case.patient}
             records += [names | score for score in scores]
             ctx.tick(count, len(predictions))

@@ -25,9 +25,12 @@ class Predict(Stage):
         return self.model.title
 
     def run(self, ctx: StageContext) -> None:
-        """Write one ``CASE.nii.gz`` per test case."""
+        """Write one ``CASE.nii.gz`` per test case, and ``view.json`` if only its centre is seen."""
+        import json
+
         import nibabel as nib
 
+        from bench.data.grid import native_box
         from bench.data.index import SliceIndex
         from bench.data.nifti import to_native
         from bench.data.simulate import Split
@@ -40,6 +43,8 @@ class Predict(Stage):
         manifest = ctx.input(self.labels) / "split.json"
         split = Split.model_validate_json(manifest.read_text())
         net = self.model.load_segmenter(ctx.input(self.model)).to(ctx.device)
+        window = self.model.optimisation.window
+        seen: dict[str, list[tuple[int, int]]] = {}
         for count, case_id in enumerate(split.test, start=1):
             entry = index[case_id]
             labels_ZXY = predict_volume(
@@ -48,8 +53,14 @@ class Predict(Stage):
                 device=ctx.device,
                 precision=self.model.optimisation.precision,
                 placement=entry.placement,
-                window=self.model.optimisation.window,
+                window=window,
             )
             labels_XYZ = labels_ZXY.transpose(1, 2, 0)
             nib.save(to_native(labels_XYZ, entry.geometry), ctx.out / f"{case_id}.nii.gz")
+            if window is not None and window.place == "centre":
+                first = window.centre((entry.n_slices, *index.grid))
+                box = native_box(entry.placement, entry.n_slices, first, window.size)
+                seen[case_id] = [(side.start, side.stop) for side in box]
             ctx.tick(count, len(split.test))
+        if seen:
+            (ctx.out / "view.json").write_text(json.dumps(seen))
