@@ -141,10 +141,11 @@ def test_a_pseudo_label_makes_a_volume_supervised(
 
     ps_SHW = np.zeros((len(plain.labels), *plain.grid), np.uint8)
     assert not with_pseudo(ps_SHW).supervised_V.any()
-    ps_SHW[plain.cases[2].labels.start, 3, 3] = BACKGROUND  # says what the slice does not show
-    assert not with_pseudo(ps_SHW).supervised_V.any()
+    ps_SHW[plain.cases[2].labels.start, 3, 3] = BACKGROUND  # a target like any other
+    assert with_pseudo(ps_SHW).supervised_V.tolist() == [v == 2 for v in range(len(plain.cases))]
     ps_SHW[plain.cases[1].labels.start, 3, 3] = 2
-    assert with_pseudo(ps_SHW).supervised_V.tolist() == [v == 1 for v in range(len(plain.cases))]
+    supervised_V = with_pseudo(ps_SHW).supervised_V
+    assert supervised_V.tolist() == [v in (1, 2) for v in range(len(plain.cases))]
 
 
 def test_pseudo_labels_join_what_is_shown(finished: Finished, half: Labels) -> None:

@@ -53,10 +53,13 @@ class TrainView:
 
     @property
     def supervised_V(self) -> NDArray[np.bool_]:
-        """Volumes in which some organ is annotated or has a pseudo-label."""
+        """Volumes in which some organ is annotated or some voxel has a pseudo-label."""
         supervised_V: NDArray[np.bool_] = np.any(self.flags_VK, axis=1)
         if self.pseudo is not None:
             supervised_V |= np.bincount(self.volume_S, weights=self.shown_SK.any(axis=1)) > 0
+            for v in np.flatnonzero(~supervised_V):  # predicted to hold nothing but background
+                rows = self.cases[v].labels
+                supervised_V[v] = self.pseudo.gather(range(rows.start, rows.stop)).any()
         return supervised_V
 
     @property
