@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, Self
 from bench.data.dataset import Dataset
 from bench.data.window import Window
 from bench.graph import StageGraph
-from bench.nets.backbone import Backbone
+from bench.nets.backbone import Backbone, ConditionalBackbone
 from bench.params import Params, format_brackets
 from bench.profiles import Profile
 from bench.stage import Stage, ancestors
@@ -59,6 +59,11 @@ class Recipe:
     def at(self, label_pct: int) -> Recipe:
         """Return the recipe of the same cell at another label fraction."""
         return Recipe(replace(self.cell, label_pct=label_pct))
+
+    def conditional(self) -> Recipe:
+        """Return the recipe of the same cell with a network that is told which organ to segment."""
+        backbone = ConditionalBackbone.model_validate(self.cell.backbone.model_dump())
+        return Recipe(replace(self.cell, backbone=backbone))
 
     @cached_property
     def images(self) -> Prepared:

@@ -35,6 +35,7 @@ METHODS: dict[str, MethodStyle] = {
     "cps": MethodStyle("CPS", "#8B5A2B"),
     "entropy_min": MethodStyle("Entropy min.", "#9A9A9A"),
     "marginal": MethodStyle("Marginal loss", "#F0E442"),
+    "dodnet": MethodStyle("DoDNet", "#7A4FB5"),
     "full": MethodStyle("Full labels", "#000000"),
 }
 UPPER_BOUNDS = frozenset({"full"})

@@ -227,6 +227,7 @@ def test_budgets_are_those_of_the_specification(profile: str, cell: Cell) -> Non
     for name in ("asdnet", "uamt", "mean_teacher", "entropy_min", "cps", *planned):
         assert total_steps(name, cell) == total, name
     assert total_steps("marginal", cell) == base
+    assert total_steps("dodnet", cell) == base
     assert total_steps("bai", cell) == base + round_
     assert total_steps("bai[rounds=3]", cell) == base + 3 * round_
     confidence = [

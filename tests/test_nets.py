@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from bench.errors import BenchError
-from bench.nets.backbone import SMP_ARCHITECTURES, Backbone
+from bench.nets.backbone import SMP_ARCHITECTURES, Backbone, ConditionalBackbone
+from bench.nets.conditional import ConditionalNet
 from bench.nets.confidence import ConfidenceHead, ConfidenceNet
 from bench.nets.unet_t11 import UNetT11
 
@@ -230,3 +231,28 @@ def test_confidence_widths_scale_with_the_network() -> None:
     assert isinstance(net, ConfidenceNet)
     widths = [layer.out_channels for layer in net.head.modules() if isinstance(layer, nn.Conv2d)]
     assert widths == [100, 30, 16, 16, 2]
+
+
+@pytest.mark.parametrize("name", ["unet_t11", "unet3d_t11", "fpn/tu-resnet10t"])
+def test_a_conditional_head_gives_each_organ_layers_of_its_own(name: str) -> None:
+    torch.manual_seed(0)
+    options = {"width": 4} if "t11" in name else {}
+    backbone = ConditionalBackbone.model_validate({"name": name, **options})
+    net = backbone.build(3, output_bias=-2.0).eval()
+    assert isinstance(net, ConditionalNet)
+    image = torch.rand(2, 1, *(48, 32, 32)[-backbone.dims :])
+    logits = net(image)
+    assert logits.shape == (2, 3, *image.shape[2:])
+    assert net.output_bias.tolist() == [-2.0] * 3
+    assert not torch.allclose(logits[:, 0], logits[:, 1])
+    code = net.get_buffer("code_KK")
+    code.copy_(code[[1, 0, 2]].clone())
+    with torch.no_grad():
+        swapped = net(image)
+    torch.testing.assert_close(swapped, logits[:, [1, 0, 2]].detach())
+
+
+def test_a_conditional_backbone_is_another_part_than_the_plain_one() -> None:
+    plain = Backbone(width=8)
+    conditional = ConditionalBackbone.model_validate(plain.model_dump())
+    assert conditional.identity() == plain.identity() | {"kind": "ConditionalBackbone"}

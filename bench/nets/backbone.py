@@ -194,3 +194,17 @@ class Backbone(Part):
     @property
     def _weights(self) -> str | None:
         return None if self.weights == "none" else self.weights
+
+
+class ConditionalBackbone(Backbone):
+    """A backbone with a head that is told which organ to segment; part of the method `dodnet`."""
+
+    def build(self, n_organs: int, output_bias: float = -6.5) -> FeatureNet:
+        """Return a new network; the caller seeds torch before."""
+        from torch import nn
+
+        from bench.nets.conditional import ConditionalNet
+
+        net = ConditionalNet(super().build(n_organs, output_bias), n_organs)
+        nn.init.constant_(net.output_bias, output_bias)
+        return net

@@ -1,0 +1,81 @@
+"""A head that is told which organ to segment, after DoDNet (Zhang et al., CVPR 2021)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from bench.nets.protocol import FeatureNet, resize
+
+HEAD_WIDTH = 8
+
+
+class ConditionalNet(FeatureNet):
+    """A network whose last layers are generated, per image and organ.
+
+    A controller sees the image's mean features and the organ's one-hot code, and returns weights
+    and biases of three 1x1 convolutions (of 8, 8 and 1 channels), which turn the features into the
+    logit of that organ. The publication takes the mean of the encoder's features; here it is that
+    of the penultimate ones, so that any network can be the body.
+
+    Parameters
+    ----------
+    body
+        Any network; its own last layer is not used.
+    n_organs
+        Output channels K.
+    """
+
+    def __init__(self, body: FeatureNet, n_organs: int) -> None:
+        super().__init__()
+        self.body = body
+        self.dims = body.dims
+        self.divisor = body.divisor
+        self.feature_channels = body.feature_channels
+        shapes = [(HEAD_WIDTH, self.feature_channels), (HEAD_WIDTH, HEAD_WIDTH), (1, HEAD_WIDTH)]
+        self._shapes = shapes
+        self._sizes = [size for out, into in shapes for size in (out * into, out)]
+        self.controller = nn.Linear(self.feature_channels + n_organs, sum(self._sizes))
+        self.bias = nn.Parameter(torch.zeros(n_organs))
+        self.register_buffer("code_KK", torch.eye(n_organs), persistent=False)
+
+    def features(self, image_B1HW: Tensor) -> Tensor:
+        """Return the features of the body at the size of the image."""
+        return resize(self.body.features(image_B1HW), image_B1HW.shape[2:])
+
+    def classify(self, features_BCHW: Tensor) -> Tensor:
+        """Return one logit per organ, each by convolutions of its own, shape [B, K, H, W]."""
+        B, C, *axes = features_BCHW.shape
+        x_BCN = features_BCHW.flatten(2)
+        code_KK = self.get_buffer("code_KK")
+        K = len(code_KK)
+        task_BKD = torch.cat(
+            [
+                x_BCN.mean(dim=2)[:, None].expand(B, K, C),
+                code_KK.to(x_BCN.dtype)[None].expand(B, K, K),
+            ],
+            dim=2,
+        )
+        weight_1, bias_1, weight_2, bias_2, weight_3, bias_3 = self.controller(task_BKD).split(
+            self._sizes, dim=2
+        )
+        x_BKCN = x_BCN[:, None]
+        for weight, bias, shape in (
+            (weight_1, bias_1, self._shapes[0]),
+            (weight_2, bias_2, self._shapes[1]),
+        ):
+            x_BKCN = (weight.unflatten(2, shape) @ x_BKCN + bias[..., None]).relu()
+        logits_BK1N = weight_3.unflatten(2, self._shapes[2]) @ x_BKCN + bias_3[..., None]
+        logits_BKN = logits_BK1N.squeeze(2) + self.bias[:, None]
+        logits_BKHW: Tensor = logits_BKN.unflatten(2, axes)
+        return logits_BKHW
+
+    @property
+    def output_bias(self) -> nn.Parameter:
+        """What is added to the generated logits, shape [K]."""
+        return self.bias
+
+    @property
+    def dropout_sites(self) -> tuple[nn.Module, ...]:
+        """Those of the body."""
+        return self.body.dropout_sites

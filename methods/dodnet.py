@@ -1,0 +1,26 @@
+"""DoDNet: one network that is told which organ to segment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from bench.plan import Method, Recipe
+from bench.stages.train import Train
+from bench.training.supervised import Supervised
+
+
+class Dodnet(Method):
+    """`inerrant0` with a dynamic head, whose weights follow from the organ and the image.
+
+    The loss is that of `inerrant0`, so the two differ in the head and in nothing else. The
+    publication trains on one data set per organ, takes cross-entropy and Dice, and feeds the
+    controller with features of the encoder (:class:`bench.nets.conditional.ConditionalNet`).
+    """
+
+    citation: ClassVar[str] = "Zhang et al., CVPR 2021"
+    departs: ClassVar[str] = "a conditional head in place of the last convolution, as published"
+
+    def plan(self, recipe: Recipe) -> Iterator[Train]:
+        """Yield one model."""
+        yield recipe.conditional().segmenter(Supervised(unlabelled="ignored"))
