@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 
 from bench.data.window import Size
 from bench.errors import BenchError, unknown_name
+from bench.nets.backbone import OUTPUT_BIAS
 from bench.params import (
     Params,
     describe_invalid,
@@ -47,7 +48,7 @@ class Profile(Params):
     confidence_lr: float = Field(gt=0)
     foreground_share: float = Field(default=0.5, ge=0, le=1)
     """Share of every batch drawn from slices that show a visible label."""
-    output_bias: float = -6.5
+    output_bias: float = OUTPUT_BIAS
     """Initial bias of the output layer: about the log-odds of a positive voxel of a small organ.
     From a higher one the first steps push the output weights of rare organs below 0, where some
     stay for the whole of a short training."""

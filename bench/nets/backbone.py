@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 OWN = {"unet_t11": 64, "unet3d_t11": 32, "dynunet": 32, "segresnet": 16}
 """Networks with a width, and its default: the paper's (2D and 3D), then MONAI's, which are 3D."""
 
+OUTPUT_BIAS = -6.5
+"""About the log-odds of a positive voxel of a small organ."""
+
 _PAPER = ("unet_t11", "unet3d_t11")
 
 SMP_ARCHITECTURES = (
@@ -139,7 +142,7 @@ class Backbone(Part):
         """The sides of slices or patches must be multiples of it; a network may ask for less."""
         return 16 if self.name in OWN else 32
 
-    def build(self, n_organs: int, output_bias: float = -6.5) -> FeatureNet:
+    def build(self, n_organs: int, output_bias: float = OUTPUT_BIAS) -> FeatureNet:
         """Return a new network; the caller seeds torch before.
 
         Parameters
@@ -199,7 +202,7 @@ class Backbone(Part):
 class ConditionalBackbone(Backbone):
     """A backbone with a head that is told which organ to segment; part of the method `dodnet`."""
 
-    def build(self, n_organs: int, output_bias: float = -6.5) -> FeatureNet:
+    def build(self, n_organs: int, output_bias: float = OUTPUT_BIAS) -> FeatureNet:
         """Return a new network; the caller seeds torch before."""
         from torch import nn
 
