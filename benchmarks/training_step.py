@@ -2,6 +2,7 @@
 
 ``python benchmarks/training_step.py`` prints time per step and ratios, all measured
 in one run, variants interleaved so that a drifting machine does not favour one of them.
+``--backbone 'unet3d_t11[width=8]' --shape 48,48,48 --batch 2`` does so in 3D.
 """
 
 from __future__ import annotations
@@ -12,33 +13,36 @@ import time
 
 import torch
 
-from bench.nets.unet_t11 import UNetT11
+from bench.nets.backbone import Backbone
+from bench.nets.protocol import channels_last, image_channels_last
 from bench.training.losses import masked_bce
 
 VARIANTS = {
-    "fp32": (torch.float32, torch.contiguous_format),
-    "fp32 channels_last": (torch.float32, torch.channels_last),
-    "bf16": (torch.bfloat16, torch.contiguous_format),
-    "bf16 channels_last": (torch.bfloat16, torch.channels_last),
+    "fp32": (torch.float32, False),
+    "fp32 channels_last": (torch.float32, True),
+    "bf16": (torch.bfloat16, False),
+    "bf16 channels_last": (torch.bfloat16, True),
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--width", type=int, default=16)
-    parser.add_argument("--side", type=int, default=128)
+    parser.add_argument("--backbone", default="unet_t11[width=16]")
+    parser.add_argument("--shape", default="128,128", help="rows,columns or depth,rows,columns")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=12)
     options = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    shape = (options.batch, 1, options.side, options.side)
-    image = torch.rand(shape, device=device)
-    y = torch.rand(options.batch, 7, options.side, options.side, device=device) > 0.95
+    axes = tuple(map(int, options.shape.split(",")))
+    image = torch.rand(options.batch, 1, *axes, device=device)
+    y = torch.rand(options.batch, 7, *axes, device=device) > 0.95
     steps = {}
-    for name, (dtype, layout) in VARIANTS.items():
-        net = UNetT11(7, options.width).to(device, memory_format=layout)
+    for name, (dtype, last) in VARIANTS.items():
+        net = Backbone.parse(options.backbone).build(7).to(device)
+        if last:
+            channels_last(net)
         optimiser = torch.optim.Adam(net.parameters(), 1e-3)
-        batch = image.to(memory_format=layout)
+        batch = image_channels_last(image) if last else image
 
         def step(net=net, optimiser=optimiser, batch=batch, dtype=dtype) -> None:
             with torch.autocast(device.type, torch.bfloat16, enabled=dtype is torch.bfloat16):
@@ -58,7 +62,7 @@ def main() -> None:
             if repeat >= 3:
                 seconds[name].append(time.perf_counter() - started)
     base = statistics.median(seconds["fp32"])
-    print(f"{device}, U-Net width {options.width}, batch {options.batch} of {options.side}^2")
+    print(f"{device}, {options.backbone}, batch {options.batch} of {options.shape}")
     for name, measured in seconds.items():
         middle = statistics.median(measured)
         print(f"{name:<20} {middle * 1e3:8.1f} ms   {base / middle:5.2f} x fp32")
