@@ -37,6 +37,31 @@ class RelabelRule(Part):
     """Predicted background stays ambiguous, is trusted, or its most confident share is; or all that
     was not selected is background."""
 
+    def plausible(self, pred_SHW: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return a predicted volume without what cannot be a candidate; here, all of it."""
+        return pred_SHW
+
+
+class OneObjectRule(RelabelRule):
+    """An organ is one connected object: candidates come from the largest one (SPEC 0.0, 4).
+
+    Voxels that touch at a corner are connected. The smaller objects stay ambiguous.
+    """
+
+    def plausible(self, pred_SHW: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the largest object of every organ, 0 elsewhere."""
+        from scipy import ndimage
+
+        kept_SHW = np.zeros_like(pred_SHW)
+        for organ, where in enumerate(ndimage.find_objects(pred_SHW), start=1):
+            if where is None:
+                continue
+            objects, _ = ndimage.label(pred_SHW[where] == organ, np.ones((3, 3, 3)))
+            sizes = np.bincount(objects.ravel())
+            sizes[0] = 0
+            kept_SHW[where][objects == sizes.argmax()] = organ
+        return kept_SHW
+
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
@@ -125,7 +150,8 @@ def relabel_volume(
         A confidence that is not a number.
     """
     assert rule.scope != "dataset", "candidates of all volumes have to be selected together"
-    candidates = find_candidates(pred_SHW, score_SHW, lab_SHW, ps_SHW, flags_K)
+    plausible_SHW = rule.plausible(pred_SHW)
+    candidates = find_candidates(plausible_SHW, score_SHW, lab_SHW, ps_SHW, flags_K)
     (selections,) = select([candidates], gamma, rule, rng)
     new_ps_SHW = add_positives(ps_SHW, selections)
     if not flags_K.all():

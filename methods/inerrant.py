@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from bench.plan import Method, Recipe
-from bench.relabelling import RelabelRule, gamma_at
+from bench.relabelling import OneObjectRule, RelabelRule, gamma_at
 from bench.stages.relabel import Relabel
 from bench.stages.train import Train
 from bench.training.confidence import LearnedConfidence
@@ -41,11 +41,15 @@ class Inerrant(Method):
     scope: Literal["volume", "slice", "dataset"] = "volume"
     gamma_mode: Literal["cumulative", "remaining"] = "cumulative"
     pseudo_negatives: bool = True
+    one_object: bool = False
+    """Candidates come from the largest connected object predicted of an organ (not published)."""
 
     def plan(self, recipe: Recipe) -> Iterator[Train]:
         """Yield the model before relabelling, then one per round."""
         objective = Supervised(unlabelled="ignored", pseudo_negatives=self.pseudo_negatives)
-        rule = RelabelRule(background=self.background, scope=self.scope, gamma_mode=self.gamma_mode)
+        rule = (OneObjectRule if self.one_object else RelabelRule)(
+            background=self.background, scope=self.scope, gamma_mode=self.gamma_mode
+        )
         model = recipe.segmenter(Supervised(unlabelled="ignored"))
         yield model
         relabelled: Relabel | None = None

@@ -209,6 +209,12 @@ def test_the_name_of_a_method_is_not_what_it_trains(cell: Cell) -> None:
     assert len(trainings([run_of("inerrant", cell)])) == 5
 
 
+def test_one_object_changes_what_is_relabelled_and_nothing_before(cell: Cell) -> None:
+    plain, one = run_of("inerrant", cell), run_of("inerrant[one_object=true]", cell)
+    assert models(plain)[0] == models(one)[0]
+    assert not set(models(plain)[1:]) & set(keys(one))
+
+
 def total_steps(text: str, cell: Cell) -> int:
     return Run.segmentation_steps(run_of(text, cell).rounds[-1].model)
 

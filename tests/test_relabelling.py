@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from bench.errors import BenchError
 from bench.relabelling import (
     BACKGROUND,
+    OneObjectRule,
     RelabelRule,
     add_positives,
     count_new,
@@ -295,3 +296,31 @@ def test_a_confidence_that_is_not_a_number_is_refused() -> None:
             RelabelRule(),
             rng(),
         )
+
+
+# --- one connected object per organ -------------------------------------------------------------
+
+
+def test_only_the_largest_object_of_an_organ_is_plausible() -> None:
+    pred = np.zeros((4, 8, 8), np.uint8)
+    pred[1:3, 3:6, 3:6] = 1
+    pred[0, 0, 0] = 1
+    pred[3, 6, 6] = 1  # touches the large one at a corner
+    pred[0, 7, 7] = 2
+    expected = pred.copy()
+    expected[0, 0, 0] = 0
+    assert np.array_equal(OneObjectRule().plausible(pred), expected)
+    assert np.array_equal(RelabelRule().plausible(pred), pred)
+    nothing = np.zeros_like(pred)
+    assert np.array_equal(OneObjectRule().plausible(nothing), nothing)
+
+
+def test_smaller_objects_stay_ambiguous() -> None:
+    pred = line(1, 0, 1, 1, 0)
+    known = {"lab_SHW": line(0, 0, 0, 0, 0), "ps_SHW": line(0, 0, 0, 0, 0)}
+    score = scores(0.9, 0.9, 0.8, 0.7, 0.9)
+    for background, elsewhere in (("ambiguous", 0), ("predicted", BACKGROUND)):
+        rule = OneObjectRule(background=background)  # type: ignore[arg-type]
+        ps, _ = relabel_volume(pred, score, **known, flags_K=np.array([False]), gamma=1.0,
+                               rule=rule, rng=rng())  # fmt: skip
+        assert np.array_equal(ps, line(0, elsewhere, 1, 1, elsewhere))

@@ -100,10 +100,12 @@ class Relabel(Stage):
                 )
             return
         incomplete = [case for case in view.cases if not case.flags_K.all()]
-        candidates = [
-            find_candidates(*predictor(case), *predictor.known(case), case.flags_K)
-            for case in incomplete
-        ]
+        candidates = []
+        for case in incomplete:
+            pred, score = predictor(case)
+            known = predictor.known(case)
+            plausible = self.rule.plausible(pred)
+            candidates.append(find_candidates(plausible, score, *known, case.flags_K))
         rng = generator(self.seed, "relabel", *place)
         selected = dict(
             zip(
