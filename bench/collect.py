@@ -53,16 +53,16 @@ def save(runs: Sequence[Run], store: Store) -> Path:
 
     The file is named after what was run, so the same command replaces it.
     """
-    from bench.curves import write_curves
-    from bench.results import write, write_audit
+    from bench.curves import CURVES
+    from bench.results import AUDIT, write
 
     tables = collect(runs, store)
     identity = digest([[run.method, *_cell_columns(run).values()] for run in runs], 8)
     datasets = "-".join(sorted({slug(run.cell.source.dataset.name) for run in runs}))
     path = store.root / "results" / f"{datasets}-{identity}.parquet"
     write(tables.results, path)
-    write_audit(tables.audits, path.with_suffix(".audit.parquet"))
-    write_curves(tables.curves, path.with_suffix(".curves.parquet"))
+    AUDIT.save(tables.audits, path.with_suffix(".audit.parquet"))
+    CURVES.save(tables.curves, path.with_suffix(".curves.parquet"))
     return path
 
 

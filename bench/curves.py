@@ -38,22 +38,9 @@ CURVES = Schema(
 CURVE = (*CELL, "round", "training", "name")
 
 
-def write_curves(table: pd.DataFrame, path: Path) -> None:
-    """Validate and store the table as parquet."""
-    CURVES.check(table, str(path))
-    CURVES.write(table, path)
-
-
-def read_curves(path: Path) -> pd.DataFrame:
-    """Read and validate a table."""
-    table = CURVES.read(path)
-    CURVES.check(table, str(path))
-    return table
-
-
 def read_all_curves(paths: Sequence[Path]) -> pd.DataFrame:
     """Read several tables as one, see :func:`bench.results.read_all`."""
-    return newest(paths, read_curves, CURVES, RUN)
+    return newest(paths, CURVES.load, CURVES, RUN)
 
 
 def parts(events: Iterable[Mapping[str, float]], steps: int) -> Iterator[tuple[str, int, float]]:

@@ -22,6 +22,8 @@ Metric = Literal["dsc", "hd95_mm", "nsd"]
 
 CELL = ("dataset", "profile", "backbone", "method", "label_pct")
 RUN = (*CELL, "seed", "fold")
+GROUP = ["dataset", "profile", "backbone"]
+"""What one table of a report has in common."""
 STATUSES: tuple[str, ...] = get_args(Status)
 COSTS = ("seg_steps", "device_s", "peak_mb")
 COUNTS = ("scored", "nan", "zero", *(status for status in STATUSES if status != "ok"))
@@ -164,20 +166,7 @@ def read_all(paths: Sequence[Path]) -> pd.DataFrame:
 
 def read_all_audits(paths: Sequence[Path]) -> pd.DataFrame:
     """Read several audit tables as one, see :func:`read_all`."""
-    return newest(paths, read_audit, AUDIT, RUN)
-
-
-def write_audit(table: pd.DataFrame, path: Path) -> None:
-    """Validate and store the audit table as parquet."""
-    AUDIT.check(table, str(path))
-    AUDIT.write(table, path)
-
-
-def read_audit(path: Path) -> pd.DataFrame:
-    """Read and validate an audit table."""
-    table = AUDIT.read(path)
-    AUDIT.check(table, str(path))
-    return table
+    return newest(paths, AUDIT.load, AUDIT, RUN)
 
 
 def final_models(table: pd.DataFrame) -> pd.DataFrame:

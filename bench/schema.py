@@ -138,6 +138,17 @@ class Schema:
         self._check_columns(table, str(path))
         return self._typed(table, str(path))
 
+    def save(self, table: pd.DataFrame, path: Path) -> None:
+        """Check a table, then :meth:`write` it."""
+        self.check(table, str(path))
+        self.write(table, path)
+
+    def load(self, path: Path) -> pd.DataFrame:
+        """:meth:`read` a table, then check it."""
+        table = self.read(path)
+        self.check(table, str(path))
+        return table
+
     def _arrow_schema(self) -> pa.Schema:
         import pyarrow as pa
 

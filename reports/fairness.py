@@ -11,12 +11,11 @@ import pandas as pd
 from bench import board, style
 from bench.board import Board
 from bench.report import Report
-from bench.results import final_models
+from bench.results import GROUP, final_models
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-GROUP = ["dataset", "profile", "backbone"]
 HEADING = "What each method was given"
 REFERENCE = "inerrant0"
 NOTES = (

@@ -15,14 +15,13 @@ from bench import board, style
 from bench.board import Board
 from bench.errors import BenchError
 from bench.report import Report
-from bench.results import CELL, Metric, cell_values, final_models, fold_values
+from bench.results import CELL, GROUP, Metric, cell_values, final_models, fold_values
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 By = Literal["method", "round", "organ"]
 
-GROUP = ["dataset", "profile", "backbone"]
 LINE: dict[By, list[str]] = {
     "method": ["method"],
     "round": ["method", "round"],

@@ -12,12 +12,11 @@ from bench import board, style
 from bench.board import Board
 from bench.errors import BenchError
 from bench.report import Report, TableName
-from bench.results import CELL, audit_cell_values
+from bench.results import CELL, GROUP, audit_cell_values
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-GROUP = ["dataset", "profile", "backbone"]
 HEADING = "Relabelling of the organs that training volumes lack"
 SHOWN = {
     "gamma": "target",

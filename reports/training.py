@@ -13,11 +13,11 @@ from bench.board import Board
 from bench.curves import CURVE, PARTS, curve_values
 from bench.errors import BenchError
 from bench.report import Report, TableName
+from bench.results import GROUP
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-GROUP = ["dataset", "profile", "backbone"]
 HEADING = "What trainings logged"
 SHOWN = {"start": 0, "1/4": PARTS // 4, "1/2": PARTS // 2, "end": PARTS - 1}
 """Parts of a training that the table shows."""

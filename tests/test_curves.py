@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tables import curves_table
 
-from bench.curves import CURVES, PARTS, curve_values, parts, read_curves, write_curves
+from bench.curves import CURVES, PARTS, curve_values, parts
 from bench.errors import BenchError
 from bench.reports.training import Training
 
@@ -34,8 +34,8 @@ def test_curves_are_means_over_folds() -> None:
 
 def test_a_table_survives_the_disk(tmp_path: Path) -> None:
     table = curves_table()
-    write_curves(table, tmp_path / "x.curves.parquet")
-    assert read_curves(tmp_path / "x.curves.parquet").equals(CURVES.frame(table.to_dict("records")))
+    CURVES.save(table, tmp_path / "x.curves.parquet")
+    assert CURVES.load(tmp_path / "x.curves.parquet").equals(CURVES.frame(table.to_dict("records")))
 
 
 def test_the_report_shows_what_is_a_methods_own(tmp_path: Path) -> None:

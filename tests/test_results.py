@@ -151,8 +151,8 @@ def test_rounds_stay_apart():
 
 
 def test_audit_has_the_form_of_table_7(tmp_path):
-    results.write_audit(audit_table(), tmp_path / "audit.parquet")
-    cells = results.audit_cell_values(results.read_audit(tmp_path / "audit.parquet"))
+    results.AUDIT.save(audit_table(), tmp_path / "audit.parquet")
+    cells = results.audit_cell_values(results.AUDIT.load(tmp_path / "audit.parquet"))
     assert cells["round"].tolist() == [1, 2]
     assert cells["gamma"].tolist() == [0.5, 1.0]
     assert cells["precision"].tolist() == pytest.approx([0.7, 0.6])
@@ -170,7 +170,7 @@ def test_audit_refuses_percentages(tmp_path):
     table = audit_table()
     table["precision"] *= 100
     with pytest.raises(BenchError, match=r"precision is 90.0, must be at most 1"):
-        results.write_audit(table, tmp_path / "audit.parquet")
+        results.AUDIT.save(table, tmp_path / "audit.parquet")
 
 
 def test_run_names_a_trained_model():
