@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -32,8 +32,10 @@ from bench.store import Store
 from bench.worker import RunContext, run_stage
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from nibabel.nifti1 import Nifti1Image
+    from numpy.typing import NDArray
 
     from bench.nets.protocol import FeatureNet
     from bench.stage import Stage
@@ -61,6 +63,16 @@ class Verdict:
     promise: str
     problem: str | None
     """None if the promise is kept."""
+
+
+def garble(case: Case, labels_XYZ: NDArray[np.uint8], chosen: Sequence[bool]) -> None:
+    """Replace the chosen organs of a label map by garbage, in place, and erase what nobody drew."""
+    rng = generator(0, "garbage", case.id)
+    for organ, (spoil, annotated) in enumerate(zip(chosen, case.annotated, strict=True), 1):
+        if spoil or not annotated:
+            labels_XYZ[labels_XYZ == organ] = 0
+        if spoil and annotated:
+            labels_XYZ[(labels_XYZ == 0) & (rng.random(labels_XYZ.shape) < 0.1)] = organ
 
 
 class Garbled(Dataset):
@@ -109,13 +121,7 @@ class Garbled(Dataset):
             seed=0,
         )
         visible = split.flags.get(case.id, (False,) * len(self.organs))
-        rng = generator(0, "garbage", case.id)
-        for organ, (seen, annotated) in enumerate(zip(visible, case.annotated, strict=True), 1):
-            garble = self.change == "hidden" and annotated and not seen
-            if garble or not annotated:
-                labels[labels == organ] = 0
-            if garble:
-                labels[(labels == 0) & (rng.random(labels.shape) < 0.1)] = organ
+        garble(case, labels, [self.change == "hidden" and not seen for seen in visible])
         return nib.Nifti1Image(labels, image.affine)
 
 

@@ -43,6 +43,8 @@ class Inerrant(Method):
     pseudo_negatives: bool = True
     one_object: bool = False
     """Candidates come from the largest connected object predicted of an organ (not published)."""
+    extra_rounds: int = Field(default=0, ge=0)
+    """Round budgets by which training before the first relabelling is longer (not published)."""
 
     def plan(self, recipe: Recipe) -> Iterator[Train]:
         """Yield the model before relabelling, then one per round."""
@@ -50,7 +52,7 @@ class Inerrant(Method):
         rule = (OneObjectRule if self.one_object else RelabelRule)(
             background=self.background, scope=self.scope, gamma_mode=self.gamma_mode
         )
-        model = recipe.segmenter(Supervised(unlabelled="ignored"))
+        model = recipe.segmenter(Supervised(unlabelled="ignored"), extra_rounds=self.extra_rounds)
         yield model
         relabelled: Relabel | None = None
         for t in range(1, self.rounds + 1):

@@ -21,6 +21,7 @@ import pytest
 import trees
 
 from bench import registry
+from bench.conformance import garble
 from bench.data.dataset import Case, Dataset
 from bench.data.simulate import make_split
 from bench.errors import BenchError
@@ -30,7 +31,6 @@ from bench.launch.protocol import StageEvent
 from bench.nets.backbone import Backbone
 from bench.params import RuntimeOnly
 from bench.plan import Run, graph_of
-from bench.seeds import generator
 from bench.selection import (
     Selection,
     parse_dataset,
@@ -128,12 +128,7 @@ class Memory(Dataset):
         else:
             asked = {"hidden": False, "visible": True}.get(self.change)
             garbled = [flag == asked for flag in split.flags[case.id]]
-        rng = generator(0, "garbage", case.id)
-        for organ, (garble, annotated) in enumerate(zip(garbled, case.annotated, strict=True), 1):
-            if garble or not annotated:
-                labels_XYZ[labels_XYZ == organ] = 0
-            if garble and annotated:
-                labels_XYZ[(labels_XYZ == 0) & (rng.random(labels_XYZ.shape) < 0.1)] = organ
+        garble(case, labels_XYZ, garbled)
         return nib.Nifti1Image(labels_XYZ, np.diag([2.0, 2.0, 5.0, 1.0]))
 
     def _volume(self, case: Case) -> trees.Volume:

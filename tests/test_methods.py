@@ -215,6 +215,14 @@ def test_one_object_changes_what_is_relabelled_and_nothing_before(cell: Cell) ->
     assert not set(models(plain)[1:]) & set(keys(one))
 
 
+def test_relabelling_once_and_late_costs_no_step_more(cell: Cell) -> None:
+    late = run_of("inerrant[rounds=1,extra_rounds=1]", cell)
+    assert len(late.rounds) == 2
+    assert total_steps(late.method, cell) == total_steps("inerrant", cell)
+    first, _ = (Run.segmentation_steps(result.model) for result in late.rounds)
+    assert first == total_steps("inerrant[rounds=1]", cell)
+
+
 def total_steps(text: str, cell: Cell) -> int:
     return Run.segmentation_steps(run_of(text, cell).rounds[-1].model)
 
