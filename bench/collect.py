@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -84,6 +84,7 @@ def _evaluation_rows(
     trainings = run.trainings(result.model)
     receipts = [store.receipt(training) for training in trainings]
     columns = _cell_columns(run) | {
+        "n_folds": run.cell.profile.n_folds,
         "method": run.method,
         "round": number,
         "final": number == len(run.rounds) - 1,
@@ -92,12 +93,25 @@ def _evaluation_rows(
         "departs": run.departs,
         "device_s": sum(receipt["wall_seconds"] for receipt in receipts),
         "peak_mb": max(receipt["peak_memory_mb"] for receipt in receipts),
+        "device": _joined(receipt["device"] for receipt in receipts),
+        "software": _joined(map(_software, receipts)),
         "stage": result.evaluation.key,
         "coverage": math.nan,
         "dsc_inside": math.nan,
     }
     records = json.loads((store.out(result.evaluation) / "cases.json").read_text())
     return [columns | record for record in records]
+
+
+def _software(receipt: dict[str, Any]) -> str:
+    """Name what computed a training: program, commit if it is known, torch."""
+    commit, _, changed = receipt["commit"].partition("-")
+    at = "" if commit == "unknown" else f" at {commit[:12]}{' with changes' if changed else ''}"
+    return f"bench {receipt['bench']}{at}, torch {receipt['torch']}"
+
+
+def _joined(texts: Iterable[str]) -> str:
+    return "; ".join(sorted(set(texts)))
 
 
 def _network_columns(

@@ -44,9 +44,10 @@ RUN_COLUMNS: dict[str, Column] = {
 
 RESULTS = Schema(
     name="results",
-    version=3,
+    version=4,
     columns=RUN_COLUMNS
     | {
+        "n_folds": Column("int", low=2),
         "round": _COUNT,
         "final": Column("bool"),
         "case": _TEXT,
@@ -68,6 +69,8 @@ RESULTS = Schema(
         "departs": _TEXT,
         "device_s": Column("float", low=0, nan=True),
         "peak_mb": Column("float", low=0, nan=True),
+        "device": _TEXT,
+        "software": _TEXT,
         "stage": _TEXT,
     },
     key=(*RUN, "round", "case", "organ"),

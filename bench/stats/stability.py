@@ -1,0 +1,132 @@
+"""Rankings: would they stand on other patients, and across data sets (SPEC 9.3)."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from .paired import NAN
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+BOOTSTRAPS = 1000
+
+
+class Stability(NamedTuple):
+    """How a ranking of M methods fares when test patients are drawn again.
+
+    Attributes
+    ----------
+    ranks
+        Rank of each method on all patients, 1 the best, ties sharing the smaller one; shape (M,).
+    shares
+        Share of the bootstrap samples in which a method has rank 1, 2, ...; shape (M, M).
+    tau
+        Mean Kendall tau-b between the full ranking and that of the samples; NaN if all tie.
+    """
+
+    ranks: NDArray[np.int64]
+    shares: NDArray[np.float64]
+    tau: float
+
+
+class Friedman(NamedTuple):
+    """Ranks across blocks, described: the blocks share patients and are no independent sample.
+
+    Attributes
+    ----------
+    mean_ranks
+        Mean rank of each method, 1 the best; shape (M,).
+    statistic, p
+        Friedman's test; NaN for fewer than three methods or identical blocks.
+    critical_difference
+        Nemenyi's: mean ranks closer than this are alike at the 5 % level.
+    blocks
+        Complete blocks used.
+    """
+
+    mean_ranks: NDArray[np.float64]
+    statistic: float
+    p: float
+    critical_difference: float
+    blocks: int
+
+
+def rank(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return ranks along the last axis, 1 for the largest value; ties share the smaller rank."""
+    from scipy import stats
+
+    ranks: NDArray[np.int64] = stats.rankdata(-values, method="min", axis=-1).astype(np.int64)
+    return ranks
+
+
+def bootstrap_ranks(
+    values_PM: NDArray[np.float64], seed: int = 0, n_resamples: int = BOOTSTRAPS
+) -> Stability:
+    """Rank methods by their mean over patients, again and again on patients drawn with return.
+
+    Parameters
+    ----------
+    values_PM
+        Larger is better; patients in rows, methods in columns. NaN is left out of a mean; a method
+        without any value in a sample is last there.
+    seed
+        Of the resampling.
+    n_resamples
+        Bootstrap samples.
+    """
+    from scipy import stats
+
+    n_patients, n_methods = values_PM.shape
+    rng = np.random.default_rng(seed)
+    weights_BP = rng.multinomial(n_patients, np.full(n_patients, 1 / n_patients), n_resamples)
+    full = rank(_means(np.ones((1, n_patients)), values_PM))[0]
+    ranks_BM = rank(_means(weights_BP, values_PM))
+    shares = np.stack([(ranks_BM == place).mean(axis=0) for place in range(1, n_methods + 1)], 1)
+    if np.ptp(full) == 0:
+        return Stability(full, shares, NAN)
+    patterns, counts = np.unique(ranks_BM, axis=0, return_counts=True)
+    taus = np.array([stats.kendalltau(full, pattern).statistic for pattern in patterns])
+    known = ~np.isnan(taus)
+    tau = float(np.average(taus[known], weights=counts[known])) if known.any() else NAN
+    return Stability(full, shares, tau)
+
+
+def friedman(values_BM: NDArray[np.float64]) -> Friedman:
+    """Compare ranks of M methods over blocks (data set and label fraction); incomplete ones drop.
+
+    Parameters
+    ----------
+    values_BM
+        Larger is better; blocks in rows, methods in columns.
+    """
+    from scipy import stats
+
+    complete = values_BM[~np.isnan(values_BM).any(axis=1)]
+    n_blocks, n_methods = complete.shape
+    if n_methods < 2 or not n_blocks:
+        return Friedman(np.full(n_methods, NAN), NAN, NAN, NAN, n_blocks)
+    mean_ranks = stats.rankdata(-complete, axis=1).mean(axis=0)
+    q = float(stats.studentized_range.ppf(0.95, n_methods, np.inf)) / math.sqrt(2)
+    critical = q * math.sqrt(n_methods * (n_methods + 1) / (6 * n_blocks))
+    statistic = p = NAN
+    if n_methods >= 3 and n_blocks >= 2 and (np.ptp(complete, axis=1) > 0).any():
+        found = stats.friedmanchisquare(*complete.T)
+        statistic, p = float(found.statistic), float(found.pvalue)
+    return Friedman(mean_ranks, statistic, p, critical, n_blocks)
+
+
+def _means(
+    weights_BP: NDArray[np.float64] | NDArray[np.int64], values_PM: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return weighted means of every sample and method; -inf where a method has no value."""
+    known_PM = ~np.isnan(values_PM)
+    totals = weights_BP @ np.where(known_PM, values_PM, 0.0)
+    counts = weights_BP @ known_PM.astype(np.float64)
+    means: NDArray[np.float64] = np.divide(
+        totals, counts, out=np.full_like(totals, -np.inf), where=counts > 0
+    )
+    return means
