@@ -7,15 +7,17 @@ text.
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from bench import style
+from bench.style import Mark
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
     from pandas.io.formats.style_render import CSSDict
@@ -39,11 +41,36 @@ _LATEX = str.maketrans(
         "–": "--",
     }
 )
-_CSS = """
+CONSOLE: dict[Mark, str] = {
+    "": "",
+    "best": "bold",
+    "best_tied": "bold italic",
+    "tied": "underline",
+}
+MARKDOWN: dict[Mark, str] = {
+    "": "{}",
+    "best": "**{}**",
+    "best_tied": "***{}***",
+    "tied": "<u>{}</u>",
+}
+LATEX: dict[Mark, str] = {
+    "": "",
+    "best": "textbf:--rwrap;",
+    "best_tied": "textbf:--rwrap;textit:--rwrap;",
+    "tied": "underline:--rwrap;",
+}
+CSS: dict[Mark, str] = {
+    "": "",
+    "best": "font-weight: 700;",
+    "best_tied": "font-weight: 700; font-style: italic;",
+    "tied": "text-decoration: underline;",
+}
+_PAGE = """
 body { font: 15px/1.45 system-ui, sans-serif; color: #222; max-width: 72rem; margin: 2rem auto;
        padding: 0 1rem; }
 h1 { font-size: 1.5rem; }
 h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; }
+p { margin: .4rem 0; max-width: 60rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .8rem; text-align: right; white-space: nowrap; }
@@ -63,28 +90,33 @@ class Board:
         One line above the table.
     frame
         Text cells under unique column names.
-    bold
-        Booleans in the shape of ``frame``: the cells in bold.
+    marks
+        How cells stand out, in the shape of ``frame`` (``bench.style.Mark``); none do if not given.
     notes
         One sentence each, below the table.
     labels
         How many leading columns name the line; they are aligned left.
     methods
         The method of each line, for its colour; empty if lines are no methods.
+    prose
+        Sentences above the table, one each.
     """
 
     title: str
     frame: pd.DataFrame
-    bold: NDArray[np.bool_]
     notes: tuple[str, ...]
+    marks: NDArray[np.object_] | None = None
     labels: int = 1
     methods: tuple[str, ...] = ()
+    prose: tuple[str, ...] = ()
 
-    def lines(self) -> list[list[tuple[str, bool]]]:
-        """Return text and boldness of every cell, line by line."""
+    def lines(self) -> list[list[tuple[str, Mark]]]:
+        """Return text and mark of every cell, line by line."""
+        cells = self.frame.to_numpy()
+        marks = np.full(cells.shape, "", object) if self.marks is None else self.marks
         return [
-            list(zip(map(str, cells), map(bool, bold), strict=True))
-            for cells, bold in zip(self.frame.to_numpy(), self.bold, strict=True)
+            list(zip(map(str, texts), line, strict=True))
+            for texts, line in zip(cells, marks, strict=True)
         ]
 
     @property
@@ -143,13 +175,14 @@ def to_console(boards: Sequence[Board]) -> RenderableType:
                 *(
                     Text(
                         cell if position < board.labels else cell.replace(" (", "\n("),
-                        "bold" if bold else "",
+                        CONSOLE[mark],
                     )
-                    for position, (cell, bold) in enumerate(line)
+                    for position, (cell, mark) in enumerate(line)
                 )
             )
         parts += [
             Text(board.title, style="bold"),
+            *map(Text, board.prose),
             shown,
             *(Padding(Text(note, style="dim"), (0, 0, 0, 2)) for note in fresh),
             "",
@@ -166,13 +199,14 @@ def to_markdown(boards: Sequence[Board], heading: str) -> str:
             [_markdown(name) for name in board.names],
             rule,
             *(
-                [f"**{_markdown(cell)}**" if bold else _markdown(cell) for cell, bold in line]
+                [MARKDOWN[mark].format(_markdown(cell)) for cell, mark in line]
                 for line in board.lines()
             ),
         ]
         rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         notes = "\n".join(f"- {_markdown(note)}" for note in board.notes)
-        sections.append(f"## {_markdown(board.title)}\n\n{rows}\n\n{notes}\n")
+        prose = "".join(f"{_markdown(sentence)}\n\n" for sentence in board.prose)
+        sections.append(f"## {_markdown(board.title)}\n\n{prose}{rows}\n\n{notes}\n")
     return f"# {heading}\n\n" + "\n".join(sections)
 
 
@@ -183,15 +217,16 @@ def to_latex(boards: Sequence[Board]) -> str:
         frame = board.frame.map(_latex).rename(columns=_latex)
         tabular = (
             frame.style.hide(axis="index")
-            .apply(_properties, board=board, bold="textbf:--rwrap;", axis=None)
+            .apply(_properties, board=board, properties=LATEX, axis=None)
             .to_latex(
                 hrules=True,
                 column_format="l" * board.labels + "r" * (len(board.names) - board.labels),
             )
         )
         notes = "\n".join(_latex(note) for note in board.notes)
+        prose = "".join(f"{_latex(sentence)}\n\n" for sentence in board.prose)
         parts.append(
-            f"\\begin{{table}}[htbp]\n\\centering\n\\caption{{{_latex(board.title)}}}\n{tabular}"
+            f"{prose}\\begin{{table}}[htbp]\n\\centering\n\\caption{{{_latex(board.title)}}}\n{tabular}"
             f"\n\\smallskip\n\\parbox{{\\linewidth}}{{\\footnotesize {notes}}}\n\\end{{table}}"
         )
     return "\n\n".join(parts) + "\n"
@@ -207,36 +242,35 @@ def to_html(boards: Sequence[Board], heading: str) -> str:
             .format(escape="html")
             .format_index(escape="html", axis="columns")
             .set_uuid(f"board{number}")
-            .apply(_properties, board=board, bold="font-weight: 700;", swatch=True, axis=None)
+            .apply(_properties, board=board, properties=CSS, swatch=True, axis=None)
             .set_table_styles(dict.fromkeys(board.names[: board.labels], left))
         )
         notes = "\n".join(f"<li>{html.escape(note)}</li>" for note in board.notes)
+        prose = "".join(f"<p>{html.escape(sentence)}</p>\n" for sentence in board.prose)
         sections.append(
-            f"<section>\n<h2>{html.escape(board.title)}</h2>\n<div class='scroll'>\n"
+            f"<section>\n<h2>{html.escape(board.title)}</h2>\n{prose}<div class='scroll'>\n"
             f"{table.to_html()}</div>\n<ul>\n{notes}\n</ul>\n</section>\n"
         )
     heading = html.escape(heading)
     return (
         "<!doctype html>\n<html lang='en'>\n<head>\n<meta charset='utf-8'>\n"
         "<meta name='viewport' content='width=device-width'>\n"
-        f"<title>{heading}</title>\n<style>{_CSS}</style>\n</head>\n<body>\n<h1>{heading}</h1>\n"
+        f"<title>{heading}</title>\n<style>{_PAGE}</style>\n</head>\n<body>\n<h1>{heading}</h1>\n"
         f"{''.join(sections)}</body>\n</html>\n"
     )
 
 
 def _properties(
-    frame: pd.DataFrame, *, board: Board, bold: str, swatch: bool = False
+    frame: pd.DataFrame, *, board: Board, properties: Mapping[Mark, str], swatch: bool = False
 ) -> pd.DataFrame:
-    """Return the Styler's properties of every cell: bold ones and, in HTML, the method's colour."""
-    import numpy as np
+    """Return the Styler's properties of every cell: its mark and, in HTML, the method's colour."""
     import pandas as pd
 
-    properties: NDArray[Any] = np.where(board.bold, bold, "").astype(object)
-    if swatch and board.methods:
-        properties[:, 0] = [
-            f"border-left: 6px solid {style.colour(method)};" for method in board.methods
-        ]
-    return pd.DataFrame(properties, index=frame.index, columns=frame.columns)
+    cells = [[properties[mark] for _, mark in line] for line in board.lines()]
+    if swatch:
+        for line, method in zip(cells, board.methods, strict=False):
+            line[0] += f"border-left: 6px solid {style.colour(method)};"
+    return pd.DataFrame(cells, index=frame.index, columns=frame.columns)
 
 
 def _markdown(text: str) -> str:

@@ -290,23 +290,35 @@ def report_(
             help="Results tables (.parquet); all of the store if not given.",
         ),
     ] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option(
+            help="Your own scores instead: columns task, case, method, value (fold, organ).",
+        ),
+    ] = None,
     metric: Annotated[str | None, typer.Option(help="dsc, hd95_mm or nsd.")] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="Compare with this method only, not all pairs.")
+    ] = None,
+    bold: Annotated[
+        str | None, typer.Option(help="What bold means: holm, paper or mean (leaderboard).")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for the files; ./NAME if not given.")
     ] = None,
     store: StoreRoot = DEFAULT_STORE,
 ) -> None:
     """Write a report from results, and print it: `bench report leaderboard`."""
-    from bench.curves import read_all_curves
     from bench.params import parse_brackets
-    from bench.results import read_all, read_all_audits
 
     console = _console()
     plugin, options = parse_brackets(name)
-    report = _report(plugin, options | ({"metric": metric} if metric else {}))
-    paths = results or _result_files(store, report.reads)
-    readers = {"results": read_all, "audit": read_all_audits, "curves": read_all_curves}
-    table = readers[report.reads](paths)
+    named = {"metric": metric, "reference": reference, "bold": bold}
+    report = _report(plugin, options | {key: value for key, value in named.items() if value})
+    if csv:
+        table = report.read_csv(csv)
+    else:
+        table = report.read(results or _result_files(store, report.reads))
     out = out or Path(plugin)
     out.mkdir(parents=True, exist_ok=True)
     written = report.build(table, out)

@@ -46,7 +46,7 @@ class Params(BaseModel):
             if not self.is_runtime(field)
         }
 
-    def reference(self) -> Any:
+    def as_part(self) -> Any:
         """Return what stands for this object in the identity of one that holds it."""
         return self.identity()
 
@@ -156,7 +156,7 @@ def _plain(value: Any) -> str:
 
 def _plain_data(value: Any) -> Any:
     if isinstance(value, Params):
-        return value.reference()
+        return value.as_part()
     if isinstance(value, tuple | list):
         return [_plain_data(item) for item in value]
     if isinstance(value, dict):

@@ -1,11 +1,13 @@
-"""What every report is: a pure function of the results table that writes files."""
+"""What every report is: a pure function of one table that writes files."""
 
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from bench.errors import BenchError
 from bench.params import Params
 
 if TYPE_CHECKING:
@@ -27,6 +29,18 @@ class Report(Params, abc.ABC):
     reads: ClassVar[TableName] = "results"
     """The table it is built from: scores of test cases, the audit of relabelled voxels, or what
     trainings logged."""
+
+    def read(self, paths: Sequence[Path]) -> pd.DataFrame:
+        """Read the files of a store as one table; of a run that stands in several, the newest."""
+        from bench.curves import read_all_curves
+        from bench.results import read_all, read_all_audits
+
+        readers = {"results": read_all, "audit": read_all_audits, "curves": read_all_curves}
+        return readers[self.reads](paths)
+
+    def read_csv(self, path: Path) -> pd.DataFrame:
+        """Read somebody's own CSV instead, if the report takes one."""
+        raise BenchError(f"{path}: this report reads results of `bench run`, not a CSV")
 
     @abc.abstractmethod
     def build(self, table: pd.DataFrame, out: Path) -> list[Path]:

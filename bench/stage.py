@@ -41,7 +41,7 @@ class Stage(Part, abc.ABC):
         """Kind and the first digits of the digest of the identity, e.g. ``Train-3f9a0c1d2b4e``."""
         return f"{type(self).__name__}-{digest(self.identity(), KEY_DIGITS)}"
 
-    def reference(self) -> str:
+    def as_part(self) -> str:
         """Return the key."""
         return self.key
 

@@ -10,9 +10,12 @@ from __future__ import annotations
 import colorsys
 import hashlib
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from bench.params import parse_brackets
+
+Mark = Literal["", "best", "best_tied", "tied"]
+"""How a cell stands out: not, bold, bold italic, underlined."""
 
 
 class MethodStyle(NamedTuple):
@@ -44,6 +47,7 @@ METRICS: dict[str, tuple[str, str]] = {
     "hd95_mm": ("HD95", "mm"),
     "nsd": ("NSD at 2 mm", "%"),
 }
+LOWER_IS_BETTER = frozenset({"hd95_mm"})
 _ORDER = {method: position for position, method in enumerate(METHODS)}
 
 

@@ -102,7 +102,6 @@ def _board(rows: pd.DataFrame) -> Board:
     return Board(
         title=f"{dataset}, profile {profile}, {backbone}: what each method was given",
         frame=frame,
-        bold=np.zeros(frame.shape, dtype=bool),
         notes=(*NOTES, *departures),
         methods=tuple(rows["method"]),
     )

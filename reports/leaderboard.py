@@ -3,43 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from bench import board, style
+from bench import board, scores, style
 from bench.board import Board
+from bench.comparison import Rule, columns, compare
+from bench.comparison import marks as marks_of
 from bench.errors import BenchError
+from bench.prose import NONE, number
 from bench.report import Report
-from bench.results import CELL, GROUP, Metric, cell_values, final_models, fold_values
+from bench.results import CELL, GROUP, Metric, cell_values, final_models
+
+from ._leaderboard_notes import LINE, By, bold_notes, lines_of, notes_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-By = Literal["method", "round", "organ"]
+    from bench.style import Mark
 
-LINE: dict[By, list[str]] = {
-    "method": ["method"],
-    "round": ["method", "round"],
-    "organ": ["organ", "method"],
-}
 TITLE: dict[By, str] = {
     "method": "",
+    "rank": ", ranks",
     "round": ", after each relabelling round",
     "organ": ", per organ",
 }
-LOWER_IS_BETTER = frozenset({"hd95_mm"})
-STATES = {
-    "ok": "without overlap",
-    "missed": "missed",
-    "hallucinated": "hallucinated",
-    "both_empty": "both empty",
-}
-NONE = "–"
 
 
 class Leaderboard(Report):
@@ -49,6 +41,8 @@ class Leaderboard(Report):
 
     metric: Metric = "dsc"
     digits: int = Field(default=1, ge=0, le=4)
+    bold: Rule = "holm"
+    """What bold means: better by the corrected test after Holm, by the paper's t-test, by mean."""
 
     def build(self, table: pd.DataFrame, out: Path) -> list[Path]:
         """Write ``leaderboard.{md,csv,tex,html}``; metrics other than DSC are named in the file."""
@@ -63,7 +57,9 @@ class Leaderboard(Report):
 
     def _boards(self, table: pd.DataFrame) -> list[Board]:
         return [
-            found for by in TITLE for found in leaderboards(table, self.metric, by, self.digits)
+            found
+            for by in TITLE
+            for found in leaderboards(table, self.metric, by, self.digits, self.bold)
         ]
 
 
@@ -82,7 +78,11 @@ def leaderboard(table: pd.DataFrame, metric: Metric = "dsc") -> pd.DataFrame:
 
 
 def leaderboards(
-    table: pd.DataFrame, metric: Metric = "dsc", by: By = "method", digits: int = 1
+    table: pd.DataFrame,
+    metric: Metric = "dsc",
+    by: By = "method",
+    digits: int = 1,
+    bold: Rule = "holm",
 ) -> list[Board]:
     """Return one board per (data set, profile, backbone) of a results table.
 
@@ -93,10 +93,12 @@ def leaderboards(
     metric
         Which metric to show.
     by
-        ``method``: the final models; ``round``: every round of the methods that have several;
-        ``organ``: the final models, organ by organ, where there are several organs.
+        ``method``: the final models; ``rank``: their ranks; ``round``: every round of the methods
+        that have several; ``organ``: the final models, organ by organ, where there are several.
     digits
         Decimals of mean and standard deviation.
+    bold
+        What makes a method better than another (``bench.comparison.marks``).
 
     Returns
     -------
@@ -114,9 +116,12 @@ def leaderboards(
     for _, group in table.groupby(GROUP):
         if by == "organ" and group["organ"].nunique() == 1:
             continue
+        if by == "rank":
+            boards += _rank_boards(group, metric)
+            continue
         rows = _several_rounds(group) if by == "round" else final_models(group)
         if by != "round" or not rows.empty:
-            boards.append(_board(group, rows, metric, by, digits))
+            boards.append(_board(group, rows, metric, by, digits, bold))
     return boards
 
 
@@ -142,12 +147,14 @@ def to_csv(table: pd.DataFrame, metric: Metric = "dsc") -> str:
     return str(cells.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
 
 
-def _board(group: pd.DataFrame, rows: pd.DataFrame, metric: Metric, by: By, digits: int) -> Board:
+def _board(
+    group: pd.DataFrame, rows: pd.DataFrame, metric: Metric, by: By, digits: int, bold: Rule
+) -> Board:
     line = LINE[by]
     cells = cell_values(rows, metric, [*CELL, *(name for name in line if name != "method")])
     cells = cells.set_index([*line, "label_pct"]).sort_index()
     fractions = sorted({int(pct) for pct in group["label_pct"]}, reverse=True)
-    lines = _lines(rows if by == "round" else group, line)
+    lines = lines_of(rows if by == "round" else group, line)
     methods = tuple(str(keys[line.index("method")]) for keys in lines)
     expected = {keys: _expected_runs(group, by, keys) for keys in lines}
 
@@ -174,17 +181,18 @@ def _board(group: pd.DataFrame, rows: pd.DataFrame, metric: Metric, by: By, digi
             | (_cost_text(found) if by != "organ" else {})
         )
     frame = pd.DataFrame(text)
-    bold = np.zeros(frame.shape, dtype=bool)
+    marks = np.full(frame.shape, "", object)
     if by != "round":
-        for column, pct in enumerate(fractions, start=len(line)):
-            bold[:, column] = _best(cells, lines, methods, pct, expected, metric, digits)
+        marked = _marks(rows, metric, by, bold, digits)
+        for position, pct in enumerate(fractions, start=len(line)):
+            marks[:, position] = [marked.get((pct, *keys), "") for keys in lines]
     name, unit = style.METRICS[metric]
     dataset, profile, backbone = group[GROUP].iloc[0]
     return Board(
         title=f"{dataset}, profile {profile}, {backbone}: {name} in {unit}{TITLE[by]}",
         frame=frame,
-        bold=bold,
-        notes=tuple(_notes(group, rows, cells, metric, by, bold)),
+        notes=(*notes_of(group, rows, cells, metric, by), *bold_notes(group, by, bold, marks)),
+        marks=marks,
         labels=len(line),
         methods=methods,
     )
@@ -193,13 +201,6 @@ def _board(group: pd.DataFrame, rows: pd.DataFrame, metric: Metric, by: By, digi
 def _several_rounds(group: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of the methods that were evaluated after several rounds."""
     return group[group.groupby("method")["round"].transform("nunique") > 1]
-
-
-def _lines(rows: pd.DataFrame, line: list[str]) -> list[tuple[Any, ...]]:
-    """Return the keys of the board's lines, methods in the order of every table."""
-    keys = {tuple(row) for row in rows[line].drop_duplicates().itertuples(index=False)}
-    method = line.index("method")
-    return sorted(keys, key=lambda key: (*key[:method], style.sort_key(key[method]), *key[method:]))
 
 
 def _expected_runs(group: pd.DataFrame, by: By, keys: tuple[Any, ...]) -> int:
@@ -242,184 +243,54 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def _best(
-    cells: pd.DataFrame,
-    lines: list[tuple[Any, ...]],
-    methods: tuple[str, ...],
-    pct: int,
-    expected: dict[tuple[Any, ...], int],
-    metric: Metric,
-    digits: int,
-) -> list[bool]:
-    """Mark the best printed mean of a column (per organ, if lines have organs).
-
-    Upper bounds and incomplete cells take no part; a cell without a rival is not marked.
-    """
-    means: dict[tuple[Any, ...], float] = {}
-    for keys, method in zip(lines, methods, strict=True):
-        if style.is_upper_bound(method) or (*keys, pct) not in cells.index:
-            continue
-        cell = cells.loc[(*keys, pct)]
-        if int(cell["runs"]) == expected[keys]:
-            means[keys] = round(float(cell["mean"]), digits)
-    sign = -1 if metric in LOWER_IS_BETTER else 1
-    marks = []
-    for keys in lines:
-        rivals = [sign * mean for other, mean in means.items() if other[:-1] == keys[:-1]]
-        marks.append(keys in means and len(rivals) > 1 and sign * means[keys] == max(rivals))
-    return marks
+def _marks(
+    rows: pd.DataFrame, metric: Metric, by: By, bold: Rule, digits: int
+) -> dict[tuple[Any, ...], Mark]:
+    """Return the marks of the cells: (label fraction, line) -> mark."""
+    found: dict[tuple[Any, ...], Mark] = {}
+    if rows.empty:
+        return found
+    for column in columns(scores.of_results(rows, metric), per_organ=by == "organ"):
+        pairs = column.pairs if bold != "mean" else ()
+        comparisons = compare(column, pairs, thorough=False)
+        organ = (column.organ,) if column.organ else ()
+        for method, mark in marks_of(column, comparisons, bold, digits).items():
+            found[(column.label_pct, *organ, method)] = mark
+    return found
 
 
-def _windows(rows: pd.DataFrame, by: By) -> list[str]:
-    """Say how much of the organs networks that see the centre only can see."""
-    seen = rows[rows["coverage"].notna()]
-    if seen.empty or by == "organ":
+def _rank_boards(group: pd.DataFrame, metric: Metric) -> list[Board]:
+    """Return the board of ranks and of how often a draw of other patients gives them."""
+    rows = final_models(group)
+    if rows["method"].map(style.is_upper_bound).all() or rows["method"].nunique() < 2:
         return []
-    inside = seen.groupby(["method", "label_pct"])["dsc_inside"].mean().reset_index()
-    listed = ", ".join(
-        f"{style.display_name(row['method'])} {row['dsc_inside']:.1f} at {row['label_pct']} %"
-        for row in inside.to_dict("records")
-    )
-    share = seen["coverage"].mean()
-    return [
-        f"The network sees the centre of a volume, {share:.1f} % of an organ on average; beyond it "
-        f"all is background. DSC inside: {listed}."
-    ]
-
-
-def _notes(
-    group: pd.DataFrame,
-    rows: pd.DataFrame,
-    cells: pd.DataFrame,
-    metric: Metric,
-    by: By,
-    bold: np.ndarray[Any, Any],
-) -> list[str]:
-    name, unit = style.METRICS[metric]
-    better = "lower" if metric in LOWER_IS_BETTER else "higher"
-    fold_value = "the mean over the fold's test patients"
-    if by != "organ":
-        fold_value = f"the unweighted mean over organs of {fold_value}"
-    organs = sorted(set(group["organ"]))
-    seeds = sorted({int(seed) for seed in group["seed"]})
-    folds = sorted({int(fold) for fold in group["fold"]})
-    notes = [
-        f"{name} in {unit}, {better} is better. Mean ± standard deviation (n − 1) over fold "
-        f"values; a fold value{' (one per seed)' if len(seeds) > 1 else ''} is {fold_value}.",
-        f"{group['patient'].nunique()} test patients (n), folds {_listed(folds)}, "
-        f"seed {_listed(seeds)}, {_counted(len(organs), 'organ')}: {', '.join(organs)}.",
-        *(["One fold and seed: no standard deviation."] if (cells["runs"] == 1).all() else []),
-        *_gaps(group, rows, metric, by),
-        *_windows(rows, by),
-        _policy(metric),
-        *_failures(rows, metric, by),
-    ]
-    if by != "organ" and (cells["organs_min"] < cells["organs_max"]).any():
-        low, high = int(cells["organs_min"].min()), int(cells["organs_max"].max())
-        notes.append(
-            f"Organs behind a fold value: {low} to {high}; the others have no value there."
-        )
-    if by != "organ":
-        notes.append(
-            "Steps: segmentation optimiser steps behind a model, all its rounds together. Time: "
-            "mean training time of a model on its device, confidence networks included."
-        )
-    if bold.any():
-        bounded = any(style.is_upper_bound(method) for method in set(group["method"]))
-        notes.append(
-            "Bold: best mean of the column"
-            + (" within its organ" if by == "organ" else "")
-            + ", incomplete cells"
-            + (" and the upper bound" if bounded else "")
-            + " aside. No significance test applied."
-        )
-    else:
-        notes.append("No significance test applied.")
-    return notes
-
-
-def _policy(metric: Metric) -> str:
-    if metric == "hd95_mm":
-        return (
-            "Empty masks: HD95 is undefined (NaN, left out and counted) where the prediction or "
-            "the ground truth is empty. Predicting nothing therefore costs nothing here: read it "
-            "next to the DSC."
-        )
-    return (
-        "Only annotated organs are evaluated. Empty masks: both empty is NaN, left out and "
-        "counted; one of them empty is 0."
-    )
-
-
-def _failures(rows: pd.DataFrame, metric: Metric, by: By) -> list[str]:
-    """Count zeros and NaN among the (case, organ) pairs, per method and label fraction."""
-    values = rows[metric]
-    counted = rows.assign(zero=values == 0, nan=values.isna(), pairs=1)
-    # A distance of 0 is no failure.
-    kinds = {"nan": "NaN"} if metric in LOWER_IS_BETTER else {"zero": "Zeros", "nan": "NaN"}
-    notes = []
-    for kind, label in kinds.items():
-        failed = counted[counted[kind]]
-        parts = []
-        for method in style.sort_methods(failed["method"]):
-            own = counted[counted["method"] == method]
-            cells = own.groupby(["round", "label_pct"] if by == "round" else ["label_pct"])
-            sums = cells[[kind, "pairs"]].sum().sort_index(ascending=False).reset_index()
-            shares = ", ".join(
-                f"{row[kind]}/{row['pairs']} at {row['label_pct']} %"
-                + (f" after round {row['round']}" if by == "round" else "")
-                for _, row in sums[sums[kind] > 0].iterrows()
+    cells: dict[str, dict[str, str]] = {}
+    taus = []
+    for column in columns(scores.of_results(rows, metric)):
+        found = column.stability()
+        cells[column.label] = {
+            method: f"{rank} ({100 * shares[rank - 1]:.0f} %)"
+            for method, rank, shares in zip(
+                column.competitors, found.ranks, found.shares, strict=True
             )
-            states = failed.loc[failed["method"] == method, "status"].value_counts().sort_index()
-            why = ", ".join(f"{count} {STATES[str(state)]}" for state, count in states.items())
-            parts.append(f"{method} {shares} ({why})")
-        notes.append(f"{label} among (case, organ) pairs: {'; '.join(parts) or 'none'}.")
-    return notes
-
-
-def _gaps(group: pd.DataFrame, rows: pd.DataFrame, metric: Metric, by: By) -> list[str]:
-    """Name the runs that a cell lacks although another method or label fraction has them."""
-    line = ["method", "round"] if by == "round" else ["method"]
-    values = fold_values(rows, metric, [*CELL, *line[1:], "seed", "fold"])
-    runs = sorted(
-        {(int(seed), int(fold)) for seed, fold in zip(group["seed"], group["fold"], strict=True)}
-    )
-    several_seeds = len({seed for seed, _ in runs}) > 1
-    missing, absent, undefined = [], [], []
-    fractions = sorted({int(pct) for pct in group["label_pct"]}, reverse=True)
-    for keys, pct in product(_lines(rows if by == "round" else group, line), fractions):
-        here = values[(values[line] == list(keys)).all(axis=1) & (values["label_pct"] == pct)]
-        name = keys[0] + (f" round {keys[1]}" if by == "round" else "")
-        found = dict(zip(zip(here["seed"], here["fold"], strict=True), here["value"], strict=True))
-        lacking = [run for run in runs if run not in found]
-        empty = [run for run, value in found.items() if np.isnan(value)]
-        if not found:
-            absent.append(f"{name} at {pct} %")
-        elif lacking:
-            missing.append(f"{name} {_runs(lacking, several_seeds)} at {pct} %")
-        if empty:
-            undefined.append(f"{name} {_runs(sorted(empty), several_seeds)} at {pct} %")
+        }
+        taus.append(f"{number(found.tau, 2)} at {column.label}")
+    methods = style.sort_methods({method for column in cells.values() for method in column})
+    frame = pd.DataFrame(cells).reindex(methods).fillna(NONE)
+    frame.insert(0, "method", [style.display_name(method) for method in methods])
+    dataset, profile, backbone = group[GROUP].iloc[0]
     return [
-        f"{label}: {'; '.join(named)}."
-        for label, named in (
-            ("Missing", missing),
-            ("No final model" if by != "round" else "No model", absent),
-            ("Every pair NaN", undefined),
+        Board(
+            title=f"{dataset}, profile {profile}, {backbone}: {style.METRICS[metric][0]}"
+            f"{TITLE['rank']}",
+            frame=frame.reset_index(drop=True),
+            notes=(
+                "Rank by the mean over test patients (1 is best, ties share the smaller rank) and, "
+                "in brackets, how many of 1000 bootstrap samples of the patients give the same "
+                "rank. Upper bounds take no part.",
+                f"Mean Kendall tau between this ranking and those of the samples: "
+                f"{', '.join(taus)}.",
+            ),
+            methods=tuple(methods),
         )
-        if named
     ]
-
-
-def _runs(runs: list[tuple[int, int]], several_seeds: bool) -> str:
-    if several_seeds:
-        return ", ".join(f"fold {fold} seed {seed}" for seed, fold in runs)
-    folds = [fold for _, fold in runs]
-    return f"{'fold' if len(folds) == 1 else 'folds'} {_listed(folds)}"
-
-
-def _listed(numbers: Sequence[int]) -> str:
-    return ", ".join(map(str, numbers))
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -85,7 +85,6 @@ def _board(group: pd.DataFrame, by: tuple[str, ...]) -> Board:
         title=f"{dataset}, profile {profile}, {backbone}: relabelling"
         + (", per organ" if by else ""),
         frame=frame,
-        bold=np.zeros(frame.shape, dtype=bool),
         notes=NOTES,
         labels=labels.shape[1],
         methods=tuple(cells["method"]),

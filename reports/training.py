@@ -91,7 +91,6 @@ def _board(group: pd.DataFrame) -> Board:
     return Board(
         title=f"{dataset}, profile {profile}, {backbone}: training",
         frame=frame,
-        bold=np.zeros(frame.shape, dtype=bool),
         notes=NOTES,
         labels=labels.shape[1],
         methods=tuple(names["method"]),

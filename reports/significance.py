@@ -1,0 +1,310 @@
+"""Significance: which methods differ, by how much, and what chance may do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from bench import board, scores
+from bench.board import Board
+from bench.comparison import Column, Compared, columns, compare, gaps
+from bench.errors import BenchError, unknown_name
+from bench.prose import NONE, interval, number, p_equation, p_value, sentences, signed
+from bench.report import Report
+from bench.results import Metric
+from bench.stats.stability import friedman
+from bench.style import display_name
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+HEADING = "Which differences are real"
+LIMITS_OF_FOLDS = (
+    "Primary test: corrected resampled t over folds (Nadeau & Bengio 2003), two-sided; training "
+    "sets of folds overlap, and the correction allows for that, conservatively. Holm p: corrected "
+    "for all comparisons in the same column, one family.",
+    "Plain p: paired t over folds as in the INERRANT paper, uncorrected; it finds too many "
+    "differences. Wilcoxon: signed ranks over patients (Pratt), who share the trained models of "
+    "their fold, so another training may decide otherwise. dz (mean over standard deviation) and "
+    "superiority (share of patients, ties one half) are over patients.",
+    "All methods of a column share their initial weights, batches and hidden labels, so one seed "
+    "is one sample of training.",
+)
+LIMITS_OF_PATIENTS = (
+    "Folds are unknown: the primary test is Wilcoxon's signed-rank test over cases (Pratt), "
+    "two-sided; the interval is that of the paired t. Both take the trained models as they are: "
+    "training again may decide otherwise. Holm p: corrected for all comparisons of the same task.",
+    "dz (mean over standard deviation) and superiority (share of cases, ties one half) are over "
+    "cases.",
+)
+LIMITS = ("A difference that is not significant is not shown to be absent: read the interval.",)
+OTHERWISE = (
+    "Over patients: bias-corrected and accelerated bootstrap (BCa, 9999 samples), conditional on "
+    "the trained models. Over folds: folds, then patients in them, are drawn (percentiles).",
+    "Mixed model: value ~ method × organ + fold with a random intercept per patient (REML), the "
+    "difference averaged over organs; normal reference, trained models taken as they are.",
+    "Rank-biserial: matched-pairs correlation, 1 if all patients favour the first method.",
+)
+RANKS = (
+    "Ranks by the mean over patients, 1 the best; ties share the smaller rank. Shares: 1000 "
+    "bootstrap samples of the test patients. Tau: mean Kendall correlation of the ranking with "
+    "those of the samples, 1 if it never changes.",
+)
+ACROSS = (
+    "Description only: the columns share patients, and hidden labels are nested.",
+    "Critical difference (Nemenyi, 5 %): mean ranks closer than this are alike.",
+)
+
+
+class Significance(Report):
+    """All paired comparisons as Markdown, CSV, LaTeX and HTML."""
+
+    summary: ClassVar[str] = "paired comparisons of methods: difference, interval, corrected p"
+
+    metric: Metric = "dsc"
+    reference: str | None = None
+    """Compare every method with this one; all pairs if not given."""
+    higher_is_better: bool = True
+    """Of a CSV; metrics of results tables know."""
+
+    def read(self, paths: Sequence[Path]) -> pd.DataFrame:
+        """Read results tables and keep the scores of the final models."""
+        return scores.of_results(super().read(paths), self.metric)
+
+    def read_csv(self, path: Path) -> pd.DataFrame:
+        """Read scores from a CSV (``bench.scores``)."""
+        return scores.read_csv(path, higher_is_better=self.higher_is_better)
+
+    def build(self, table: pd.DataFrame, out: Path) -> list[Path]:
+        """Write ``significance.{md,csv,tex,html}``; other metrics than DSC are in the name."""
+        overall = list(self._compared(columns(table)))
+        organs = list(self._compared(columns(table, per_organ=True), thorough=False))
+        if not any(compared.comparisons for compared in overall):
+            raise BenchError("nothing to compare: no column of a board holds two methods")
+        stem = "significance" if self.metric == "dsc" else f"significance-{self.metric}"
+        heading = f"{HEADING}: {overall[0].column.measure}"
+        csv = to_csv([*overall, *organs])
+        return board.write(boards(overall, organs), heading, csv, out / stem)
+
+    def show(self, table: pd.DataFrame) -> RenderableType:
+        """Return the main boards for the terminal."""
+        overall = self._compared(columns(table), thorough=False)
+        return board.to_console([differences(group) for group in _by_task(overall).values()])
+
+    def _compared(self, found: Iterator[Column], *, thorough: bool = True) -> Iterator[Compared]:
+        for column in found:
+            pairs = column.pairs
+            if self.reference is not None:
+                if self.reference not in column.competitors:
+                    known = column.competitors
+                    raise unknown_name(f"reference in {column.task}", self.reference, known)
+                pairs = column.pairs_with(self.reference)
+            if pairs:
+                yield Compared(column, compare(column, pairs, thorough=thorough))
+
+
+def boards(overall: Sequence[Compared], organs: Sequence[Compared]) -> list[Board]:
+    """Return the boards of every task, then ranks across all columns.
+
+    Parameters
+    ----------
+    overall
+        The columns averaged over organs.
+    organs
+        The same organ by organ; empty where there is one.
+    """
+    found = []
+    by_organ = _by_task(organs)
+    for task, group in _by_task(overall).items():
+        found += [differences(group), _otherwise(group), _ranks(group)]
+        if task in by_organ:
+            found.append(differences(by_organ[task], "paired differences by organ"))
+    across = _across([compared.column for compared in overall])
+    return [*found, across] if across else found
+
+
+def differences(group: Sequence[Compared], what: str = "paired differences") -> Board:
+    """Return the main table of a task: differences, intervals, p values; sentences above it."""
+    column = group[0].column
+    over_folds = column.unit == "fold"
+    lines, bold = [], []
+    for compared in group:
+        digits = compared.column.digits
+        for found in compared.comparisons:
+            test = found.primary
+            lines.append(
+                {
+                    "column": compared.column.label,
+                    "comparison": f"{display_name(found.a)} − {display_name(found.b)}",
+                    "difference": signed(test.diff, digits),
+                    "95 % CI": interval(test.low, test.high, digits),
+                    "p": p_value(test.p),
+                    "Holm p": p_value(found.p_holm),
+                    "folds": str(test.n),
+                    "plain p": p_value(found.plain.p),
+                    "patients" if over_folds else "cases": str(found.ranks.n),
+                    "Wilcoxon p": p_value(found.ranks.p),
+                    "dz": number(found.effect.dz, 2),
+                    "superiority": number(100 * found.effect.superiority, 0, " %"),
+                }
+            )
+            bold.append(found.significant)
+    frame = pd.DataFrame(lines)
+    if not over_folds:
+        frame = frame.drop(columns=["folds", "plain p", "Wilcoxon p"])
+    whole = column.organ is None
+    organs = f", mean over {len(column.organs)} organs" if whole and len(column.organs) > 1 else ""
+    unit = f" in {column.measure_unit}" if column.measure_unit else ""
+    better = "higher" if column.higher_is_better else "lower"
+    missing = [f"{one.column.label} {gap}".strip() for one in group for gap in gaps(one.column)]
+    return _board(
+        group,
+        what,
+        frame,
+        [
+            *([f"Missing: {'; '.join(missing)}."] if missing else []),
+            f"{column.measure}{unit}{organs}; {better} is better. Bold: Holm p below 0.05.",
+            *(LIMITS_OF_FOLDS if over_folds else LIMITS_OF_PATIENTS),
+            *LIMITS,
+        ],
+        bold=bold,
+        prose=[text for compared in group for text in sentences(compared)] if whole else [],
+    )
+
+
+def to_csv(compared: Sequence[Compared]) -> str:
+    """Return every number of every comparison, one line each."""
+    rows: list[dict[str, Any]] = []
+    for one in compared:
+        for found in one.comparisons:
+            row: dict[str, Any] = {
+                "task": one.column.task,
+                "label_pct": one.column.label_pct,
+                "organ": one.column.organ or "mean",
+                "a": found.a,
+                "b": found.b,
+                "unit": one.column.unit,
+                **found.primary._asdict(),
+                "p_holm": found.p_holm,
+            }
+            for part, test in (
+                ("plain_t", found.plain),
+                ("wilcoxon", found.ranks),
+                ("patient_t", found.patient_t),
+            ):
+                row |= {f"{part}_{name}": getattr(test, name) for name in ("n", "statistic", "p")}
+            row |= found.effect._asdict()
+            for part, bounds in (("bca", found.by_patients), ("two_level", found.by_folds)):
+                row |= {f"{part}_low": bounds.low, f"{part}_high": bounds.high}
+            row |= {f"mixed_{name}": value for name, value in found.mixed._asdict().items()}
+            rows.append(row)
+    csv = pd.DataFrame(rows).to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    return str(csv)
+
+
+def _otherwise(group: Sequence[Compared]) -> Board:
+    lines = []
+    for compared in group:
+        digits = compared.column.digits
+        for found in compared.comparisons:
+            mixed = found.mixed
+            lines.append(
+                {
+                    "column": compared.column.label,
+                    "comparison": f"{display_name(found.a)} − {display_name(found.b)}",
+                    "over patients": interval(*found.by_patients[:2], digits),
+                    "over folds": interval(*found.by_folds[:2], digits),
+                    "mixed model": signed(mixed.diff, digits),
+                    "its 95 % CI": interval(mixed.low, mixed.high, digits),
+                    "its p": p_value(mixed.p),
+                    "rank-biserial": number(found.effect.rank_biserial, 2),
+                }
+            )
+    return _board(group, "the same differences, otherwise", pd.DataFrame(lines), OTHERWISE)
+
+
+def _ranks(group: Sequence[Compared]) -> Board:
+    lines, methods, taus = [], [], []
+    for compared in group:
+        column = compared.column
+        found = column.stability()
+        taus.append(f"{column.label} {number(found.tau, 2)}".strip())
+        for method, place, shares in zip(
+            column.competitors, found.ranks, found.shares, strict=True
+        ):
+            methods.append(method)
+            shown = {
+                f"as {n}": f"{100 * share:.0f} %" for n, share in enumerate(shares, 1) if share
+            }
+            line = {"column": column.label, "method": display_name(method), "rank": str(place)}
+            lines.append(line | shown)
+    most = max(len(compared.column.competitors) for compared in group)
+    order = ["column", "method", "rank", *(f"as {n}" for n in range(1, most + 1))]
+    frame = pd.DataFrame(lines).reindex(columns=order).fillna(NONE)
+    notes = [f"Tau: {'; '.join(taus)}.", *RANKS]
+    return _board(group, "ranks on other patients", frame, notes, methods=methods)
+
+
+def _across(found: Sequence[Column]) -> Board | None:
+    """Return ranks over all columns; None if fewer than two columns share two methods."""
+    shared = [m for m in found[0].competitors if all(m in column.competitors for column in found)]
+    if len(found) < 2 or len(shared) < 2:
+        return None
+    values = [
+        (1 if column.higher_is_better else -1) * column.means[shared].to_numpy() for column in found
+    ]
+    ranked = friedman(np.array(values, dtype=np.float64))
+    order = np.argsort(ranked.mean_ranks, kind="stable")
+    frame = pd.DataFrame(
+        {
+            "method": [display_name(shared[i]) for i in order],
+            "mean rank": [number(float(ranked.mean_ranks[i]), 2) for i in order],
+        }
+    )
+    return Board(
+        title="Across all columns",
+        frame=frame,
+        notes=(
+            f"{ranked.blocks} columns that hold all {len(shared)} methods. Critical difference "
+            f"{number(ranked.critical_difference, 2)}. Friedman p {p_equation(ranked.p)}.",
+            *ACROSS,
+        ),
+        methods=tuple(shared[i] for i in order),
+    )
+
+
+def _board(
+    group: Sequence[Compared],
+    what: str,
+    frame: pd.DataFrame,
+    notes: Sequence[str],
+    *,
+    bold: Sequence[bool] = (),
+    prose: Sequence[str] = (),
+    methods: Sequence[str] = (),
+) -> Board:
+    """Return a board without the first column where columns have no labels."""
+    if not any(compared.column.label for compared in group):
+        frame = frame.drop(columns="column")
+    marks = np.full(frame.shape, "", object)
+    if bold:
+        marks[:, list(frame.columns).index("difference")] = np.where(bold, "best", "")
+    lines = "method" if methods else "comparison"
+    return Board(
+        title=f"{group[0].column.task}: {what}",
+        frame=frame,
+        notes=tuple(notes),
+        marks=marks,
+        labels=list(frame.columns).index(lines) + 1,
+        prose=tuple(prose),
+        methods=tuple(methods),
+    )
+
+
+def _by_task(compared: Iterable[Compared]) -> dict[str, list[Compared]]:
+    return {task: list(group) for task, group in groupby(compared, key=lambda one: one.column.task)}
