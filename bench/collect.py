@@ -84,6 +84,7 @@ def _evaluation_rows(
     trainings = run.trainings(result.model)
     receipts = [store.receipt(training) for training in trainings]
     columns = _cell_columns(run) | {
+        "dims": run.cell.backbone.dims,
         "n_folds": run.cell.profile.n_folds,
         "method": run.method,
         "round": number,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from bench.errors import BenchError
 from bench.params import Params
@@ -21,8 +21,8 @@ TableName = Literal["results", "audit", "curves"]
 class Report(Params, abc.ABC):
     """Base of the report plugins; the fields of a subclass are its options.
 
-    A report reads one table only (see ``bench.results``), so building it again takes seconds and
-    gives the same bytes.
+    A report reads one table only (see ``bench.results``), perhaps with the tables beside it, so
+    building it again takes seconds and gives the same bytes.
     """
 
     summary: ClassVar[str]
@@ -30,7 +30,7 @@ class Report(Params, abc.ABC):
     """The table it is built from: scores of test cases, the audit of relabelled voxels, or what
     trainings logged."""
 
-    def read(self, paths: Sequence[Path]) -> pd.DataFrame:
+    def read(self, paths: Sequence[Path]) -> Any:
         """Read the files of a store as one table; of a run that stands in several, the newest."""
         from bench.curves import read_all_curves
         from bench.results import read_all, read_all_audits
@@ -43,9 +43,10 @@ class Report(Params, abc.ABC):
         raise BenchError(f"{path}: this report reads results of `bench run`, not a CSV")
 
     @abc.abstractmethod
-    def build(self, table: pd.DataFrame, out: Path) -> list[Path]:
+    def build(self, table: Any, out: Path) -> list[Path]:
         """Write the report's files into ``out``, which exists, and return their paths."""
 
-    def show(self, _table: pd.DataFrame) -> RenderableType:
+    def show(self, table: Any) -> RenderableType:
         """Return what to print once the report is built; nothing by default."""
+        del table
         return ""

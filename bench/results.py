@@ -47,6 +47,7 @@ RESULTS = Schema(
     version=4,
     columns=RUN_COLUMNS
     | {
+        "dims": Column("int", low=2, high=3),
         "n_folds": Column("int", low=2),
         "round": _COUNT,
         "final": Column("bool"),

@@ -32,6 +32,7 @@ def result_rows(
             "seed": seeds[seed],
             "profile": "smoke",
             "backbone": "unet",
+            "dims": 2,
             "n_folds": 5,
             "device": "cpu",
             "software": "bench 0.1.0, torch 2.14.1",
@@ -92,7 +93,8 @@ def two_patients(values: dict[tuple[str, int, str, str], float]) -> pd.DataFrame
                 "tp": tp, "n_pred": n_gt, "n_gt": n_gt,
                 "status": mask_status(n_gt, n_gt), "seg_steps": 10, "networks": 1, "parameters": 9,
                 "passes": 1.0, "departs": "nothing", "device_s": 1.0,
-                "peak_mb": np.nan, "n_folds": 5, "device": "cpu", "software": "bench 0.1.0",
+                "peak_mb": np.nan, "dims": 2, "n_folds": 5, "device": "cpu",
+                "software": "bench 0.1.0",
                 "stage": f"Evaluate-{method}{fold}",
             }
         )  # fmt: skip

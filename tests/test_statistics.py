@@ -12,7 +12,7 @@ from scipy import stats
 from bench.stats.intervals import bca, two_level
 from bench.stats.mixed import mixed_model
 from bench.stats.multiple import holm
-from bench.stats.paired import corrected_t, effect, paired_t, wilcoxon
+from bench.stats.paired import corrected_t, effect, needed_correlation, paired_t, wilcoxon
 from bench.stats.stability import bootstrap_ranks, friedman
 
 RNG = np.random.default_rng(3)
@@ -78,6 +78,16 @@ def test_what_no_t_test_can_judge(test) -> None:
         few = test(same[:n] + 1, same[:n])
         assert math.isnan(few.p)
         assert (few.n, few.note) == (n, "n too small")
+
+
+@pytest.mark.parametrize(("test", "ratio"), [(paired_t, 0.0), (corrected_t, 0.25)])
+def test_the_correlation_that_a_published_difference_needs(test, ratio: float) -> None:
+    for _ in range(20):
+        a, b = RNG.normal(62, 2, 5), RNG.normal(60, 3, 5)
+        diff, spread = a.mean() - b.mean(), (a.std(ddof=1), b.std(ddof=1))
+        needed = needed_correlation(diff, *spread, 5, ratio)
+        p = test(a, b, ratio).p if ratio else test(a, b).p
+        assert (p < 0.05) == (np.corrcoef(a, b)[0, 1] > needed)
 
 
 # --- signed ranks and effect sizes --------------------------------------------------------------

@@ -160,6 +160,37 @@ def effect(a: ArrayLike, b: ArrayLike) -> Effect:
     return Effect(dz, dz * hedges, rank_biserial, superiority)
 
 
+def needed_correlation(
+    diff: float, std_a: float, std_b: float, n: int, test_to_train: float = 0.0
+) -> float:
+    """Return the least correlation of paired fold values at which a difference has p < 0.05.
+
+    Publications print means and standard deviations, which leave the pairing open. With
+    correlation r the differences have the variance ``a² + b² - 2 r a b``.
+
+    Parameters
+    ----------
+    diff
+        Difference of the means.
+    std_a, std_b
+        Standard deviations (n - 1) over folds.
+    n
+        Folds.
+    test_to_train
+        Of :func:`corrected_t`; 0 for the plain paired t.
+
+    Returns
+    -------
+    float
+        Below -1: significant whatever the correlation. Above 1: not even if folds move as one.
+    """
+    from scipy import stats
+
+    critical = float(stats.t.ppf((1 + LEVEL) / 2, n - 1))
+    variance = diff**2 / (critical**2 * (1 / n + test_to_train))
+    return (std_a**2 + std_b**2 - variance) / (2 * std_a * std_b)
+
+
 def _degenerate(diff: NDArray[np.float64]) -> Tested | None:
     """Return the answer for differences that no t-test can judge, None for all others."""
     n = diff.size

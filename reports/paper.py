@@ -1,0 +1,221 @@
+"""Paper: the tables and the boxplots of the INERRANT paper, published numbers beside ours."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+import pandas as pd
+
+from bench import board, style
+from bench.board import Board
+from bench.errors import BenchError
+from bench.report import Report
+from bench.results import AUDIT, final_models, read_all, read_all_audits
+
+from . import _paper_claims
+from ._paper_layout import (
+    CELLS,
+    HERE,
+    PUBLISHED,
+    SAME_DATA,
+    Layout,
+    fitting,
+    measured,
+    published,
+    to_board,
+)
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+HEADING = "Tables of Petit, Thome & Soler, Comput. Med. Imaging Graph. 2021"
+CITED = (
+    "Published: Petit, Thome & Soler, Comput. Med. Imaging Graph. 2021, mean ± standard deviation "
+    "over five folds where printed. Labelled: share of the training volumes that keep an organ's "
+    "label; the paper's text calls the missing share by the same letter."
+)
+OF_ROUNDS = (
+    "Added: share of the candidates to relabel by the end of a round. Precision and recall are of "
+    "the voxels added in the round, recall relative to all hidden voxels of the organ. The "
+    "published table has three rounds and no standard deviation."
+)
+OF_RANKING = (
+    "Over the voxels predicted as a missing organ in the first round: INERRANT ranks them by its "
+    "learned confidence, INERRANT (MCP) by the predicted probability."
+)
+
+
+class Tables(NamedTuple):
+    """Results and audit of the same runs."""
+
+    results: pd.DataFrame
+    audit: pd.DataFrame
+
+
+class Paper(Report):
+    """Tables 2 to 7, 9 and 10 and Figure 4, for every data set that was run."""
+
+    summary: ClassVar[str] = "the tables and boxplots of the INERRANT paper, beside its numbers"
+
+    def read(self, paths: Sequence[Path]) -> Tables:
+        """Read results tables and the audit tables beside them."""
+        audits = [path.with_suffix(".audit.parquet") for path in paths]
+        found = [path for path in audits if path.is_file()]
+        return Tables(read_all(paths), read_all_audits(found) if found else AUDIT.frame([]))
+
+    def build(self, tables: Tables, out: Path) -> list[Path]:
+        """Write ``paper.{md,csv,tex,html}`` and one ``figure4-N.svg`` per data set and profile."""
+        found = list(_filled(tables))
+        csv = pd.concat([cells.assign(data=data) for data, _, cells in found])
+        text = csv[["data", "table", *CELLS]].to_csv(
+            index=False, float_format="%.4f", lineterminator="\n"
+        )
+        boards = [*(shown for _, shown, _ in found), _paper_claims.to_board()]
+        written = board.write(boards, HEADING, str(text), out / "paper")
+        last = final_models(tables.results)
+        groups = last.groupby(["dataset", "profile", "backbone"])
+        for number, (_, rows) in enumerate(groups, start=1):
+            path = out / f"figure4-{number}.svg"
+            draw_boxes(rows, path)
+            written.append(path)
+        return written
+
+    def show(self, tables: Tables) -> RenderableType:
+        """Return the boards for the terminal."""
+        return board.to_console([shown for _, shown, _ in _filled(tables)])
+
+
+def _filled(tables: Tables) -> Iterator[tuple[str, Board, pd.DataFrame]]:
+    """Yield the data set, board and cells of every table that fits a data set and profile."""
+    if tables.results.empty:
+        raise BenchError("the results table has no row: run `bench run` first")
+    for (dataset, profile), results in tables.results.groupby(["dataset", "profile"]):
+        audit = tables.audit
+        audit = audit[(audit["dataset"] == dataset) & (audit["profile"] == profile)]
+        organs = sorted(results["organ"].unique())
+        for layout in fitting(str(dataset), len(organs)):
+            theirs = published()[published()["table"] == layout.number]
+            for network, rows in _by_network(results, layout):
+                audited = audit[audit["backbone"].isin(set(rows["backbone"]))]
+                ours = measured(rows, audited, layout)
+                cells = pd.concat([theirs[list(CELLS)], ours], ignore_index=True)
+                shown = to_board(layout, cells)
+                where = ", ".join(
+                    part for part in (str(dataset), f"profile {profile}", network) if part
+                )
+                yield (
+                    where,
+                    dataclasses.replace(
+                        shown,
+                        title=f"{where}. {shown.title}",
+                        notes=tuple(_notes(layout, str(dataset), organs, rows, cells)),
+                    ),
+                    cells.assign(table=layout.number),
+                )
+
+
+def _by_network(results: pd.DataFrame, layout: Layout) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield all results where lines name networks, else those of one network at a time."""
+    if "network" in layout.lines:
+        yield "", results
+        return
+    for backbone, rows in results.groupby("backbone"):
+        yield str(backbone), rows
+
+
+def _notes(
+    layout: Layout, dataset: str, organs: list[str], results: pd.DataFrame, cells: pd.DataFrame
+) -> Iterator[str]:
+    same = SAME_DATA.get(dataset.partition("[")[0]) == layout.data
+    count = len(organs)
+    yield (
+        f"Same data: {'yes' if same else 'no'}. Published on {layout.data}; here on {dataset}, "
+        f"{results['patient'].nunique()} patients, {count} organ{'s' if count > 1 else ''}: "
+        f"{', '.join(organs)}. All values in %."
+    )
+    yield CITED
+    folds = results[["seed", "fold"]].drop_duplicates().shape[0]
+    yield f"Here: mean ± standard deviation (n − 1) over up to {folds} folds and seeds."
+    if "gamma" in layout.metrics:
+        yield OF_ROUNDS
+    if "auc" in layout.metrics:
+        yield OF_RANKING
+    if missing := list(_missing(layout, cells)):
+        yield f"Not run here: {'; '.join(missing)}."
+
+
+def _missing(layout: Layout, cells: pd.DataFrame) -> Iterator[str]:
+    """Name the published methods and fractions that have no number here."""
+    ours, theirs = cells[cells["source"] == HERE], cells[cells["source"] == PUBLISHED]
+    methods = [m for m in layout.methods if m in set(theirs["method"])]
+    for method in methods:
+        wanted = theirs.loc[theirs["method"] == method, "label_pct"]
+        found = ours.loc[ours["method"] == method, "label_pct"]
+        lacking = sorted(set(wanted) - set(found), reverse=True)
+        if lacking and found.empty:
+            yield style.display_name(method)
+        elif lacking:
+            yield f"{style.display_name(method)} at {', '.join(map(str, lacking))} %"
+    in_3d = "network" in layout.lines and theirs["network"].str.endswith("3D").any()
+    if in_3d and not ours["network"].str.endswith("(3D)").any():
+        yield "a 3D network"
+
+
+def draw_boxes(rows: pd.DataFrame, path: Path) -> None:
+    """Draw Figure 4: a row per label fraction, organs side by side, a box per method.
+
+    Boxes hold the patients' DSC; whiskers reach 1.5 interquartile ranges, points lie beyond.
+
+    Parameters
+    ----------
+    rows
+        Final models of one data set, profile and network.
+    path
+        The SVG to write.
+    """
+    import matplotlib as mpl
+    import seaborn as sns
+    from matplotlib import patheffects
+    from matplotlib import pyplot as plt
+
+    outlined = [patheffects.withStroke(linewidth=2.4, foreground="black")]
+    methods = style.sort_methods(rows["method"])
+    per_patient = rows.groupby(["method", "label_pct", "organ", "seed", "patient"], as_index=False)[
+        "dsc"
+    ].mean()
+    drawn = per_patient.assign(
+        DSC=per_patient["dsc"], name=per_patient["method"].map(style.display_name)
+    )
+    fractions = sorted(rows["label_pct"].unique(), reverse=True)
+    organs = sorted(rows["organ"].unique())
+    with mpl.rc_context({"svg.hashsalt": "boxes", "svg.fonttype": "none"}):
+        grid = sns.catplot(
+            drawn,
+            x="organ",
+            y="DSC",
+            hue="name",
+            row="label_pct",
+            kind="box",
+            order=organs,
+            row_order=fractions,
+            hue_order=[style.display_name(method) for method in methods],
+            palette={style.display_name(method): style.colour(method) for method in methods},
+            height=2.4,
+            aspect=max(2.4, 0.07 * len(organs) * len(methods)),
+            fliersize=1.5,
+            linewidth=0.7,
+            saturation=1,
+            medianprops={"color": "white", "linewidth": 1.2, "path_effects": outlined},
+        )
+        grid.set_titles("{row_name} % labelled")
+        grid.set_axis_labels("", "DSC (%)")
+        grid.set(ylim=(-2, 102))
+        sns.move_legend(
+            grid, "lower center", bbox_to_anchor=(0.5, 1), ncol=min(5, len(methods)), title=None
+        )
+        # No date and no random identifiers: equal tables give equal bytes.
+        grid.figure.savefig(path, metadata={"Date": None}, bbox_inches="tight")
+    plt.close(grid.figure)
