@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench import style
+from bench import page, style
 from bench.style import Mark
 
 if TYPE_CHECKING:
@@ -65,19 +65,6 @@ CSS: dict[Mark, str] = {
     "best_tied": "font-weight: 700; font-style: italic;",
     "tied": "text-decoration: underline;",
 }
-_PAGE = """
-body { font: 15px/1.45 system-ui, sans-serif; color: #222; max-width: 72rem; margin: 2rem auto;
-       padding: 0 1rem; }
-h1 { font-size: 1.5rem; }
-h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; }
-p { margin: .4rem 0; max-width: 60rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .8rem; text-align: right; white-space: nowrap; }
-th { border-bottom: 2px solid #444; }
-td { border-bottom: 1px solid #ddd; }
-ul { color: #555; font-size: .85rem; padding-left: 1.2rem; max-width: 60rem; }
-"""
 
 
 @dataclass(frozen=True)
@@ -234,29 +221,26 @@ def to_latex(boards: Sequence[Board]) -> str:
 
 def to_html(boards: Sequence[Board], heading: str) -> str:
     """Return one page with all boards and nothing loaded from elsewhere."""
-    sections = []
-    for number, board in enumerate(boards):
-        left: list[CSSDict] = [{"selector": "", "props": "text-align: left;"}]
-        table = (
-            board.frame.style.hide(axis="index")
-            .format(escape="html")
-            .format_index(escape="html", axis="columns")
-            .set_uuid(f"board{number}")
-            .apply(_properties, board=board, properties=CSS, swatch=True, axis=None)
-            .set_table_styles(dict.fromkeys(board.names[: board.labels], left))
-        )
-        notes = "\n".join(f"<li>{html.escape(note)}</li>" for note in board.notes)
-        prose = "".join(f"<p>{html.escape(sentence)}</p>\n" for sentence in board.prose)
-        sections.append(
-            f"<section>\n<h2>{html.escape(board.title)}</h2>\n{prose}<div class='scroll'>\n"
-            f"{table.to_html()}</div>\n<ul>\n{notes}\n</ul>\n</section>\n"
-        )
-    heading = html.escape(heading)
+    parts = tuple(to_part(board, f"board{number}") for number, board in enumerate(boards))
+    return page.render(heading, [page.Chapter("", parts)])
+
+
+def to_part(board: Board, name: str) -> str:
+    """Return a board as part of a page, under a name that no other board there has."""
+    left: list[CSSDict] = [{"selector": "", "props": "text-align: left;"}]
+    table = (
+        board.frame.style.hide(axis="index")
+        .format(escape="html")
+        .format_index(escape="html", axis="columns")
+        .set_uuid(name)
+        .apply(_properties, board=board, properties=CSS, swatch=True, axis=None)
+        .set_table_styles(dict.fromkeys(board.names[: board.labels], left))
+    )
+    notes = "\n".join(f"<li>{html.escape(note)}</li>" for note in board.notes)
+    prose = "".join(f"<p>{html.escape(sentence)}</p>\n" for sentence in board.prose)
     return (
-        "<!doctype html>\n<html lang='en'>\n<head>\n<meta charset='utf-8'>\n"
-        "<meta name='viewport' content='width=device-width'>\n"
-        f"<title>{heading}</title>\n<style>{_PAGE}</style>\n</head>\n<body>\n<h1>{heading}</h1>\n"
-        f"{''.join(sections)}</body>\n</html>\n"
+        f"<h3>{html.escape(board.title)}</h3>\n{prose}<div class='scroll'>\n"
+        f"{table.to_html()}</div>\n<ul class='notes'>\n{notes}\n</ul>"
     )
 
 

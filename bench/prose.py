@@ -9,16 +9,24 @@ from bench.comparison import Column, Compared, Comparison, marks
 from bench.style import display_name
 
 NONE = "–"
+FEW_FOLDS = (
+    "Two folds leave a test over folds one degree of freedom: it finds next to nothing, however "
+    "large the difference. Run more folds before reading its p values."
+)
 
 
 def number(value: float, digits: int, unit: str = "") -> str:
     """Return a number with so many decimals and a real minus, a dash if it is missing."""
-    return NONE if math.isnan(value) else f"{value:.{digits}f}{unit}".replace("-", "−")
+    if math.isnan(value):
+        return NONE
+    rounded = round(value, digits) + 0.0  # no negative zero
+    return f"{rounded:.{digits}f}{unit}".replace("-", "−")
 
 
 def signed(value: float, digits: int) -> str:
     """Return a difference with its sign."""
-    return NONE if math.isnan(value) else f"{value:+.{digits}f}".replace("-", "−")
+    text = number(value, digits)
+    return f"+{text}" if value > 0 and float(text) else text
 
 
 def interval(low: float, high: float, digits: int) -> str:
@@ -30,7 +38,9 @@ def p_value(p: float) -> str:
     """Return a p value with three decimals."""
     if math.isnan(p):
         return NONE
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
+    if p < 0.001:
+        return "<0.001"
+    return "1" if p > 0.9995 else f"{p:.3f}"
 
 
 def p_equation(p: float) -> str:
@@ -77,7 +87,9 @@ def sentences(compared: Compared) -> list[str]:
         # The name of a method may end in a full stop.
         told.insert(0, f"{'the' if column.label else 'The'} {first.removesuffix('.')}.")
     where = f"At {column.label}: " if column.label else ""
-    return [where + text for text in told]
+    most = max((comparison.primary.n for comparison in found), default=0)
+    hint = [FEW_FOLDS] if column.unit == "fold" and most == 2 else []
+    return [where + text for text in told] + hint
 
 
 def sentence(comparison: Comparison, column: Column) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from bench import style
 from bench.comparison import Rule
-from bench.prose import counted
+from bench.prose import FEW_FOLDS, counted
 from bench.results import CELL, Metric, fold_values
 
 By = Literal["method", "rank", "round", "organ"]
@@ -97,6 +97,8 @@ def bold_notes(
     )
     if not np.isin(marks, ["best", "tied"]).any():
         yield "No test was possible, so nothing but the best mean is marked."
+    elif len(group[["seed", "fold"]].drop_duplicates()) == 2:
+        yield FEW_FOLDS
 
 
 def _windows(rows: pd.DataFrame, by: By) -> list[str]:

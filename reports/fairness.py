@@ -40,11 +40,11 @@ class Fairness(Report):
     def build(self, table: pd.DataFrame, out: Path) -> list[Path]:
         """Write ``fairness.{md,csv,tex,html}``."""
         csv = str(costs(table).to_csv(index=False, float_format="%.4f", lineterminator="\n"))
-        return board.write(_boards(table), HEADING, csv, out / "fairness")
+        return board.write(boards(table), HEADING, csv, out / "fairness")
 
     def show(self, table: pd.DataFrame) -> RenderableType:
         """Return the boards for the terminal."""
-        return board.to_console(_boards(table))
+        return board.to_console(boards(table))
 
 
 def costs(table: pd.DataFrame) -> pd.DataFrame:
@@ -77,7 +77,8 @@ def costs(table: pd.DataFrame) -> pd.DataFrame:
     return found.assign(_order=order).sort_values([*GROUP, "_order"]).drop(columns="_order")
 
 
-def _boards(table: pd.DataFrame) -> list[Board]:
+def boards(table: pd.DataFrame) -> list[Board]:
+    """Return one board per data set, profile and network."""
     return [_board(group) for _, group in costs(table).groupby(GROUP)]
 
 

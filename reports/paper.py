@@ -15,7 +15,7 @@ from bench.errors import BenchError
 from bench.report import Report
 from bench.results import AUDIT, final_models, read_all, read_all_audits
 
-from . import _paper_claims
+from . import _figures, _paper_claims
 from ._paper_layout import (
     CELLS,
     HERE,
@@ -79,7 +79,7 @@ class Paper(Report):
         groups = last.groupby(["dataset", "profile", "backbone"])
         for number, (_, rows) in enumerate(groups, start=1):
             path = out / f"figure4-{number}.svg"
-            draw_boxes(rows, path)
+            _figures.save(_figures.boxes(rows), path)
             written.append(path)
         return written
 
@@ -162,60 +162,3 @@ def _missing(layout: Layout, cells: pd.DataFrame) -> Iterator[str]:
     in_3d = "network" in layout.lines and theirs["network"].str.endswith("3D").any()
     if in_3d and not ours["network"].str.endswith("(3D)").any():
         yield "a 3D network"
-
-
-def draw_boxes(rows: pd.DataFrame, path: Path) -> None:
-    """Draw Figure 4: a row per label fraction, organs side by side, a box per method.
-
-    Boxes hold the patients' DSC; whiskers reach 1.5 interquartile ranges, points lie beyond.
-
-    Parameters
-    ----------
-    rows
-        Final models of one data set, profile and network.
-    path
-        The SVG to write.
-    """
-    import matplotlib as mpl
-    import seaborn as sns
-    from matplotlib import patheffects
-    from matplotlib import pyplot as plt
-
-    outlined = [patheffects.withStroke(linewidth=2.4, foreground="black")]
-    methods = style.sort_methods(rows["method"])
-    per_patient = rows.groupby(["method", "label_pct", "organ", "seed", "patient"], as_index=False)[
-        "dsc"
-    ].mean()
-    drawn = per_patient.assign(
-        DSC=per_patient["dsc"], name=per_patient["method"].map(style.display_name)
-    )
-    fractions = sorted(rows["label_pct"].unique(), reverse=True)
-    organs = sorted(rows["organ"].unique())
-    with mpl.rc_context({"svg.hashsalt": "boxes", "svg.fonttype": "none"}):
-        grid = sns.catplot(
-            drawn,
-            x="organ",
-            y="DSC",
-            hue="name",
-            row="label_pct",
-            kind="box",
-            order=organs,
-            row_order=fractions,
-            hue_order=[style.display_name(method) for method in methods],
-            palette={style.display_name(method): style.colour(method) for method in methods},
-            height=2.4,
-            aspect=max(2.4, 0.07 * len(organs) * len(methods)),
-            fliersize=1.5,
-            linewidth=0.7,
-            saturation=1,
-            medianprops={"color": "white", "linewidth": 1.2, "path_effects": outlined},
-        )
-        grid.set_titles("{row_name} % labelled")
-        grid.set_axis_labels("", "DSC (%)")
-        grid.set(ylim=(-2, 102))
-        sns.move_legend(
-            grid, "lower center", bbox_to_anchor=(0.5, 1), ncol=min(5, len(methods)), title=None
-        )
-        # No date and no random identifiers: equal tables give equal bytes.
-        grid.figure.savefig(path, metadata={"Date": None}, bbox_inches="tight")
-    plt.close(grid.figure)

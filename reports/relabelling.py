@@ -51,16 +51,18 @@ class Relabelling(Report):
         """Write ``relabelling.{md,csv,tex,html}``."""
         values = audit_cell_values(table, (*CELL, "round", "organ"))
         csv = str(values.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
-        return board.write(self._boards(table), HEADING, csv, out / "relabelling")
+        return board.write(boards(table), HEADING, csv, out / "relabelling")
 
     def show(self, table: pd.DataFrame) -> RenderableType:
         """Return the boards for the terminal."""
-        return board.to_console(self._boards(table))
+        return board.to_console(boards(table))
 
-    def _boards(self, audit: pd.DataFrame) -> list[Board]:
-        if audit.empty:
-            raise BenchError("no relabelling among the results: run a method with rounds first")
-        return [_board(group, by) for _, group in audit.groupby(GROUP) for by in ((), ("organ",))]
+
+def boards(audit: pd.DataFrame) -> list[Board]:
+    """Return two boards per data set, profile and network: the mean over organs, and per organ."""
+    if audit.empty:
+        raise BenchError("no relabelling among the results: run a method with rounds first")
+    return [_board(group, by) for _, group in audit.groupby(GROUP) for by in ((), ("organ",))]
 
 
 def _board(group: pd.DataFrame, by: tuple[str, ...]) -> Board:

@@ -173,7 +173,9 @@ def differences(group: Sequence[Compared], what: str = "paired differences") -> 
             *LIMITS,
         ],
         bold=bold,
-        prose=[text for compared in group for text in sentences(compared)] if whole else [],
+        prose=list(dict.fromkeys(text for one in group for text in sentences(one)))
+        if whole
+        else [],
     )
 
 
@@ -301,7 +303,7 @@ def _board(
         notes=tuple(notes),
         marks=marks,
         labels=list(frame.columns).index(lines) + 1,
-        prose=tuple(prose),
+        prose=tuple(dict.fromkeys(prose)),
         methods=tuple(methods),
     )
 

@@ -15,6 +15,8 @@ from bench.errors import BenchError
 from bench.report import Report, TableName
 from bench.results import GROUP
 
+from . import _figures
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -39,24 +41,28 @@ class Training(Report):
 
     def build(self, table: pd.DataFrame, out: Path) -> list[Path]:
         """Write ``training.{md,csv,tex,html}`` and one ``training-N.svg`` per board."""
-        values = _own(table)
+        values = own_terms(table)
         csv = str(values.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-        written = board.write(_boards(values), HEADING, csv, out / "training")
+        written = board.write(boards(values), HEADING, csv, out / "training")
         for number, (_, group) in enumerate(values.groupby(GROUP), start=1):
             path = out / f"training-{number}.svg"
-            _draw(group, path)
+            _figures.save(_figures.terms(group), path)
             written.append(path)
         return written
 
     def show(self, table: pd.DataFrame) -> RenderableType:
         """Return the boards for the terminal."""
-        return board.to_console(_boards(_own(table)))
+        return board.to_console(boards(own_terms(table)))
 
 
-def _own(table: pd.DataFrame) -> pd.DataFrame:
+def has_own_terms(table: pd.DataFrame) -> bool:
+    """Tell whether any method logs more than all methods do."""
+    return bool(_is_own(table).any())
+
+
+def own_terms(table: pd.DataFrame) -> pd.DataFrame:
     """Return the mean curves without what is common to methods, ordered by method."""
-    quantity = table["name"].str.rpartition("/")[2]
-    own = table[~quantity.isin(COMMON)]
+    own = table[_is_own(table)]
     if own.empty:
         raise BenchError("no method among the results logs a term of its own; run uamt, say")
     values = curve_values(own)
@@ -66,7 +72,12 @@ def _own(table: pd.DataFrame) -> pd.DataFrame:
     return values.sort_values(order, ascending=ascending, ignore_index=True).drop(columns="order")
 
 
-def _boards(values: pd.DataFrame) -> list[Board]:
+def _is_own(table: pd.DataFrame) -> pd.Series:
+    return ~table["name"].str.rpartition("/")[2].isin(COMMON)
+
+
+def boards(values: pd.DataFrame) -> list[Board]:
+    """Return one board per data set, profile and network of :func:`own_terms`."""
     return [_board(group) for _, group in values.groupby(GROUP)]
 
 
@@ -105,40 +116,3 @@ def _at(wide: pd.DataFrame, part: int) -> pd.Series:
 
 def _number(value: float) -> str:
     return "–" if np.isnan(value) else f"{value:.3g}"
-
-
-def _draw(group: pd.DataFrame, path: Path) -> None:
-    """Draw one panel per method and quantity, one line per label fraction."""
-    import matplotlib as mpl
-    import seaborn as sns
-    from matplotlib import pyplot as plt
-
-    quantity = group["name"].str.rpartition("/")[2]
-    drawn = group.assign(
-        panel=group["method"].map(style.display_name)
-        + "\n"
-        + group["training"]
-        + group["round"].map(" r{}: ".format)
-        + quantity,
-        share=(group["part"] + 0.5) / PARTS,
-        labelled=group["label_pct"].map("{} %".format),
-    )
-    with mpl.rc_context({"svg.hashsalt": "training", "svg.fonttype": "none"}):
-        grid = sns.relplot(
-            drawn,
-            x="share",
-            y="mean",
-            hue="labelled",
-            col="panel",
-            col_wrap=min(4, drawn["panel"].nunique()),
-            kind="line",
-            height=2.2,
-            aspect=1.3,
-            palette="viridis",
-            facet_kws={"sharey": False},
-        )
-        grid.set_titles("{col_name}", size=8)
-        grid.set_axis_labels("share of training", "")
-        # No date and no random identifiers: equal tables give equal bytes.
-        grid.figure.savefig(path, metadata={"Date": None})
-    plt.close(grid.figure)

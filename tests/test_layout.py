@@ -46,7 +46,9 @@ def test_the_wheel_holds_every_module_of_the_checkout(wheel: zipfile.ZipFile) ->
     }
     packed = {name for name in wheel.namelist() if name.endswith(".py")}
     assert packed == expected
-    assert {"bench/py.typed", "bench/reports/published.csv"} <= set(wheel.namelist())
+    assert {"bench/py.typed", "bench/page.html.j2", "bench/reports/published.csv"} <= set(
+        wheel.namelist()
+    )
 
 
 def test_the_wheel_carries_licence_and_command(wheel: zipfile.ZipFile) -> None:

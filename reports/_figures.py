@@ -1,0 +1,275 @@
+"""Figures of the reports, in the colours of the methods; equal tables give equal bytes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from bench import style
+from bench.comparison import Compared
+from bench.curves import PARTS
+from bench.prose import NONE, signed
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def to_svg(figure: Figure) -> str:
+    """Return a figure as SVG and close it."""
+    import matplotlib as mpl
+    from matplotlib import pyplot as plt
+
+    text = io.StringIO()
+    # No date and no random identifiers; text stays text.
+    with mpl.rc_context({"svg.hashsalt": "bench", "svg.fonttype": "none"}):
+        figure.savefig(text, format="svg", metadata={"Date": None}, bbox_inches="tight")
+    plt.close(figure)
+    return text.getvalue()
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as SVG and close it."""
+    path.write_text(to_svg(figure), encoding="utf-8", newline="\n")
+
+
+def boxes(rows: pd.DataFrame) -> Figure:
+    """Draw Figure 4 of the paper: a row per label fraction, organs side by side, methods as boxes.
+
+    Boxes hold the patients' DSC; whiskers reach 1.5 interquartile ranges, points lie beyond.
+
+    Parameters
+    ----------
+    rows
+        Final models of one data set, profile and network.
+    """
+    import seaborn as sns
+    from matplotlib import patheffects
+
+    outlined = [patheffects.withStroke(linewidth=2.4, foreground="black")]
+    methods = style.sort_methods(rows["method"])
+    patient = ["method", "label_pct", "organ", "seed", "patient"]
+    drawn = rows.groupby(patient, as_index=False).agg(DSC=("dsc", "mean"))
+    organs = sorted(rows["organ"].unique())
+    grid = sns.catplot(
+        drawn.assign(name=drawn["method"].map(style.display_name)),
+        x="organ",
+        y="DSC",
+        hue="name",
+        row="label_pct",
+        kind="box",
+        order=organs,
+        row_order=sorted(rows["label_pct"].unique(), reverse=True),
+        hue_order=[style.display_name(method) for method in methods],
+        palette={style.display_name(method): style.colour(method) for method in methods},
+        height=2.4,
+        aspect=max(2.4, 0.07 * len(organs) * len(methods)),
+        fliersize=1.5,
+        linewidth=0.7,
+        saturation=1,
+        medianprops={"color": "white", "linewidth": 1.2, "path_effects": outlined},
+    )
+    grid.set_titles("{row_name} % labelled")
+    grid.set_axis_labels("", "DSC (%)")
+    grid.set(ylim=(-2, 102))
+    return _legend_on_top(grid, len(methods))
+
+
+def significance_map(group: Sequence[Compared]) -> Figure:
+    """Draw every pair of methods, one panel per column: line minus column.
+
+    Parameters
+    ----------
+    group
+        The columns of one task, all pairs compared.
+    """
+    import seaborn as sns
+    from matplotlib import pyplot as plt
+
+    largest = max(len(compared.column.competitors) for compared in group)
+    side = 1.6 + 0.62 * largest
+    across = min(2, len(group))
+    down = -(-len(group) // across)
+    figure, axes = plt.subplots(
+        down, across, figsize=(side * across, side * down), squeeze=False, layout="constrained"
+    )
+    for axis, compared in zip(axes.flat, group, strict=False):
+        differences, texts = _matrix(compared)
+        limit = float(np.nanmax(np.abs(differences.to_numpy()), initial=1e-9))
+        sns.heatmap(
+            differences,
+            annot=texts,
+            fmt="",
+            cmap="PuOr_r" if compared.column.higher_is_better else "PuOr",
+            center=0,
+            vmin=-limit,
+            vmax=limit,
+            cbar=False,
+            square=True,
+            linewidths=0.5,
+            ax=axis,
+            annot_kws={"size": 7},
+        )
+        axis.set_title(compared.column.label or compared.column.task, size=9)
+        axis.set(xlabel="", ylabel="")
+        axis.tick_params(labelsize=8, length=0)
+        axis.tick_params(axis="x", rotation=90)
+        axis.tick_params(axis="y", rotation=0)
+    for axis in axes.flat[len(group) :]:
+        axis.axis("off")
+    return figure
+
+
+def losses(curves: pd.DataFrame) -> Figure:
+    """Draw the training loss of segmentation networks, one panel per label fraction.
+
+    Parameters
+    ----------
+    curves
+        Curves of one data set, profile and network, averaged over folds
+        (``bench.curves.curve_values``).
+    """
+    import seaborn as sns
+
+    own = curves[curves["name"] == "segment/loss"]
+    methods = style.sort_methods(own["method"])
+    grid = sns.relplot(
+        own.assign(
+            where=own["round"] + (own["part"] + 0.5) / PARTS,
+            name=own["method"].map(style.display_name),
+            labelled=own["label_pct"].map("{} % labelled".format),
+        ),
+        x="where",
+        y="mean",
+        hue="name",
+        hue_order=[style.display_name(method) for method in methods],
+        palette={style.display_name(method): style.colour(method) for method in methods},
+        col="labelled",
+        col_order=[f"{pct} % labelled" for pct in sorted(own["label_pct"].unique(), reverse=True)],
+        col_wrap=2,
+        kind="line",
+        errorbar=None,
+        units="round",
+        estimator=None,
+        height=3,
+        aspect=1.5,
+    )
+    grid.set(yscale="log", xticks=range(int(own["round"].max()) + 2))
+    grid.set_titles("{col_name}")
+    grid.set_axis_labels("trainings of the segmenter", "loss")
+    return _legend_on_top(grid, len(methods))
+
+
+def rounds(audit: pd.DataFrame) -> Figure:
+    """Draw precision and recall of all voxels relabelled up to a round, per method.
+
+    Parameters
+    ----------
+    audit
+        Cell values (``bench.results.audit_cell_values``) of one data set, profile and network.
+    """
+    import seaborn as sns
+
+    methods = style.sort_methods(audit["method"])
+    long = audit.melt(
+        ["method", "label_pct", "round"], ["precision_cum", "recall_cum"], "measure", "share"
+    )
+    grid = sns.relplot(
+        long.assign(
+            name=long["method"].map(style.display_name),
+            measure=long["measure"].map({"precision_cum": "precision", "recall_cum": "recall"}),
+            labelled=long["label_pct"].map("{} % labelled".format),
+            percent=100 * long["share"],
+        ),
+        x="round",
+        y="percent",
+        hue="name",
+        hue_order=[style.display_name(method) for method in methods],
+        palette={style.display_name(method): style.colour(method) for method in methods},
+        style="measure",
+        markers=True,
+        col="labelled",
+        col_order=[
+            f"{pct} % labelled" for pct in sorted(audit["label_pct"].unique(), reverse=True)
+        ],
+        col_wrap=min(4, audit["label_pct"].nunique()),
+        kind="line",
+        height=2.8,
+        aspect=1,
+    )
+    grid.set(ylim=(0, 102), xticks=sorted(audit["round"].unique()))
+    grid.set_titles("{col_name}")
+    grid.set_axis_labels("round", "%")
+    return _figure(grid)
+
+
+def terms(values: pd.DataFrame) -> Figure:
+    """Draw what methods log of their own: a panel per method and quantity, lines per fraction.
+
+    Parameters
+    ----------
+    values
+        Mean curves of one data set, profile and network (``bench.curves.curve_values``).
+    """
+    import seaborn as sns
+
+    quantity = values["name"].str.rpartition("/")[2]
+    panel = (
+        values["method"].map(style.display_name)
+        + "\n"
+        + values["training"]
+        + values["round"].map(" r{}: ".format)
+        + quantity
+    )
+    grid = sns.relplot(
+        values.assign(
+            panel=panel,
+            share=(values["part"] + 0.5) / PARTS,
+            labelled=values["label_pct"].map("{} %".format),
+        ),
+        x="share",
+        y="mean",
+        hue="labelled",
+        col="panel",
+        col_wrap=min(4, panel.nunique()),
+        kind="line",
+        height=2.2,
+        aspect=1.3,
+        palette="viridis",
+        facet_kws={"sharey": False},
+    )
+    grid.set_titles("{col_name}", size=8)
+    grid.set_axis_labels("share of training", "")
+    return _figure(grid)
+
+
+def _matrix(compared: Compared) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return differences (line minus column) and their texts, an asterisk where significant."""
+    column = compared.column
+    names = [style.display_name(method) for method in column.competitors]
+    differences = pd.DataFrame(np.nan, names, names)
+    texts = pd.DataFrame("", names, names)
+    for found in compared.comparisons:
+        a, b = style.display_name(found.a), style.display_name(found.b)
+        star = " *" if found.significant else ""
+        for line, other, diff in ((a, b, found.primary.diff), (b, a, -found.primary.diff)):
+            differences.loc[line, other] = diff
+            text = signed(diff, column.digits)
+            texts.loc[line, other] = text if text == NONE else text + star
+    return differences, texts
+
+
+def _legend_on_top(grid: Any, entries: int) -> Figure:
+    import seaborn as sns
+
+    sns.move_legend(grid, "lower center", bbox_to_anchor=(0.5, 1), ncol=min(5, entries), title=None)
+    return _figure(grid)
+
+
+def _figure(grid: Any) -> Figure:
+    figure: Figure = grid.figure
+    return figure

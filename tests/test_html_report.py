@@ -1,0 +1,117 @@
+"""The page with everything: complete, offline, the same for the same tables."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from tables import audit_table, curves_table, result_table
+
+from bench import page, registry, results
+from bench.curves import CURVES
+from bench.page import Chapter
+from bench.report import Report
+from bench.reports.html import Html, Tables
+from bench.results import AUDIT
+
+METHODS = ("naive", "inerrant0", "inerrant", "bai", "full")
+
+
+class Structure(HTMLParser):
+    """Collects identifiers, links and loaded addresses, and checks that tags are closed."""
+
+    VOID = frozenset({"meta", "br", "img", "input", "hr", "link"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.loaded: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if tag not in self.VOID:
+            self.open.append(tag)
+        if tag == "a" and given.get("href"):
+            self.links.append(str(given["href"]))
+        if tag in ("img", "script", "link"):
+            self.loaded += [str(given[name]) for name in ("src", "href") if name in given]
+        if tag in ("section", "table"):
+            self.ids.append(str(given.get("id")))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def tables() -> Tables:
+    found = result_table(methods=METHODS, folds=range(5))
+    audit = audit_table().assign(dataset="phantom")
+    return Tables(found, audit, curves_table())
+
+
+def built(tables: Tables, out: Path) -> str:
+    out.mkdir(exist_ok=True)
+    (path,) = Html().build(tables, out)
+    return path.read_text(encoding="utf-8")
+
+
+def test_the_page_is_whole_and_loads_nothing(tables: Tables, tmp_path: Path) -> None:
+    text = built(tables, tmp_path)
+    structure = Structure(text)
+    assert not structure.open
+    assert structure.loaded == []
+    assert not re.findall(r"(?:src|href)=['\"]https?:|url\((?!#)|@import", text)
+    assert {link.removeprefix("#") for link in structure.links if "chapter" in link} <= set(
+        structure.ids
+    )
+    tables_ids = [name for name in structure.ids if name.startswith("T_")]
+    assert len(set(tables_ids)) == len(tables_ids) > 8
+    for chapter in (
+        "Leaderboard", "Significance", "Boxplots", "Training", "Relabelling", "Fairness",
+        "Provenance",
+    ):  # fmt: skip
+        assert f"<h2>{chapter}</h2>" in text
+    assert "INERRANT exceeds INERRANT⁰ by" in text
+
+
+def test_equal_tables_give_equal_bytes(tables: Tables, tmp_path: Path) -> None:
+    shuffled = Tables(*(table.sample(frac=1, random_state=4) for table in tables))
+    assert built(tables, tmp_path / "a") == built(shuffled, tmp_path / "b")
+
+
+def test_chapters_without_data_are_left_out(tmp_path: Path) -> None:
+    one = Tables(result_table(methods=["naive"], folds=[0]), AUDIT.frame([]), CURVES.frame([]))
+    text = built(one, tmp_path)
+    assert "<h2>Leaderboard</h2>" in text
+    for chapter in ("Significance", "Training", "Relabelling"):
+        assert f"<h2>{chapter}</h2>" not in text
+
+
+def test_names_are_escaped(tmp_path: Path) -> None:
+    table = result_table(methods=["naive", "inerrant0"]).replace("phantom", "<b>&")
+    text = built(Tables(table, AUDIT.frame([]), CURVES.frame([])), tmp_path)
+    assert "<b>&" not in text
+    assert "&lt;b&gt;&amp;" in text
+    rendered = page.render("a < b", [Chapter("<i>", ("<p>as it is</p>",))], ["x & y"])
+    assert "a &lt; b" in rendered
+    assert "<p>as it is</p>" in rendered
+    assert "x &amp; y" in rendered
+
+
+def test_it_reads_what_lies_beside_the_results(tmp_path: Path) -> None:
+    assert registry.load("reports", "html", Report) is Html
+    path = tmp_path / "r.parquet"
+    results.write(result_table(), path)
+    read = Html().read([path])
+    assert read.audit.empty
+    assert read.curves.empty
+    CURVES.save(curves_table(), path.with_suffix(".curves.parquet"))
+    assert len(Html().read([path]).curves) == len(curves_table())
+    assert isinstance(read.results, pd.DataFrame)
