@@ -98,6 +98,9 @@ def run(
     launcher: Annotated[
         str, typer.Option(help="local: worker processes; inline: in this process.")
     ] = "local",
+    pictures: Annotated[
+        bool, typer.Option("--pictures", help="Also draw predictions, for `bench report html`.")
+    ] = False,
 ) -> None:
     """Train, predict and evaluate methods; print their leaderboard.
 
@@ -113,7 +116,7 @@ def run(
     launched = make_launcher(launcher)
     _plug_in(plugin)
     place, runs = _select(method, dataset, labelled, folds, profile, backbone, seeds, data, store)
-    graph = graph_of(runs)
+    graph = graph_of(runs, pictures=pictures)
     n_done = sum(place.is_done(stage) for stage in graph.stages.values())
     console.print(_plan_line(runs, len(graph), n_done))
     exit_code = _execute(graph, place, launched, console)
@@ -445,11 +448,12 @@ def _plan_line(runs: list[Run], n_stages: int, n_done: int) -> str:
 
 
 def _result_files(store: Path, table: TableName) -> list[Path]:
-    endings = {"audit": ".audit.parquet", "curves": ".curves.parquet"}
     found = sorted(_existing_store(store).root.glob("results/*.parquet"))
-    others = tuple(ending for name, ending in endings.items() if name != table)
-    ending = endings.get(table, ".parquet")
-    paths = [p for p in found if p.name.endswith(ending) and not p.name.endswith(others)]
+    endings = tuple(f".{name}.parquet" for name in ("audit", "curves", "pictures"))
+    if table == "results":
+        paths = [path for path in found if not path.name.endswith(endings)]
+    else:
+        paths = [path for path in found if path.name.endswith(f".{table}.parquet")]
     if not paths:
         raise BenchError(f"no results in {store / 'results'}: run something first")
     return paths

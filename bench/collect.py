@@ -1,4 +1,4 @@
-"""From finished stages to the tables of a set of runs: results, relabelling audit, curves."""
+"""From finished stages to the tables of a set of runs: results, audit, curves, pictures."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from bench.events import read_events
 from bench.params import digest
 from bench.plan import RoundResult, Run
 from bench.stages.images import slug
+from bench.stages.pictures import PredictionPictures
 from bench.stages.train import Train
 from bench.store import Store
 
@@ -25,16 +26,19 @@ class Tables(NamedTuple):
     results: pd.DataFrame
     audits: pd.DataFrame
     curves: pd.DataFrame
+    pictures: pd.DataFrame
 
 
 def collect(runs: Sequence[Run], store: Store) -> Tables:
     """Return the tables of all finished models of ``runs``."""
     from bench.curves import CURVES
+    from bench.gallery import PICTURES
     from bench.results import AUDIT, RESULTS
 
     results: list[dict[str, Any]] = []
     audits: list[dict[str, Any]] = []
     curves: list[dict[str, Any]] = []
+    pictures: list[dict[str, Any]] = []
     for run in runs:
         finished = [
             (number, result)
@@ -45,7 +49,13 @@ def collect(runs: Sequence[Run], store: Store) -> Tables:
             results += _evaluation_rows(run, number, result, store)
         audits += _audit_rows(run, store)
         curves += _curve_rows(run, store)
-    return Tables(RESULTS.frame(results), AUDIT.frame(audits), CURVES.frame(curves))
+        pictures += _picture_rows(run, store)
+    return Tables(
+        RESULTS.frame(results),
+        AUDIT.frame(audits),
+        CURVES.frame(curves),
+        PICTURES.frame(pictures),
+    )
 
 
 def save(runs: Sequence[Run], store: Store) -> Path:
@@ -54,6 +64,7 @@ def save(runs: Sequence[Run], store: Store) -> Path:
     The file is named after what was run, so the same command replaces it.
     """
     from bench.curves import CURVES
+    from bench.gallery import PICTURES
     from bench.results import AUDIT, write
 
     tables = collect(runs, store)
@@ -63,6 +74,7 @@ def save(runs: Sequence[Run], store: Store) -> Path:
     write(tables.results, path)
     AUDIT.save(tables.audits, path.with_suffix(".audit.parquet"))
     CURVES.save(tables.curves, path.with_suffix(".curves.parquet"))
+    PICTURES.save(tables.pictures, path.with_suffix(".pictures.parquet"))
     return path
 
 
@@ -147,6 +159,16 @@ def _curve_rows(run: Run, store: Store) -> Iterator[dict[str, Any]]:
         events = read_events(store.folder(training) / "events.jsonl")
         for name, part, value in parts(events, training.optimisation.steps):
             yield columns | where | {"name": name, "part": part, "value": value}
+
+
+def _picture_rows(run: Run, store: Store) -> Iterator[dict[str, Any]]:
+    columns = _cell_columns(run) | {"method": run.method}
+    for number, stage in run.pictures():
+        if store.is_done(stage):
+            kind = "prediction" if isinstance(stage, PredictionPictures) else "relabelling"
+            where = {"round": number, "kind": kind, "stage": stage.key}
+            for picture in json.loads((store.out(stage) / "pictures.json").read_text()):
+                yield columns | where | picture
 
 
 def _audit_rows(run: Run, store: Store) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ gets stages; equal stages of different methods are one stage, because their keys
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal, Self
@@ -23,6 +23,7 @@ from bench.stages.audit import Audit
 from bench.stages.evaluate import Evaluate
 from bench.stages.images import Images, Prepared, Volumes
 from bench.stages.labels import Labels
+from bench.stages.pictures import Pictures, PredictionPictures, RelabelPictures
 from bench.stages.predict import Predict
 from bench.stages.relabel import Relabel
 from bench.stages.train import Optimisation, PatchOptimisation, Train
@@ -237,6 +238,25 @@ class Run:
             if result.audit is not None:
                 yield result.audit
 
+    def pictures(self) -> Iterator[tuple[int, Pictures]]:
+        """Yield the round and the stage of every picture: of the last model, of each relabelling.
+
+        Nothing depends on them; they are computed when asked for.
+        """
+        for number, result in enumerate(self.rounds):
+            prediction, truth = result.evaluation.prediction, result.evaluation.truth
+            images, labels = prediction.images, prediction.labels
+            if result.audit is not None:
+                relabelling = result.audit.relabelling
+                yield (
+                    number,
+                    RelabelPictures(
+                        images=images, truth=truth, labels=labels, relabelling=relabelling
+                    ),
+                )
+            if number == len(self.rounds) - 1:
+                yield number, PredictionPictures(images=images, truth=truth, prediction=prediction)
+
     def all_trainings(self) -> list[Train]:
         """Return every training of the method, inputs before consumers."""
         return [stage for stage in graph_of([self]).in_order() if isinstance(stage, Train)]
@@ -256,6 +276,7 @@ class Run:
         )
 
 
-def graph_of(runs: Iterable[Run]) -> StageGraph:
-    """Return the stages of all runs, each once."""
-    return StageGraph(stage for run in runs for stage in run.wanted())
+def graph_of(runs: Sequence[Run], *, pictures: bool = False) -> StageGraph:
+    """Return the stages of all runs, each once; with ``pictures``, those that draw as well."""
+    drawn = (stage for run in runs for _, stage in run.pictures()) if pictures else ()
+    return StageGraph([*(stage for run in runs for stage in run.wanted()), *drawn])

@@ -43,6 +43,7 @@ class Merged(ObjectiveSpec):
     """The objective of :class:`Marginal`."""
 
     streams: ClassVar[tuple[Stream, ...]] = ("supervised",)
+    version: ClassVar[int] = 2
 
     exclusion: float
 
@@ -100,20 +101,27 @@ def merged_log_probs(logits_BKHW: Tensor, flags_BK: Tensor) -> Tensor:
 
 
 def marginal_dice(prob_BCHW: Tensor, lab_BHW: Tensor, flags_BK: Tensor) -> Tensor:
-    """Return the mean soft Dice over background and the organs annotated in each volume."""
+    """Return the mean soft Dice over background and organs, each over the volumes that know it.
+
+    The voxels of a batch are one set, and nothing to speak of is added to both sums, as in the
+    framework the publication builds on. With slices of their own, or with 1 added, an organ that
+    is absent from most of them would be pushed to 0 before it is learnt.
+    """
     import torch
     from torch.nn.functional import pad
 
-    from bench.training.batch import organ_bits
+    from bench.training.batch import organ_bits, per_voxel
     from bench.training.losses import masked_mean
 
+    tiny = 1e-5
     organs_BKHW = organ_bits(lab_BHW, prob_BCHW.shape[1] - 1)
     y_BCHW = torch.cat([(lab_BHW == 0).unsqueeze(1), organs_BKHW], dim=1)
-    voxels = tuple(range(2, prob_BCHW.ndim))
-    overlap_BC = (prob_BCHW * y_BCHW).sum(dim=voxels)
-    size_BC = prob_BCHW.sum(dim=voxels) + y_BCHW.sum(dim=voxels)
-    dice_BC = (2 * overlap_BC + 1.0) / (size_BC + 1.0)
-    return masked_mean(dice_BC, pad(flags_BK, (1, 0), value=True))
+    known_BC = pad(flags_BK, (1, 0), value=True)
+    known_BC11 = per_voxel(known_BC, prob_BCHW)
+    everything = (0, *range(2, prob_BCHW.ndim))
+    overlap_C = (prob_BCHW * (y_BCHW & known_BC11)).sum(dim=everything)
+    size_C = ((prob_BCHW + y_BCHW) * known_BC11).sum(dim=everything)
+    return masked_mean((2 * overlap_C + tiny) / (size_C + tiny), known_BC.any(dim=0))
 
 
 def excluded_overlap(logits_BKHW: Tensor, lab_BHW: Tensor, flags_BK: Tensor) -> Tensor:

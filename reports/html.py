@@ -12,6 +12,7 @@ from bench import board, page, scores, style
 from bench.board import Board
 from bench.comparison import Compared, columns, compare
 from bench.curves import CURVES, curve_values, read_all_curves
+from bench.gallery import PICTURES, read_all_pictures
 from bench.page import Chapter
 from bench.report import Report
 from bench.results import (
@@ -24,7 +25,7 @@ from bench.results import (
     read_all_audits,
 )
 
-from . import _figures, fairness, leaderboard, relabelling, significance, training
+from . import _figures, _gallery, fairness, leaderboard, relabelling, significance, training
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,26 +53,29 @@ TERMS = "What the methods' own terms did in training, mean over folds; see the t
 
 
 class Tables(NamedTuple):
-    """Results, audit and curves of the same runs."""
+    """Results, audit, curves and pictures of the same runs."""
 
     results: pd.DataFrame
     audit: pd.DataFrame
     curves: pd.DataFrame
+    pictures: pd.DataFrame
 
 
 class Html(Report):
-    """Leaderboard, significance, boxplots, curves, relabelling and provenance on one page."""
+    """Leaderboard, significance, boxplots, curves, relabelling, cases, provenance on one page."""
 
     summary: ClassVar[str] = "everything on one offline page: boards, figures, provenance"
 
     def read(self, paths: Sequence[Path]) -> Tables:
-        """Read results tables, and the audit and curves tables beside them."""
+        """Read results tables, and the tables beside them."""
         audits = _existing(paths, ".audit.parquet")
         curves = _existing(paths, ".curves.parquet")
+        pictures = _existing(paths, ".pictures.parquet")
         return Tables(
             read_all(paths),
             read_all_audits(audits) if audits else AUDIT.frame([]),
             read_all_curves(curves) if curves else CURVES.frame([]),
+            read_all_pictures(pictures) if pictures else PICTURES.frame([]),
         )
 
     def build(self, tables: Tables, out: Path) -> list[Path]:
@@ -140,6 +144,14 @@ def _chapters(tables: Tables) -> Iterator[Chapter]:
             (
                 *_each(audited, _figures.rounds, ROUNDS, "relabelling by round"),
                 *_parts("relabelling", relabelling.boards(tables.audit)),
+            ),
+        )
+    if not tables.pictures.empty:
+        yield Chapter(
+            "Cases",
+            (
+                _gallery.predictions(tables.pictures, final_models(results)),
+                _gallery.relabelled(tables.pictures),
             ),
         )
     yield Chapter("Fairness", _parts("fairness", fairness.boards(results)))

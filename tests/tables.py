@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bench.curves import CURVES, PARTS
+from bench.gallery import PICTURES
 from bench.metrics import dice_percent, mask_status, relabel_audit
 from bench.results import AUDIT, RESULTS
 
@@ -141,4 +142,18 @@ def curves_table() -> pd.DataFrame:
         for fold in (0, 1)
         for name in ("segment/gate_share", "segment/loss", "segment/lr")
         for part in range(PARTS)
+    )
+
+
+def pictures_table() -> pd.DataFrame:
+    """Return pictures of two methods' predictions and of one relabelling, of one pixel each."""
+    shown = [("inerrant0", 0, "prediction"), ("inerrant", 2, "prediction")]
+    shown += [("inerrant", t, "relabelling") for t in (1, 2)]
+    return PICTURES.frame(
+        {"dataset": "phantom", "label_pct": pct, "fold": 0, "seed": 0, "profile": "smoke"}
+        | {"backbone": "unet", "method": method, "round": t, "kind": kind, "case": case}
+        | {"slices": "1, 2, 3", "scan": "AAAA", "overlay": "BBBB", "stage": "Pictures-1"}
+        for pct in (30, 50)
+        for method, t, kind in shown
+        for case in ("case00", "case01")
     )

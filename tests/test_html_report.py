@@ -1,19 +1,21 @@
 """The page with everything: complete, offline, the same for the same tables."""
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from tables import audit_table, curves_table, result_table
+from tables import audit_table, curves_table, pictures_table, result_table
 
 from bench import page, registry, results
 from bench.curves import CURVES
+from bench.gallery import PICTURES
 from bench.page import Chapter
 from bench.report import Report
 from bench.reports.html import Html, Tables
-from bench.results import AUDIT
+from bench.results import AUDIT, final_models
 
 METHODS = ("naive", "inerrant0", "inerrant", "bai", "full")
 
@@ -53,7 +55,12 @@ class Structure(HTMLParser):
 def tables() -> Tables:
     found = result_table(methods=METHODS, folds=range(5))
     audit = audit_table().assign(dataset="phantom")
-    return Tables(found, audit, curves_table())
+    return Tables(found, audit, curves_table(), pictures_table())
+
+
+def alone(table: pd.DataFrame) -> Tables:
+    """Return results with nothing beside them."""
+    return Tables(table, AUDIT.frame([]), CURVES.frame([]), PICTURES.frame([]))
 
 
 def built(tables: Tables, out: Path) -> str:
@@ -74,7 +81,7 @@ def test_the_page_is_whole_and_loads_nothing(tables: Tables, tmp_path: Path) -> 
     tables_ids = [name for name in structure.ids if name.startswith("T_")]
     assert len(set(tables_ids)) == len(tables_ids) > 8
     for chapter in (
-        "Leaderboard", "Significance", "Boxplots", "Training", "Relabelling", "Fairness",
+        "Leaderboard", "Significance", "Boxplots", "Training", "Relabelling", "Cases", "Fairness",
         "Provenance",
     ):  # fmt: skip
         assert f"<h2>{chapter}</h2>" in text
@@ -87,16 +94,44 @@ def test_equal_tables_give_equal_bytes(tables: Tables, tmp_path: Path) -> None:
 
 
 def test_chapters_without_data_are_left_out(tmp_path: Path) -> None:
-    one = Tables(result_table(methods=["naive"], folds=[0]), AUDIT.frame([]), CURVES.frame([]))
-    text = built(one, tmp_path)
+    text = built(alone(result_table(methods=["naive"], folds=[0])), tmp_path)
     assert "<h2>Leaderboard</h2>" in text
-    for chapter in ("Significance", "Training", "Relabelling"):
+    for chapter in ("Significance", "Training", "Relabelling", "Cases"):
         assert f"<h2>{chapter}</h2>" not in text
+
+
+def test_cases_are_browsed_with_every_method_beside_the_others(
+    tables: Tables, tmp_path: Path
+) -> None:
+    text = built(tables, tmp_path)
+    found = re.findall(r"<script type='application/json'>(.*?)</script>", text, re.DOTALL)
+    predictions, relabelled = map(json.loads, found)
+    assert [cell["name"] for cell in predictions] == [
+        f"phantom, smoke, unet, {pct} % labelled, fold 0" for pct in (50, 30)
+    ]
+    case = predictions[0]["cases"][1]
+    assert (case["name"], case["scan"]) == ("case01", "AAAA")
+    dsc = final_models(tables.results).query(
+        "method == 'inerrant' and label_pct == 50 and fold == 0 and case == 'case01'"
+    )["dsc"]
+    assert [tile["title"] for tile in case["tiles"]][1] == f"INERRANT, DSC {dsc.mean():.1f} %"
+    assert [tile["title"] for tile in relabelled[0]["cases"][0]["tiles"]] == [
+        "INERRANT, round 1",
+        "INERRANT, round 2",
+    ]
+
+
+def test_no_name_ends_the_data_of_the_browser(tables: Tables, tmp_path: Path) -> None:
+    evil = "</script><b>"
+    pictures = tables.pictures.replace("case00", evil)
+    text = built(tables._replace(pictures=pictures), tmp_path)
+    assert evil not in text
+    Structure(text)
 
 
 def test_names_are_escaped(tmp_path: Path) -> None:
     table = result_table(methods=["naive", "inerrant0"]).replace("phantom", "<b>&")
-    text = built(Tables(table, AUDIT.frame([]), CURVES.frame([])), tmp_path)
+    text = built(alone(table), tmp_path)
     assert "<b>&" not in text
     assert "&lt;b&gt;&amp;" in text
     rendered = page.render("a < b", [Chapter("<i>", ("<p>as it is</p>",))], ["x & y"])

@@ -398,6 +398,25 @@ def test_dice_counts_annotated_organs_only() -> None:
     assert marginal_dice(worse, lab, flags) < 1
 
 
+def test_an_organ_that_no_slice_shows_is_not_pushed_away() -> None:
+    flags = torch.tensor([[True, True]])
+    prob = torch.full((1, 3, 4, 4), 0.01, requires_grad=True)
+    marginal_dice(prob, torch.zeros(1, 4, 4, dtype=torch.uint8), flags).backward()
+    organs, background = prob.grad[:, 1:].abs().max(), prob.grad[:, 0].abs().max()
+    assert organs < 1e-2 * background
+
+
+def test_the_slices_of_a_batch_are_one_set() -> None:
+    lab = torch.zeros(2, 4, 4, dtype=torch.uint8)
+    lab[0] = 1
+    prob = torch.stack([(lab == 0), (lab == 1)], dim=1).float()
+    prob[1, 1, 0, 0] = 1.0  # one false positive beside sixteen true ones
+    annotated = marginal_dice(prob, lab, torch.ones(2, 1, dtype=torch.bool))
+    torch.testing.assert_close(annotated, torch.tensor((1.0 + 32 / 33) / 2))
+    unknown = marginal_dice(prob, lab, torch.tensor([[True], [False]]))
+    torch.testing.assert_close(unknown, torch.tensor(1.0))
+
+
 def test_organs_are_kept_off_each_other() -> None:
     lab = torch.tensor([[[1, 1], [0, 0]]])
     flags = torch.tensor([[True, False]])

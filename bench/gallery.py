@@ -1,0 +1,37 @@
+"""The fourth table: small pictures of predictions and of relabelled voxels.
+
+It is empty unless ``bench run --pictures`` drew them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.results import RUN, RUN_COLUMNS
+from bench.schema import Column, Schema, newest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PICTURES = Schema(
+    name="pictures",
+    version=1,
+    columns=RUN_COLUMNS
+    | {
+        "round": Column("int", low=0),
+        "kind": Column("text", choices=("prediction", "relabelling")),
+        "case": Column("text"),
+        "slices": Column("text"),
+        "scan": Column("text"),
+        "overlay": Column("text"),
+        "stage": Column("text"),
+    },
+    key=(*RUN, "round", "kind", "case"),
+)
+
+
+def read_all_pictures(paths: Sequence[Path]) -> pd.DataFrame:
+    """Read several tables as one, see :func:`bench.results.read_all`."""
+    return newest(paths, PICTURES.load, PICTURES, RUN)

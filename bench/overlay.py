@@ -1,0 +1,83 @@
+"""Small pictures of label maps over CT: right, wrong and missed voxels of a few axial slices.
+
+A strip lays the slices side by side in radiological view (the patient's right on the left, front
+on top). The CT is a grey PNG; what is said about it is a second one of the same size, transparent
+where there is nothing to say, so that one CT serves many label maps.
+"""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+
+RIGHT, WRONG, MISSED = 1, 2, 3
+COLOURS = {RIGHT: "#00C8D7", WRONG: "#E3262E", MISSED: "#F0E442"}
+"""Cyan and red as in Figure 5 of the paper, yellow for what it does not show."""
+
+
+def choose_slices(shown_SHW: NDArray[np.bool_], n: int = 3) -> NDArray[np.intp]:
+    """Return ``n`` slices that split the marked voxels into equal parts, from below to above.
+
+    Without any, they split the volume.
+    """
+    weight_S = shown_SHW.sum(axis=(1, 2)).astype(np.float64)
+    if not weight_S.any():
+        weight_S = np.ones(len(shown_SHW))
+    reached_S = np.cumsum(weight_S) / weight_S.sum()
+    return np.searchsorted(reached_S, (np.arange(n) + 0.5) / n)
+
+
+def verdicts(
+    predicted: NDArray[np.uint8], truth: NDArray[np.uint8], judged_K: NDArray[np.bool_]
+) -> NDArray[np.uint8]:
+    """Return RIGHT, WRONG or MISSED per voxel, 0 elsewhere.
+
+    Parameters
+    ----------
+    predicted, truth
+        Label maps, 0 or 1..K, of one shape.
+    judged_K
+        Organs whose truth is known; nothing is said about the others.
+    """
+    judged = np.concatenate([[False], judged_K])
+    found = np.zeros(predicted.shape, np.uint8)
+    found[judged[truth] & (predicted == 0)] = MISSED
+    found[judged[predicted] & (predicted != truth)] = WRONG
+    found[judged[predicted] & (predicted == truth)] = RIGHT
+    return found
+
+
+def scan_png(slices_SHW: NDArray[np.int16], hu_window: tuple[float, float]) -> bytes:
+    """Return the CT of some slices as a grey strip."""
+    low, high = hu_window
+    grey = np.clip((slices_SHW.astype(np.float32) - low) / (high - low), 0, 1) * 255
+    return _png(_strip(grey.astype(np.uint8)), "L")
+
+
+def overlay_png(verdicts_SHW: NDArray[np.uint8]) -> bytes:
+    """Return what is said about some slices as a strip, transparent elsewhere."""
+    palette = [0, 0, 0]
+    for verdict in sorted(COLOURS):
+        palette += [int(COLOURS[verdict][i : i + 2], 16) for i in (1, 3, 5)]
+    return _png(_strip(verdicts_SHW), "P", palette)
+
+
+def _strip(slices_SHW: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Lay slices side by side; X grows to the patient's right, Y to the front."""
+    return np.concatenate([slice_HW[::-1].T[::-1] for slice_HW in slices_SHW], axis=1)
+
+
+def _png(pixels: NDArray[np.uint8], mode: str, palette: list[int] | None = None) -> bytes:
+    from PIL import Image
+
+    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    file = io.BytesIO()
+    if palette is None:
+        picture.save(file, "PNG", optimize=True)
+    else:
+        picture = picture.convert("L")
+        picture.putpalette(palette)  # turns the values into places of the palette
+        picture.save(file, "PNG", optimize=True, transparency=0)
+    return file.getvalue()
