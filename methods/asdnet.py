@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -28,21 +29,39 @@ class Asdnet(Method):
 
     citation: ClassVar[str] = "Nie et al., MICCAI 2018; Hung et al., BMVC 2018"
     departs: ClassVar[str] = (
-        "half of a batch from incomplete volumes; the discriminator's rate and betas, as published"
+        "half of a batch from incomplete volumes; the discriminator's rate and betas, as "
+        "published; its weight relative to the size of the supervised loss"
     )
 
     preset: Literal["asdnet", "hung"] = "asdnet"
     """Weights and threshold. `asdnet`: 0.05, 0.05, 0.5, and 1 - DSC of labelled training batches.
-    `hung`: 0.01 (annotated), 0.001 (unknown), 0.1, and 0.2."""
+    `hung`: 0.01 (annotated), 0.001 (unknown), 0.1, and 0.2. The first two are relative to
+    :func:`uninformed_loss`."""
 
     def plan(self, recipe: Recipe) -> Iterator[Train]:
         """Yield one model, trained for the total number of steps of the default `inerrant`."""
+        unit = uninformed_loss(recipe.cell.profile.output_bias)
         objective = (
-            Adversarial()
+            Adversarial(adversarial=0.05 * unit, adversarial_unknown=0.05 * unit)
             if self.preset == "asdnet"
-            else Adversarial(adversarial=0.01, adversarial_unknown=0.001, semi=0.1, threshold=0.2)
+            else Adversarial(
+                adversarial=0.01 * unit, adversarial_unknown=0.001 * unit, semi=0.1, threshold=0.2
+            )
         )
         yield recipe.segmenter(objective, extra_rounds=2)
+
+
+def uninformed_loss(output_bias: float) -> float:
+    """Return the supervised loss (nats per bit) of a network that knows how rare organs are.
+
+    Published weights of the adversarial term stand beside a supervised loss that begins near 1, a
+    Dice loss or a cross-entropy over balanced classes. Here it is a mean over voxels and organs,
+    nearly all of them negative, and begins at the entropy of the initial prediction, 0.011 for a
+    bias of -6.5. The deceived discriminator costs ln 2 per bit either way, so at the published
+    weight it would outweigh the labels a hundredfold, and nothing but deceiving is learnt.
+    """
+    prior = 1 / (1 + math.exp(-output_bias))
+    return -prior * math.log(prior) - (1 - prior) * math.log1p(-prior)
 
 
 class Adversarial(ObjectiveSpec):

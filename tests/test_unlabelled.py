@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.inference import decide
-from bench.methods.asdnet import Adversarial
+from bench.methods.asdnet import Adversarial, uninformed_loss
 from bench.methods.cps import CrossLabelling
 from bench.methods.entropy_min import Certainty
 from bench.methods.marginal import Merged, excluded_overlap, marginal_dice, merged_log_probs
@@ -304,6 +304,16 @@ def test_hard_labels_wait_for_the_warm_up_and_for_belief() -> None:
     nobody = Adversarial(threshold=1.0).build(setting()).phases[0].loss(batch(), END)
     assert nobody["semi"] == 0
     assert nobody["believed_share"] == 0
+
+
+def test_adversarial_weights_are_relative_to_a_loss_of_rare_organs() -> None:
+    logits = torch.full((1, 1, 64, 64), -6.5)
+    organ = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    organ = organ < torch.sigmoid(torch.tensor(-6.5))
+    loss = functional.binary_cross_entropy_with_logits(logits, organ.float())
+    assert uninformed_loss(-6.5) == pytest.approx(0.01126, abs=1e-5)
+    assert float(loss) == pytest.approx(uninformed_loss(-6.5), rel=0.5)
+    assert uninformed_loss(0.0) == pytest.approx(math.log(2))
 
 
 def test_the_limit_follows_the_dice_of_labelled_training_batches() -> None:
