@@ -48,8 +48,8 @@ N_CASES = 6
 SLICES = Backbone.parse("unet_t11[width=4,bn_momentum=0.1]")
 VOLUMES = Backbone.parse("unet3d_t11[width=2,bn_momentum=0.1]")
 ROUNDING = 1e-8
-"""A gradient below it is none. On the batch of noise, probabilities that add up to one only to seven
-digits give 3e-9, the weakest true term (a discriminator that was never trained) 6e-8."""
+"""A gradient below it is none. On the batch of noise, probabilities that add up to one only to
+seven digits give 3e-9, the weakest true term (a discriminator that was never trained) 6e-8."""
 
 
 class Broken(Exception):  # noqa: N818 - a verdict
