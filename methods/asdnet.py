@@ -57,8 +57,8 @@ def uninformed_loss(output_bias: float) -> float:
     Published weights of the adversarial term stand beside a supervised loss that begins near 1, a
     Dice loss or a cross-entropy over balanced classes. Here it is a mean over voxels and organs,
     nearly all of them negative, and begins at the entropy of the initial prediction, 0.011 for a
-    bias of -6.5. The deceived discriminator costs ln 2 per bit either way, so at the published
-    weight it would outweigh the labels a hundredfold, and nothing but deceiving is learnt.
+    bias of -6.5. The deceived discriminator costs ln 2 per bit either way, so the published
+    number would weigh it ninety times as much as there, and nothing but deceiving is learnt.
     """
     prior = 1 / (1 + math.exp(-output_bias))
     return -prior * math.log(prior) - (1 - prior) * math.log1p(-prior)
