@@ -12,7 +12,6 @@ from bench.events import read_events
 from bench.params import digest
 from bench.plan import RoundResult, Run
 from bench.stages.images import slug
-from bench.stages.pictures import PredictionPictures
 from bench.stages.train import Train
 from bench.store import Store
 
@@ -165,8 +164,7 @@ def _picture_rows(run: Run, store: Store) -> Iterator[dict[str, Any]]:
     columns = _cell_columns(run) | {"method": run.method}
     for number, stage in run.pictures():
         if store.is_done(stage):
-            kind = "prediction" if isinstance(stage, PredictionPictures) else "relabelling"
-            where = {"round": number, "kind": kind, "stage": stage.key}
+            where = {"round": number, "stage": stage.key}
             for picture in json.loads((store.out(stage) / "pictures.json").read_text()):
                 yield columns | where | picture
 

@@ -21,7 +21,7 @@ PICTURES = Schema(
     columns=RUN_COLUMNS
     | {
         "round": Column("int", low=0),
-        "kind": Column("text", choices=("prediction", "relabelling")),
+        "kind": Column("text", choices=("prediction", "truth", "relabelling", "confidence")),
         "case": Column("text"),
         "slices": Column("text"),
         "scan": Column("text"),

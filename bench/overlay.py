@@ -64,6 +64,28 @@ def overlay_png(verdicts_SHW: NDArray[np.uint8]) -> bytes:
     return _png(_strip(verdicts_SHW), "P", palette)
 
 
+def score_png(
+    score_SHW: NDArray[np.float32], drawn_SHW: NDArray[np.bool_], low: float = 0.5
+) -> bytes:
+    """Return scores as a strip, red at ``low`` and below, blue at 1, as in Figure 5 of the paper.
+
+    Parameters
+    ----------
+    score_SHW
+        Scores in 0..1.
+    drawn_SHW
+        Where there is one; transparent elsewhere.
+    low
+        What is as red as can be.
+    """
+    share_SHW = np.clip((score_SHW - low) / (1 - low), 0, 1)
+    place_SHW = np.where(drawn_SHW, 1 + np.rint(254 * share_SHW), 0).astype(np.uint8)
+    share = np.arange(255) / 254
+    ramp = np.stack([1 - share, 0.25 + 0.5 * (1 - np.abs(2 * share - 1)), share], axis=1)
+    palette = [0, 0, 0, *np.rint(255 * ramp).astype(int).ravel().tolist()]
+    return _png(_strip(place_SHW), "P", palette)
+
+
 def _strip(slices_SHW: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Lay slices side by side; X grows to the patient's right, Y to the front."""
     return np.concatenate([slice_HW[::-1].T[::-1] for slice_HW in slices_SHW], axis=1)

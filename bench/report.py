@@ -50,3 +50,8 @@ class Report(Params, abc.ABC):
         """Return what to print once the report is built; nothing by default."""
         del table
         return ""
+
+
+def beside(paths: Sequence[Path], ending: str) -> list[Path]:
+    """Return the tables of another kind that lie beside results tables, as far as they exist."""
+    return [found for path in paths if (found := path.with_suffix(ending)).is_file()]

@@ -33,8 +33,14 @@ def to_svg(figure: Figure) -> str:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as SVG and close it."""
-    path.write_text(to_svg(figure), encoding="utf-8", newline="\n")
+    """Write a figure as SVG or PNG, whichever the path ends with, and close it."""
+    from matplotlib import pyplot as plt
+
+    if path.suffix == ".svg":
+        path.write_text(to_svg(figure), encoding="utf-8", newline="\n")
+        return
+    figure.savefig(path, dpi=150, metadata={"Software": None})
+    plt.close(figure)
 
 
 def boxes(rows: pd.DataFrame) -> Figure:

@@ -21,7 +21,8 @@ PREDICTIONS = (
 )
 RELABELLED = (
     "Training cases with hidden organs: what was relabelled up to a round, judged by the hidden "
-    "labels, which training never sees. Organs that were not hidden are not drawn."
+    "labels, which training never sees. Organs that were not hidden are not drawn. Score: of the "
+    "candidates of the round, red at 0.5 and below, blue at 1."
 )
 
 
@@ -45,9 +46,13 @@ def predictions(pictures: pd.DataFrame, results: pd.DataFrame) -> str:
 
 
 def relabelled(pictures: pd.DataFrame) -> str:
-    """Return the browser of relabelled voxels, empty without pictures."""
-    own = pictures[pictures["kind"] == "relabelling"]
-    titles = own["method"].map(style.display_name) + own["round"].map(", round {}".format)
+    """Return the browser of relabelled voxels and their scores, empty without pictures."""
+    own = pictures[pictures["kind"].isin(["relabelling", "confidence"])]
+    titles = (
+        own["method"].map(style.display_name)
+        + own["round"].map(", round {}".format)
+        + own["kind"].map({"relabelling": "", "confidence": ": score"})
+    )
     return _browser(own.assign(title=titles), "Relabelled voxels", RELABELLED)
 
 
@@ -78,7 +83,9 @@ def _cell(rows: pd.DataFrame) -> dict[str, Any]:
 
 def _case(rows: pd.DataFrame) -> dict[str, Any]:
     order = rows["method"].map(style.sort_key)
-    ordered = rows.assign(order=order).sort_values(["order", "round"])
+    ordered = rows.assign(order=order).sort_values(
+        ["order", "round", "kind"], ascending=[True, True, False]
+    )
     first = ordered.iloc[0]
     tiles = [
         {"title": row["title"], "colour": style.colour(row["method"]), "overlay": row["overlay"]}

@@ -14,7 +14,7 @@ from bench.comparison import Compared, columns, compare
 from bench.curves import CURVES, curve_values, read_all_curves
 from bench.gallery import PICTURES, read_all_pictures
 from bench.page import Chapter
-from bench.report import Report
+from bench.report import Report, beside
 from bench.results import (
     AUDIT,
     CELL,
@@ -68,9 +68,9 @@ class Html(Report):
 
     def read(self, paths: Sequence[Path]) -> Tables:
         """Read results tables, and the tables beside them."""
-        audits = _existing(paths, ".audit.parquet")
-        curves = _existing(paths, ".curves.parquet")
-        pictures = _existing(paths, ".pictures.parquet")
+        audits = beside(paths, ".audit.parquet")
+        curves = beside(paths, ".curves.parquet")
+        pictures = beside(paths, ".pictures.parquet")
         return Tables(
             read_all(paths),
             read_all_audits(audits) if audits else AUDIT.frame([]),
@@ -88,10 +88,6 @@ class Html(Report):
     def show(self, tables: Tables) -> RenderableType:
         """Return the leaderboards for the terminal."""
         return board.to_console(leaderboard.leaderboards(tables.results))
-
-
-def _existing(paths: Sequence[Path], ending: str) -> list[Path]:
-    return [beside for path in paths if (beside := path.with_suffix(ending)).is_file()]
 
 
 def _lead(results: pd.DataFrame) -> Iterator[str]:

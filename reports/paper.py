@@ -1,8 +1,9 @@
-"""Paper: the tables and the boxplots of the INERRANT paper, published numbers beside ours."""
+"""Paper: the tables and figures of the INERRANT paper, published numbers beside ours."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
@@ -12,10 +13,11 @@ import pandas as pd
 from bench import board, style
 from bench.board import Board
 from bench.errors import BenchError
-from bench.report import Report
+from bench.gallery import PICTURES, read_all_pictures
+from bench.report import Report, beside
 from bench.results import AUDIT, final_models, read_all, read_all_audits
 
-from . import _figures, _paper_claims
+from . import _figures, _panels, _paper_claims
 from ._paper_layout import (
     CELLS,
     HERE,
@@ -49,25 +51,33 @@ OF_RANKING = (
 
 
 class Tables(NamedTuple):
-    """Results and audit of the same runs."""
+    """Results, audit and pictures of the same runs."""
 
     results: pd.DataFrame
     audit: pd.DataFrame
+    pictures: pd.DataFrame
 
 
 class Paper(Report):
-    """Tables 2 to 7, 9 and 10 and Figure 4, for every data set that was run."""
+    """Tables 2 to 7, 9 and 10 and Figures 4, 5, 6 and 8, for every data set that was run."""
 
-    summary: ClassVar[str] = "the tables and boxplots of the INERRANT paper, beside its numbers"
+    summary: ClassVar[str] = "the tables and figures of the INERRANT paper, beside its numbers"
 
     def read(self, paths: Sequence[Path]) -> Tables:
-        """Read results tables and the audit tables beside them."""
-        audits = [path.with_suffix(".audit.parquet") for path in paths]
-        found = [path for path in audits if path.is_file()]
-        return Tables(read_all(paths), read_all_audits(found) if found else AUDIT.frame([]))
+        """Read results tables and the tables beside them."""
+        audits = beside(paths, ".audit.parquet")
+        pictures = beside(paths, ".pictures.parquet")
+        return Tables(
+            read_all(paths),
+            read_all_audits(audits) if audits else AUDIT.frame([]),
+            read_all_pictures(pictures) if pictures else PICTURES.frame([]),
+        )
 
     def build(self, tables: Tables, out: Path) -> list[Path]:
-        """Write ``paper.{md,csv,tex,html}`` and one ``figure4-N.svg`` per data set and profile."""
+        """Write ``paper.{md,csv,tex,html}``, Figure 4 and, given pictures, Figures 5, 6 and 8.
+
+        One figure of each per data set, profile and network: ``figure4-1.svg``, ...
+        """
         found = list(_filled(tables))
         csv = pd.concat([cells.assign(data=data) for data, _, cells in found])
         text = csv[["data", "table", *CELLS]].to_csv(
@@ -80,6 +90,12 @@ class Paper(Report):
         for number, (_, rows) in enumerate(groups, start=1):
             path = out / f"figure4-{number}.svg"
             _figures.save(_figures.boxes(rows), path)
+            written.append(path)
+        drawn: Counter[int] = Counter()
+        for number, figure in _panels.figures(tables.pictures):
+            drawn[number] += 1
+            path = out / f"figure{number}-{drawn[number]}.png"
+            _figures.save(figure, path)
             written.append(path)
         return written
 

@@ -1,5 +1,6 @@
 """Generated results tables."""
 
+import base64
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import pandas as pd
 from bench.curves import CURVES, PARTS
 from bench.gallery import PICTURES
 from bench.metrics import dice_percent, mask_status, relabel_audit
+from bench.overlay import overlay_png, scan_png
 from bench.results import AUDIT, RESULTS
 
 QUALITY = {"naive": 0.2, "inerrant0": 0.5, "bai": 0.55, "inerrant": 0.6, "full": 0.8}
@@ -146,13 +148,20 @@ def curves_table() -> pd.DataFrame:
 
 
 def pictures_table() -> pd.DataFrame:
-    """Return pictures of two methods' predictions and of one relabelling, of one pixel each."""
-    shown = [("inerrant0", 0, "prediction"), ("inerrant", 2, "prediction")]
-    shown += [("inerrant", t, "relabelling") for t in (1, 2)]
+    """Return pictures of predictions, of their truth and of relabelling, of two slices of 4 x 3."""
+    scan = base64.b64encode(scan_png(np.zeros((2, 4, 3), np.int16), (-100, 200))).decode()
+    overlay = base64.b64encode(overlay_png(np.ones((2, 4, 3), np.uint8))).decode()
+    shown = [(m, 0, kind) for m in ("inerrant0", "inerrant") for kind in ("prediction", "truth")]
+    shown += [
+        (method, t, kind)
+        for method in ("inerrant_mcp", "inerrant")
+        for t in (1, 2)
+        for kind in ("relabelling", "confidence")
+    ]
     return PICTURES.frame(
         {"dataset": "phantom", "label_pct": pct, "fold": 0, "seed": 0, "profile": "smoke"}
         | {"backbone": "unet", "method": method, "round": t, "kind": kind, "case": case}
-        | {"slices": "1, 2, 3", "scan": "AAAA", "overlay": "BBBB", "stage": "Pictures-1"}
+        | {"slices": "1, 2", "scan": scan, "overlay": overlay, "stage": "Pictures-1"}
         for pct in (30, 50)
         for method, t, kind in shown
         for case in ("case00", "case01")

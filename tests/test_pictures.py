@@ -20,6 +20,7 @@ from bench.overlay import (
     choose_slices,
     overlay_png,
     scan_png,
+    score_png,
     verdicts,
 )
 from bench.plan import Run, graph_of
@@ -64,6 +65,15 @@ def test_what_is_not_said_is_transparent() -> None:
     assert colours == set(COLOURS.values())
 
 
+def test_scores_are_red_below_a_half_and_blue_at_one() -> None:
+    score = np.array([[[0.2, 0.5], [1.0, 0.9]]], np.float32)
+    strip = pixels(score_png(score, np.array([[[True, True], [True, False]]])))
+    low, half, one, none = (strip[1 - y, 1 - x].tolist() for x, y in np.ndindex(2, 2))
+    assert low == half == [255, 64, 0, 255]
+    assert one == [0, 64, 255, 255]
+    assert none[3] == 0
+
+
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, list[Run]]:
     store = Store(tmp_path_factory.mktemp("store"))
@@ -103,7 +113,9 @@ def test_all_methods_show_the_same_slices(drawn: tuple[Store, list[Run]]) -> Non
     shown = table[table["kind"] == "prediction"]
     assert set(shown["method"]) == {"inerrant0", "inerrant"}
     assert (shown.groupby("case")[["slices", "scan"]].nunique() == 1).all(axis=None)
-    assert set(table.loc[table["kind"] == "relabelling", "round"]) == {1, 2}
+    for kind in ("relabelling", "confidence"):
+        assert set(table.loc[table["kind"] == kind, "round"]) == {1, 2}
+    assert (table[table["kind"] == "truth"].groupby("case")["overlay"].nunique() == 1).all()
 
 
 def test_nothing_is_drawn_unless_asked_for(drawn: tuple[Store, list[Run]], tmp_path: Path) -> None:

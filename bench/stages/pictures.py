@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from bench.stage import Stage, StageContext
 from bench.stages.images import Prepared
 from bench.stages.labels import Labels
 from bench.stages.predict import Predict
-from bench.stages.relabel import Relabel
+from bench.stages.relabel import Relabel, read_selections
 from bench.stages.truth import Truth
 
 if TYPE_CHECKING:
@@ -25,16 +25,21 @@ if TYPE_CHECKING:
 
 
 class Drawn(NamedTuple):
-    """A case to draw: label maps on the training grid and the organs to judge."""
+    """A case to draw: label maps on the training grid, the organs to judge, scores if any."""
 
     case: str
     labels_SHW: NDArray[np.uint8]
     truth_SHW: NDArray[np.uint8]
     judged_K: NDArray[np.bool_]
+    score_SHW: NDArray[np.float32] | None = None
+    """Scores of candidates; NaN elsewhere."""
 
 
 class Pictures(Stage, abc.ABC):
     """Right, wrong and missed voxels over the CT, a strip of slices per case."""
+
+    kind: ClassVar[str]
+    """What the label maps are, one word."""
 
     images: Prepared
     truth: Truth
@@ -44,7 +49,7 @@ class Pictures(Stage, abc.ABC):
         """Yield the cases to draw."""
 
     def run(self, ctx: StageContext) -> None:
-        """Write ``pictures.json``: case, slices, and both PNG files in base 64."""
+        """Write ``pictures.json``: kind, case, slices, and both PNG files in base 64."""
         import base64
         import json
 
@@ -53,32 +58,43 @@ class Pictures(Stage, abc.ABC):
         from bench.data.hidden import CompleteLabels
         from bench.data.index import SliceIndex
         from bench.data.visible import open_images
-        from bench.overlay import choose_slices, overlay_png, scan_png, verdicts
+        from bench.overlay import choose_slices, overlay_png, scan_png, score_png, verdicts
 
         folder = ctx.input(self.images)
         index = SliceIndex.read(folder)
         images_SHW = open_images(folder, index)
         records = []
-        for case, labels_SHW, truth_SHW, judged_K in self.drawn(
+        for case, labels_SHW, truth_SHW, judged_K, score_SHW in self.drawn(
             ctx, index, CompleteLabels(ctx.input(self.truth))
         ):
-            shown_SHW = np.concatenate([[False], judged_K])[truth_SHW]
-            chosen = choose_slices(shown_SHW)
+            chosen = choose_slices(np.concatenate([[False], judged_K])[truth_SHW])
             scan = scan_png(images_SHW[index[case].rows][chosen], index.hu_window)
-            said = overlay_png(verdicts(labels_SHW[chosen], truth_SHW[chosen], judged_K))
-            records.append(
+            labels, truth = labels_SHW[chosen], truth_SHW[chosen]
+            overlays = {
+                self.kind: overlay_png(verdicts(labels, truth, judged_K)),
+                "truth": overlay_png(verdicts(truth, truth, judged_K)),
+            }
+            if score_SHW is not None:
+                score = score_SHW[chosen]
+                overlays["confidence"] = score_png(score, ~np.isnan(score))
+            records += [
                 {
+                    "kind": kind,
                     "case": case,
                     "slices": ", ".join(str(number) for number in chosen),
                     "scan": base64.b64encode(scan).decode(),
-                    "overlay": base64.b64encode(said).decode(),
+                    "overlay": base64.b64encode(overlay).decode(),
                 }
-            )
+                for kind, overlay in overlays.items()
+                if kind != "truth" or self.kind == "prediction"
+            ]
         (ctx.out / "pictures.json").write_text(json.dumps(records, indent=0))
 
 
 class PredictionPictures(Pictures):
-    """Predictions of the test cases."""
+    """Predictions of the test cases, and their complete labels."""
+
+    kind: ClassVar[str] = "prediction"
 
     prediction: Predict
 
@@ -111,8 +127,11 @@ class PredictionPictures(Pictures):
 class RelabelPictures(Pictures):
     """What a round and those before it relabelled, in the first training cases with hidden organs.
 
-    Nothing is said about organs that were never hidden, nor about those that nobody annotated.
+    Beside it the scores that ranked the round's candidates. Nothing is said about organs that were
+    never hidden, nor about those that nobody annotated.
     """
+
+    kind: ClassVar[str] = "relabelling"
 
     labels: Labels
     relabelling: Relabel
@@ -131,7 +150,9 @@ class RelabelPictures(Pictures):
         from bench.data.simulate import Split
         from bench.data.slices import LabelSlices
 
-        pseudo = LabelSlices(ctx.input(self.relabelling) / "slices")
+        folder = ctx.input(self.relabelling)
+        pseudo = LabelSlices(folder / "slices")
+        candidates = dict(read_selections(folder))
         manifest = ctx.input(self.labels) / "split.json"
         split = Split.model_validate_json(manifest.read_text())
         start, done = 0, 0
@@ -144,7 +165,10 @@ class RelabelPictures(Pictures):
             ps_SHW = pseudo.gather(rows)
             ps_SHW[ps_SHW > len(hidden_K)] = 0  # what was marked as background
             truth_SHW = labels_to_grid(truth.labels_XYZ(case), index[case].placement, index.grid)
-            yield Drawn(case, ps_SHW, truth_SHW, hidden_K)
+            score_SHW = np.full(ps_SHW.shape, np.nan, np.float32)
+            for selection in candidates[case]:
+                score_SHW.ravel()[selection.index_E] = selection.score_E
+            yield Drawn(case, ps_SHW, truth_SHW, hidden_K, score_SHW)
             done += 1
             ctx.tick(done, self.n_cases)
             if done == self.n_cases:
