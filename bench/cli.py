@@ -98,6 +98,9 @@ def run(
     launcher: Annotated[
         str, typer.Option(help="local: worker processes; inline: in this process.")
     ] = "local",
+    workers: Annotated[
+        int, typer.Option(min=1, help="Trainings side by side on every GPU, or on the CPU.")
+    ] = 1,
     pictures: Annotated[
         bool, typer.Option("--pictures", help="Also draw predictions, for `bench report html`.")
     ] = False,
@@ -113,7 +116,7 @@ def run(
     from bench.results import read
 
     console = _console()
-    launched = make_launcher(launcher)
+    launched = make_launcher(launcher, workers)
     _plug_in(plugin)
     place, runs = _select(method, dataset, labelled, folds, profile, backbone, seeds, data, store)
     graph = graph_of(runs, pictures=pictures)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
 import pandas as pd
 
 from bench import board, style
 from bench.board import Board
+from bench.prose import number
 from bench.report import Report
 from bench.results import GROUP, final_models
 
@@ -90,9 +90,9 @@ def _board(rows: pd.DataFrame) -> Board:
             "M": (rows["parameters"] / 1e6).map("{:.2f}".format),
             "steps": rows["seg_steps"].map(str),
             "passes": rows["passes"].map("{:.1f}".format),
-            "time": rows["device_s"].map(lambda s: _or_dash(s, f"{s:.0f} s")),
-            "× INERRANT⁰": rows["times"].map(lambda x: _or_dash(x, f"{x:.1f}")),
-            "peak MB": rows["peak_mb"].map(lambda mb: _or_dash(mb, f"{mb:.0f}")),
+            "time": rows["device_s"].map(lambda seconds: number(seconds, 0, " s")),
+            "× INERRANT⁰": rows["times"].map(lambda times: number(times, 1)),
+            "peak MB": rows["peak_mb"].map(lambda mb: number(mb, 0)),
         }
     ).reset_index(drop=True)
     dataset, profile, backbone = rows[GROUP].iloc[0]
@@ -106,7 +106,3 @@ def _board(rows: pd.DataFrame) -> Board:
         notes=(*NOTES, *departures),
         methods=tuple(rows["method"]),
     )
-
-
-def _or_dash(value: float, text: str) -> str:
-    return "–" if np.isnan(value) else text

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
 import pandas as pd
 
 from bench import board, style
 from bench.board import Board
 from bench.errors import BenchError
+from bench.prose import number
 from bench.report import Report, TableName
 from bench.results import CELL, GROUP, audit_cell_values
 
@@ -79,7 +79,10 @@ def _board(group: pd.DataFrame, by: tuple[str, ...]) -> Board:
         | {"method": cells["method"].map(style.display_name), "round": cells["round"]}
     )
     values = pd.DataFrame(
-        {title: (100 * cells[name]).map(_percent) for name, title in SHOWN.items()}
+        {
+            title: (100 * cells[name]).map(lambda percent: number(percent, 1))
+            for name, title in SHOWN.items()
+        }
     )
     frame = pd.concat([labels, values, cells["runs"].rename("folds")], axis=1)
     dataset, profile, backbone = group[GROUP].iloc[0]
@@ -91,7 +94,3 @@ def _board(group: pd.DataFrame, by: tuple[str, ...]) -> Board:
         labels=labels.shape[1],
         methods=tuple(cells["method"]),
     )
-
-
-def _percent(value: float) -> str:
-    return "–" if np.isnan(value) else f"{value:.1f}"

@@ -12,6 +12,7 @@ from bench import board, style
 from bench.board import Board
 from bench.curves import CURVE, PARTS, curve_values
 from bench.errors import BenchError
+from bench.prose import NONE
 from bench.report import Report, TableName
 from bench.results import GROUP
 
@@ -115,4 +116,4 @@ def _at(wide: pd.DataFrame, part: int) -> pd.Series:
 
 
 def _number(value: float) -> str:
-    return "–" if np.isnan(value) else f"{value:.3g}"
+    return NONE if np.isnan(value) else f"{value:.3g}"

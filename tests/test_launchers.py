@@ -172,6 +172,20 @@ def test_one_slot_per_gpu_or_one_for_the_cpu(monkeypatch: pytest.MonkeyPatch) ->
     assert [slot.name for slot in default_slots()] == ["cpu", "aux"]
 
 
+def test_workers_share_a_gpu_or_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    assert [slot.name for slot in default_slots(2)] == ["gpu3.0", "gpu3.1", "aux"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("bench.launch.local.cpus", lambda: 8)
+    slots = default_slots(3)
+    assert [slot.name for slot in slots] == ["cpu.0", "cpu.1", "cpu.2", "aux"]
+    assert [slot.environment["OMP_NUM_THREADS"] for slot in slots] == ["2", "2", "2", "1"]
+    assert "OMP_NUM_THREADS" not in default_slots()[0].environment
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert "OMP_NUM_THREADS" not in default_slots(2)[0].environment
+
+
 def test_an_unknown_launcher_gets_a_suggestion() -> None:
     with pytest.raises(BenchError, match="did you mean local"):
         launcher("locale")

@@ -8,12 +8,12 @@ from bench.launch.protocol import Launcher
 LAUNCHERS = ("local", "inline")
 
 
-def launcher(name: str) -> Launcher:
-    """Return a launcher by name."""
+def launcher(name: str, workers: int = 1) -> Launcher:
+    """Return a launcher by name; ``workers`` are the stages that `local` runs side by side."""
     if name == "local":
         from bench.launch.local import LocalLauncher
 
-        return LocalLauncher()
+        return LocalLauncher(workers=workers)
     if name == "inline":
         from bench.launch.inline import InlineLauncher
 

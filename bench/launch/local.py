@@ -1,4 +1,4 @@
-"""Run stages on this machine: a worker process per GPU (or one for the CPU), one for light stages.
+"""Run stages on this machine: worker processes per GPU (or for the CPU), one for light stages.
 
 A worker imports torch once and runs many stages. If it dies, the stage it was running fails and the
 next one gets a new worker: a crash costs one stage, never the run.
@@ -19,6 +19,7 @@ from typing import Any
 
 from bench.graph import Frontier, StageGraph
 from bench.launch.protocol import StageEvent
+from bench.provenance import cpus
 from bench.stage import Stage
 from bench.store import LEASE_SECONDS, Store
 
@@ -40,8 +41,8 @@ class Slot:
 class LocalLauncher:
     """Slots on one machine, worker processes in them."""
 
-    def __init__(self, slots: list[Slot] | None = None) -> None:
-        self._slots = slots or default_slots()
+    def __init__(self, slots: list[Slot] | None = None, workers: int = 1) -> None:
+        self._slots = slots or default_slots(workers)
         self._workers: set[subprocess.Popen[str]] = set()
         self._stopping = False
 
@@ -154,13 +155,26 @@ class LocalLauncher:
         return worker
 
 
-def default_slots() -> list[Slot]:
-    """Return one slot per visible GPU, or one for the CPU, and one for stages that need neither."""
+def default_slots(workers: int = 1) -> list[Slot]:
+    """Return slots for every visible GPU, or for the CPU, and one for stages that need neither.
+
+    Parameters
+    ----------
+    workers
+        Stages side by side on each GPU, or on the CPU, whose cores they share. Small networks fill
+        neither.
+    """
     light = Slot("aux", False, {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"})
-    gpus = visible_gpus()
-    if gpus:
-        return [Slot(f"gpu{gpu}", True, {"CUDA_VISIBLE_DEVICES": gpu}) for gpu in gpus] + [light]
-    return [Slot("cpu", True, {"CUDA_VISIBLE_DEVICES": ""}), light]
+    places = {f"gpu{gpu}": {"CUDA_VISIBLE_DEVICES": gpu} for gpu in visible_gpus()}
+    if not places:
+        places = {"cpu": {"CUDA_VISIBLE_DEVICES": ""}}
+        if workers > 1 and "OMP_NUM_THREADS" not in os.environ:
+            places["cpu"]["OMP_NUM_THREADS"] = str(max(1, cpus() // workers))
+    names = [""] if workers == 1 else [f".{number}" for number in range(workers)]
+    return [
+        *(Slot(place + name, True, there) for place, there in places.items() for name in names),
+        light,
+    ]
 
 
 def visible_gpus() -> list[str]:
