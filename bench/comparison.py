@@ -16,7 +16,7 @@ import numpy as np
 
 from bench import style
 from bench.stats.intervals import Interval, bca, two_level
-from bench.stats.mixed import Contrast, mixed_model
+from bench.stats.mixed import Contrast, MixedModel, mixed_model
 from bench.stats.multiple import holm
 from bench.stats.paired import NAN, Effect, Tested, corrected_t, effect, paired_t, wilcoxon
 from bench.stats.stability import Stability, bootstrap_ranks
@@ -53,8 +53,8 @@ class Comparison(NamedTuple):
         Effect sizes over patients.
     by_patients, by_folds
         BCa interval over patients; interval over folds and the patients in them.
-    mixed
-        Contrast of the mixed model.
+    mixed, mixed_note
+        Contrast of the mixed model, and what happened in fitting it, if anything did.
     """
 
     a: str
@@ -68,6 +68,7 @@ class Comparison(NamedTuple):
     by_patients: Interval
     by_folds: Interval
     mixed: Contrast
+    mixed_note: str
 
     @property
     def significant(self) -> bool:
@@ -256,8 +257,9 @@ def compare(
     """
     tests = [_test(column, a, b) for a, b in pairs]
     corrected = holm([primary.p for primary, *_ in tests])
-    nothing = Contrast(NAN, NAN, NAN, NAN)
-    mixed = mixed_model(_mixed_rows(column), pairs).contrasts if thorough and pairs else {}
+    mixed = MixedModel(dict.fromkeys(pairs, Contrast(NAN, NAN, NAN, NAN)), 0, "")
+    if thorough and pairs:
+        mixed = mixed_model(_mixed_rows(column), pairs)
     found = []
     for (a, b), (primary, plain, ranks, patient_t), p_holm in zip(
         pairs, tests, corrected, strict=True
@@ -277,7 +279,8 @@ def compare(
                 effect(diff, zero),
                 bca(diff) if thorough else skipped,
                 two_level(diff, fold) if thorough and column.unit == "fold" else skipped,
-                mixed.get((a, b), nothing),
+                mixed.contrasts[a, b],
+                mixed.note,
             )
         )
     return found

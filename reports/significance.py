@@ -204,6 +204,7 @@ def to_csv(compared: Sequence[Compared]) -> str:
             for part, bounds in (("bca", found.by_patients), ("two_level", found.by_folds)):
                 row |= {f"{part}_low": bounds.low, f"{part}_high": bounds.high}
             row |= {f"mixed_{name}": value for name, value in found.mixed._asdict().items()}
+            row["mixed_note"] = found.mixed_note
             rows.append(row)
     csv = pd.DataFrame(rows).to_csv(index=False, float_format="%.6g", lineterminator="\n")
     return str(csv)
@@ -227,7 +228,14 @@ def _otherwise(group: Sequence[Compared]) -> Board:
                     "rank-biserial": number(found.effect.rank_biserial, 2),
                 }
             )
-    return _board(group, "the same differences, otherwise", pd.DataFrame(lines), OTHERWISE)
+    replaced = dict.fromkeys(
+        f"Mixed model {compared.column.label}: {found.mixed_note}."
+        for compared in group
+        for found in compared.comparisons
+        if found.mixed_note
+    )
+    notes = [*OTHERWISE, *replaced]
+    return _board(group, "the same differences, otherwise", pd.DataFrame(lines), notes)
 
 
 def _ranks(group: Sequence[Compared]) -> Board:

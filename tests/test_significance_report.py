@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from tables import result_table
@@ -33,7 +34,7 @@ def test_every_pair_of_competitors_in_every_column(table: pd.DataFrame, tmp_path
     assert len(rows) == 2 * 3 * 6  # fractions, organs and their mean, pairs
     assert "full" not in set(rows["a"]) | set(rows["b"])
     overall = rows[rows["organ"] == "mean"]
-    assert overall.notna().drop(columns="note").all(axis=None)
+    assert overall.notna().drop(columns=["note", "mixed_note"]).all(axis=None)
     for text in ("Nadeau & Bengio 2003", "uncorrected", "BCa", "Kendall", "Friedman p"):
         assert text in texts[".md"]
     assert "At 30 %: the best mean is that of INERRANT" in texts[".md"]
@@ -65,6 +66,17 @@ def test_what_is_missing_is_said(table: pd.DataFrame, tmp_path: Path) -> None:
     rows = pd.read_csv(tmp_path / "significance.csv")
     own = rows[(rows["label_pct"] == 30) & ((rows["a"] == "bai") | (rows["b"] == "bai"))]
     assert set(own["n"]) == {4}
+
+
+def test_a_mixed_model_that_was_replaced_is_said(tmp_path: Path) -> None:
+    table = result_table(
+        methods=("naive", "inerrant0"), folds=range(5), fractions=[30], organs=["liver"]
+    )
+    found = scores.of_results(table)
+    noise = pd.Series(np.random.default_rng(1).normal(0, 1, len(found)))
+    centred = noise - noise.groupby(found["patient"]).transform("mean")
+    Significance().build(found.assign(value=50 + centred), tmp_path)
+    assert "clustered by patient" in (tmp_path / "significance.md").read_text()
 
 
 def test_one_method_is_nothing_to_compare(tmp_path: Path) -> None:
