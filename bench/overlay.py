@@ -29,6 +29,31 @@ def choose_slices(shown_SHW: NDArray[np.bool_], n: int = 3) -> NDArray[np.intp]:
     return np.searchsorted(reached_S, (np.arange(n) + 0.5) / n)
 
 
+def body_box(slices_SHW: NDArray[np.int16], air: float, margin: int = 3) -> tuple[slice, slice]:
+    """Return rows and columns around the largest object of some slices: the body, not the table.
+
+    Parameters
+    ----------
+    slices_SHW
+        CT in HU.
+    air
+        What is not above it is air.
+    margin
+        Pixels kept around the body.
+    """
+    from scipy import ndimage
+
+    objects, count = ndimage.label((slices_SHW > air).any(axis=0))
+    if not count:
+        return slice(None), slice(None)
+    largest = int(np.bincount(objects.ravel())[1:].argmax())
+    rows, columns = ndimage.find_objects(objects)[largest]
+    return (
+        slice(max(0, rows.start - margin), rows.stop + margin),
+        slice(max(0, columns.start - margin), columns.stop + margin),
+    )
+
+
 def verdicts(
     predicted: NDArray[np.uint8], truth: NDArray[np.uint8], judged_K: NDArray[np.bool_]
 ) -> NDArray[np.uint8]:

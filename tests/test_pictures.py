@@ -17,6 +17,7 @@ from bench.overlay import (
     MISSED,
     RIGHT,
     WRONG,
+    body_box,
     choose_slices,
     overlay_png,
     scan_png,
@@ -41,6 +42,15 @@ def test_slices_split_what_is_shown_into_equal_parts() -> None:
     shown[10:20] = True
     assert choose_slices(shown).tolist() == [11, 14, 18]
     assert choose_slices(np.zeros((9, 2, 2), bool)).tolist() == [1, 4, 7]
+
+
+def test_the_box_holds_the_body_and_not_the_table() -> None:
+    slices = np.full((2, 40, 50), -200, np.int16)
+    slices[0, 10:20, 12:30] = 40
+    slices[1, 15:25, 20:32] = 40
+    slices[:, 36:38, :] = 100  # the table
+    assert body_box(slices, -200, margin=2) == (slice(8, 27), slice(10, 34))
+    assert body_box(np.full((1, 4, 4), -200, np.int16), -200) == (slice(None), slice(None))
 
 
 def pixels(png: bytes) -> np.ndarray:

@@ -58,24 +58,32 @@ class Pictures(Stage, abc.ABC):
         from bench.data.hidden import CompleteLabels
         from bench.data.index import SliceIndex
         from bench.data.visible import open_images
-        from bench.overlay import choose_slices, overlay_png, scan_png, score_png, verdicts
+        from bench.overlay import (
+            body_box,
+            choose_slices,
+            overlay_png,
+            scan_png,
+            score_png,
+            verdicts,
+        )
 
         folder = ctx.input(self.images)
         index = SliceIndex.read(folder)
         images_SHW = open_images(folder, index)
+        complete = CompleteLabels(ctx.input(self.truth))
         records = []
-        for case, labels_SHW, truth_SHW, judged_K, score_SHW in self.drawn(
-            ctx, index, CompleteLabels(ctx.input(self.truth))
-        ):
+        for case, labels_SHW, truth_SHW, judged_K, score_SHW in self.drawn(ctx, index, complete):
             chosen = choose_slices(np.concatenate([[False], judged_K])[truth_SHW])
-            scan = scan_png(images_SHW[index[case].rows][chosen], index.hu_window)
-            labels, truth = labels_SHW[chosen], truth_SHW[chosen]
+            ct_SHW = images_SHW[index[case].rows][chosen]
+            box = (slice(None), *body_box(ct_SHW, index.hu_window[0]))
+            scan = scan_png(ct_SHW[box], index.hu_window)
+            labels, truth = labels_SHW[chosen][box], truth_SHW[chosen][box]
             overlays = {
                 self.kind: overlay_png(verdicts(labels, truth, judged_K)),
                 "truth": overlay_png(verdicts(truth, truth, judged_K)),
             }
             if score_SHW is not None:
-                score = score_SHW[chosen]
+                score = score_SHW[chosen][box]
                 overlays["confidence"] = score_png(score, ~np.isnan(score))
             records += [
                 {
