@@ -32,6 +32,7 @@ class Consistency(ObjectiveSpec):
     """Masked cross-entropy, plus a student that is to agree with its teacher on unknown bits."""
 
     streams: ClassVar[tuple[Stream, ...]] = ("supervised", "incomplete")
+    version: ClassVar[int] = 2
 
     weight: float = Field(default=0.1, gt=0)
     """Of the consistency loss at the end of training; it rises with :func:`ramp`."""

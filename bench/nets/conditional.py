@@ -76,6 +76,6 @@ class ConditionalNet(FeatureNet):
         return self.bias
 
     @property
-    def dropout_sites(self) -> tuple[nn.Module, ...]:
-        """Those of the body."""
-        return self.body.dropout_sites
+    def bottleneck(self) -> nn.Module:
+        """That of the body."""
+        return self.body.bottleneck

@@ -56,9 +56,10 @@ class DynUNet3d(FeatureNet):
         return _output_bias(self.body.output_block)
 
     @property
-    def dropout_sites(self) -> tuple[nn.Module, ...]:
-        """The bottleneck and the last decoder level."""
-        return self.body.bottleneck, self.body.upsamples[-1]
+    def bottleneck(self) -> nn.Module:
+        """The network's bottleneck block."""
+        block: nn.Module = self.body.bottleneck
+        return block
 
 
 class SegResNet3d(FeatureNet):
@@ -107,9 +108,10 @@ class SegResNet3d(FeatureNet):
         return _output_bias(self.output)
 
     @property
-    def dropout_sites(self) -> tuple[nn.Module, ...]:
-        """The deepest level and the decoder's normalised output."""
-        return self.body.down_layers[-1], self.body.conv_final
+    def bottleneck(self) -> nn.Module:
+        """The deepest level."""
+        level: nn.Module = self.body.down_layers[-1]
+        return level
 
 
 def _output_bias(block: nn.Module) -> nn.Parameter:

@@ -43,8 +43,8 @@ class FeatureNet(nn.Module):
         raise NotImplementedError
 
     @property
-    def dropout_sites(self) -> tuple[nn.Module, ...]:
-        """The bottleneck and the penultimate features: where UA-MT drops channels (SPEC 6.3)."""
+    def bottleneck(self) -> nn.Module:
+        """What ends in the deepest features, alone or as the last of several maps."""
         raise NotImplementedError
 
     def forward(self, image_B1HW: Tensor) -> Tensor:

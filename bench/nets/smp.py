@@ -73,9 +73,10 @@ class SmpNet(FeatureNet):
         return self._conv.bias
 
     @property
-    def dropout_sites(self) -> tuple[nn.Module, ...]:
-        """The encoder, whose deepest map is dropped from, and the decoder."""
-        return self.body.encoder, self.body.decoder
+    def bottleneck(self) -> nn.Module:
+        """The encoder, whose last map is the deepest."""
+        encoder: nn.Module = self.body.encoder
+        return encoder
 
 
 def check_encoder(encoder: str, weights: str | None) -> None:

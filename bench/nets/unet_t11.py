@@ -83,9 +83,9 @@ class UNetT11(FeatureNet):
         return self.output.bias
 
     @property
-    def dropout_sites(self) -> tuple[nn.Module, ...]:
-        """The convolutions at the coarsest resolution, and ``final_prediction``."""
-        return self.decoder_block_4.convs, self.final_prediction
+    def bottleneck(self) -> nn.Module:
+        """The convolutions at the coarsest resolution."""
+        return self.decoder_block_4.convs
 
 
 class DecoderBlock(nn.Module):
