@@ -95,6 +95,6 @@ def test_two_commands_on_one_store_compute_each_stage_once(folder: Path, tmp_pat
         assert store.is_done(stage), stage.title
         log = (store.folder(stage) / "log.txt").read_text()
         assert log.count("--- ") == 1, (stage.title, log)
-    assert len(list((root / "results").glob("*.parquet"))) == 3
+    assert len(list((root / "results").glob("*.parquet"))) == 4
     assert not list(root.rglob("*.tmp"))
     assert json.loads((root / "digests.json").read_text())

@@ -96,14 +96,15 @@ def test_the_hidden_truth_really_differs(change: str, poisoned: Poisoned) -> Non
 
 
 def test_the_measurements_do_notice(poisoned: Poisoned) -> None:
-    tables = [collect(list(runs.values()), store) for store, runs in map(poisoned, ["", "hidden"])]
-    (results, audits, curves), (poisoned_results, poisoned_audits, poisoned_curves) = tables
-    assert len(results) == len(poisoned_results)
-    assert not np.array_equal(results["n_gt"], poisoned_results["n_gt"])
-    assert _logged(curves).equals(_logged(poisoned_curves))  # training notices nothing
-    assert not np.array_equal(audits["gt_missing"], poisoned_audits["gt_missing"])
+    clean, hidden = (
+        collect(list(runs.values()), store) for store, runs in map(poisoned, ["", "hidden"])
+    )
+    assert len(clean.results) == len(hidden.results)
+    assert not np.array_equal(clean.results["n_gt"], hidden.results["n_gt"])
+    assert _logged(clean.curves).equals(_logged(hidden.curves))  # training notices nothing
+    assert not np.array_equal(clean.audits["gt_missing"], hidden.audits["gt_missing"])
     same = ["added", "method", "round", "organ"]
-    assert audits[same].equals(poisoned_audits[same])  # what was chosen is the same
+    assert clean.audits[same].equals(hidden.audits[same])  # what was chosen is the same
 
 
 def _logged(curves: pd.DataFrame) -> pd.DataFrame:
