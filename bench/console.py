@@ -72,8 +72,10 @@ class Monitor:
             self._started[event.stage.key] = time.monotonic()
         if event.kind in ("started", "progress", "waiting"):
             return
-        if event.message == "already done" and event.stage.key not in self._started:
-            self.outcomes["reused"] += 1
+        if event.message == "already done":
+            waited = event.stage.key in self._started  # for another process, which computed it
+            self.outcomes["done elsewhere" if waited else "reused"] += 1
+            self._finished += waited
             return
         self.outcomes[event.kind] += 1
         self._finished += event.kind == "done"
@@ -82,14 +84,17 @@ class Monitor:
 
     def _print_line(self, event: StageEvent) -> None:
         # Blocked stages are counted in the end: one failure may block hundreds.
-        if event.kind in ("progress", "blocked") or event.message == "already done":
+        elsewhere = event.message == "already done"
+        reused = elsewhere and event.stage.key not in self._started
+        if event.kind in ("progress", "blocked") or reused:
             return
         line = Text(time.strftime("%H:%M:%S "), style="dim")
         line.append(f"{event.kind:<11}", STYLES.get(event.kind, ""))
         line.append(_name(event))
         if event.kind == "done":
             seconds = time.monotonic() - self._started.get(event.stage.key, time.monotonic())
-            line.append(f"  {seconds:.1f} s  [{self._finished}/{self._total}]", "dim")
+            where = "elsewhere" if elsewhere else f"{seconds:.1f} s"
+            line.append(f"  {where}  [{self._finished}/{self._total}]", "dim")
         elif event.message:
             line.append(f"  {event.message}")
         self._console.print(line, soft_wrap=True)

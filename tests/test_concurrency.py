@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -97,4 +98,6 @@ def test_two_commands_on_one_store_compute_each_stage_once(folder: Path, tmp_pat
         assert log.count("--- ") == 1, (stage.title, log)
     assert len(list((root / "results").glob("*.parquet"))) == 4
     assert not list(root.rglob("*.tmp"))
+    computed = [re.findall(r"(\d+) done(?! elsewhere)", out) for out, _ in said]
+    assert sum(int(count) for counts in computed for count in counts[-1:]) == len(stages), said
     assert json.loads((root / "digests.json").read_text())
