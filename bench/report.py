@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from bench.errors import BenchError
 from bench.params import Params
@@ -52,6 +52,28 @@ class Report(Params, abc.ABC):
         return ""
 
 
-def beside(paths: Sequence[Path], ending: str) -> list[Path]:
-    """Return the tables of another kind that lie beside results tables, as far as they exist."""
-    return [found for path in paths if (found := path.with_suffix(ending)).is_file()]
+class Tables(NamedTuple):
+    """Results, and the tables beside them; empty where there is no such file."""
+
+    results: pd.DataFrame
+    audit: pd.DataFrame
+    curves: pd.DataFrame
+    pictures: pd.DataFrame
+
+
+def read_tables(paths: Sequence[Path]) -> Tables:
+    """Read results tables and all that lies beside them."""
+    from bench.curves import read_all_curves
+    from bench.gallery import read_all_pictures
+    from bench.results import read_all, read_all_audits
+
+    def beside(name: str) -> list[Path]:
+        found = (path.with_suffix(f".{name}.parquet") for path in paths)
+        return [path for path in found if path.is_file()]
+
+    return Tables(
+        read_all(paths),
+        read_all_audits(beside("audit")),
+        read_all_curves(beside("curves")),
+        read_all_pictures(beside("pictures")),
+    )

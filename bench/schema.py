@@ -236,9 +236,14 @@ def newest(
     schema: Schema,
     run: Sequence[str],
 ) -> pd.DataFrame:
-    """Read several tables as one; of a run that stands in several, the newest file counts."""
+    """Read several tables as one; of a run that stands in several, the newest file counts.
+
+    Of no file, the empty table.
+    """
     import pandas as pd
 
+    if not paths:
+        return schema.frame([])
     newest_first = sorted(paths, key=lambda path: (-path.stat().st_mtime_ns, str(path)))
     tables = [reader(path).assign(_file=number) for number, path in enumerate(newest_first)]
     table = pd.concat(tables, ignore_index=True)

@@ -65,13 +65,11 @@ def boxes(rows: pd.DataFrame) -> Figure:
         drawn.assign(name=drawn["method"].map(style.display_name)),
         x="organ",
         y="DSC",
-        hue="name",
         row="label_pct",
         kind="box",
         order=organs,
         row_order=sorted(rows["label_pct"].unique(), reverse=True),
-        hue_order=[style.display_name(method) for method in methods],
-        palette={style.display_name(method): style.colour(method) for method in methods},
+        **_methods_as_hue(methods),
         height=2.4,
         aspect=max(2.4, 0.07 * len(organs) * len(methods)),
         fliersize=1.5,
@@ -151,9 +149,7 @@ def losses(curves: pd.DataFrame) -> Figure:
         ),
         x="where",
         y="mean",
-        hue="name",
-        hue_order=[style.display_name(method) for method in methods],
-        palette={style.display_name(method): style.colour(method) for method in methods},
+        **_methods_as_hue(methods),
         col="labelled",
         col_order=[f"{pct} % labelled" for pct in sorted(own["label_pct"].unique(), reverse=True)],
         col_wrap=2,
@@ -193,9 +189,7 @@ def rounds(audit: pd.DataFrame) -> Figure:
         ),
         x="round",
         y="percent",
-        hue="name",
-        hue_order=[style.display_name(method) for method in methods],
-        palette={style.display_name(method): style.colour(method) for method in methods},
+        **_methods_as_hue(methods),
         style="measure",
         markers=True,
         col="labelled",
@@ -267,6 +261,13 @@ def _matrix(compared: Compared) -> tuple[pd.DataFrame, pd.DataFrame]:
             text = signed(diff, column.digits)
             texts.loc[line, other] = text if text == NONE else text + star
     return differences, texts
+
+
+def _methods_as_hue(methods: Sequence[str]) -> dict[str, Any]:
+    """Return how seaborn colours the column ``name``: a method's own colour, in the fixed order."""
+    names = [style.display_name(method) for method in methods]
+    colours = dict(zip(names, map(style.colour, methods), strict=True))
+    return {"hue": "name", "hue_order": names, "palette": colours}
 
 
 def _legend_on_top(grid: Any, entries: int) -> Figure:

@@ -9,11 +9,12 @@ from typing import Any
 import pandas as pd
 
 from bench import style
+from bench.overlay import COLOURS, MISSED, RIGHT, WRONG
 from bench.prose import number
 from bench.results import GROUP
 
 TEMPLATE = Path(__file__).with_name("gallery.html.j2")
-KEY = {"right": "#00C8D7", "wrong": "#E3262E", "missed": "#F0E442"}
+KEY = {"right": COLOURS[RIGHT], "wrong": COLOURS[WRONG], "missed": COLOURS[MISSED]}
 CELL = [*GROUP, "label_pct", "seed", "fold"]
 PREDICTIONS = (
     "Test cases, on the grid of training. Slices are chosen by the complete labels, not by any "

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar
 
 import pandas as pd
 
 from bench import board, page, scores, style
 from bench.board import Board
 from bench.comparison import Compared, columns, compare
-from bench.curves import CURVES, curve_values, read_all_curves
-from bench.gallery import PICTURES, read_all_pictures
+from bench.curves import curve_values
 from bench.page import Chapter
-from bench.report import Report, beside
+from bench.report import Report, Tables, read_tables
 from bench.results import (
-    AUDIT,
     CELL,
     GROUP,
     audit_cell_values,
     final_models,
-    read_all,
-    read_all_audits,
 )
 
 from . import _figures, _gallery, fairness, leaderboard, relabelling, significance, training
@@ -52,15 +48,6 @@ ROUNDS = (
 TERMS = "What the methods' own terms did in training, mean over folds; see the table."
 
 
-class Tables(NamedTuple):
-    """Results, audit, curves and pictures of the same runs."""
-
-    results: pd.DataFrame
-    audit: pd.DataFrame
-    curves: pd.DataFrame
-    pictures: pd.DataFrame
-
-
 class Html(Report):
     """Leaderboard, significance, boxplots, curves, relabelling, cases, provenance on one page."""
 
@@ -68,15 +55,7 @@ class Html(Report):
 
     def read(self, paths: Sequence[Path]) -> Tables:
         """Read results tables, and the tables beside them."""
-        audits = beside(paths, ".audit.parquet")
-        curves = beside(paths, ".curves.parquet")
-        pictures = beside(paths, ".pictures.parquet")
-        return Tables(
-            read_all(paths),
-            read_all_audits(audits) if audits else AUDIT.frame([]),
-            read_all_curves(curves) if curves else CURVES.frame([]),
-            read_all_pictures(pictures) if pictures else PICTURES.frame([]),
-        )
+        return read_tables(paths)
 
     def build(self, tables: Tables, out: Path) -> list[Path]:
         """Write ``report.html``."""
@@ -107,9 +86,6 @@ def _chapters(tables: Tables) -> Iterator[Chapter]:
         for column in columns(scores.of_results(results))
         if column.pairs
     ]
-    by_task: dict[str, list[Compared]] = {}
-    for one in compared:
-        by_task.setdefault(one.column.task, []).append(one)
     yield Chapter(
         "Leaderboard",
         _parts(
@@ -126,7 +102,7 @@ def _chapters(tables: Tables) -> Iterator[Chapter]:
             page.figure(
                 _figures.to_svg(_figures.significance_map(group)), MAP, f"{task}: significance map"
             )
-            for task, group in by_task.items()
+            for task, group in significance.by_task(compared).items()
         ]
         boards = _parts("significance", significance.boards(compared, []))
         yield Chapter("Significance", (*maps, *boards))

@@ -6,16 +6,15 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar
 
 import pandas as pd
 
 from bench import board, style
 from bench.board import Board
 from bench.errors import BenchError
-from bench.gallery import PICTURES, read_all_pictures
-from bench.report import Report, beside
-from bench.results import AUDIT, final_models, read_all, read_all_audits
+from bench.report import Report, Tables, read_tables
+from bench.results import final_models
 
 from . import _figures, _panels, _paper_claims
 from ._paper_layout import (
@@ -50,14 +49,6 @@ OF_RANKING = (
 )
 
 
-class Tables(NamedTuple):
-    """Results, audit and pictures of the same runs."""
-
-    results: pd.DataFrame
-    audit: pd.DataFrame
-    pictures: pd.DataFrame
-
-
 class Paper(Report):
     """Tables 2 to 7, 9 and 10 and Figures 4, 5, 6 and 8, for every data set that was run."""
 
@@ -65,13 +56,7 @@ class Paper(Report):
 
     def read(self, paths: Sequence[Path]) -> Tables:
         """Read results tables and the tables beside them."""
-        audits = beside(paths, ".audit.parquet")
-        pictures = beside(paths, ".pictures.parquet")
-        return Tables(
-            read_all(paths),
-            read_all_audits(audits) if audits else AUDIT.frame([]),
-            read_all_pictures(pictures) if pictures else PICTURES.frame([]),
-        )
+        return read_tables(paths)
 
     def build(self, tables: Tables, out: Path) -> list[Path]:
         """Write ``paper.{md,csv,tex,html}``, Figure 4 and, given pictures, Figures 5, 6 and 8.

@@ -94,7 +94,7 @@ class Significance(Report):
     def show(self, table: pd.DataFrame) -> RenderableType:
         """Return the main boards for the terminal."""
         overall = self._compared(columns(table), thorough=False)
-        return board.to_console([differences(group) for group in _by_task(overall).values()])
+        return board.to_console([differences(group) for group in by_task(overall).values()])
 
     def _compared(self, found: Iterator[Column], *, thorough: bool = True) -> Iterator[Compared]:
         for column in found:
@@ -119,8 +119,8 @@ def boards(overall: Sequence[Compared], organs: Sequence[Compared]) -> list[Boar
         The same organ by organ; empty where there is one.
     """
     found = []
-    by_organ = _by_task(organs)
-    for task, group in _by_task(overall).items():
+    by_organ = by_task(organs)
+    for task, group in by_task(overall).items():
         found += [differences(group), _otherwise(group), _ranks(group)]
         if task in by_organ:
             found.append(differences(by_organ[task], "paired differences by organ"))
@@ -173,9 +173,7 @@ def differences(group: Sequence[Compared], what: str = "paired differences") -> 
             *LIMITS,
         ],
         bold=bold,
-        prose=list(dict.fromkeys(text for one in group for text in sentences(one)))
-        if whole
-        else [],
+        prose=[text for one in group for text in sentences(one)] if whole else [],
     )
 
 
@@ -316,5 +314,6 @@ def _board(
     )
 
 
-def _by_task(compared: Iterable[Compared]) -> dict[str, list[Compared]]:
+def by_task(compared: Iterable[Compared]) -> dict[str, list[Compared]]:
+    """Return the columns of each task; columns of one task follow each other."""
     return {task: list(group) for task, group in groupby(compared, key=lambda one: one.column.task)}

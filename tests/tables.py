@@ -11,6 +11,7 @@ from bench.curves import CURVES, PARTS
 from bench.gallery import PICTURES
 from bench.metrics import dice_percent, mask_status, relabel_audit
 from bench.overlay import overlay_png, scan_png
+from bench.report import Tables
 from bench.results import AUDIT, RESULTS
 
 QUALITY = {"naive": 0.2, "inerrant0": 0.5, "bai": 0.55, "inerrant": 0.6, "full": 0.8}
@@ -166,3 +167,8 @@ def pictures_table() -> pd.DataFrame:
         for method, t, kind in shown
         for case in ("case00", "case01")
     )
+
+
+def alone(table: pd.DataFrame) -> Tables:
+    """Return results with nothing beside them."""
+    return Tables(table, AUDIT.frame([]), CURVES.frame([]), PICTURES.frame([]))

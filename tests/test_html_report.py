@@ -7,15 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from tables import audit_table, curves_table, pictures_table, result_table
+from tables import alone, audit_table, curves_table, pictures_table, result_table
 
 from bench import page, registry, results
 from bench.curves import CURVES
-from bench.gallery import PICTURES
 from bench.page import Chapter
-from bench.report import Report
-from bench.reports.html import Html, Tables
-from bench.results import AUDIT, final_models
+from bench.report import Report, Tables
+from bench.reports.html import Html
+from bench.results import final_models
 
 METHODS = ("naive", "inerrant0", "inerrant", "bai", "full")
 
@@ -56,11 +55,6 @@ def tables() -> Tables:
     found = result_table(methods=METHODS, folds=range(5))
     audit = audit_table().assign(dataset="phantom")
     return Tables(found, audit, curves_table(), pictures_table())
-
-
-def alone(table: pd.DataFrame) -> Tables:
-    """Return results with nothing beside them."""
-    return Tables(table, AUDIT.frame([]), CURVES.frame([]), PICTURES.frame([]))
 
 
 def built(tables: Tables, out: Path) -> str:

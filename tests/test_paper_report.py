@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from tables import audit_table, pictures_table, result_table
+from tables import alone, audit_table, pictures_table, result_table
 from trees import shared_data
 
 from bench import registry, results
-from bench.gallery import PICTURES
 from bench.report import Report
 from bench.reports._paper_layout import CELLS, LAYOUTS, fitting, measured, published, to_board
-from bench.reports.paper import Paper, Tables
+from bench.reports.paper import Paper
 from bench.results import AUDIT, cell_values, final_models
 
 COUNTS = {2: 22, 3: 13, 4: 13, 5: 24, 6: 32, 7: 42, 8: 16, 9: 84, 10: 168}
@@ -134,7 +133,7 @@ def test_our_cells_are_those_of_the_results() -> None:
 
 def test_files_say_what_is_missing_and_whose_data(tmp_path: Path) -> None:
     table = result_table(methods=("naive", "inerrant0"), dataset="lits", organs=("liver",))
-    paths = Paper().build(Tables(table, AUDIT.frame([]), PICTURES.frame([])), tmp_path)
+    paths = Paper().build(alone(table), tmp_path)
     assert [path.name for path in paths] == [
         "paper.md", "paper.csv", "paper.tex", "paper.html", "figure4-1.svg",
     ]  # fmt: skip
@@ -145,7 +144,7 @@ def test_files_say_what_is_missing_and_whose_data(tmp_path: Path) -> None:
     assert "93.12 ± 1.41" in text
     (tmp_path / "again").mkdir()
     again = Paper().build(
-        Tables(table.sample(frac=1, random_state=1), AUDIT.frame([]), PICTURES.frame([])),
+        alone(table.sample(frac=1, random_state=1)),
         tmp_path / "again",
     )
     for first, second in zip(paths, again, strict=True):
@@ -156,7 +155,7 @@ def test_two_networks_do_not_share_a_line(tmp_path: Path) -> None:
     flat = result_table(methods=("inerrant0", "inerrant"))
     deep = flat.assign(backbone="unet3d", dims=3, stage=flat["stage"] + "3d")
     both = pd.concat([flat, deep], ignore_index=True)
-    text = Paper().build(Tables(both, AUDIT.frame([]), PICTURES.frame([])), tmp_path)[0].read_text()
+    text = Paper().build(alone(both), tmp_path)[0].read_text()
     assert "unet3d (3D)" in text
     assert "phantom, profile smoke, unet3d. Table 9" in text
     assert "phantom, profile smoke, unet. Table 9" in text
@@ -177,11 +176,11 @@ def test_figures_come_from_pictures(tmp_path: Path) -> None:
     drawn = []
     for name, rows in (("a", pictures), ("b", pictures.sample(frac=1, random_state=0))):
         (tmp_path / name).mkdir()
-        paths = Paper().build(Tables(table, AUDIT.frame([]), rows), tmp_path / name)
+        paths = Paper().build(alone(table)._replace(pictures=rows), tmp_path / name)
         drawn.append({path.name: path.read_bytes() for path in paths})
     panels = {"figure5-1.png", "figure6-1.png", "figure8-1.png"}
     assert panels < set(drawn[0])
     assert drawn[0] == drawn[1]
     only = pictures[pictures["method"] == "inerrant0"]
-    few = Paper().build(Tables(table, AUDIT.frame([]), only), tmp_path)
+    few = Paper().build(alone(table)._replace(pictures=only), tmp_path)
     assert not {path.name for path in few} & panels

@@ -40,6 +40,8 @@ class Pictures(Stage, abc.ABC):
 
     kind: ClassVar[str]
     """What the label maps are, one word."""
+    shows_truth: ClassVar[bool] = False
+    """Whether the complete labels are drawn, too."""
 
     images: Prepared
     truth: Truth
@@ -78,10 +80,9 @@ class Pictures(Stage, abc.ABC):
             box = (slice(None), *body_box(ct_SHW, index.hu_window[0]))
             scan = scan_png(ct_SHW[box], index.hu_window)
             labels, truth = labels_SHW[chosen][box], truth_SHW[chosen][box]
-            overlays = {
-                self.kind: overlay_png(verdicts(labels, truth, judged_K)),
-                "truth": overlay_png(verdicts(truth, truth, judged_K)),
-            }
+            overlays = {self.kind: overlay_png(verdicts(labels, truth, judged_K))}
+            if self.shows_truth:
+                overlays["truth"] = overlay_png(verdicts(truth, truth, judged_K))
             if score_SHW is not None:
                 score = score_SHW[chosen][box]
                 overlays["confidence"] = score_png(score, ~np.isnan(score))
@@ -94,7 +95,6 @@ class Pictures(Stage, abc.ABC):
                     "overlay": base64.b64encode(overlay).decode(),
                 }
                 for kind, overlay in overlays.items()
-                if kind != "truth" or self.kind == "prediction"
             ]
         (ctx.out / "pictures.json").write_text(json.dumps(records, indent=0))
 
@@ -103,6 +103,7 @@ class PredictionPictures(Pictures):
     """Predictions of the test cases, and their complete labels."""
 
     kind: ClassVar[str] = "prediction"
+    shows_truth: ClassVar[bool] = True
 
     prediction: Predict
 
