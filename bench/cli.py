@@ -451,8 +451,10 @@ def _plan_line(runs: list[Run], n_stages: int, n_done: int) -> str:
 
 
 def _result_files(store: Path, table: TableName) -> list[Path]:
+    from bench.tables import BESIDE
+
     found = sorted(_existing_store(store).root.glob("results/*.parquet"))
-    endings = tuple(f".{name}.parquet" for name in ("audit", "curves", "pictures"))
+    endings = tuple(f".{schema.name}.parquet" for schema in BESIDE)
     if table == "results":
         paths = [path for path in found if not path.name.endswith(endings)]
     else:

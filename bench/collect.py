@@ -1,4 +1,4 @@
-"""From finished stages to the tables of a set of runs: results, audit, curves, pictures."""
+"""From finished stages to the tables of a set of runs: results, and those beside them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from bench.events import read_events
 from bench.params import digest
@@ -16,44 +16,31 @@ from bench.stages.train import Train
 from bench.store import Store
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-
-class Tables(NamedTuple):
-    """What is known of the finished models of some runs."""
-
-    results: pd.DataFrame
-    audits: pd.DataFrame
-    curves: pd.DataFrame
-    pictures: pd.DataFrame
+    from bench.tables import Tables
 
 
 def collect(runs: Sequence[Run], store: Store) -> Tables:
     """Return the tables of all finished models of ``runs``."""
     from bench.curves import CURVES
+    from bench.facts import LAYERS, TARGETS
     from bench.gallery import PICTURES
     from bench.results import AUDIT, RESULTS
+    from bench.tables import Tables
 
-    results: list[dict[str, Any]] = []
-    audits: list[dict[str, Any]] = []
-    curves: list[dict[str, Any]] = []
-    pictures: list[dict[str, Any]] = []
-    for run in runs:
-        finished = [
-            (number, result)
-            for number, result in enumerate(run.rounds)
-            if store.is_done(result.evaluation)
-        ]
-        for number, result in finished:
-            results += _evaluation_rows(run, number, result, store)
-        audits += _audit_rows(run, store)
-        curves += _curve_rows(run, store)
-        pictures += _picture_rows(run, store)
+    results = (
+        row
+        for run in runs
+        for number, result in enumerate(run.rounds)
+        if store.is_done(result.evaluation)
+        for row in _evaluation_rows(run, number, result, store)
+    )
     return Tables(
-        RESULTS.frame(results),
-        AUDIT.frame(audits),
-        CURVES.frame(curves),
-        PICTURES.frame(pictures),
+        results=RESULTS.frame(results),
+        audit=AUDIT.frame(row for run in runs for row in _audit_rows(run, store)),
+        curves=CURVES.frame(row for run in runs for row in _curve_rows(run, store)),
+        pictures=PICTURES.frame(row for run in runs for row in _picture_rows(run, store)),
+        targets=TARGETS.frame(_target_rows(runs, store)),
+        layers=LAYERS.frame(_layer_rows(runs, store)),
     )
 
 
@@ -62,18 +49,12 @@ def save(runs: Sequence[Run], store: Store) -> Path:
 
     The file is named after what was run, so the same command replaces it.
     """
-    from bench.curves import CURVES
-    from bench.gallery import PICTURES
-    from bench.results import AUDIT, write
+    from bench.tables import save_tables
 
-    tables = collect(runs, store)
     identity = digest([[run.method, *_cell_columns(run).values()] for run in runs], 8)
     datasets = "-".join(sorted({slug(run.cell.source.dataset.name) for run in runs}))
     path = store.root / "results" / f"{datasets}-{identity}.parquet"
-    write(tables.results, path)
-    AUDIT.save(tables.audits, path.with_suffix(".audit.parquet"))
-    CURVES.save(tables.curves, path.with_suffix(".curves.parquet"))
-    PICTURES.save(tables.pictures, path.with_suffix(".pictures.parquet"))
+    save_tables(collect(runs, store), path)
     return path
 
 
@@ -167,6 +148,27 @@ def _picture_rows(run: Run, store: Store) -> Iterator[dict[str, Any]]:
             where = {"round": number, "stage": stage.key}
             for picture in json.loads((store.out(stage) / "pictures.json").read_text()):
                 yield columns | where | picture
+
+
+def _target_rows(runs: Sequence[Run], store: Store) -> Iterator[dict[str, Any]]:
+    cells = {run.targets.key: run for run in runs if store.is_done(run.targets)}
+    for run in cells.values():
+        records = json.loads((store.out(run.targets) / "targets.json").read_text())
+        columns = _cell_columns(run)
+        yield from (columns | record for record in records)
+
+
+def _layer_rows(runs: Sequence[Run], store: Store) -> Iterator[dict[str, Any]]:
+    networks = {}
+    for run in runs:
+        columns = _cell_columns(run)
+        where = {name: columns[name] for name in ("dataset", "profile", "backbone")}
+        if store.is_done(run.layers):
+            networks[tuple(where.values())] = where, run.layers
+    for where, stage in networks.values():
+        records = json.loads((store.out(stage) / "layers.json").read_text())
+        for position, record in enumerate(records):
+            yield where | {"position": position} | record
 
 
 def _audit_rows(run: Run, store: Store) -> list[dict[str, Any]]:

@@ -7,12 +7,11 @@ on, how often it is right, how large its loss is.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from bench.results import CELL, RUN, RUN_COLUMNS
-from bench.schema import Column, Schema, newest
+from bench.schema import Column, Schema
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,14 +32,10 @@ CURVES = Schema(
         "value": Column("float"),
     },
     key=(*RUN, "stage", "name", "part"),
+    run=RUN,
 )
 
 CURVE = (*CELL, "round", "training", "name")
-
-
-def read_all_curves(paths: Sequence[Path]) -> pd.DataFrame:
-    """Read several tables as one, see :func:`bench.results.read_all`."""
-    return newest(paths, CURVES.load, CURVES, RUN)
 
 
 def parts(events: Iterable[Mapping[str, float]], steps: int) -> Iterator[tuple[str, int, float]]:

@@ -5,15 +5,13 @@ It is empty unless ``bench run --pictures`` drew them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.results import RUN, RUN_COLUMNS
-from bench.schema import Column, Schema, newest
+from bench.schema import Column, Schema
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 PICTURES = Schema(
     name="pictures",
@@ -29,9 +27,5 @@ PICTURES = Schema(
         "stage": Column("text"),
     },
     key=(*RUN, "round", "kind", "case"),
+    run=RUN,
 )
-
-
-def read_all_pictures(paths: Sequence[Path]) -> pd.DataFrame:
-    """Read several tables as one, see :func:`bench.results.read_all`."""
-    return newest(paths, PICTURES.load, PICTURES, RUN)

@@ -23,9 +23,11 @@ from bench.stages.audit import Audit
 from bench.stages.evaluate import Evaluate
 from bench.stages.images import Images, Prepared, Volumes
 from bench.stages.labels import Labels
+from bench.stages.layers import Layers
 from bench.stages.pictures import Pictures, PredictionPictures, RelabelPictures
 from bench.stages.predict import Predict
 from bench.stages.relabel import Relabel
+from bench.stages.targets import Targets
 from bench.stages.train import Optimisation, PatchOptimisation, Train
 from bench.stages.truth import Truth
 from bench.training.objective import ObjectiveSpec
@@ -132,6 +134,14 @@ class Recipe:
             "content": content,
         }
 
+    @property
+    def window(self) -> Window | None:
+        """What a 3D network sees at once; a network of slices has none."""
+        profile = self.cell.profile
+        if self.cell.backbone.dims == 2:
+            return None
+        return Window(size=profile.patch, place=profile.patch_place)
+
     def _train(
         self,
         objective: ObjectiveSpec,
@@ -165,12 +175,9 @@ class Recipe:
             "zoom": profile.zoom,
             "precision": profile.precision,
         }
-        if self.cell.backbone.dims == 2:
+        if self.window is None:
             return Optimisation.model_validate(recipe)
-        recipe |= {
-            "batch_size": profile.patch_batch_size,
-            "patches": Window(size=profile.patch, place=profile.patch_place),
-        }
+        recipe |= {"batch_size": profile.patch_batch_size, "patches": self.window}
         return PatchOptimisation.model_validate(recipe)
 
 
@@ -215,6 +222,10 @@ class Run:
     cell: Cell
     rounds: tuple[RoundResult, ...]
     departs: str
+    targets: Targets
+    """What the cell's labels teach."""
+    layers: Layers
+    """The blocks of the cell's network."""
 
     @classmethod
     def of(cls, method: Method, label: str, cell: Cell) -> Self:
@@ -229,7 +240,14 @@ class Run:
                 audit = Audit(images=recipe.images, truth=recipe.truth, relabelling=model.pseudo)
             rounds.append(RoundResult(model, evaluation, audit))
         assert rounds, f"{label} plans no model"
-        return cls(label, cell, tuple(rounds), method.departs)
+        targets = Targets(images=recipe.images, truth=recipe.truth, labels=recipe.labels)
+        layers = Layers(
+            images=recipe.images,
+            backbone=cell.backbone,
+            n_organs=len(recipe.images.organs),
+            window=recipe.window,
+        )
+        return cls(label, cell, tuple(rounds), method.departs, targets, layers)
 
     def wanted(self) -> Iterator[Stage]:
         """Yield the stages whose results the run reports."""
@@ -278,5 +296,6 @@ class Run:
 
 def graph_of(runs: Sequence[Run], *, pictures: bool = False) -> StageGraph:
     """Return the stages of all runs, each once; with ``pictures``, those that draw as well."""
+    facts = (stage for run in runs for stage in (run.targets, run.layers))
     drawn = (stage for run in runs for _, stage in run.pictures()) if pictures else ()
-    return StageGraph([*(stage for run in runs for stage in run.wanted()), *drawn])
+    return StageGraph([*(stage for run in runs for stage in run.wanted()), *facts, *drawn])

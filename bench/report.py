@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from bench.errors import BenchError
 from bench.params import Params
@@ -32,10 +32,10 @@ class Report(Params, abc.ABC):
 
     def read(self, paths: Sequence[Path]) -> Any:
         """Read the files of a store as one table; of a run that stands in several, the newest."""
-        from bench.curves import read_all_curves
-        from bench.results import read_all, read_all_audits
+        from bench.curves import CURVES
+        from bench.results import AUDIT, read_all
 
-        readers = {"results": read_all, "audit": read_all_audits, "curves": read_all_curves}
+        readers = {"results": read_all, "audit": AUDIT.load_all, "curves": CURVES.load_all}
         return readers[self.reads](paths)
 
     def read_csv(self, path: Path) -> pd.DataFrame:
@@ -50,30 +50,3 @@ class Report(Params, abc.ABC):
         """Return what to print once the report is built; nothing by default."""
         del table
         return ""
-
-
-class Tables(NamedTuple):
-    """Results, and the tables beside them; empty where there is no such file."""
-
-    results: pd.DataFrame
-    audit: pd.DataFrame
-    curves: pd.DataFrame
-    pictures: pd.DataFrame
-
-
-def read_tables(paths: Sequence[Path]) -> Tables:
-    """Read results tables and all that lies beside them."""
-    from bench.curves import read_all_curves
-    from bench.gallery import read_all_pictures
-    from bench.results import read_all, read_all_audits
-
-    def beside(name: str) -> list[Path]:
-        found = (path.with_suffix(f".{name}.parquet") for path in paths)
-        return [path for path in found if path.is_file()]
-
-    return Tables(
-        read_all(paths),
-        read_all_audits(beside("audit")),
-        read_all_curves(beside("curves")),
-        read_all_pictures(beside("pictures")),
-    )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from bench.errors import BenchError
-from bench.schema import Column, Schema, newest
+from bench.schema import Column, Schema
 from bench.status import Status
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ RESULTS = Schema(
         "stage": _TEXT,
     },
     key=(*RUN, "round", "case", "organ"),
+    run=RUN,
 )
 
 AUDIT = Schema(
@@ -100,6 +101,7 @@ AUDIT = Schema(
         "ap_error": _FRACTION,
     },
     key=(*RUN, "round", "organ"),
+    run=RUN,
 )
 
 AUDIT_MEASURES = (
@@ -163,14 +165,9 @@ def read_all(paths: Sequence[Path]) -> pd.DataFrame:
     BenchError
         As :func:`read`, also when runs of different files do not fit together.
     """
-    merged = newest(paths, read, RESULTS, RUN)
+    merged = RESULTS.load_all(paths, read)
     validate(merged, f"the {len(paths)} results tables together")
     return merged
-
-
-def read_all_audits(paths: Sequence[Path]) -> pd.DataFrame:
-    """Read several audit tables as one, see :func:`read_all`."""
-    return newest(paths, AUDIT.load, AUDIT, RUN)
 
 
 def final_models(table: pd.DataFrame) -> pd.DataFrame:

@@ -42,12 +42,16 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True)
 class Schema:
-    """Columns of a table, in order, and those that name a row."""
+    """Columns of a table, in order, those that name a row, and those that name a run.
+
+    Of a run that stands in several files, the newest file counts.
+    """
 
     name: str
     version: int
     columns: Mapping[str, Column]
     key: tuple[str, ...]
+    run: tuple[str, ...]
 
     @property
     def tag(self) -> str:
@@ -149,6 +153,27 @@ class Schema:
         self.check(table, str(path))
         return table
 
+    def load_all(
+        self, paths: Sequence[Path], load: Callable[[Path], pd.DataFrame] | None = None
+    ) -> pd.DataFrame:
+        """Return several tables as one; of a run that stands in several, the newest file counts.
+
+        Of no file, the empty table. ``load`` reads and checks one; :meth:`load` by default.
+        """
+        import pandas as pd
+
+        if not paths:
+            return self.frame([])
+        newest_first = sorted(paths, key=lambda path: (-path.stat().st_mtime_ns, str(path)))
+        tables = [
+            (load or self.load)(path).assign(_file=number)
+            for number, path in enumerate(newest_first)
+        ]
+        table = pd.concat(tables, ignore_index=True)
+        first = table.groupby(list(self.run))["_file"].transform("min")
+        merged = table[table["_file"] == first].drop(columns="_file")
+        return merged.sort_values(list(self.key), ignore_index=True)
+
     def _arrow_schema(self) -> pa.Schema:
         import pyarrow as pa
 
@@ -228,25 +253,3 @@ def _times(table: pd.DataFrame, duplicated: pd.Series, key: Sequence[str]) -> in
     columns = list(key)
     row = table.loc[duplicated, columns].iloc[0]
     return int((table[columns] == row).all(axis=1).sum())
-
-
-def newest(
-    paths: Sequence[Path],
-    reader: Callable[[Path], pd.DataFrame],
-    schema: Schema,
-    run: Sequence[str],
-) -> pd.DataFrame:
-    """Read several tables as one; of a run that stands in several, the newest file counts.
-
-    Of no file, the empty table.
-    """
-    import pandas as pd
-
-    if not paths:
-        return schema.frame([])
-    newest_first = sorted(paths, key=lambda path: (-path.stat().st_mtime_ns, str(path)))
-    tables = [reader(path).assign(_file=number) for number, path in enumerate(newest_first)]
-    table = pd.concat(tables, ignore_index=True)
-    first = table.groupby(list(run))["_file"].transform("min")
-    merged = table[table["_file"] == first].drop(columns="_file")
-    return merged.sort_values(list(schema.key), ignore_index=True)

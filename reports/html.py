@@ -13,13 +13,14 @@ from bench.board import Board
 from bench.comparison import Compared, columns, compare
 from bench.curves import curve_values
 from bench.page import Chapter
-from bench.report import Report, Tables, read_tables
+from bench.report import Report
 from bench.results import (
     CELL,
     GROUP,
     audit_cell_values,
     final_models,
 )
+from bench.tables import Tables, read_tables
 
 from . import _figures, _gallery, fairness, leaderboard, relabelling, significance, training
 

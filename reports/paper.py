@@ -13,10 +13,11 @@ import pandas as pd
 from bench import board, style
 from bench.board import Board
 from bench.errors import BenchError
-from bench.report import Report, Tables, read_tables
+from bench.report import Report
 from bench.results import final_models
+from bench.tables import Tables, read_tables
 
-from . import _figures, _panels, _paper_claims
+from . import _figures, _panels, _paper_claims, _paper_facts
 from ._paper_layout import (
     CELLS,
     HERE,
@@ -50,7 +51,7 @@ OF_RANKING = (
 
 
 class Paper(Report):
-    """Tables 2 to 7, 9 and 10 and Figures 4, 5, 6 and 8, for every data set that was run."""
+    """Tables 1 to 7 and 9 to 11 and Figures 4, 5, 6 and 8, for every data set that was run."""
 
     summary: ClassVar[str] = "the tables and figures of the INERRANT paper, beside its numbers"
 
@@ -68,7 +69,11 @@ class Paper(Report):
         text = csv[["data", "table", *CELLS]].to_csv(
             index=False, float_format="%.4f", lineterminator="\n"
         )
-        boards = [*(shown for _, shown, _ in found), _paper_claims.to_board()]
+        boards = [
+            *(shown for _, shown, _ in found),
+            *_paper_facts.table_11(tables.layers),
+            _paper_claims.to_board(),
+        ]
         written = board.write(boards, HEADING, str(text), out / "paper")
         last = final_models(tables.results)
         groups = last.groupby(["dataset", "profile", "backbone"])
@@ -86,13 +91,15 @@ class Paper(Report):
 
     def show(self, tables: Tables) -> RenderableType:
         """Return the boards for the terminal."""
-        return board.to_console([shown for _, shown, _ in _filled(tables)])
+        filled = (shown for _, shown, _ in _filled(tables))
+        return board.to_console([*filled, *_paper_facts.table_11(tables.layers)])
 
 
 def _filled(tables: Tables) -> Iterator[tuple[str, Board, pd.DataFrame]]:
     """Yield the data set, board and cells of every table that fits a data set and profile."""
     if tables.results.empty:
         raise BenchError("the results table has no row: run `bench run` first")
+    yield from _paper_facts.table_1(tables.targets)
     for (dataset, profile), results in tables.results.groupby(["dataset", "profile"]):
         audit = tables.audit
         audit = audit[(audit["dataset"] == dataset) & (audit["profile"] == profile)]

@@ -11,8 +11,8 @@ from bench.curves import CURVES, PARTS
 from bench.gallery import PICTURES
 from bench.metrics import dice_percent, mask_status, relabel_audit
 from bench.overlay import overlay_png, scan_png
-from bench.report import Tables
 from bench.results import AUDIT, RESULTS
+from bench.tables import BESIDE, Tables
 
 QUALITY = {"naive": 0.2, "inerrant0": 0.5, "bai": 0.55, "inerrant": 0.6, "full": 0.8}
 ROUNDS = {"inerrant": 3, "bai": 3}
@@ -171,4 +171,4 @@ def pictures_table() -> pd.DataFrame:
 
 def alone(table: pd.DataFrame) -> Tables:
     """Return results with nothing beside them."""
-    return Tables(table, AUDIT.frame([]), CURVES.frame([]), PICTURES.frame([]))
+    return Tables(table, *(schema.frame([]) for schema in BESIDE))

@@ -281,7 +281,7 @@ def test_a_run_ends_with_the_leaderboard_and_says_where_results_lie(
 ) -> None:
     code, out, err = experiment.run
     assert (code, err) == (0, "")
-    assert "plan      4 runs in 2 cells, 40 stages for 12 results: 0 done, 40 to compute" in out
+    assert "plan      4 runs in 2 cells, 43 stages for 12 results: 0 done, 43 to compute" in out
     assert "INERRANT" in out
     assert "after each relabelling round" in out
     (results,) = experiment.store.glob("results/*[!ts].parquet")
@@ -293,7 +293,7 @@ def test_output_that_goes_to_a_file_is_plain(experiment: Experiment) -> None:
     assert "\x1b" not in out
     assert "\r" not in out
     starts = re.findall(r"^\d\d:\d\d:\d\d started    (\w+)", out, re.MULTILINE)
-    assert len(starts) == 40
+    assert len(starts) == 43
     assert TINY in out, "brackets of a name are no markup"
 
 
@@ -301,8 +301,8 @@ def test_running_again_computes_nothing(bench: Bench, experiment: Experiment) ->
     before = files(experiment.store)
     answer = bench("run", *experiment.command)
     assert answer.code == 0
-    assert "40 done, 0 to compute" in answer.out
-    assert "40 reused" in answer.out
+    assert "43 done, 0 to compute" in answer.out
+    assert "43 reused" in answer.out
     changed = {path for path, time in files(experiment.store).items() if before.get(path) != time}
     assert all(path.startswith("results/") for path in changed)
 
@@ -330,7 +330,7 @@ def trained(bench: Bench, experiment: Experiment) -> str:
     """Return the key of a segmentation model, as a user finds it."""
     answer = bench("status", "--store", str(experiment.store))
     assert answer.code == 0
-    assert answer.out.splitlines()[-1] == "40 done"
+    assert answer.out.splitlines()[-1] == "43 done"
     found = re.findall(r"^(Train-\w+) +\S+-f0-a50-masked-r2 +done", answer.out, re.MULTILINE)
     assert len(found) == 1
     return str(found[0])

@@ -104,7 +104,7 @@ def test_weights_move(name: str, finished: Finished) -> None:
 @every_method
 def test_the_table_holds_every_round_case_and_organ(name: str, finished: Finished) -> None:
     run, store = finished.of(name), finished.store
-    results, audits, curves, _ = collect([run], store)
+    results, audits, curves, *_ = collect([run], store)
     RESULTS.check(results)
     AUDIT.check(audits)
     labels = next(s for s in graph_of([run]).in_order() if type(s).__name__ == "Labels")

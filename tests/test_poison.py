@@ -102,9 +102,9 @@ def test_the_measurements_do_notice(poisoned: Poisoned) -> None:
     assert len(clean.results) == len(hidden.results)
     assert not np.array_equal(clean.results["n_gt"], hidden.results["n_gt"])
     assert _logged(clean.curves).equals(_logged(hidden.curves))  # training notices nothing
-    assert not np.array_equal(clean.audits["gt_missing"], hidden.audits["gt_missing"])
+    assert not np.array_equal(clean.audit["gt_missing"], hidden.audit["gt_missing"])
     same = ["added", "method", "round", "organ"]
-    assert clean.audits[same].equals(hidden.audits[same])  # what was chosen is the same
+    assert clean.audit[same].equals(hidden.audit[same])  # what was chosen is the same
 
 
 def _logged(curves: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,51 @@
+"""The results table and those beside it, as one set of files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from bench.curves import CURVES
+from bench.facts import LAYERS, TARGETS
+from bench.gallery import PICTURES
+from bench.results import AUDIT, read_all, write
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BESIDE = (AUDIT, CURVES, PICTURES, TARGETS, LAYERS)
+"""Stored beside ``NAME.parquet`` as ``NAME.<name of the schema>.parquet``."""
+
+
+class Tables(NamedTuple):
+    """What is known of some runs; a table without rows where there is nothing."""
+
+    results: pd.DataFrame
+    audit: pd.DataFrame
+    curves: pd.DataFrame
+    pictures: pd.DataFrame
+    targets: pd.DataFrame
+    layers: pd.DataFrame
+
+
+def save_tables(tables: Tables, path: Path) -> None:
+    """Check and write the results to ``path`` and the other tables beside it."""
+    write(tables.results, path)
+    for schema in BESIDE:
+        schema.save(getattr(tables, schema.name), path.with_suffix(f".{schema.name}.parquet"))
+
+
+def read_tables(paths: Sequence[Path]) -> Tables:
+    """Read several results tables as one, and all that lies beside them."""
+    beside = {
+        schema.name: schema.load_all(
+            [
+                found
+                for path in paths
+                if (found := path.with_suffix(f".{schema.name}.parquet")).is_file()
+            ]
+        )
+        for schema in BESIDE
+    }
+    return Tables(read_all(paths), **beside)
