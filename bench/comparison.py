@@ -162,9 +162,10 @@ class Column:
 
     @cached_property
     def complete(self) -> tuple[str, ...]:
-        """Methods with a value in every run that any method of this column has."""
+        """Methods with a value in every run and a row for every patient that any method has."""
         whole = self.fold_values.notna().all()
-        return tuple(method for method in self.methods if whole[method])
+        rows = self.rows.groupby("method").size()
+        return tuple(m for m in self.methods if whole[m] and rows[m] == len(self._wide))
 
     @property
     def competitors(self) -> tuple[str, ...]:
@@ -294,9 +295,9 @@ def marks(
 ) -> dict[str, Mark]:
     """Return the mark of every competitor by the bold rule (SPEC 9.4).
 
-    Methods that lack a run take no part. The best by the printed mean is `best` if it beats every
-    other, else `best_tied`; those that it does not beat are `tied`. Where no test is possible,
-    nothing but the best is marked.
+    Methods that lack a run or a patient take no part. The best by the printed mean is `best` if it
+    beats every other, else `best_tied`; those that it does not beat are `tied`. Where no test is
+    possible, nothing but the best is marked.
 
     Parameters
     ----------

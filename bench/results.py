@@ -124,7 +124,8 @@ def validate(table: pd.DataFrame, source: str = "results") -> None:
 
     Beyond columns, types, ranges and duplicates: counts agree with DSC and status, one model per
     (method, round), one final round per run, and every method of a (data set, profile, labelled
-    share, fold, seed) is scored on the same (case, organ) pairs with the same ground truth.
+    share, fold, seed) is scored against the same ground truth. That a method lacks pairs of case
+    and organ which another has is no error; reports say so (:func:`lacking_pairs`).
 
     Parameters
     ----------
@@ -168,6 +169,29 @@ def read_all(paths: Sequence[Path]) -> pd.DataFrame:
     merged = RESULTS.load_all(paths, read)
     validate(merged, f"the {len(paths)} results tables together")
     return merged
+
+
+def lacking_pairs(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the (case, organ) pairs that a model was not scored on although another one was.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``RUN``, ``round``, ``case``, ``organ``; empty if all models of a fold share their pairs.
+    """
+    import pandas as pd
+
+    shared = ["dataset", "profile", "label_pct", "fold", "seed"]
+    model = ["backbone", "method", "round"]
+    pairs = table[[*shared, "case", "organ"]].drop_duplicates()
+    wanted = pairs.groupby(shared).size().rename("wanted")
+    found = table.groupby([*shared, *model]).size().rename("found").reset_index()
+    fewer = found.join(wanted, on=shared).query("found < wanted")[[*shared, *model]]
+    key = [*RUN, "round", "case", "organ"]
+    expected = fewer.merge(pairs, on=shared)[key]
+    present = pd.MultiIndex.from_frame(table[key])
+    lacking: pd.DataFrame = expected[~pd.MultiIndex.from_frame(expected).isin(present)]
+    return lacking.sort_values(key, ignore_index=True)
 
 
 def final_models(table: pd.DataFrame) -> pd.DataFrame:
@@ -374,25 +398,6 @@ def _check_pairs(table: pd.DataFrame, source: str) -> None:
     shared = ["dataset", "profile", "label_pct", "fold", "seed"]
     _refuse_varying(table, [*shared, "case", "organ"], "n_gt", "case and organ", source)
     _refuse_varying(table, ["dataset", "case"], "patient", "case", source)
-    model = ["backbone", "method", "round"]
-    pairs = table[[*shared, "case", "organ"]].drop_duplicates().groupby(shared).size()
-    found = table.groupby([*shared, *model]).size().rename("found").reset_index(model)
-    lacking = found[found["found"] < pairs.reindex(found.index)]
-    if lacking.empty:
-        return
-    row = lacking.reset_index().iloc[0]
-    cell = table[(table[shared] == row[shared]).all(axis=1)]
-    own = cell[(cell[model] == row[model]).all(axis=1)]
-    present = set(zip(own["case"], own["organ"], strict=True))
-    missing = sorted(set(zip(cell["case"], cell["organ"], strict=True)) - present)
-    case, organ = missing[0]
-    raise BenchError(
-        f"{source}: {row['method']} ({row['backbone']}, round {row['round']}) on {row['dataset']} "
-        f"{row['profile']} at {row['label_pct']} %, fold {row['fold']}, seed {row['seed']} lacks "
-        f"case {case} organ {organ}"
-        + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
-        + ", which another method has: evaluate both on the same cases"
-    )
 
 
 def _refuse_varying(

@@ -12,7 +12,7 @@ import pandas as pd
 from bench import style
 from bench.comparison import Rule
 from bench.prose import FEW_FOLDS, counted
-from bench.results import CELL, Metric, fold_values
+from bench.results import CELL, Metric, fold_values, lacking_pairs
 
 By = Literal["method", "rank", "round", "organ"]
 
@@ -52,6 +52,7 @@ def notes_of(
         f"seed {_listed(seeds)}, {counted(len(organs), 'organ')}: {', '.join(organs)}.",
         *(["One fold and seed: no standard deviation."] if (cells["runs"] == 1).all() else []),
         *_gaps(group, rows, metric, by),
+        *_lacking(rows, by),
         *_windows(rows, by),
         _policy(metric),
         *_failures(rows, metric, by),
@@ -188,6 +189,24 @@ def _gaps(group: pd.DataFrame, rows: pd.DataFrame, metric: Metric, by: By) -> li
         )
         if named
     ]
+
+
+def _lacking(rows: pd.DataFrame, by: By) -> Iterator[str]:
+    """Name the test cases on which a model was not scored although another one was."""
+    lacking = lacking_pairs(rows)
+    if lacking.empty:
+        return
+    model = ["method", *(["round"] if by == "round" else []), "label_pct"]
+    parts = []
+    for keys, pairs in lacking.groupby(model):
+        cases = sorted(set(pairs["case"]))
+        some = ", ".join(cases[:3]) + (", ..." if len(cases) > 3 else "")
+        name = f"{keys[0]} round {keys[1]}" if by == "round" else str(keys[0])
+        parts.append(f"{name} {counted(len(pairs), 'pair')} at {keys[-1]} % ({some})")
+    yield (
+        f"Not scored on (case, organ) pairs that another model has: {'; '.join(parts)}. Means over "
+        "other patients are no fair comparison: these cells are marked incomplete."
+    )
 
 
 def _runs(runs: list[tuple[int, int]], several_seeds: bool) -> str:

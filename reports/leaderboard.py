@@ -17,7 +17,7 @@ from bench.comparison import marks as marks_of
 from bench.errors import BenchError
 from bench.prose import NONE, number
 from bench.report import Report
-from bench.results import CELL, GROUP, Metric, cell_values, final_models
+from bench.results import CELL, GROUP, Metric, cell_values, final_models, lacking_pairs
 
 from ._leaderboard_notes import LINE, By, bold_notes, lines_of, notes_of
 
@@ -157,6 +157,7 @@ def _board(
     lines = lines_of(rows if by == "round" else group, line)
     methods = tuple(str(keys[line.index("method")]) for keys in lines)
     expected = {keys: _expected_runs(group, by, keys) for keys in lines}
+    lacking = set(lacking_pairs(rows)[[*line, "label_pct"]].itertuples(index=False, name=None))
 
     runs_name = "folds" if group["seed"].nunique() == 1 else "runs"
     text: list[dict[str, str]] = []
@@ -171,7 +172,9 @@ def _board(
                 for name, key in zip(line, keys, strict=True)
             }
             | {
-                f"{pct} %": _cell_text(cell, expected[keys], runs_name, digits)
+                f"{pct} %": _cell_text(
+                    cell, expected[keys], runs_name, digits, lacking=(*keys, pct) in lacking
+                )
                 for pct, cell in zip(fractions, shown, strict=True)
             }
             | {
@@ -209,7 +212,9 @@ def _expected_runs(group: pd.DataFrame, by: By, keys: tuple[Any, ...]) -> int:
     return len(rows[["seed", "fold"]].drop_duplicates())
 
 
-def _cell_text(cell: pd.Series | None, expected: int, runs_name: str, digits: int) -> str:
+def _cell_text(
+    cell: pd.Series | None, expected: int, runs_name: str, digits: int, *, lacking: bool
+) -> str:
     if cell is None or not cell["runs"]:
         return NONE
     runs = int(cell["runs"])
@@ -218,7 +223,7 @@ def _cell_text(cell: pd.Series | None, expected: int, runs_name: str, digits: in
         text += f" ± {cell['std']:.{digits}f}"
     if runs < expected:
         return f"{text} ({runs}/{expected} {runs_name})"
-    return text
+    return f"{text} (incomplete)" if lacking else text
 
 
 def _cost_text(cells: list[pd.Series]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from bench import board, style
 from bench.board import Board
 from bench.errors import BenchError
 from bench.report import Report
-from bench.results import final_models
+from bench.results import final_models, lacking_pairs
 from bench.tables import Tables, read_tables
 
 from . import _figures, _panels, _paper_claims, _paper_facts
@@ -151,6 +151,10 @@ def _notes(
         yield OF_ROUNDS
     if "auc" in layout.metrics:
         yield OF_RANKING
+    lacking = lacking_pairs(final_models(results))
+    for (method, pct), pairs in lacking.groupby(["method", "label_pct"]):
+        name, some = style.display_name(str(method)), ", ".join(sorted(set(pairs["case"]))[:3])
+        yield f"{name} at {pct} % was not scored on cases that others were: {some}."
     if missing := list(_missing(layout, cells)):
         yield f"Not run here: {'; '.join(missing)}."
 

@@ -67,6 +67,20 @@ def test_incomplete_cells_are_named_and_not_bold():
     assert marks == {"Naive": "", "INERRANT⁰": "best", "INERRANT": ""}
 
 
+def test_a_method_that_lacks_a_patient_is_named_and_not_compared():
+    table = result_table(folds=range(3))
+    best = (table["method"] == "inerrant") & (table["label_pct"] == 30) & table["final"]
+    (shown,) = leaderboards(table[~(best & (table["case"] == "case00"))])
+    frame = shown.frame.set_index("method")
+    assert frame.loc["INERRANT", "30 %"].endswith(" (incomplete)")
+    assert "incomplete" not in frame.loc["INERRANT", "50 %"]
+    (note,) = (note for note in shown.notes if note.startswith("Not scored"))
+    assert "inerrant 2 pairs at 30 % (case00)." in note
+    marks = dict(zip(frame.index, marks_of(shown, "30 %"), strict=True))
+    assert marks["INERRANT"] == ""
+    assert marks["INERRANT⁰"] == "best"
+
+
 def test_fold_without_any_value_is_named():
     nan = float("nan")
     table = two_patients({("m", 0, "a", "liver"): 80, ("m", 1, "b", "liver"): nan})
