@@ -275,8 +275,8 @@ def data_check(
     data: DataRoot = None,
 ) -> None:
     """Read every case and report organs, annotations, spacing and problems; exit code 2 if any."""
+    from bench.catalogue import parse_dataset
     from bench.overview import print_check
-    from bench.selection import parse_dataset
 
     console = _console()
     if print_check(parse_dataset(dataset, data), console):

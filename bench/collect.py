@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.data.simulate import Split
 from bench.events import read_events
 from bench.params import digest
 from bench.plan import RoundResult, Run
@@ -77,7 +78,7 @@ def _evaluation_rows(
     receipts = [store.receipt(training) for training in trainings]
     columns = _cell_columns(run) | {
         "dims": run.cell.backbone.dims,
-        "n_folds": run.cell.profile.n_folds,
+        "test_to_train": _test_to_train(run, store),
         "method": run.method,
         "round": number,
         "final": number == len(run.rounds) - 1,
@@ -94,6 +95,15 @@ def _evaluation_rows(
     }
     records = json.loads((store.out(result.evaluation) / "cases.json").read_text())
     return [columns | record for record in records]
+
+
+def _test_to_train(run: Run, store: Store) -> float:
+    """Return test patients over training patients, which the corrected t-test needs (SPEC 9.3)."""
+    if all(case.trains_in is None for case in run.cell.source.dataset.cases()):
+        return 1.0 / (run.cell.profile.n_folds - 1)
+    manifest = store.out(run.targets.labels) / "split.json"
+    split = Split.model_validate_json(manifest.read_text())
+    return len(split.test) / len(split.train)
 
 
 def _software(receipt: dict[str, Any]) -> str:

@@ -130,12 +130,12 @@ class Column:
     @property
     def unit(self) -> Unit:
         """What the primary test takes as independent: folds, or patients if folds are unknown."""
-        return "fold" if self.rows["n_folds"].iloc[0] else "patient"
+        return "fold" if self.test_to_train else "patient"
 
     @property
     def test_to_train(self) -> float:
-        """Test patients over training patients of a fold."""
-        return 1.0 / (int(self.rows["n_folds"].iloc[0]) - 1)
+        """Test patients over training patients of a fold; 0 if folds are unknown."""
+        return float(self.rows["test_to_train"].iloc[0])
 
     @cached_property
     def methods(self) -> tuple[str, ...]:

@@ -12,9 +12,9 @@ import io
 import numpy as np
 from numpy.typing import NDArray
 
-RIGHT, WRONG, MISSED = 1, 2, 3
-COLOURS = {RIGHT: "#00C8D7", WRONG: "#E3262E", MISSED: "#F0E442"}
-"""Cyan and red as in Figure 5 of the paper, yellow for what it does not show."""
+RIGHT, WRONG, MISSED, UNKNOWN = 1, 2, 3, 4
+COLOURS = {RIGHT: "#00C8D7", WRONG: "#E3262E", MISSED: "#F0E442", UNKNOWN: "#A56EFF"}
+"""Cyan and red as in Figure 5 of the paper; yellow and violet for what it does not show."""
 
 
 def choose_slices(shown_SHW: NDArray[np.bool_], n: int = 3) -> NDArray[np.intp]:
@@ -55,9 +55,12 @@ def body_box(slices_SHW: NDArray[np.int16], air: float, margin: int = 3) -> tupl
 
 
 def verdicts(
-    predicted: NDArray[np.uint8], truth: NDArray[np.uint8], judged_K: NDArray[np.bool_]
+    predicted: NDArray[np.uint8],
+    truth: NDArray[np.uint8],
+    judged_K: NDArray[np.bool_],
+    unknown_K: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.uint8]:
-    """Return RIGHT, WRONG or MISSED per voxel, 0 elsewhere.
+    """Return RIGHT, WRONG, MISSED or UNKNOWN per voxel, 0 elsewhere.
 
     Parameters
     ----------
@@ -65,9 +68,13 @@ def verdicts(
         Label maps, 0 or 1..K, of one shape.
     judged_K
         Organs whose truth is known; nothing is said about the others.
+    unknown_K
+        Organs without a truth that are shown nevertheless; none if not given.
     """
     judged = np.concatenate([[False], judged_K])
     found = np.zeros(predicted.shape, np.uint8)
+    if unknown_K is not None:
+        found[np.concatenate([[False], unknown_K])[predicted]] = UNKNOWN
     found[judged[truth] & (predicted == 0)] = MISSED
     found[judged[predicted] & (predicted != truth)] = WRONG
     found[judged[predicted] & (predicted == truth)] = RIGHT

@@ -173,6 +173,7 @@ def print_check(dataset: Dataset, console: Console) -> bool:
         f"{result.dataset}: {result.cases} cases of {result.patients} patients, "
         f"{result.readable} readable",
         highlight=False,
+        markup=False,
     )
     table = _table("organ", "annotated", "present", "median ml")
     for organ in result.organs:

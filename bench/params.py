@@ -28,6 +28,13 @@ class RuntimeOnly:
     """
 
 
+class AddedLater:
+    """Mark, through ``Annotated``, a parameter that stays out of every key at its default.
+
+    What was computed before the parameter existed keeps its key.
+    """
+
+
 class Params(BaseModel):
     """Immutable, fully typed parameters; unknown names are refused."""
 
@@ -44,6 +51,10 @@ class Params(BaseModel):
             name: _plain_data(getattr(self, name))
             for name, field in type(self).model_fields.items()
             if not self.is_runtime(field)
+            and not (
+                any(isinstance(mark, AddedLater) for mark in field.metadata)
+                and getattr(self, name) == field.default
+            )
         }
 
     def as_part(self) -> Any:
@@ -63,8 +74,10 @@ class Params(BaseModel):
         }
 
     @classmethod
-    def from_overrides(cls, kind: str, name: str, overrides: Mapping[str, str]) -> Self:
-        """Build from the strings of a bracket notation.
+    def from_overrides(
+        cls, kind: str, name: str, overrides: Mapping[str, str], context: Any = None
+    ) -> Self:
+        """Build from the strings of a bracket notation; ``context`` is what validators may need.
 
         Raises
         ------
@@ -75,7 +88,7 @@ class Params(BaseModel):
             if key not in cls.model_fields:
                 raise unknown_name(f"parameter of {kind} {name}", key, cls.model_fields)
         try:
-            return cls.model_validate(dict(overrides))
+            return cls.model_validate(dict(overrides), context=context)
         except ValidationError as error:
             raise BenchError(f"{kind} {name}: {describe_invalid(error)}") from None
 

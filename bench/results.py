@@ -44,11 +44,11 @@ RUN_COLUMNS: dict[str, Column] = {
 
 RESULTS = Schema(
     name="results",
-    version=4,
+    version=5,
     columns=RUN_COLUMNS
     | {
         "dims": Column("int", low=2, high=3),
-        "n_folds": Column("int", low=2),
+        "test_to_train": Column("float", low=0),
         "round": _COUNT,
         "final": Column("bool"),
         "case": _TEXT,

@@ -23,7 +23,7 @@ COLUMNS = (
     "organ",
     "seed",
     "fold",
-    "n_folds",
+    "test_to_train",
     "patient",
     "value",
     "metric",
@@ -31,7 +31,7 @@ COLUMNS = (
     "higher_is_better",
 )
 """``task`` is what a board stands for; ``label_pct`` is 0 where there is no label fraction, and
-``n_folds`` where folds are unknown."""
+``test_to_train`` where folds are unknown."""
 ALL = "all"
 """Organ of a CSV without organs."""
 REQUIRED = ("task", "case", "method", "value")
@@ -46,7 +46,7 @@ def of_results(table: pd.DataFrame, metric: Metric = "dsc") -> pd.DataFrame:
     if table.empty:
         raise BenchError("the results table has no row: run `bench run` first")
     last = final_models(table)
-    key = [*GROUP, "label_pct", "method", "organ", "seed", "fold", "n_folds", "patient"]
+    key = [*GROUP, "label_pct", "method", "organ", "seed", "fold", "test_to_train", "patient"]
     scores = last.groupby(key, as_index=False).agg(value=(metric, "mean"))
     dataset, profile, backbone = (scores.pop(name) for name in GROUP)
     name, unit = style.METRICS[metric]
@@ -107,13 +107,13 @@ def read_csv(path: Path, *, higher_is_better: bool = True) -> pd.DataFrame:
     _refuse(path, table, repeated, "case", "stands there twice for the same task and method")
     folds = table.groupby(["task", "case"])["fold"].transform("nunique")
     _refuse(path, table, folds > 1, "fold", "is not the only fold of this case")
-    n_folds = table.groupby("task")["fold"].transform("nunique") if folded else 0
+    n_folds = table.groupby("task")["fold"].transform("nunique")
     return table.assign(
         value=value,
         patient=table["case"],
         label_pct=0,
         seed=0,
-        n_folds=n_folds,
+        test_to_train=1 / (n_folds - 1).clip(lower=1) if folded else 0.0,
         metric="value",
         unit="",
         higher_is_better=higher_is_better,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from bench import registry
+from bench.catalogue import parse_dataset
 from bench.data.dataset import Dataset
 from bench.data.fingerprint import fingerprint
 from bench.data.simulate import make_split
@@ -118,21 +118,6 @@ def parse_datasets(texts: Sequence[str], data_root: Path | None) -> list[Dataset
     return _once(parse_dataset(text, data_root) for text in _items("data set", texts))
 
 
-def parse_dataset(text: str, data_root: Path | None = None) -> Dataset:
-    """Return one data set. A folder is read in the nnU-Net or Decathlon layout.
-
-    A registered data set is looked for below ``data_root``, else ``$BENCH_DATA``, else ``data/``.
-    """
-    name, overrides = parse_brackets(text)
-    if name not in registry.names("datasets") and (os.sep in name or Path(name).is_dir()):
-        overrides = {"root": name} | overrides
-        name = "folder"
-    plugin = registry.load("datasets", name, Dataset)  # type: ignore[type-abstract]
-    if plugin.folders and "root" not in overrides:
-        overrides["root"] = str(_locate(plugin, data_root))
-    return plugin.from_overrides("data set", name, overrides)
-
-
 def parse_profiles(texts: Sequence[str]) -> list[Profile]:
     """Return the profiles of ``--profile``."""
     return _once(parse_profile(text) for text in _items("profile", texts))
@@ -192,11 +177,3 @@ def _once(items: Iterable[ItemT]) -> list[ItemT]:
         if item not in found:
             found.append(item)
     return found
-
-
-def _locate(plugin: type[Dataset], data_root: Path | None) -> Path:
-    root = data_root or Path(os.environ.get("BENCH_DATA", "data"))
-    for folder in plugin.folders:
-        if (root / folder).is_dir():
-            return root / folder
-    return root

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from bench.plan import Method, Recipe
 from bench.stages.train import Train
-from bench.training.supervised import Supervised
+from bench.training.supervised import CompleteOnly, Supervised
 
 
 class Inerrant0(Method):
@@ -22,7 +22,11 @@ class Inerrant0(Method):
     budget: Literal["base", "long"] = "base"
     """`long` trains for the total number of steps of the default `inerrant`: the control for it."""
 
+    volumes: Literal["labelled", "complete"] = "labelled"
+    """`complete` leaves out volumes that lack some label: what the rest of them adds (Table 8)."""
+
     def plan(self, recipe: Recipe) -> Iterator[Train]:
         """Yield one model."""
         extra = 2 if self.budget == "long" else 0
-        yield recipe.segmenter(Supervised(unlabelled="ignored"), extra_rounds=extra)
+        supervised = CompleteOnly if self.volumes == "complete" else Supervised
+        yield recipe.segmenter(supervised(unlabelled="ignored"), extra_rounds=extra)

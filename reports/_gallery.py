@@ -9,12 +9,17 @@ from typing import Any
 import pandas as pd
 
 from bench import style
-from bench.overlay import COLOURS, MISSED, RIGHT, WRONG
+from bench.overlay import COLOURS, MISSED, RIGHT, UNKNOWN, WRONG
 from bench.prose import number
 from bench.results import GROUP
 
 TEMPLATE = Path(__file__).with_name("gallery.html.j2")
-KEY = {"right": COLOURS[RIGHT], "wrong": COLOURS[WRONG], "missed": COLOURS[MISSED]}
+KEY = {
+    "right": COLOURS[RIGHT],
+    "wrong": COLOURS[WRONG],
+    "missed": COLOURS[MISSED],
+    "truth unknown": COLOURS[UNKNOWN],
+}
 CELL = [*GROUP, "label_pct", "seed", "fold"]
 PREDICTIONS = (
     "Test cases, on the grid of training. Slices are chosen by the complete labels, not by any "

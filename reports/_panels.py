@@ -33,10 +33,14 @@ def figures(pictures: pd.DataFrame) -> Iterator[tuple[int, Figure]]:
     """Yield number and drawing of every figure that the pictures allow.
 
     5: what ranked the candidates, and what was chosen, by probability and by learned confidence;
-    6: relabelled voxels after each round; 8: complete labels, `inerrant0` and `inerrant`. Each of
-    the first case in the first fold, at the label fraction of the paper's figure or the nearest.
+    6: relabelled voxels after each round; 7: relabelled voxels of a fusion's partial cases; 8:
+    complete labels, `inerrant0` and `inerrant`. All but 7 of the first case; each in the first
+    fold, at the label fraction of the paper's figure or the nearest.
     """
-    for _, group in pictures.groupby(GROUP):
+    for (dataset, _, _), group in pictures.groupby(GROUP):
+        if parse_brackets(str(dataset))[0] == "fusion" and (found := _fused(group)):
+            yield 7, _draw(found)
+            continue
         for number, fraction, panels in ((5, 50, _ranking), (6, 50, _rounds), (8, 30, _methods)):
             chosen = _first_case(_near(group, fraction, number))
             if found := panels(chosen):
@@ -59,6 +63,17 @@ def _rounds(rows: pd.DataFrame) -> list[Panel]:
     return [
         Panel(f"INERRANT: relabelled up to round {row['round']}", row)
         for _, row in own.sort_values("round").iterrows()
+    ]
+
+
+def _fused(rows: pd.DataFrame) -> list[Panel]:
+    own = rows[(rows["method"] == "inerrant") & (rows["kind"] == "relabelling")]
+    for name in ("seed", "fold"):
+        own = own[own[name] == own[name].min()]
+    last = own[own["round"] == own["round"].max()]
+    return [
+        Panel(f"INERRANT, {row['case']}: relabelled up to round {row['round']}", row)
+        for _, row in last.sort_values("case").iterrows()
     ]
 
 
@@ -108,9 +123,11 @@ def _draw(panels: Sequence[Panel]) -> Figure:
         axis.set_title(panel.title, size=9)
         axis.axis("off")
     row = panels[0].row
+    shown = [f"{panel.row['case']}, slices {panel.row['slices']}" for panel in panels]
     figure.supxlabel(
-        f"{row['dataset']}, {row['label_pct']} % labelled, {row['case']}, slices {row['slices']}.\n"
-        "Cyan: right; red: wrong; yellow: missed. Scores: red 0.5 and below, blue 1.",
+        f"{row['dataset']}, {row['label_pct']} % labelled. {'; '.join(dict.fromkeys(shown))}.\n"
+        "Cyan: right; red: wrong; yellow: missed; violet: truth unknown. "
+        "Scores: red 0.5 and below, blue 1.",
         size=7,
     )
     return figure

@@ -18,7 +18,8 @@ MEAN = "mean"
 OF_TARGETS = (
     "Share in % of the voxels of the training volumes, mean over folds and seeds. TP: taught as "
     "the organ, and is; FN: taught as background, but is; FP: taught as the organ, but is not; TN: "
-    "taught as background, and is not. What is missing to 100 % is ignored.",
+    "taught as background, and is not. What is missing to 100 % is ignored. Volumes in which "
+    "nobody annotated an organ do not count for it.",
     "Formula, with a the share of volumes with the organ's label and b its fraction of the voxels: "
     "TP a b; FN (1 − a) b and TN 1 − b if naive; INERRANT⁰'s TN a (1 − b) + (1 − a) a times the "
     "fraction of all other organs. The paper's TN takes a (1 − b) plus that fraction, "
@@ -108,9 +109,9 @@ def table_11(layers: pd.DataFrame) -> Iterator[Board]:
                 "block": rows["block"].to_numpy(),
                 "layers": rows["layers"].to_numpy(),
                 "output": rows["output"].to_numpy(),
-                "parameters": [f"{count:,}" for count in rows["parameters"]],
                 "published layers": theirs["layers"].to_numpy(),
                 "published output": theirs["output"].to_numpy(),
+                "parameters": [f"{count:,}" for count in rows["parameters"]],
             }
         )
         totals = rows.groupby("network", sort=False)["parameters"].sum()
@@ -119,6 +120,7 @@ def table_11(layers: pd.DataFrame) -> Iterator[Board]:
             title=f"{dataset}, profile {profile}, {backbone}. Table 11. The network",
             frame=frame,
             notes=(f"Parameters in all: {counted}.", *OF_LAYERS),
+            labels=5,
         )
 
 

@@ -112,6 +112,8 @@ def published() -> pd.DataFrame:
 
 def fitting(dataset: str, n_organs: int) -> list[Layout]:
     """Return the layouts for a data set: those of its own table, else of its kind."""
+    if parse_brackets(dataset)[0] == "fusion":
+        return [layout for layout in LAYOUTS if layout.number == 8]
     is_lits = SAME_DATA.get(parse_brackets(dataset)[0]) == "LiTS"
     numbers = {4, 5, 6, 7, 9, 10} if n_organs > 1 else {3 if is_lits else 2, 5, 6, 7}
     return [layout for layout in LAYOUTS if layout.number in numbers]
@@ -120,6 +122,8 @@ def fitting(dataset: str, n_organs: int) -> list[Layout]:
 def measured(results: pd.DataFrame, audit: pd.DataFrame, layout: Layout) -> pd.DataFrame:
     """Return the cells that results and audit of one data set and profile give for a layout."""
     parts = [_scores(results, layout)] if "dsc" in layout.metrics else []
+    if layout.number == 8:
+        parts = [part.assign(setting=_fused(results, part["method"])) for part in parts]
     if set(layout.metrics) - {"dsc"} and not audit.empty:
         parts.append(_audited(audit, layout))
     cells = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(CELLS))
@@ -177,6 +181,15 @@ def _scores(results: pd.DataFrame, layout: Layout) -> pd.DataFrame:
         metric="dsc",
         setting=found["round"].map("round {}".format) if rounds else "",
     )[list(CELLS[:-1])]
+
+
+def _fused(results: pd.DataFrame, methods: pd.Series) -> pd.Series:
+    """Return what each line of Table 8 was trained on."""
+    _, options = parse_brackets(str(results["dataset"].iloc[0]))
+    complete = f"{options['n_full']} complete"
+    everything = f"{complete}, {options['partial']} with the {options['keeps'].replace(':', ', ')}"
+    alone = methods.map(lambda method: parse_brackets(method)[1].get("volumes") == "complete")
+    return alone.map({True: complete, False: everything})
 
 
 def _audited(audit: pd.DataFrame, layout: Layout) -> pd.DataFrame:

@@ -51,7 +51,7 @@ OF_RANKING = (
 
 
 class Paper(Report):
-    """Tables 1 to 7 and 9 to 11 and Figures 4, 5, 6 and 8, for every data set that was run."""
+    """Tables 1 to 11 and Figures 4 to 8, as far as they fit the data sets that were run."""
 
     summary: ClassVar[str] = "the tables and figures of the INERRANT paper, beside its numbers"
 
@@ -60,7 +60,7 @@ class Paper(Report):
         return read_tables(paths)
 
     def build(self, tables: Tables, out: Path) -> list[Path]:
-        """Write ``paper.{md,csv,tex,html}``, Figure 4 and, given pictures, Figures 5, 6 and 8.
+        """Write ``paper.{md,csv,tex,html}``, Figure 4 and, given pictures, Figures 5 to 8.
 
         One figure of each per data set, profile and network: ``figure4-1.svg``, ...
         """
@@ -163,6 +163,9 @@ def _missing(layout: Layout, cells: pd.DataFrame) -> Iterator[str]:
     """Name the published methods and fractions that have no number here."""
     ours, theirs = cells[cells["source"] == HERE], cells[cells["source"] == PUBLISHED]
     methods = [m for m in layout.methods if m in set(theirs["method"])]
+    if "label_pct" not in (*layout.lines, layout.column):
+        yield from (style.display_name(m) for m in methods if m not in set(ours["method"]))
+        return
     for method in methods:
         wanted = theirs.loc[theirs["method"] == method, "label_pct"]
         found = ours.loc[ours["method"] == method, "label_pct"]

@@ -21,6 +21,7 @@ import pytest
 import trees
 
 from bench import registry
+from bench.catalogue import parse_dataset
 from bench.conformance import garble
 from bench.data.dataset import Case, Dataset
 from bench.data.simulate import make_split
@@ -33,7 +34,6 @@ from bench.params import RuntimeOnly
 from bench.plan import Run, graph_of
 from bench.selection import (
     Selection,
-    parse_dataset,
     parse_label_pcts,
     parse_methods,
     parse_profiles,

@@ -37,7 +37,7 @@ def result_rows(
             "profile": "smoke",
             "backbone": "unet",
             "dims": 2,
-            "n_folds": 5,
+            "test_to_train": 0.25,
             "device": "cpu",
             "software": "bench 0.1.0, torch 2.14.1",
         }
@@ -97,7 +97,7 @@ def two_patients(values: dict[tuple[str, int, str, str], float]) -> pd.DataFrame
                 "tp": tp, "n_pred": n_gt, "n_gt": n_gt,
                 "status": mask_status(n_gt, n_gt), "seg_steps": 10, "networks": 1, "parameters": 9,
                 "passes": 1.0, "departs": "nothing", "device_s": 1.0,
-                "peak_mb": np.nan, "dims": 2, "n_folds": 5, "device": "cpu",
+                "peak_mb": np.nan, "dims": 2, "test_to_train": 0.25, "device": "cpu",
                 "software": "bench 0.1.0",
                 "stage": f"Evaluate-{method}{fold}",
             }

@@ -28,7 +28,12 @@ def column_of(values: Mapping[str, list[float]], *, n_folds: int = 5, patients: 
     """
     rows = [
         {"task": "t", "label_pct": 30, "method": method, "organ": "liver", "seed": 0, "fold": fold}
-        | {"n_folds": n_folds, "patient": f"p{fold}{p}", "value": value + p, "metric": "DSC"}
+        | {
+            "test_to_train": 1 / (n_folds - 1) if n_folds else 0.0,
+            "patient": f"p{fold}{p}",
+            "value": value + p,
+            "metric": "DSC",
+        }
         | {"unit": "%", "higher_is_better": True}
         for method, fold_values in values.items()
         for fold, value in enumerate(fold_values)

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import trees
 
+from bench.catalogue import parse_dataset
 from bench.data import fingerprint as module
 from bench.data.dataset import Dataset
 from bench.data.fingerprint import fingerprint
 from bench.errors import BenchError
-from bench.selection import parse_dataset
 
 
 @pytest.fixture

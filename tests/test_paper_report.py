@@ -184,3 +184,16 @@ def test_figures_come_from_pictures(tmp_path: Path) -> None:
     only = pictures[pictures["method"] == "inerrant0"]
     few = Paper().build(alone(table)._replace(pictures=only), tmp_path)
     assert not {path.name for path in few} & panels
+
+
+def test_figure_7_shows_the_partial_cases_of_a_fusion(tmp_path: Path) -> None:
+    name = "fusion[full=a,partial=b,keeps=liver,n_full=2]"
+    table = result_table(fractions=(100,), dataset=name)
+    pictures = pictures_table()
+    pictures = pictures[pictures["label_pct"] == 50].assign(dataset=name, label_pct=100)
+    written = Paper().build(alone(table)._replace(pictures=pictures), tmp_path)
+    figures = {path.name for path in written if path.suffix == ".png"}
+    assert figures == {"figure7-1.png"}
+    text = (tmp_path / "paper.md").read_text(encoding="utf-8")
+    assert "Table 8." in text
+    assert "Table 4." not in text

@@ -16,6 +16,7 @@ from bench.overlay import (
     COLOURS,
     MISSED,
     RIGHT,
+    UNKNOWN,
     WRONG,
     body_box,
     choose_slices,
@@ -35,6 +36,8 @@ def test_a_voxel_is_right_wrong_or_missed() -> None:
     judged = np.array([True, True, False])
     expected = [0, RIGHT, WRONG, WRONG, MISSED, 0, 0, WRONG]
     assert verdicts(predicted, truth, judged).tolist() == expected
+    shown = verdicts(predicted, truth, judged, np.array([False, False, True]))
+    assert shown.tolist() == [0, RIGHT, WRONG, WRONG, MISSED, UNKNOWN, 0, WRONG]
 
 
 def test_slices_split_what_is_shown_into_equal_parts() -> None:
@@ -66,11 +69,11 @@ def test_strips_are_in_radiological_view() -> None:
 
 
 def test_what_is_not_said_is_transparent() -> None:
-    said = np.zeros((1, 2, 2), np.uint8)
+    said = np.zeros((1, 3, 2), np.uint8)
     said[0, 0] = [RIGHT, MISSED]
-    said[0, 1, 0] = WRONG
+    said[0, 1] = [WRONG, UNKNOWN]
     strip = pixels(overlay_png(said)).reshape(-1, 4)
-    assert sorted(strip[:, 3]) == [0, 255, 255, 255]
+    assert sorted(strip[:, 3]) == [0, 0, 255, 255, 255, 255]
     colours = {"#" + bytes(pixel[:3]).hex().upper() for pixel in strip if pixel[3]}
     assert colours == set(COLOURS.values())
 

@@ -91,7 +91,7 @@ def test_files_that_are_no_table_are_refused(tmp_path):
     with pytest.raises(BenchError, match="not a parquet file"):
         results.read(tmp_path / "text.parquet")
     result_table().to_parquet(tmp_path / "plain.parquet")
-    with pytest.raises(BenchError, match="holds schema none, this program reads results/4"):
+    with pytest.raises(BenchError, match="holds schema none, this program reads results/5"):
         results.read(tmp_path / "plain.parquet")
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import trees
 
+from bench.catalogue import parse_dataset
 from bench.errors import BenchError
 from bench.profiles import PROFILES, parse_profile
 from bench.selection import (
     Selection,
     parse_backbones,
-    parse_dataset,
     parse_datasets,
     parse_label_pcts,
     parse_methods,

@@ -10,11 +10,11 @@ from __future__ import annotations
 import abc
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import field_validator
 
-from bench.params import Params, RuntimeOnly, split_colons
+from bench.params import AddedLater, Params, RuntimeOnly, split_colons
 from bench.stage import Part
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ class Case(Params):
     patient: str
     annotated: tuple[bool, ...]
     """One flag per organ, in the data set's organ order (F of SPEC section 0)."""
+    trains_in: Annotated[tuple[int, ...] | Literal["all"] | None, AddedLater()] = None
+    """Folds in which it trains, being tested in the others; None leaves that to the simulator."""
 
 
 class Dataset(Part, abc.ABC):

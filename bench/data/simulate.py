@@ -84,10 +84,17 @@ def make_split(
     BenchError
         Too few patients, a fold that does not exist, or an organ annotated in no training patient.
     """
-    folds = assign_folds([case.patient for case in cases], n_folds, seed, dataset)
     if not 0 <= fold < n_folds:
         raise BenchError(f"fold {fold} does not exist: folds are 0 to {n_folds - 1}")
-    training = [case for case in cases if folds[case.patient] != fold]
+    free = [case.patient for case in cases if case.trains_in is None]
+    folds = assign_folds(free, n_folds, seed, dataset) if free else {}
+
+    def trains(case: Case) -> bool:
+        if case.trains_in is None:
+            return folds[case.patient] != fold
+        return case.trains_in == "all" or fold in case.trains_in
+
+    training = [case for case in cases if trains(case)]
     visible: Mapping[str, list[bool]] = {case.id: [] for case in training}
     for index, organ in enumerate(organs):
         annotated = {case.patient for case in training if case.annotated[index]}
@@ -104,6 +111,6 @@ def make_split(
         n_folds=n_folds,
         label_pct=label_pct,
         train=tuple(case.id for case in training),
-        test=tuple(case.id for case in cases if folds[case.patient] == fold),
+        test=tuple(case.id for case in cases if not trains(case)),
         flags={case_id: tuple(flags) for case_id, flags in visible.items()},
     )

@@ -33,6 +33,8 @@ class Drawn(NamedTuple):
     judged_K: NDArray[np.bool_]
     score_SHW: NDArray[np.float32] | None = None
     """Scores of candidates; NaN elsewhere."""
+    unknown_K: NDArray[np.bool_] | None = None
+    """Organs to draw although nobody knows the truth."""
 
 
 class Pictures(Stage, abc.ABC):
@@ -74,13 +76,14 @@ class Pictures(Stage, abc.ABC):
         images_SHW = open_images(folder, index)
         complete = CompleteLabels(ctx.input(self.truth))
         records = []
-        for case, labels_SHW, truth_SHW, judged_K, score_SHW in self.drawn(ctx, index, complete):
+        for drawn in self.drawn(ctx, index, complete):
+            case, labels_SHW, truth_SHW, judged_K, score_SHW, unknown_K = drawn
             chosen = choose_slices(np.concatenate([[False], judged_K])[truth_SHW])
             ct_SHW = images_SHW[index[case].rows][chosen]
             box = (slice(None), *body_box(ct_SHW, index.hu_window[0]))
             scan = scan_png(ct_SHW[box], index.hu_window)
             labels, truth = labels_SHW[chosen][box], truth_SHW[chosen][box]
-            overlays = {self.kind: overlay_png(verdicts(labels, truth, judged_K))}
+            overlays = {self.kind: overlay_png(verdicts(labels, truth, judged_K, unknown_K))}
             if self.shows_truth:
                 overlays["truth"] = overlay_png(verdicts(truth, truth, judged_K))
             if score_SHW is not None:
@@ -134,11 +137,13 @@ class PredictionPictures(Pictures):
 
 
 class RelabelPictures(Pictures):
-    """What a round and those before it relabelled, in the first training cases with hidden organs.
+    """What a round and those before it relabelled, in the first training cases that lack an organ.
 
-    Beside it the scores that ranked the round's candidates. Nothing is said about organs that were
-    never hidden, nor about those that nobody annotated.
+    Beside it the scores that ranked the round's candidates. Nothing is said about organs that are
+    labelled; of those that nobody annotated no one knows whether they are right.
     """
+
+    version: ClassVar[int] = 2
 
     kind: ClassVar[str] = "relabelling"
 
@@ -168,16 +173,20 @@ class RelabelPictures(Pictures):
         for case in split.train:
             rows = range(start, start + index[case].n_slices)
             start = rows.stop
-            hidden_K = np.array(truth[case].case.annotated) & ~np.array(split.flags[case])
-            if not hidden_K.any():
+            annotated_K, missing_K = (
+                np.array(truth[case].case.annotated),
+                ~np.array(split.flags[case]),
+            )
+            if not missing_K.any():
                 continue
             ps_SHW = pseudo.gather(rows)
-            ps_SHW[ps_SHW > len(hidden_K)] = 0  # what was marked as background
+            ps_SHW[ps_SHW > len(missing_K)] = 0  # what was marked as background
             truth_SHW = labels_to_grid(truth.labels_XYZ(case), index[case].placement, index.grid)
             score_SHW = np.full(ps_SHW.shape, np.nan, np.float32)
             for selection in candidates[case]:
                 score_SHW.ravel()[selection.index_E] = selection.score_E
-            yield Drawn(case, ps_SHW, truth_SHW, hidden_K, score_SHW)
+            judged_K, unknown_K = missing_K & annotated_K, missing_K & ~annotated_K
+            yield Drawn(case, ps_SHW, truth_SHW, judged_K, score_SHW, unknown_K)
             done += 1
             ctx.tick(done, self.n_cases)
             if done == self.n_cases:

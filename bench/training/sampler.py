@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.data.visible import TrainView
+from bench.errors import BenchError
 
-Stream = Literal["all", "supervised", "incomplete"]
-"""Volumes a method trains on: every one; those with some known target; those lacking some label."""
+Stream = Literal["all", "supervised", "incomplete", "complete"]
+"""Volumes a method trains on: every one; those with some known target; those lacking some label;
+those lacking none."""
 
 
 class Draws(NamedTuple):
@@ -58,10 +60,15 @@ class SliceSampler:
             "all": np.ones(len(view.cases), np.bool_),
             "supervised": view.supervised_V,
             "incomplete": view.incomplete_V,
+            "complete": ~view.incomplete_V,
         }
         pools = [_Pool(view, volumes[stream]) for stream in streams]
         self._pools = [pool for pool in pools if len(pool)]
-        assert self._pools, "the simulator keeps at least one label per organ"
+        if not self._pools:  # the simulator keeps at least one label per organ
+            raise BenchError(
+                f"no training volume of fold {view.split.fold} at {view.split.label_pct} % has "
+                "every organ labelled: choose another method, or more labels"
+            )
         self._batch_size = batch_size
         self._foreground_share = foreground_share
         self._rng = rng

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from bench.training.objective import Objective, ObjectiveSpec, OneNetwork, Progress, Setting
 
@@ -36,6 +36,17 @@ class Supervised(ObjectiveSpec):
     def build(self, setting: Setting) -> Objective:
         """Return the objective around a segmentation network."""
         return _SupervisedObjective(self, setting)
+
+
+class CompleteOnly(Supervised):
+    """Supervised training that leaves out every volume in which some organ is not labelled."""
+
+    streams: ClassVar[tuple[Stream, ...]] = ("complete",)
+
+    @property
+    def label(self) -> str:
+        """The word ``complete``."""
+        return "complete"
 
 
 class _SupervisedObjective(OneNetwork):

@@ -1,0 +1,151 @@
+"""A completely and a partially labelled data set, trained together (SPEC 10, Table 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import nibabel as nib
+import numpy as np
+from nibabel.nifti1 import Nifti1Image
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+
+from bench.catalogue import parse_dataset
+from bench.data.dataset import Case, Dataset
+from bench.errors import BenchError, unknown_name
+from bench.params import split_colons
+from bench.seeds import generator
+
+DRAWS = 20
+FULL, PARTIAL = "full", "partial"
+
+
+def _by_name(value: object, info: ValidationInfo) -> object:
+    return parse_dataset(value, info.context) if isinstance(value, str) else value
+
+
+Named = Annotated[Dataset, BeforeValidator(_by_name)]
+
+
+class Fusion(Dataset):
+    """A few complete cases and all cases of another data set, of which some organs are kept.
+
+    There is no cross-validation: fold f is draw f of the complete patients that train, all others
+    of their data set are tested, and the partially labelled data set is never tested.
+    """
+
+    summary: ClassVar[str] = "a complete and a partially labelled data set, trained together"
+    source: ClassVar[str] = "two other data sets"
+    label_fractions: ClassVar[tuple[int, ...]] = (100,)
+
+    full: Named
+    """The completely labelled data set; it names the organs."""
+    partial: Named
+    """The other one."""
+    keeps: Annotated[tuple[str, ...], BeforeValidator(split_colons)]
+    """Organs whose labels in ``partial`` are used; ``pancreas`` or ``pancreas:liver``."""
+    n_full: int = Field(default=9, ge=1)
+    """Complete patients that train."""
+
+    @field_validator("keeps")
+    @classmethod
+    def _known(cls, keeps: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        for part in (FULL, PARTIAL):
+            if part in info.data:
+                for organ in keeps:
+                    if organ not in info.data[part].organs:
+                        raise unknown_name(f"organ of {part}", organ, info.data[part].organs)
+        return keeps
+
+    @property
+    def name(self) -> str:
+        """Both data sets, the kept organs and the number of complete patients."""
+        return (
+            f"fusion[full={self.full.name},partial={self.partial.name},"
+            f"keeps={':'.join(self.keeps)},n_full={self.n_full}]"
+        )
+
+    @property
+    def organs(self) -> tuple[str, ...]:
+        """Those of the complete data set."""
+        return self.full.organs
+
+    def cases(self) -> Sequence[Case]:
+        """Return the cases of both, each with the folds in which it trains.
+
+        Raises
+        ------
+        BenchError
+            Fewer complete patients than ``n_full`` and one to test.
+        """
+        full = self.full.cases()
+        patients = sorted({case.patient for case in full})
+        whole = sorted(set(patients) - {case.patient for case in full if not all(case.annotated)})
+        if len(whole) < self.n_full or len(patients) == self.n_full:
+            raise BenchError(
+                f"{self.full.name} has {len(patients)} patients, {len(whole)} of them with every "
+                f"organ annotated: n_full={self.n_full} leaves none to test or is too many"
+            )
+        draws = [self._draw(whole, draw) for draw in range(DRAWS)]
+        found = [
+            Case(
+                id=f"{FULL}_{case.id}",
+                patient=f"{FULL}_{case.patient}",
+                annotated=case.annotated,
+                trains_in=tuple(n for n, drawn in enumerate(draws) if case.patient in drawn),
+            )
+            for case in full
+        ]
+        found += [
+            Case(
+                id=f"{PARTIAL}_{case.id}",
+                patient=f"{PARTIAL}_{case.patient}",
+                annotated=tuple(
+                    organ in self.keeps and case.annotated[self.partial.organs.index(organ)]
+                    for organ in self.organs
+                ),
+                trains_in="all",
+            )
+            for case in self.partial.cases()
+        ]
+        return tuple(sorted(found, key=lambda case: case.id))
+
+    def files(self, case: Case) -> tuple[Path, ...]:
+        """Return those of the data set the case is from."""
+        dataset, original = self._origin(case)
+        return dataset.files(original)
+
+    def image(self, case: Case) -> Nifti1Image:
+        """Return the CT in HU."""
+        dataset, original = self._origin(case)
+        return dataset.image(original)
+
+    def labels(self, case: Case) -> Nifti1Image:
+        """Return the label map; of a partially labelled case, only the kept organs."""
+        dataset, original = self._origin(case)
+        image = dataset.labels(original)
+        if dataset is self.full:
+            return image
+        number = np.zeros(len(dataset.organs) + 1, np.uint8)
+        for organ in self.keeps:
+            number[dataset.organs.index(organ) + 1] = self.organs.index(organ) + 1
+        return nib.Nifti1Image(number[np.asarray(image.dataobj)], image.affine)
+
+    def _draw(self, patients: Sequence[str], draw: int) -> frozenset[str]:
+        order = generator(0, "fusion", self.name, draw).permutation(len(patients))
+        return frozenset(patients[position] for position in order[: self.n_full])
+
+    @cached_property
+    def _origins(self) -> dict[str, tuple[Dataset, Case]]:
+        return {
+            f"{part}_{case.id}": (dataset, case)
+            for part, dataset in ((FULL, self.full), (PARTIAL, self.partial))
+            for case in dataset.cases()
+        }
+
+    def _origin(self, case: Case) -> tuple[Dataset, Case]:
+        if case.id not in self._origins:
+            raise BenchError(f"{self.name} has no case {case.id!r}")
+        return self._origins[case.id]
