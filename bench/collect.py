@@ -99,11 +99,14 @@ def _evaluation_rows(
 
 def _test_to_train(run: Run, store: Store) -> float:
     """Return test patients over training patients, which the corrected t-test needs (SPEC 9.3)."""
-    if all(case.trains_in is None for case in run.cell.source.dataset.cases()):
+    cases = run.cell.source.dataset.cases()
+    if all(case.trains_in is None for case in cases):
         return 1.0 / (run.cell.profile.n_folds - 1)
     manifest = store.out(run.targets.labels) / "split.json"
     split = Split.model_validate_json(manifest.read_text())
-    return len(split.test) / len(split.train)
+    patient = {case.id: case.patient for case in cases}
+    n_test, n_train = (len({patient[i] for i in ids}) for ids in (split.test, split.train))
+    return n_test / n_train
 
 
 def _software(receipt: dict[str, Any]) -> str:
