@@ -172,10 +172,12 @@ def _target_rows(runs: Sequence[Run], store: Store) -> Iterator[dict[str, Any]]:
 
 
 def _layer_rows(runs: Sequence[Run], store: Store) -> Iterator[dict[str, Any]]:
+    from bench.facts import LAYERS
+
     networks = {}
     for run in runs:
         columns = _cell_columns(run)
-        where = {name: columns[name] for name in ("dataset", "profile", "backbone")}
+        where = {name: columns[name] for name in LAYERS.run}
         if store.is_done(run.layers):
             networks[tuple(where.values())] = where, run.layers
     for where, stage in networks.values():

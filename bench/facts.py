@@ -5,13 +5,8 @@ They stand beside the results as ``*.targets.parquet`` and ``*.layers.parquet``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from bench.results import RUN_COLUMNS
+from bench.results import GROUP, RUN_COLUMNS
 from bench.schema import Column, Schema
-
-if TYPE_CHECKING:
-    pass
 
 RULES = ("naive", "inerrant0")
 OUTCOMES = ("tp", "fn", "fp", "tn")
@@ -19,8 +14,8 @@ OUTCOMES = ("tp", "fn", "fp", "tn")
 
 _TEXT = Column("text")
 _COUNT = Column("int", low=0)
-_CELL = ("dataset", "profile", "backbone", "label_pct", "seed", "fold")
-_NETWORK = ("dataset", "profile", "backbone")
+_NETWORK = tuple(GROUP)
+_CELL = (*_NETWORK, "label_pct", "seed", "fold")
 
 TARGETS = Schema(
     name="targets",

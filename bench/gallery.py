@@ -5,13 +5,8 @@ It is empty unless ``bench run --pictures`` drew them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from bench.results import RUN, RUN_COLUMNS
 from bench.schema import Column, Schema
-
-if TYPE_CHECKING:
-    pass
 
 PICTURES = Schema(
     name="pictures",

@@ -173,10 +173,8 @@ class RelabelPictures(Pictures):
         for case in split.train:
             rows = range(start, start + index[case].n_slices)
             start = rows.stop
-            annotated_K, missing_K = (
-                np.array(truth[case].case.annotated),
-                ~np.array(split.flags[case]),
-            )
+            annotated_K = np.array(truth[case].case.annotated)
+            missing_K = ~np.array(split.flags[case])
             if not missing_K.any():
                 continue
             ps_SHW = pseudo.gather(rows)
