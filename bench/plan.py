@@ -101,23 +101,32 @@ class Recipe:
         pseudo: Relabel | None = None,
         budget: Literal["base", "round"] = "base",
         extra_rounds: int = 0,
+        rounds_after: int = 0,
     ) -> Train:
         """Return the training of a segmentation network.
 
         ``extra_rounds`` lengthens it by that many round budgets: how one-stage methods get the
-        total number of steps of a method with rounds (SPEC 0.0, decision 3).
+        total number of steps of a method with rounds (SPEC 0.0, decision 3). ``rounds_after``
+        leaves the end of its learning-rate schedule to that many rounds; a training that starts
+        from one with steps left goes on with its schedule, any other starts a schedule of its own.
         """
         profile = self.cell.profile
         base = profile.steps if budget == "base" else self.round_steps
-        return self._train(
-            objective, base + extra_rounds * self.round_steps, profile.lr, init, pseudo
-        )
+        steps = base + extra_rounds * self.round_steps
+        before, after = 0, rounds_after * self.round_steps
+        if init is not None and init.optimisation.steps_after:
+            begun = init.optimisation
+            before, after = begun.steps_before + begun.steps, begun.steps_after - steps
+        optimisation = self._optimisation(steps, profile.lr, before, after)
+        return self._train(objective, optimisation, init, pseudo)
 
     def confidence(self, segmenter: Train, objective: ObjectiveSpec) -> Train:
         """Return the training of a confidence network for ``segmenter``, on true labels."""
         profile = self.cell.profile
         steps = max(1, round(profile.confidence_share * profile.steps))
-        return self._train(objective, steps, profile.confidence_lr, segmenter, None)
+        return self._train(
+            objective, self._optimisation(steps, profile.confidence_lr), segmenter, None
+        )
 
     @property
     def round_steps(self) -> int:
@@ -145,8 +154,7 @@ class Recipe:
     def _train(
         self,
         objective: ObjectiveSpec,
-        steps: int,
-        lr: float,
+        optimisation: Optimisation,
         init: Train | None,
         pseudo: Relabel | None,
     ) -> Train:
@@ -155,16 +163,18 @@ class Recipe:
             labels=self.labels,
             objective=objective,
             backbone=self.cell.backbone,
-            optimisation=self._optimisation(steps, lr),
+            optimisation=optimisation,
             seed=self.cell.seed,
             init=init,
             pseudo=pseudo,
         )
 
-    def _optimisation(self, steps: int, lr: float) -> Optimisation:
+    def _optimisation(self, steps: int, lr: float, before: int = 0, after: int = 0) -> Optimisation:
         profile = self.cell.profile
         recipe: dict[str, Any] = {
             "steps": steps,
+            "steps_before": before,
+            "steps_after": after,
             "batch_size": profile.batch_size,
             "lr": lr,
             "lr_decay": profile.lr_decay,

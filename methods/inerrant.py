@@ -45,6 +45,9 @@ class Inerrant(Method):
     """Candidates come from the largest connected object predicted of an organ (not published)."""
     extra_rounds: int = Field(default=0, ge=0)
     """Round budgets by which training before the first relabelling is longer (not published)."""
+    schedule: Literal["restarted", "continued"] = "restarted"
+    """The learning rate starts anew in every round, or falls once over all of them (not
+    published)."""
 
     def plan(self, recipe: Recipe) -> Iterator[Train]:
         """Yield the model before relabelling, then one per round."""
@@ -52,7 +55,11 @@ class Inerrant(Method):
         rule = (OneObjectRule if self.one_object else RelabelRule)(
             background=self.background, scope=self.scope, gamma_mode=self.gamma_mode
         )
-        model = recipe.segmenter(Supervised(unlabelled="ignored"), extra_rounds=self.extra_rounds)
+        model = recipe.segmenter(
+            Supervised(unlabelled="ignored"),
+            extra_rounds=self.extra_rounds,
+            rounds_after=self.rounds if self.schedule == "continued" else 0,
+        )
         yield model
         relabelled: Relabel | None = None
         for t in range(1, self.rounds + 1):

@@ -222,6 +222,26 @@ def test_relabelling_once_and_late_costs_no_step_more(cell: Cell) -> None:
     assert first == total_steps("inerrant[rounds=1]", cell)
 
 
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_continued_rounds_go_through_one_schedule(rounds: int, cell: Cell) -> None:
+    run = run_of(f"inerrant[rounds={rounds},schedule=continued]", cell)
+    recipes = [result.model.optimisation for result in run.rounds]
+    total = Run.segmentation_steps(run.rounds[-1].model)
+    taken = 0
+    for recipe in recipes:
+        assert (recipe.steps_before, recipe.steps_after) == (taken, total - taken - recipe.steps)
+        taken += recipe.steps
+    assert taken == total == total_steps(f"inerrant[rounds={rounds}]", cell)
+    for stage in trainings([run]):
+        if not stage.objective.trains_segmenter:
+            assert stage.optimisation.steps_before == stage.optimisation.steps_after == 0
+
+
+def test_a_schedule_of_its_own_stays_out_of_the_key(cell: Cell) -> None:
+    (model,) = (result.model for result in run_of("inerrant0", cell).rounds)
+    assert not {"steps_before", "steps_after"} & set(model.optimisation.identity())
+
+
 def total_steps(text: str, cell: Cell) -> int:
     return Run.segmentation_steps(run_of(text, cell).rounds[-1].model)
 
@@ -299,7 +319,7 @@ def test_later_rounds_share_what_does_not_change(cell: Cell) -> None:
 
 
 def test_recipes_of_all_methods_are_equal(cell: Cell) -> None:
-    varying = {"steps", "lr"}
+    varying = {"steps", "steps_before", "steps_after", "lr"}
     recipes = {
         training.optimisation.model_dump_json(exclude=varying)
         for name in ALL_METHODS

@@ -129,6 +129,19 @@ def test_the_rate_falls_exponentially_to_its_end(
     assert ctx.ticks[-1][:2] == (steps, steps)
 
 
+def test_trainings_that_share_a_schedule_go_through_the_rates_of_one(tmp_path: Path) -> None:
+    logged, after = [], []
+    for number, (before, steps, left) in enumerate([(0, 21, 20), (21, 1, 19), (22, 19, 0)]):
+        ctx, objective = Context(tmp_path / str(number)), OneNumber()
+        loop = Loop(steps, 4, 0.1, "fp32", 7, steps_before=before, steps_after=left)
+        fit(objective, Targets(), loop, ctx)  # type: ignore[arg-type]
+        logged += [(before + j, values["only/lr"]) for j, values in ctx.logged]
+        after += objective.after
+    assert after == list(range(41))
+    assert logged == [(j, pytest.approx(0.1 * 0.1 ** (j / 40))) for j, _ in logged]
+    assert {0, 20, 21, 22, 40} <= {j for j, _ in logged}
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_stops_training(value: float, tmp_path: Path) -> None:
     with pytest.raises(FloatingPointError, match="only/loss not finite at step 20; lower the lr"):

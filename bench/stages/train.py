@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from bench.data.window import Window
 from bench.nets.backbone import Backbone
-from bench.params import Params
+from bench.params import AddedLater, Params
 from bench.seeds import generator, torch_seed
 from bench.stage import Stage, StageContext
 from bench.stages.images import Prepared
@@ -24,6 +24,10 @@ class Optimisation(Params):
     """The recipe of all methods alike: budget, sampling, augmentation, learning rate, precision."""
 
     steps: int = Field(ge=1)
+    steps_before: Annotated[int, AddedLater()] = Field(default=0, ge=0)
+    """Steps of the learning-rate schedule that an earlier training has taken."""
+    steps_after: Annotated[int, AddedLater()] = Field(default=0, ge=0)
+    """Steps of the learning-rate schedule that are left to a later training."""
     batch_size: int = Field(ge=2)
     lr: float = Field(gt=0)
     lr_decay: float = Field(gt=0, le=1)
@@ -138,6 +142,8 @@ class Train(Stage):
             recipe.lr_decay,
             recipe.precision,
             torch_seed(self.seed, f"training/{role}", *place),
+            recipe.steps_before,
+            recipe.steps_after,
         )
         passes = fit(objective, loader, loop, ctx)
         for name, module in objective.modules.items():

@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where training stands."""
+    """Where training stands in its learning-rate schedule."""
 
     step: int
     total: int
 
     @property
     def share(self) -> float:
-        """Share of the stage's steps that are behind, 0 at the first and 1 at the last step."""
+        """Share of the steps that are behind, 0 at the first and 1 at the last step."""
         return self.step / max(1, self.total - 1)
 
 

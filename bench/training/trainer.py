@@ -36,6 +36,14 @@ class Loop:
     lr_decay: float
     precision: str
     torch_seed: int
+    steps_before: int = 0
+    """Steps of the learning-rate schedule that another training has taken."""
+    steps_after: int = 0
+    """Steps of the schedule that are left to a later training."""
+
+    def progress(self, step: int) -> Progress:
+        """Return where a step of this training stands in the schedule."""
+        return Progress(self.steps_before + step, self.steps_before + self.steps + self.steps_after)
 
 
 def fit(
@@ -67,7 +75,7 @@ def fit(
     first = resume.load()
     counter = PassCounter({**objective.modules, **objective.frozen})
     for step, batch in enumerate(loader.batches(first, loop.steps), start=first):
-        progress = Progress(step, loop.steps)
+        progress = loop.progress(step)
         values: dict[str, Tensor] = {}
         for phase, optimiser, schedule in zip(phases, optimisers, schedules, strict=True):
             with torch.autocast(device.type, torch.bfloat16, enabled=loop.precision == "bf16"):
@@ -95,8 +103,7 @@ def fit(
 
 def _exponential(loop: Loop) -> Callable[[int], float]:
     """Return lr(j) / lr(0) = decay ** (j / (J - 1)) (SPEC section 7)."""
-    last = max(1, loop.steps - 1)
-    return lambda step: float(loop.lr_decay ** (step / last))
+    return lambda step: float(loop.lr_decay ** loop.progress(step).share)
 
 
 def _log(
