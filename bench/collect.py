@@ -28,15 +28,8 @@ def collect(runs: Sequence[Run], store: Store) -> Tables:
     from bench.results import AUDIT, RESULTS
     from bench.tables import Tables
 
-    results = (
-        row
-        for run in runs
-        for number, result in enumerate(run.rounds)
-        if store.is_done(result.evaluation)
-        for row in _evaluation_rows(run, number, result, store)
-    )
     return Tables(
-        results=RESULTS.frame(results),
+        results=RESULTS.frame(_result_rows(runs, store)),
         audit=AUDIT.frame(row for run in runs for row in _audit_rows(run, store)),
         curves=CURVES.frame(row for run in runs for row in _curve_rows(run, store)),
         pictures=PICTURES.frame(row for run in runs for row in _picture_rows(run, store)),
@@ -71,14 +64,25 @@ def _cell_columns(run: Run) -> dict[str, Any]:
     }
 
 
+def _result_rows(runs: Sequence[Run], store: Store) -> Iterator[dict[str, Any]]:
+    ratios: dict[str, float] = {}  # by cell: listing the cases of a data set may take a while
+    for run in runs:
+        cell = run.targets.labels.key
+        for number, result in enumerate(run.rounds):
+            if store.is_done(result.evaluation):
+                if cell not in ratios:
+                    ratios[cell] = _test_to_train(run, store)
+                yield from _evaluation_rows(run, number, result, ratios[cell], store)
+
+
 def _evaluation_rows(
-    run: Run, number: int, result: RoundResult, store: Store
+    run: Run, number: int, result: RoundResult, test_to_train: float, store: Store
 ) -> list[dict[str, Any]]:
     trainings = run.trainings(result.model)
     receipts = [store.receipt(training) for training in trainings]
     columns = _cell_columns(run) | {
         "dims": run.cell.backbone.dims,
-        "test_to_train": _test_to_train(run, store),
+        "test_to_train": test_to_train,
         "method": run.method,
         "round": number,
         "final": number == len(run.rounds) - 1,
