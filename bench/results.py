@@ -23,7 +23,7 @@ Metric = Literal["dsc", "hd95_mm", "nsd"]
 CELL = ("dataset", "profile", "backbone", "method", "label_pct")
 RUN = (*CELL, "seed", "fold")
 GROUP = ["dataset", "profile", "backbone"]
-"""What one table of a report has in common."""
+"""What one table of a report has in common: see :func:`group_name`."""
 STATUSES: tuple[str, ...] = get_args(Status)
 COSTS = ("seg_steps", "device_s", "peak_mb")
 COUNTS = ("scored", "nan", "zero", *(status for status in STATUSES if status != "ok"))
@@ -192,6 +192,12 @@ def lacking_pairs(table: pd.DataFrame) -> pd.DataFrame:
     present = pd.MultiIndex.from_frame(table[key])
     lacking: pd.DataFrame = expected[~pd.MultiIndex.from_frame(expected).isin(present)]
     return lacking.sort_values(key, ignore_index=True)
+
+
+def group_name(rows: pd.DataFrame) -> str:
+    """Return the data set, profile and network that the rows have in common, for titles."""
+    dataset, profile, backbone = rows[GROUP].iloc[0]
+    return f"{dataset}, profile {profile}, {backbone}"
 
 
 def final_models(table: pd.DataFrame) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import pandas as pd
 from bench.board import Board
 from bench.facts import OUTCOMES, RULES
 from bench.prose import NONE, number
-from bench.results import GROUP
+from bench.results import GROUP, group_name
 from bench.style import display_name
 
 MEASURED, FORMULA, PAPER = "measured", "formula", "the paper's formula"
@@ -65,7 +65,7 @@ def shares(targets: pd.DataFrame) -> pd.DataFrame:
 
 def table_1(targets: pd.DataFrame) -> Iterator[tuple[str, Board, pd.DataFrame]]:
     """Yield where, board and numbers per data set, profile and network."""
-    for (dataset, profile, backbone), rows in targets.groupby(GROUP):
+    for (_, _, backbone), rows in targets.groupby(GROUP):
         found = shares(rows)
         nowhere = found.groupby(["rule", "outcome"])["value"].transform("max") == 0
         empty = found[nowhere].groupby("rule")["outcome"].unique()
@@ -81,7 +81,7 @@ def table_1(targets: pd.DataFrame) -> Iterator[tuple[str, Board, pd.DataFrame]]:
             f"{display_name(str(rule))}: {', '.join(sorted(map(str.upper, outcomes)))}"
             for rule, outcomes in empty.items()
         )
-        where = f"{dataset}, profile {profile}, {backbone}"
+        where = group_name(rows)
         frame = pd.DataFrame(lines).fillna(NONE)
         columns = [*frame.columns.drop(MEAN), MEAN]
         yield (
@@ -102,7 +102,7 @@ def table_11(layers: pd.DataFrame) -> Iterator[Board]:
     """Yield a board per data set, profile and network."""
     path = Path(__file__).with_name("published_layers.csv")
     published = pd.read_csv(path).set_index("block")
-    for (dataset, profile, backbone), rows in layers.groupby(GROUP):
+    for _, rows in layers.groupby(GROUP):
         theirs = published.reindex(rows["block"]).fillna(NONE)
         frame = pd.DataFrame(
             {
@@ -117,7 +117,7 @@ def table_11(layers: pd.DataFrame) -> Iterator[Board]:
         totals = rows.groupby("network", sort=False)["parameters"].sum()
         counted = ", ".join(f"{name} {count:,}" for name, count in totals.items())
         yield Board(
-            title=f"{dataset}, profile {profile}, {backbone}. Table 11. The network",
+            title=f"{group_name(rows)}. Table 11. The network",
             frame=frame,
             notes=(f"Parameters in all: {counted}.", *OF_LAYERS),
             labels=5,

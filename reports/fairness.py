@@ -11,7 +11,7 @@ from bench import board, style
 from bench.board import Board
 from bench.prose import number
 from bench.report import Report
-from bench.results import GROUP, final_models
+from bench.results import GROUP, final_models, group_name
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -95,13 +95,12 @@ def _board(rows: pd.DataFrame) -> Board:
             "peak MB": rows["peak_mb"].map(lambda mb: number(mb, 0)),
         }
     ).reset_index(drop=True)
-    dataset, profile, backbone = rows[GROUP].iloc[0]
     departures = tuple(
         f"{style.display_name(method)} departs in: {departs}."
         for method, departs in zip(rows["method"], rows["departs"], strict=True)
     )
     return Board(
-        title=f"{dataset}, profile {profile}, {backbone}: what each method was given",
+        title=f"{group_name(rows)}: what each method was given",
         frame=frame,
         notes=(*NOTES, *departures),
         methods=tuple(rows["method"]),

@@ -19,6 +19,7 @@ from bench.results import (
     GROUP,
     audit_cell_values,
     final_models,
+    group_name,
 )
 from bench.tables import Tables, read_tables
 
@@ -143,9 +144,8 @@ def _each(
     rows: pd.DataFrame, draw: Callable[[pd.DataFrame], Figure], caption: str, title: str
 ) -> Iterator[str]:
     """Yield a figure per data set, profile and network."""
-    for (dataset, profile, backbone), group in rows.groupby(GROUP):
-        where = f"{dataset}, profile {profile}, {backbone}: {title}"
-        yield page.figure(_figures.to_svg(draw(group)), caption, where)
+    for _, group in rows.groupby(GROUP):
+        yield page.figure(_figures.to_svg(draw(group)), caption, f"{group_name(group)}: {title}")
 
 
 def _parts(name: str, boards: Sequence[Board]) -> tuple[str, ...]:

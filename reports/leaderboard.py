@@ -17,7 +17,7 @@ from bench.comparison import marks as marks_of
 from bench.errors import BenchError
 from bench.prose import NONE, number
 from bench.report import Report
-from bench.results import CELL, GROUP, Metric, cell_values, final_models, lacking_pairs
+from bench.results import CELL, GROUP, Metric, cell_values, final_models, group_name, lacking_pairs
 
 from ._leaderboard_notes import LINE, By, bold_notes, lines_of, notes_of
 
@@ -190,9 +190,8 @@ def _board(
         for position, pct in enumerate(fractions, start=len(line)):
             marks[:, position] = [marked.get((pct, *keys), "") for keys in lines]
     name, unit = style.METRICS[metric]
-    dataset, profile, backbone = group[GROUP].iloc[0]
     return Board(
-        title=f"{dataset}, profile {profile}, {backbone}: {name} in {unit}{TITLE[by]}",
+        title=f"{group_name(group)}: {name} in {unit}{TITLE[by]}",
         frame=frame,
         notes=(*notes_of(group, rows, cells, metric, by), *bold_notes(group, by, bold, marks)),
         marks=marks,
@@ -283,11 +282,9 @@ def _rank_boards(group: pd.DataFrame, metric: Metric) -> list[Board]:
     methods = style.sort_methods({method for column in cells.values() for method in column})
     frame = pd.DataFrame(cells).reindex(methods).fillna(NONE)
     frame.insert(0, "method", [style.display_name(method) for method in methods])
-    dataset, profile, backbone = group[GROUP].iloc[0]
     return [
         Board(
-            title=f"{dataset}, profile {profile}, {backbone}: {style.METRICS[metric][0]}"
-            f"{TITLE['rank']}",
+            title=f"{group_name(group)}: {style.METRICS[metric][0]}{TITLE['rank']}",
             frame=frame.reset_index(drop=True),
             notes=(
                 "Rank by the mean over test patients (1 is best, ties share the smaller rank) and, "

@@ -12,7 +12,7 @@ from bench.board import Board
 from bench.errors import BenchError
 from bench.prose import number
 from bench.report import Report, TableName
-from bench.results import CELL, GROUP, audit_cell_values
+from bench.results import CELL, GROUP, audit_cell_values, group_name
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -85,10 +85,8 @@ def _board(group: pd.DataFrame, by: tuple[str, ...]) -> Board:
         }
     )
     frame = pd.concat([labels, values, cells["runs"].rename("folds")], axis=1)
-    dataset, profile, backbone = group[GROUP].iloc[0]
     return Board(
-        title=f"{dataset}, profile {profile}, {backbone}: relabelling"
-        + (", per organ" if by else ""),
+        title=f"{group_name(group)}: relabelling{', per organ' if by else ''}",
         frame=frame,
         notes=NOTES,
         labels=labels.shape[1],

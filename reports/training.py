@@ -14,7 +14,7 @@ from bench.curves import CURVE, PARTS, curve_values
 from bench.errors import BenchError
 from bench.prose import NONE
 from bench.report import Report, TableName
-from bench.results import GROUP
+from bench.results import GROUP, group_name
 
 from . import _figures
 
@@ -99,9 +99,8 @@ def _board(group: pd.DataFrame) -> Board:
         {title: _at(wide, part).map(_number).to_numpy() for title, part in SHOWN.items()}
     )
     frame = pd.concat([labels, cells], axis=1)
-    dataset, profile, backbone = group[GROUP].iloc[0]
     return Board(
-        title=f"{dataset}, profile {profile}, {backbone}: training",
+        title=f"{group_name(group)}: training",
         frame=frame,
         notes=NOTES,
         labels=labels.shape[1],
