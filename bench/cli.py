@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bench.graph import StageGraph
     from bench.launch.protocol import Launcher
     from bench.plan import Run
-    from bench.report import Report, TableName
+    from bench.report import Report
     from bench.store import Store
 
 app = typer.Typer(
@@ -316,6 +316,7 @@ def report_(
 ) -> None:
     """Write a report from results, and print it: `bench report leaderboard`."""
     from bench.params import parse_brackets
+    from bench.tables import table_files
 
     console = _console()
     plugin, options = parse_brackets(name)
@@ -324,7 +325,8 @@ def report_(
     if csv:
         table = report.read_csv(csv)
     else:
-        table = report.read(results or _result_files(store, report.reads))
+        files = results or _result_files(store)
+        table = report.read(table_files(files, report.reads))
     out = out or Path(plugin)
     out.mkdir(parents=True, exist_ok=True)
     written = report.build(table, out)
@@ -450,15 +452,8 @@ def _plan_line(runs: list[Run], n_stages: int, n_done: int) -> str:
     )
 
 
-def _result_files(store: Path, table: TableName) -> list[Path]:
-    from bench.tables import BESIDE
-
-    found = sorted(_existing_store(store).root.glob("results/*.parquet"))
-    endings = tuple(f".{schema.name}.parquet" for schema in BESIDE)
-    if table == "results":
-        paths = [path for path in found if not path.name.endswith(endings)]
-    else:
-        paths = [path for path in found if path.name.endswith(f".{table}.parquet")]
+def _result_files(store: Path) -> list[Path]:
+    paths = sorted(_existing_store(store).root.glob("results/*.parquet"))
     if not paths:
         raise BenchError(f"no results in {store / 'results'}: run something first")
     return paths

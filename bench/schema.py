@@ -164,12 +164,12 @@ class Schema:
 
         if not paths:
             return self.frame([])
+        loaded = {path: (load or self.load)(path) for path in paths}
         newest_first = sorted(paths, key=lambda path: (-path.stat().st_mtime_ns, str(path)))
-        tables = [
-            (load or self.load)(path).assign(_file=number)
-            for number, path in enumerate(newest_first)
-        ]
-        table = pd.concat(tables, ignore_index=True)
+        table = pd.concat(
+            [loaded[path].assign(_file=number) for number, path in enumerate(newest_first)],
+            ignore_index=True,
+        )
         first = table.groupby(list(self.run))["_file"].transform("min")
         merged = table[table["_file"] == first].drop(columns="_file")
         return merged.sort_values(list(self.key), ignore_index=True)

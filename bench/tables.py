@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bench.curves import CURVES
 from bench.facts import LAYERS, TARGETS
 from bench.gallery import PICTURES
-from bench.results import AUDIT, read_all, write
+from bench.results import AUDIT, RESULTS, read_all, write
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,23 +29,34 @@ class Tables(NamedTuple):
     layers: pd.DataFrame
 
 
+def table_files(paths: Sequence[Path], table: str) -> list[Path]:
+    """Return one table's file for every set of files that ``paths`` name by any of its members."""
+    endings = tuple(f".{schema.name}" for schema in BESIDE)
+    named = dict.fromkeys(
+        path.with_name(path.stem).with_suffix(".parquet") if path.stem.endswith(endings) else path
+        for path in paths
+    )
+    return [path if table == RESULTS.name else beside(path, table) for path in named]
+
+
+def beside(path: Path, table: str) -> Path:
+    """Return the file of a table that is stored beside the results at ``path``."""
+    return path.with_suffix(f".{table}.parquet")
+
+
 def save_tables(tables: Tables, path: Path) -> None:
     """Check and write the results to ``path`` and the other tables beside it."""
     write(tables.results, path)
     for schema in BESIDE:
-        schema.save(getattr(tables, schema.name), path.with_suffix(f".{schema.name}.parquet"))
+        schema.save(getattr(tables, schema.name), beside(path, schema.name))
 
 
 def read_tables(paths: Sequence[Path]) -> Tables:
     """Read several results tables as one, and all that lies beside them."""
-    beside = {
+    others = {
         schema.name: schema.load_all(
-            [
-                found
-                for path in paths
-                if (found := path.with_suffix(f".{schema.name}.parquet")).is_file()
-            ]
+            [found for path in paths if (found := beside(path, schema.name)).is_file()]
         )
         for schema in BESIDE
     }
-    return Tables(read_all(paths), **beside)
+    return Tables(read_all(paths), **others)

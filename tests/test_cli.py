@@ -390,6 +390,23 @@ def test_report_writes_the_leaderboard_of_all_results(
     assert (tmp_path / "x/leaderboard-nsd.md").is_file()
 
 
+@pytest.mark.parametrize("name", ["leaderboard", "training"])
+def test_a_report_finds_its_table_among_those_that_lie_together(
+    name: str, bench: Bench, experiment: Experiment, tmp_path: Path
+) -> None:
+    together = sorted(experiment.store.glob("results/*.parquet"))
+    (results,) = experiment.store.glob("results/*[!ts].parquet")
+    written = set()
+    for given in (together, [results], [results.with_suffix(".curves.parquet")]):
+        assert bench("report", name, *map(str, given), "-o", "x").code == 0
+        written.add((tmp_path / f"x/{name}.md").read_text())
+    assert len(written) == 1
+    alone = shutil.copy(results, tmp_path / "alone.parquet")
+    answer = bench("report", "training", str(alone))
+    assert answer.code == 2
+    assert "alone.curves.parquet: no such curves table" in answer.err
+
+
 @pytest.mark.parametrize("what", ["methods", "datasets", "backbones", "profiles", "reports"])
 def test_list_names_everything_there_is(bench: Bench, what: str) -> None:
     answer = bench("list", what)
