@@ -68,8 +68,7 @@ def notes_of(
             "mean training time of a model on its device, confidence networks included."
         )
     if by == "method":
-        devices, software = (sorted(set(rows[name])) for name in ("device", "software"))
-        notes.append(f"Computed on {'; '.join(devices)} with {'; '.join(software)}.")
+        notes.append(f"Computed on {_distinct(rows['device'])} with {_distinct(rows['software'])}.")
     return notes
 
 
@@ -100,6 +99,11 @@ def bold_notes(
         yield "No test was possible, so nothing but the best mean is marked."
     elif len(group[["seed", "fold"]].drop_duplicates()) == 2:
         yield FEW_FOLDS
+
+
+def _distinct(column: pd.Series) -> str:
+    """Return every device or version once; a run of several names them all in one cell."""
+    return "; ".join(sorted({part for cell in column.unique() for part in cell.split("; ")}))
 
 
 def _windows(rows: pd.DataFrame, by: By) -> list[str]:

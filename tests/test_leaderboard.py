@@ -137,6 +137,14 @@ def test_notes_say_what_the_numbers_are():
         assert text in notes
 
 
+def test_each_version_behind_a_board_is_named_once():
+    table = result_table()
+    old, new = "bench 0.1.0, torch 2.14.1", "bench 0.2.0, torch 2.14.1"
+    table.loc[table["fold"] == 0, "software"] = f"{old}; {new}"
+    (shown,) = leaderboards(table)
+    assert f"Computed on cpu with {old}; {new}." in shown.notes
+
+
 def test_views_by_round_and_by_organ():
     table = result_table(methods=["naive", "inerrant"])
     (rounds,) = leaderboards(table, by="round")
