@@ -1,9 +1,10 @@
-"""Figures 5, 6 and 8 of the paper from the pictures table: strips of slices, labelled."""
+"""Figures 5 to 8 of the paper from the pictures table: strips of slices, labelled."""
 
 from __future__ import annotations
 
 import base64
 import io
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 SCORES = ("inerrant_mcp", "inerrant")
 OPACITY = 0.65
+CAPTION_WIDTH = 100
+"""Characters that fit below one column of panels."""
 
 
 class Panel(NamedTuple):
@@ -124,12 +127,14 @@ def _draw(panels: Sequence[Panel]) -> Figure:
         axis.axis("off")
     row = panels[0].row
     shown = [f"{panel.row['case']}, slices {panel.row['slices']}" for panel in panels]
-    figure.supxlabel(
-        f"{row['dataset']}, {row['label_pct']} % labelled. {'; '.join(dict.fromkeys(shown))}.\n"
+    lines = (
+        f"{row['dataset']}, {row['label_pct']} % labelled.",
+        f"{'; '.join(dict.fromkeys(shown))}.",
         "Cyan: right; red: wrong; yellow: missed; violet: truth unknown. "
         "Scores: red 0.5 and below, blue 1.",
-        size=7,
     )
+    wrapped = [textwrap.fill(line, CAPTION_WIDTH * across) for line in lines]
+    figure.supxlabel("\n".join(wrapped), size=7)
     return figure
 
 

@@ -11,6 +11,7 @@ from trees import shared_data
 
 from bench import registry, results
 from bench.report import Report
+from bench.reports._panels import figures
 from bench.reports._paper_layout import CELLS, LAYOUTS, fitting, measured, published, to_board
 from bench.reports.paper import Paper
 from bench.results import AUDIT, cell_values, final_models
@@ -186,14 +187,26 @@ def test_figures_come_from_pictures(tmp_path: Path) -> None:
     assert not {path.name for path in few} & panels
 
 
+def test_captions_stay_within_their_figure() -> None:
+    organs = "+".join(["pancreas"] * 12)
+    long = f"fusion[full=phantom,partial=phantom[seed=1],keeps={organs},n_full=9]"
+    pictures = pictures_table().assign(dataset=long, case="a_case_with_quite_a_long_name")
+    for _, figure in figures(pd.concat([pictures, pictures.assign(dataset="phantom")])):
+        figure.canvas.draw()
+        (caption,) = figure.texts
+        box = caption.get_window_extent()
+        assert box.x0 >= 0
+        assert box.x1 <= figure.bbox.width
+
+
 def test_figure_7_shows_the_partial_cases_of_a_fusion(tmp_path: Path) -> None:
     name = "fusion[full=a,partial=b,keeps=liver,n_full=2]"
     table = result_table(fractions=(100,), dataset=name)
     pictures = pictures_table()
     pictures = pictures[pictures["label_pct"] == 50].assign(dataset=name, label_pct=100)
     written = Paper().build(alone(table)._replace(pictures=pictures), tmp_path)
-    figures = {path.name for path in written if path.suffix == ".png"}
-    assert figures == {"figure7-1.png"}
+    drawn = {path.name for path in written if path.suffix == ".png"}
+    assert drawn == {"figure7-1.png"}
     text = (tmp_path / "paper.md").read_text(encoding="utf-8")
     assert "Table 8." in text
     assert "Table 4." not in text
