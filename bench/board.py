@@ -66,6 +66,9 @@ CSS: dict[Mark, str] = {
     "tied": "text-decoration: underline;",
 }
 
+LABEL_CSS = "text-align: left; white-space: var(--label-space); overflow-wrap: anywhere;"
+"""Of leading columns; a page sets ``--label-space`` so that long names wrap on paper only."""
+
 
 @dataclass(frozen=True)
 class Board:
@@ -227,7 +230,7 @@ def to_html(boards: Sequence[Board], heading: str) -> str:
 
 def to_part(board: Board, name: str) -> str:
     """Return a board as part of a page, under a name that no other board there has."""
-    left: list[CSSDict] = [{"selector": "", "props": "text-align: left;"}]
+    left: list[CSSDict] = [{"selector": "", "props": LABEL_CSS}]
     table = (
         board.frame.style.hide(axis="index")
         .format(escape="html")

@@ -18,6 +18,8 @@ from bench.prose import NONE, signed
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+BOXES_ACROSS = 64
+
 
 def to_svg(figure: Figure) -> str:
     """Return a figure as SVG and close it."""
@@ -46,7 +48,8 @@ def save(figure: Figure, path: Path) -> None:
 def boxes(rows: pd.DataFrame) -> Figure:
     """Draw Figure 4 of the paper: a row per label fraction, organs side by side, methods as boxes.
 
-    Boxes hold the patients' DSC; whiskers reach 1.5 interquartile ranges, points lie beyond.
+    Boxes hold the patients' DSC; whiskers reach 1.5 interquartile ranges, points lie beyond. Where
+    there are more than ``BOXES_ACROSS`` boxes, the organs of a fraction go on in a further row.
 
     Parameters
     ----------
@@ -55,32 +58,52 @@ def boxes(rows: pd.DataFrame) -> Figure:
     """
     import seaborn as sns
     from matplotlib import patheffects
+    from matplotlib import pyplot as plt
+    from matplotlib.patches import Patch
 
     outlined = [patheffects.withStroke(linewidth=2.4, foreground="black")]
     methods = style.sort_methods(rows["method"])
     patient = ["method", "label_pct", "organ", "seed", "patient"]
     drawn = rows.groupby(patient, as_index=False).agg(DSC=("dsc", "mean"))
+    drawn["name"] = drawn["method"].map(style.display_name)
     organs = sorted(rows["organ"].unique())
-    grid = sns.catplot(
-        drawn.assign(name=drawn["method"].map(style.display_name)),
-        x="organ",
-        y="DSC",
-        row="label_pct",
-        kind="box",
-        order=organs,
-        row_order=sorted(rows["label_pct"].unique(), reverse=True),
-        **_methods_as_hue(methods),
-        height=2.4,
-        aspect=max(2.4, 0.07 * len(organs) * len(methods)),
-        fliersize=1.5,
-        linewidth=0.7,
-        saturation=1,
-        medianprops={"color": "white", "linewidth": 1.2, "path_effects": outlined},
+    n_lines = -(-len(organs) * len(methods) // BOXES_ACROSS)
+    lines = [list(line) for line in np.array_split(organs, min(n_lines, len(organs)))]
+    facets = [
+        (pct, line) for pct in sorted(rows["label_pct"].unique(), reverse=True) for line in lines
+    ]
+    width = max(5.8, 0.17 * len(lines[0]) * len(methods))
+    figure, axes = plt.subplots(
+        len(facets), figsize=(width, 2.4 * len(facets)), squeeze=False, layout="constrained"
     )
-    grid.set_titles("{row_name} % labelled")
-    grid.set_axis_labels("", "DSC (%)")
-    grid.set(ylim=(-2, 102))
-    return _legend_on_top(grid, len(methods))
+    for axis, (pct, line) in zip(axes.flat, facets, strict=True):
+        sns.boxplot(
+            drawn[(drawn["label_pct"] == pct) & drawn["organ"].isin(line)],
+            x="organ",
+            y="DSC",
+            order=line,
+            **_methods_as_hue(methods),
+            fliersize=1.5,
+            linewidth=0.7,
+            saturation=1,
+            medianprops={"color": "white", "linewidth": 1.2, "path_effects": outlined},
+            legend=False,
+            ax=axis,
+        )
+        axis.set(title=f"{pct} % labelled", xlabel="", ylabel="DSC (%)", ylim=(-2, 102))
+        axis.set_xticks(range(len(line)), line)  # also where no organ of the row has results
+        axis.set_xlim(-0.5, len(lines[0]) - 0.5)  # as wide boxes in a shorter last row
+        sns.despine(ax=axis)
+    figure.legend(
+        handles=[
+            Patch(facecolor=style.colour(name), edgecolor="black", label=style.display_name(name))
+            for name in methods
+        ],
+        loc="outside upper center",
+        ncol=min(5, len(methods)),
+        frameon=False,
+    )
+    return figure
 
 
 def significance_map(group: Sequence[Compared]) -> Figure:

@@ -11,6 +11,7 @@ from trees import shared_data
 
 from bench import registry, results
 from bench.report import Report
+from bench.reports import _figures
 from bench.reports._panels import figures
 from bench.reports._paper_layout import CELLS, LAYOUTS, fitting, measured, published, to_board
 from bench.reports.paper import Paper
@@ -169,6 +170,25 @@ def test_it_reads_the_audits_beside_the_results(tmp_path: Path) -> None:
     assert Paper().read([path]).audit.empty
     AUDIT.save(audit_table(), path.with_suffix(".audit.parquet"))
     assert len(Paper().read([path]).audit) == len(audit_table())
+
+
+@pytest.mark.parametrize(("across", "lines"), [(64, 1), (4, 2), (1, 3)])
+def test_many_boxes_go_on_in_a_further_row(
+    across: int, lines: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_figures, "BOXES_ACROSS", across)
+    organs = ("kidney", "liver", "spleen")
+    table = result_table(methods=("naive", "inerrant"), organs=organs)
+    figure = _figures.boxes(table[(table["organ"] != "spleen") | (table["label_pct"] == 50)])
+    shown = [
+        (axis.get_title(), tick.get_text())
+        for axis in figure.axes
+        for tick in axis.get_xticklabels()
+    ]
+    assert shown == [(f"{pct} % labelled", organ) for pct in (50, 30) for organ in organs]
+    assert len(figure.axes) == 2 * lines
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["Naive", "INERRANT"]
 
 
 def test_figures_come_from_pictures(tmp_path: Path) -> None:
