@@ -14,19 +14,16 @@ from bench.comparison import Rule
 from bench.prose import FEW_FOLDS, counted
 from bench.results import CELL, Metric, fold_values, lacking_pairs
 
-By = Literal["method", "rank", "round", "organ"]
+from ._leaderboard_failures import failed
+
+By = Literal["method", "rank", "failures", "round", "organ"]
 
 LINE: dict[By, list[str]] = {
     "method": ["method"],
     "rank": ["method"],
+    "failures": ["method"],
     "round": ["method", "round"],
     "organ": ["organ", "method"],
-}
-STATES = {
-    "ok": "without overlap",
-    "missed": "missed",
-    "hallucinated": "hallucinated",
-    "both_empty": "both empty",
 }
 
 
@@ -55,7 +52,7 @@ def notes_of(
         *_lacking(rows, by),
         *_windows(rows, by),
         _policy(metric),
-        *_failures(rows, metric, by),
+        _failures(rows, metric),
     ]
     if by != "organ" and (cells["organs_min"] < cells["organs_max"]).any():
         low, high = int(cells["organs_min"].min()), int(cells["organs_max"].max())
@@ -136,30 +133,13 @@ def _policy(metric: Metric) -> str:
     )
 
 
-def _failures(rows: pd.DataFrame, metric: Metric, by: By) -> list[str]:
-    """Count zeros and NaN among the (case, organ) pairs, per method and label fraction."""
-    values = rows[metric]
-    counted = rows.assign(zero=values == 0, nan=values.isna(), pairs=1)
-    # A distance of 0 is no failure.
-    kinds = {"nan": "NaN"} if metric in style.LOWER_IS_BETTER else {"zero": "Zeros", "nan": "NaN"}
-    notes = []
-    for kind, label in kinds.items():
-        failed = counted[counted[kind]]
-        parts = []
-        for method in style.sort_methods(failed["method"]):
-            own = counted[counted["method"] == method]
-            cells = own.groupby(["round", "label_pct"] if by == "round" else ["label_pct"])
-            sums = cells[[kind, "pairs"]].sum().sort_index(ascending=False).reset_index()
-            shares = ", ".join(
-                f"{row[kind]}/{row['pairs']} at {row['label_pct']} %"
-                + (f" after round {row['round']}" if by == "round" else "")
-                for _, row in sums[sums[kind] > 0].iterrows()
-            )
-            states = failed.loc[failed["method"] == method, "status"].value_counts().sort_index()
-            why = ", ".join(f"{count} {STATES[str(state)]}" for state, count in states.items())
-            parts.append(f"{method} {shares} ({why})")
-        notes.append(f"{label} among (case, organ) pairs: {'; '.join(parts) or 'none'}.")
-    return notes
+def _failures(rows: pd.DataFrame, metric: Metric) -> str:
+    """Count zeros and NaN among the (case, organ) pairs of all models."""
+    lost = failed(rows, metric)
+    nan = int(lost[metric].isna().sum())
+    zeros = "" if metric in style.LOWER_IS_BETTER else f"{len(lost) - nan} are 0 and "
+    where = "; by method in the board of zeros and NaN" if len(lost) else ""
+    return f"Of {len(rows)} (case, organ) pairs {zeros}{nan} are NaN{where}."
 
 
 def _gaps(group: pd.DataFrame, rows: pd.DataFrame, metric: Metric, by: By) -> list[str]:

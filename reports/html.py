@@ -93,9 +93,9 @@ def _chapters(tables: Tables) -> Iterator[Chapter]:
         _parts(
             "leaderboard",
             [
-                *leaderboard.leaderboards(results),
-                *leaderboard.leaderboards(results, by="rank"),
-                *leaderboard.leaderboards(results, by="organ"),
+                found
+                for by in ("method", "rank", "failures", "organ")
+                for found in leaderboard.leaderboards(results, by=by)
             ],
         ),
     )

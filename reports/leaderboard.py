@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,6 +19,7 @@ from bench.prose import NONE, number
 from bench.report import Report
 from bench.results import CELL, GROUP, Metric, cell_values, final_models, group_name, lacking_pairs
 
+from ._leaderboard_failures import failure_boards
 from ._leaderboard_notes import LINE, By, bold_notes, lines_of, notes_of
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 TITLE: dict[By, str] = {
     "method": "",
     "rank": ", ranks",
+    "failures": ", zeros and NaN",
     "round": ", after each relabelling round",
     "organ": ", per organ",
 }
@@ -93,8 +95,9 @@ def leaderboards(
     metric
         Which metric to show.
     by
-        ``method``: the final models; ``rank``: their ranks; ``round``: every round of the methods
-        that have several; ``organ``: the final models, organ by organ, where there are several.
+        ``method``: the final models; ``rank``: their ranks; ``failures``: their zeros and NaN;
+        ``round``: every round of the methods that have several; ``organ``: the final models, organ
+        by organ, where there are several.
     digits
         Decimals of mean and standard deviation.
     bold
@@ -112,17 +115,27 @@ def leaderboards(
     """
     if table.empty:
         raise BenchError("the results table has no row: run `bench run` first")
-    boards = []
-    for _, group in table.groupby(GROUP):
-        if by == "organ" and group["organ"].nunique() == 1:
-            continue
-        if by == "rank":
-            boards += _rank_boards(group, metric)
-            continue
-        rows = _several_rounds(group) if by == "round" else final_models(group)
-        if by != "round" or not rows.empty:
-            boards.append(_board(group, rows, metric, by, digits, bold))
-    return boards
+    return [
+        found
+        for _, group in table.groupby(GROUP)
+        for found in _boards_of(group, metric, by, digits, bold)
+    ]
+
+
+def _boards_of(
+    group: pd.DataFrame, metric: Metric, by: By, digits: int, bold: Rule
+) -> Iterator[Board]:
+    last = final_models(group)
+    title = f"{group_name(group)}: {style.METRICS[metric][0]}{TITLE[by]}"
+    if by == "rank":
+        yield from _rank_boards(last, metric, title)
+    elif by == "failures":
+        yield from failure_boards(last, metric, title)
+    elif by == "round":
+        if not (rows := _several_rounds(group)).empty:
+            yield _board(group, rows, metric, by, digits, bold)
+    elif by == "method" or group["organ"].nunique() > 1:
+        yield _board(group, last, metric, by, digits, bold)
 
 
 def to_csv(table: pd.DataFrame, metric: Metric = "dsc") -> str:
@@ -263,9 +276,8 @@ def _marks(
     return found
 
 
-def _rank_boards(group: pd.DataFrame, metric: Metric) -> list[Board]:
+def _rank_boards(rows: pd.DataFrame, metric: Metric, title: str) -> list[Board]:
     """Return the board of ranks and of how often a draw of other patients gives them."""
-    rows = final_models(group)
     if rows["method"].map(style.is_upper_bound).all() or rows["method"].nunique() < 2:
         return []
     cells: dict[str, dict[str, str]] = {}
@@ -284,7 +296,7 @@ def _rank_boards(group: pd.DataFrame, metric: Metric) -> list[Board]:
     frame.insert(0, "method", [style.display_name(method) for method in methods])
     return [
         Board(
-            title=f"{group_name(group)}: {style.METRICS[metric][0]}{TITLE['rank']}",
+            title=title,
             frame=frame.reset_index(drop=True),
             notes=(
                 "Rank by the mean over test patients (1 is best, ties share the smaller rank) and, "
