@@ -7,13 +7,22 @@ import pytest
 from bench import registry
 from bench.report import Report
 
-FOLDER = Path(__file__).parents[1] / "leaderboard" / "quick"
+ROOT = Path(__file__).parents[1] / "leaderboard"
 
 
-@pytest.mark.parametrize("name", ["leaderboard", "fairness"])
-def test_committed_reports_regenerate_byte_for_byte(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("quick", "leaderboard"),
+        ("quick", "fairness"),
+        ("quick-5-folds", "leaderboard"),
+        ("quick-5-folds", "significance"),
+    ],
+)
+def test_committed_reports_regenerate_byte_for_byte(folder: str, name: str, tmp_path: Path) -> None:
+    tables = sorted((ROOT / folder).glob("*.parquet"))
     report = registry.load("reports", name, Report).from_overrides("report", name, {})
-    written = report.build(report.read(sorted(FOLDER.glob("*.parquet"))), tmp_path)
+    written = report.build(report.read(tables), tmp_path)
     assert {path.suffix for path in written} == {".md", ".csv", ".tex", ".html"}
     for path in written:
-        assert path.read_bytes() == (FOLDER / path.name).read_bytes(), path.name
+        assert path.read_bytes() == (ROOT / folder / path.name).read_bytes(), path.name
