@@ -256,15 +256,13 @@ def compare(
     thorough
         Also bootstrap intervals and the mixed model, which take most of the time; NaN without.
     """
-    tests = [_test(column, a, b) for a, b in pairs]
-    corrected = holm([primary.p for primary, *_ in tests])
+    primaries = [_primary(column, a, b) for a, b in pairs]
+    corrected = holm([primary.p for primary in primaries])
     mixed = MixedModel(dict.fromkeys(pairs, Contrast(NAN, NAN, NAN, NAN)), 0, "")
     if thorough and pairs:
         mixed = mixed_model(_mixed_rows(column), pairs)
     found = []
-    for (a, b), (primary, plain, ranks, patient_t), p_holm in zip(
-        pairs, tests, corrected, strict=True
-    ):
+    for (a, b), primary, p_holm in zip(pairs, primaries, corrected, strict=True):
         diff, fold = column.patient_differences(a, b)
         zero = np.zeros_like(diff)
         skipped = Interval(NAN, NAN)
@@ -274,9 +272,9 @@ def compare(
                 b,
                 primary,
                 float(p_holm),
-                plain,
-                ranks,
-                patient_t,
+                _plain(column, a, b),
+                wilcoxon(diff, zero),
+                paired_t(diff, zero),
                 effect(diff, zero),
                 bca(diff) if thorough else skipped,
                 two_level(diff, fold) if thorough and column.unit == "fold" else skipped,
@@ -287,12 +285,7 @@ def compare(
     return found
 
 
-def marks(
-    column: Column,
-    comparisons: Sequence[Comparison],
-    rule: Rule = "holm",
-    digits: int | None = None,
-) -> dict[str, Mark]:
+def marks(column: Column, rule: Rule = "holm", digits: int | None = None) -> dict[str, Mark]:
     """Return the mark of every competitor by the bold rule (SPEC 9.4).
 
     Methods that lack a run or a patient take no part. The best by the printed mean is `best` if it
@@ -303,10 +296,8 @@ def marks(
     ----------
     column
         The scores.
-    comparisons
-        All pairs of competitors; not needed by the rule ``mean``.
     rule
-        What counts as better.
+        What counts as better, of all pairs of competitors.
     digits
         Decimals that are printed, if not those of the column.
     """
@@ -324,10 +315,10 @@ def marks(
     best = [method for method, mean in means.items() if mean == top]
     if rule == "mean":
         return found | dict.fromkeys(best, "best")
-    p_values = {
-        frozenset((one.a, one.b)): one.plain.p if rule == "paper" else one.p_holm
-        for one in comparisons
-    }
+    test = _plain if rule == "paper" else _primary
+    p = [test(column, a, b).p for a, b in column.pairs]
+    corrected = p if rule == "paper" else holm(p)
+    p_values = dict(zip(map(frozenset, column.pairs), corrected, strict=True))
     tied = [
         method
         for method in means
@@ -358,19 +349,22 @@ def gaps(column: Column) -> list[str]:
     return found
 
 
-def _test(column: Column, a: str, b: str) -> tuple[Tested, Tested, Tested, Tested]:
-    """Return the primary test, the plain t over folds, and both tests over patients."""
+def _primary(column: Column, a: str, b: str) -> Tested:
+    """Return the corrected t over folds; Wilcoxon over patients where folds are unknown."""
+    if column.unit == "fold":
+        folds = column.fold_values
+        return corrected_t(folds[a], folds[b], column.test_to_train)
     diff, _ = column.patient_differences(a, b)
     zero = np.zeros_like(diff)
-    ranks, patient_t = wilcoxon(diff, zero), paired_t(diff, zero)
-    if column.unit == "patient":
-        interval = patient_t._replace(
-            statistic=ranks.statistic, p=ranks.p, note=ranks.note or patient_t.note
-        )
-        return interval, Tested(0, NAN, NAN, NAN, NAN, NAN, "folds unknown"), ranks, patient_t
-    folds = column.fold_values
-    primary = corrected_t(folds[a], folds[b], column.test_to_train)
-    return primary, paired_t(folds[a], folds[b]), ranks, patient_t
+    ranks, interval = wilcoxon(diff, zero), paired_t(diff, zero)
+    return interval._replace(statistic=ranks.statistic, p=ranks.p, note=ranks.note or interval.note)
+
+
+def _plain(column: Column, a: str, b: str) -> Tested:
+    """Return the paired t over folds, as in the paper."""
+    if column.unit == "fold":
+        return paired_t(column.fold_values[a], column.fold_values[b])
+    return Tested(0, NAN, NAN, NAN, NAN, NAN, "folds unknown")
 
 
 def _mixed_rows(column: Column) -> pd.DataFrame:

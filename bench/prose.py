@@ -67,7 +67,7 @@ def sentences(compared: Compared) -> list[str]:
     """
     column, found = compared.column, compared.comparisons
     with_reference = len({comparison.b for comparison in found}) == 1
-    marked = {} if with_reference else marks(column, found)  # which need all pairs
+    marked = {} if with_reference else marks(column)  # by all pairs, not those with one
     best = [method for method, mark in marked.items() if mark in ("best", "best_tied")]
     told = [
         sentence(comparison, column)

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from bench import board, scores, style
 from bench.board import Board
-from bench.comparison import Rule, columns, compare
+from bench.comparison import Rule, columns
 from bench.comparison import marks as marks_of
 from bench.errors import BenchError
 from bench.prose import NONE, number
@@ -268,10 +268,8 @@ def _marks(
     if rows.empty:
         return found
     for column in columns(scores.of_results(rows, metric), per_organ=by == "organ"):
-        pairs = column.pairs if bold != "mean" else ()
-        comparisons = compare(column, pairs, thorough=False)
         organ = (column.organ,) if column.organ else ()
-        for method, mark in marks_of(column, comparisons, bold, digits).items():
+        for method, mark in marks_of(column, bold, digits).items():
             found[(column.label_pct, *organ, method)] = mark
     return found
 
