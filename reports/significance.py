@@ -42,7 +42,10 @@ LIMITS_OF_PATIENTS = (
     "dz (mean over standard deviation) and superiority (share of cases, ties one half) are over "
     "cases.",
 )
-LIMITS = ("A difference that is not significant is not shown to be absent: read the interval.",)
+LIMITS = (
+    "A difference that is not significant is not shown to be absent: read the interval. Intervals "
+    "are those of one comparison by itself, so that one may exclude 0 where Holm's p does not.",
+)
 OTHERWISE = (
     "Over patients: bias-corrected and accelerated bootstrap (BCa, 9999 samples), conditional on "
     "the trained models. Over folds: folds, then patients in them, are drawn (percentiles).",
