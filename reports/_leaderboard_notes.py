@@ -20,8 +20,6 @@ By = Literal["method", "rank", "failures", "round", "organ"]
 
 LINE: dict[By, list[str]] = {
     "method": ["method"],
-    "rank": ["method"],
-    "failures": ["method"],
     "round": ["method", "round"],
     "organ": ["organ", "method"],
 }
