@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bench.results import RESULTS
+from bench.results.tables import RESULTS
 
 METHODS = ("naive", "inerrant0", "inerrant", "bai", "asdnet", "uamt")
 FRACTIONS = (100, 70, 50, 30, 10)

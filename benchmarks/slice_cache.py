@@ -15,12 +15,12 @@ import nibabel as nib
 import numpy as np
 
 from bench.data.visible import TrainView
-from bench.graph import StageGraph
-from bench.launch.inline import InlineLauncher
-from bench.plan import Cell, Recipe, Source
-from bench.profiles import parse_profile
-from bench.selection import parse_backbones, parse_dataset
-from bench.store import Store
+from bench.engine.graph import StageGraph
+from bench.engine.launch.inline import InlineLauncher
+from bench.engine.store import Store
+from bench.experiment.method import Condition, Recipe, Source
+from bench.experiment.profiles import parse_profile
+from bench.experiment.selection import parse_backbones, parse_dataset
 from bench.training.sampler import SliceSampler
 
 BATCHES = 20
@@ -32,7 +32,7 @@ def main() -> None:
         dataset = parse_dataset("phantom[n_cases=6]")
         profile = parse_profile("quick[n_folds=2]")
         (backbone,) = parse_backbones([profile.backbone])
-        cell = Cell(Source(dataset, "benchmark"), 0, 100, backbone, profile)
+        cell = Condition(Source(dataset, "benchmark"), 0, 100, backbone, profile)
         labels = Recipe(cell).labels
         graph = StageGraph([labels])
         store.register(graph.in_order())

@@ -12,7 +12,7 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Image
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
-from bench.catalogue import parse_dataset
+from bench.data.catalogue import parse_dataset
 from bench.data.dataset import Case, Dataset
 from bench.errors import BenchError, unknown_name
 from bench.params import split_colons

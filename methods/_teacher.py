@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from bench.training.objective import Objective, ObjectiveSpec, Phase, Progress, Setting
+from bench.api import Objective, ObjectiveSpec, Phase, Setting, TrainingProgress
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from bench.training.batch import Batch
-    from bench.training.sampler import Stream
+    from bench.api import Batch, Stream
 
 
 def ramp(share: float) -> float:
@@ -59,7 +58,7 @@ class ConsistencyObjective(Objective, abc.ABC):
 
     @abc.abstractmethod
     def _trusted(
-        self, image_B1HW: Tensor, progress: Progress
+        self, image_BCHW: Tensor, progress: TrainingProgress
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Return which of the teacher's bits the student follows, and what to log.
 
@@ -75,7 +74,7 @@ class ConsistencyObjective(Objective, abc.ABC):
     def phases(self) -> Sequence[Phase]:
         return [Phase("segment", list(self._student.parameters()), self._loss, self._lr)]
 
-    def after_step(self, progress: Progress) -> None:
+    def after_step(self, progress: TrainingProgress) -> None:
         """Move the teacher: after the first step it equals the student (SPEC 6.3)."""
         from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -86,25 +85,24 @@ class ConsistencyObjective(Objective, abc.ABC):
             for kept, buffer in zip(self._teacher.buffers(), self._student.buffers(), strict=True):
                 kept.copy_(buffer)
 
-    def noisy(self, image_B1HW: Tensor) -> Tensor:
+    def noisy(self, image_BCHW: Tensor) -> Tensor:
         """Return the image with noise of the teacher's kind."""
         import torch
 
         sd = self._noise_sd
-        return image_B1HW + (sd * torch.randn_like(image_B1HW)).clamp(-2 * sd, 2 * sd)
+        return image_BCHW + (sd * torch.randn_like(image_BCHW)).clamp(-2 * sd, 2 * sd)
 
-    def _loss(self, batch: Batch, progress: Progress) -> Mapping[str, Tensor]:
+    def _loss(self, batch: Batch, progress: TrainingProgress) -> Mapping[str, Tensor]:
         import torch
 
-        from bench.training.batch import targets
-        from bench.training.losses import masked_bce, masked_mean
+        from bench.api import masked_bce, masked_mean, targets
 
         y_BKHW, w_BKHW = targets(batch.lab_BHW, batch.ps_BHW, batch.flags_BK)
-        logits_BKHW = self._student(batch.image_B1HW)
+        logits_BKHW = self._student(batch.image_BCHW)
         supervised = masked_bce(logits_BKHW, y_BKHW, w_BKHW)
         with torch.no_grad():
-            taught_BKHW = self._teacher(self.noisy(batch.image_B1HW)).float().sigmoid()
-            trusted_BKHW, logged = self._trusted(batch.image_B1HW, progress)
+            taught_BKHW = self._teacher(self.noisy(batch.image_BCHW)).float().sigmoid()
+            trusted_BKHW, logged = self._trusted(batch.image_BCHW, progress)
         positive_BKHW = taught_BKHW >= 0.5
         unknown_BKHW = ~w_BKHW
         followed_BKHW = unknown_BKHW & trusted_BKHW

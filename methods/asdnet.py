@@ -8,15 +8,21 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from bench.plan import Method, Recipe
-from bench.stages.train import Train
-from bench.training.objective import Objective, ObjectiveSpec, Phase, Progress, Setting
+from bench.api import (
+    Method,
+    Objective,
+    ObjectiveSpec,
+    Phase,
+    Recipe,
+    Setting,
+    Train,
+    TrainingProgress,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from bench.training.batch import Batch
-    from bench.training.sampler import Stream
+    from bench.api import Batch, Stream
 
 
 class Asdnet(Method):
@@ -40,7 +46,7 @@ class Asdnet(Method):
 
     def plan(self, recipe: Recipe) -> Iterator[Train]:
         """Yield one model, trained for the total number of steps of the default `inerrant`."""
-        unit = uninformed_loss(recipe.cell.profile.output_bias)
+        unit = uninformed_loss(recipe.condition.profile.output_bias)
         objective = (
             Adversarial(adversarial=0.05 * unit, adversarial_unknown=0.05 * unit)
             if self.preset == "asdnet"
@@ -126,18 +132,17 @@ class _AdversarialObjective(Objective):
             ),
         ]
 
-    def _segment(self, batch: Batch, progress: Progress) -> Mapping[str, Tensor]:
+    def _segment(self, batch: Batch, progress: TrainingProgress) -> Mapping[str, Tensor]:
         import torch
         from torch.nn.functional import binary_cross_entropy_with_logits as bce
         from torch.nn.functional import logsigmoid
 
-        from bench.inference import decide
-        from bench.training.batch import organ_bits, per_voxel, targets
-        from bench.training.losses import masked_bce, masked_mean
+        from bench.api import masked_bce, masked_mean, organ_bits, per_voxel, targets
+        from bench.nets.inference import decide
 
         spec = self._spec
         y_BKHW, w_BKHW = targets(batch.lab_BHW, batch.ps_BHW, batch.flags_BK)
-        logits_BKHW = self._segmenter(batch.image_B1HW).float()
+        logits_BKHW = self._segmenter(batch.image_BCHW).float()
         prob_BKHW = logits_BKHW.sigmoid()
         self._judged = prob_BKHW.detach(), y_BKHW, batch.flags_BK
         supervised = masked_bce(logits_BKHW, y_BKHW, w_BKHW)
@@ -164,12 +169,11 @@ class _AdversarialObjective(Objective):
             "believed_precision": masked_mean(y_BKHW.float(), w_BKHW & passes_BKHW & hard_BKHW),
         }
 
-    def _discriminate(self, _batch: Batch, _progress: Progress) -> Mapping[str, Tensor]:
+    def _discriminate(self, _batch: Batch, _progress: TrainingProgress) -> Mapping[str, Tensor]:
         import torch
         from torch.nn.functional import logsigmoid
 
-        from bench.training.batch import per_voxel
-        from bench.training.losses import masked_mean
+        from bench.api import masked_mean, per_voxel
 
         assert self._judged is not None, "the segmenter's phase comes first"
         prob_BKHW, y_BKHW, flags_BK = self._judged
@@ -187,7 +191,7 @@ class _AdversarialObjective(Objective):
 
     def _limit(self, hard_BKHW: Tensor, y_BKHW: Tensor, batch: Batch) -> Tensor | float:
         """Return the belief from which a hard label counts, and remember how good they are."""
-        from bench.training.batch import per_voxel
+        from bench.api import per_voxel
 
         if self._spec.threshold is not None:
             return self._spec.threshold

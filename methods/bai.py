@@ -7,11 +7,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from bench.plan import Method, Recipe
-from bench.relabelling import RelabelRule
-from bench.stages.relabel import Relabel
-from bench.stages.train import Train
-from bench.training.supervised import Supervised
+from bench.api import Method, Recipe, Relabel, RelabelRule, Supervised, Train
 
 
 class Bai(Method):
@@ -43,7 +39,7 @@ class Bai(Method):
                 model=model,
                 gamma=1.0,
                 rule=rule,
-                seed=recipe.cell.seed,
+                seed=recipe.condition.seed,
             )
             model = recipe.segmenter(objective, init=model, pseudo=relabelled, budget="round")
             yield model

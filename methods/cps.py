@@ -7,17 +7,23 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from bench.plan import Method, Recipe
-from bench.stages.train import Train
-from bench.training.objective import Objective, ObjectiveSpec, Phase, Progress, Setting
+from bench.api import (
+    Method,
+    Objective,
+    ObjectiveSpec,
+    Phase,
+    Recipe,
+    Setting,
+    Train,
+    TrainingProgress,
+)
 
 from ._teacher import ramp
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from bench.training.batch import Batch
-    from bench.training.sampler import Stream
+    from bench.api import Batch, Stream
 
 
 class Cps(Method):
@@ -71,12 +77,11 @@ class _CrossLabellingObjective(Objective):
         both = [parameter for net in self._nets.values() for parameter in net.parameters()]
         return [Phase("segment", both, self._loss, self._lr)]
 
-    def _loss(self, batch: Batch, progress: Progress) -> Mapping[str, Tensor]:
-        from bench.training.batch import targets
-        from bench.training.losses import masked_bce, masked_mean
+    def _loss(self, batch: Batch, progress: TrainingProgress) -> Mapping[str, Tensor]:
+        from bench.api import masked_bce, masked_mean, targets
 
         y_BKHW, w_BKHW = targets(batch.lab_BHW, batch.ps_BHW, batch.flags_BK)
-        first, second = (net(batch.image_B1HW).float() for net in self._nets.values())
+        first, second = (net(batch.image_BCHW).float() for net in self._nets.values())
         supervised = masked_bce(first, y_BKHW, w_BKHW) + masked_bce(second, y_BKHW, w_BKHW)
         cross = _taught(first, second, ~w_BKHW) + _taught(second, first, ~w_BKHW)
         apart = masked_mean(((first >= 0) != (second >= 0)).float(), ~w_BKHW)
@@ -92,7 +97,7 @@ def _taught(logits_BKHW: Tensor, teacher_BKHW: Tensor, unknown_BKHW: Tensor) -> 
     """Return the cross-entropy of the unknown bits with the other network's hard labels."""
     from torch.nn.functional import binary_cross_entropy_with_logits
 
-    from bench.training.losses import masked_mean
+    from bench.api import masked_mean
 
     hard_BKHW = (teacher_BKHW >= 0).float()
     loss_BKHW = binary_cross_entropy_with_logits(logits_BKHW, hard_BKHW, reduction="none")

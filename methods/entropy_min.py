@@ -7,17 +7,23 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from bench.plan import Method, Recipe
-from bench.stages.train import Train
-from bench.training.objective import Objective, ObjectiveSpec, OneNetwork, Progress, Setting
+from bench.api import (
+    Method,
+    Objective,
+    ObjectiveSpec,
+    OneNetwork,
+    Recipe,
+    Setting,
+    Train,
+    TrainingProgress,
+)
 
 from ._teacher import ramp
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bench.training.batch import Batch
-    from bench.training.sampler import Stream
+    from bench.api import Batch, Stream
 
 
 class EntropyMin(Method):
@@ -56,12 +62,12 @@ class _CertaintyObjective(OneNetwork):
         super().__init__(setting)
         self._weight = spec.weight
 
-    def loss(self, batch: Batch, progress: Progress) -> Mapping[str, Tensor]:
-        from bench.training.batch import targets
-        from bench.training.losses import bit_entropy, masked_bce, masked_mean
+    def loss(self, batch: Batch, progress: TrainingProgress) -> Mapping[str, Tensor]:
+        from bench.api import masked_bce, masked_mean, targets
+        from bench.training.losses import bit_entropy
 
         y_BKHW, w_BKHW = targets(batch.lab_BHW, batch.ps_BHW, batch.flags_BK)
-        logits_BKHW = self.segmenter(batch.image_B1HW)
+        logits_BKHW = self.segmenter(batch.image_BCHW)
         supervised = masked_bce(logits_BKHW, y_BKHW, w_BKHW)
         entropy = masked_mean(bit_entropy(logits_BKHW), ~w_BKHW)
         return {

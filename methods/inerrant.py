@@ -7,12 +7,9 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from bench.plan import Method, Recipe
-from bench.relabelling import OneObjectRule, RelabelRule, gamma_at
-from bench.stages.relabel import Relabel
-from bench.stages.train import Train
+from bench.api import Method, Recipe, Relabel, RelabelRule, Supervised, Train
 from bench.training.confidence import LearnedConfidence
-from bench.training.supervised import Supervised
+from bench.training.relabelling import OneObjectRule, gamma_at
 
 
 class Inerrant(Method):
@@ -77,7 +74,7 @@ class Inerrant(Method):
                 previous=relabelled,
                 gamma=gamma_at(t, self.rounds, self.gamma_max),
                 rule=rule,
-                seed=recipe.cell.seed,
+                seed=recipe.condition.seed,
             )
             model = recipe.segmenter(objective, init=model, pseudo=relabelled, budget="round")
             yield model

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 
-from bench.plan import Method, Recipe
-from bench.stages.train import Train
-from bench.training.supervised import CompleteOnly, Supervised
+from bench.api import Method, Recipe, Supervised, Train
+from bench.training.supervised import CompleteOnly
 
 
 class Inerrant0(Method):

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
-from bench.plan import Method, Recipe
-from bench.stages.train import Train
+from bench.api import Method, Recipe, Train
 
 from .inerrant import Inerrant
 

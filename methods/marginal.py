@@ -7,15 +7,21 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from bench.plan import Method, Recipe
-from bench.stages.train import Train
-from bench.training.objective import Objective, ObjectiveSpec, OneNetwork, Progress, Setting
+from bench.api import (
+    Method,
+    Objective,
+    ObjectiveSpec,
+    OneNetwork,
+    Recipe,
+    Setting,
+    Train,
+    TrainingProgress,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bench.training.batch import Batch
-    from bench.training.sampler import Stream
+    from bench.api import Batch, Stream
 
 
 class Marginal(Method):
@@ -62,8 +68,8 @@ class _MergedObjective(OneNetwork):
         super().__init__(setting)
         self._spec = spec
 
-    def loss(self, batch: Batch, _progress: Progress) -> Mapping[str, Tensor]:
-        logits_BKHW = self.segmenter(batch.image_B1HW).float()
+    def loss(self, batch: Batch, _progress: TrainingProgress) -> Mapping[str, Tensor]:
+        logits_BKHW = self.segmenter(batch.image_BCHW).float()
         log_BCHW = merged_log_probs(logits_BKHW, batch.flags_BK)
         cross_entropy = -log_BCHW.gather(1, batch.lab_BHW.unsqueeze(1)).mean()
         dice = 1.0 - marginal_dice(log_BCHW.exp(), batch.lab_BHW, batch.flags_BK)
@@ -92,7 +98,7 @@ def merged_log_probs(logits_BKHW: Tensor, flags_BK: Tensor) -> Tensor:
     from torch import cat
     from torch.nn.functional import pad
 
-    from bench.training.batch import per_voxel
+    from bench.api import per_voxel
 
     log_BCHW = _log_probs(logits_BKHW)
     annotated_BC11 = per_voxel(pad(flags_BK, (1, 0), value=False), log_BCHW)
@@ -110,8 +116,7 @@ def marginal_dice(prob_BCHW: Tensor, lab_BHW: Tensor, flags_BK: Tensor) -> Tenso
     import torch
     from torch.nn.functional import pad
 
-    from bench.training.batch import organ_bits, per_voxel
-    from bench.training.losses import masked_mean
+    from bench.api import masked_mean, organ_bits, per_voxel
 
     tiny = 1e-5
     organs_BKHW = organ_bits(lab_BHW, prob_BCHW.shape[1] - 1)
@@ -132,7 +137,7 @@ def excluded_overlap(logits_BKHW: Tensor, lab_BHW: Tensor, flags_BK: Tensor) -> 
     """
     import torch
 
-    from bench.training.batch import organ_bits, per_voxel
+    from bench.api import organ_bits, per_voxel
 
     organs_BKHW = organ_bits(lab_BHW, logits_BKHW.shape[1])
     labelled_B1HW = (lab_BHW != 0).unsqueeze(1)

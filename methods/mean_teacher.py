@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from bench.plan import Method, Recipe
-from bench.stages.train import Train
-from bench.training.objective import Objective, Progress, Setting
+from bench.api import Method, Objective, Recipe, Setting, Train, TrainingProgress
 
 from ._teacher import Consistency, ConsistencyObjective
 
@@ -52,8 +50,8 @@ class Teaching(Consistency):
 
 class _TeachingObjective(ConsistencyObjective):
     def _trusted(
-        self, image_B1HW: Tensor, _progress: Progress
+        self, image_BCHW: Tensor, _progress: TrainingProgress
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
         import torch
 
-        return torch.ones((), dtype=torch.bool, device=image_B1HW.device), {}
+        return torch.ones((), dtype=torch.bool, device=image_BCHW.device), {}

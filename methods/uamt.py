@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from bench.plan import Method, Recipe
-from bench.stages.train import Train
-from bench.training.objective import Objective, Progress, Setting
+from bench.api import Method, Objective, Recipe, Setting, Train, TrainingProgress
 
 from ._teacher import Consistency, ConsistencyObjective, ramp
 
@@ -75,11 +73,11 @@ class _CertainTeachingObjective(ConsistencyObjective):
         self._passes = spec.passes
 
     def _trusted(
-        self, image_B1HW: Tensor, progress: Progress
+        self, image_BCHW: Tensor, progress: TrainingProgress
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
         import torch
 
-        twice_B1HW = torch.cat([image_B1HW, image_B1HW])  # two passes at a time, as published
+        twice_B1HW = torch.cat([image_BCHW, image_BCHW])  # two passes at a time, as published
         chunks = [
             self._teacher(self.noisy(twice_B1HW)).float().sigmoid().unflatten(0, (2, -1)).sum(dim=0)
             for _ in range(self._passes // 2)

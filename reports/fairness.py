@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pandas as pd
 
-from bench import board, style
-from bench.board import Board
-from bench.prose import number
-from bench.report import Report
-from bench.results import GROUP, final_models, group_name
+from bench.reporting import board, style
+from bench.reporting.board import Board
+from bench.reporting.report import Report
+from bench.reporting.text import number
+from bench.results.tables import GROUP, final_models, group_name
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

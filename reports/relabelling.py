@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pandas as pd
 
-from bench import board, style
-from bench.board import Board
 from bench.errors import BenchError
-from bench.prose import number
-from bench.report import Report, TableName
-from bench.results import CELL, GROUP, audit_cell_values, group_name
+from bench.reporting import board, style
+from bench.reporting.board import Board
+from bench.reporting.report import Report, TableName
+from bench.reporting.text import number
+from bench.results.tables import CELL, GROUP, audit_cell_values, group_name
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

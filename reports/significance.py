@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from bench import board, scores
-from bench.board import Board
-from bench.comparison import Column, Compared, columns, compare, gaps
 from bench.errors import BenchError, unknown_name
-from bench.prose import NONE, interval, number, p_equation, p_value, sentences, signed
-from bench.report import Report
-from bench.results import Metric
+from bench.reporting import board, scores
+from bench.reporting.board import Board
+from bench.reporting.comparison import Compared, ComparisonColumn, columns, compare, gaps
+from bench.reporting.report import Report
+from bench.reporting.style import display_name
+from bench.reporting.text import NONE, interval, number, p_equation, p_value, sentences, signed
+from bench.results.tables import Metric
 from bench.stats.stability import friedman
-from bench.style import display_name
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -80,7 +80,7 @@ class Significance(Report):
         return scores.of_results(super().read(paths), self.metric)
 
     def read_csv(self, path: Path) -> pd.DataFrame:
-        """Read scores from a CSV (``bench.scores``)."""
+        """Read scores from a CSV (``bench.reporting.scores``)."""
         return scores.read_csv(path, higher_is_better=self.higher_is_better)
 
     def build(self, table: pd.DataFrame, out: Path) -> list[Path]:
@@ -99,7 +99,9 @@ class Significance(Report):
         overall = self._compared(columns(table), thorough=False)
         return board.to_console([differences(group) for group in by_task(overall).values()])
 
-    def _compared(self, found: Iterator[Column], *, thorough: bool = True) -> Iterator[Compared]:
+    def _compared(
+        self, found: Iterator[ComparisonColumn], *, thorough: bool = True
+    ) -> Iterator[Compared]:
         for column in found:
             pairs = column.pairs
             if self.reference is not None:
@@ -261,7 +263,7 @@ def _ranks(group: Sequence[Compared]) -> Board:
     return _board(group, "ranks on other patients", frame, notes, methods=methods)
 
 
-def _across(found: Sequence[Column]) -> Board | None:
+def _across(found: Sequence[ComparisonColumn]) -> Board | None:
     """Return ranks over all columns; None if fewer than two columns share two methods."""
     shared = [m for m in found[0].competitors if all(m in column.competitors for column in found)]
     if len(found) < 2 or len(shared) < 2:

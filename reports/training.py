@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import pandas as pd
 
-from bench import board, style
-from bench.board import Board
-from bench.curves import CURVE, PARTS, curve_values
 from bench.errors import BenchError
-from bench.prose import NONE
-from bench.report import Report, TableName
-from bench.results import GROUP, group_name
+from bench.reporting import board, style
+from bench.reporting.board import Board
+from bench.reporting.report import Report, TableName
+from bench.reporting.text import NONE
+from bench.results.curves import CURVE, PARTS, curve_values
+from bench.results.tables import GROUP, group_name
 
 from . import _figures
 

@@ -11,8 +11,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 
-from bench.plan import Run
-from bench.store import Store
+from bench.engine.store import Store
+from bench.experiment.plan import Run
 
 
 @dataclass(frozen=True)

@@ -20,27 +20,27 @@ import numpy as np
 import pytest
 import trees
 
-from bench import registry
-from bench.catalogue import parse_dataset
-from bench.conformance import garble
+from bench.data.catalogue import parse_dataset
 from bench.data.dataset import Case, Dataset
 from bench.data.simulate import make_split
+from bench.engine.graph import StageGraph
+from bench.engine.launch.inline import InlineLauncher
+from bench.engine.launch.protocol import StageEvent
+from bench.engine.store import Store
 from bench.errors import BenchError
-from bench.graph import StageGraph
-from bench.launch.inline import InlineLauncher
-from bench.launch.protocol import StageEvent
-from bench.nets.backbone import Backbone
-from bench.params import RuntimeOnly
-from bench.plan import Run, graph_of
-from bench.selection import (
-    Selection,
+from bench.experiment.conformance import garble
+from bench.experiment.plan import Run, graph_of
+from bench.experiment.selection import (
+    ExperimentGrid,
     parse_label_pcts,
     parse_methods,
     parse_profiles,
 )
+from bench.nets.backbone import Backbone
+from bench.params import RuntimeOnly
+from bench.plugins import registry
 from bench.stage import Stage, StageContext
 from bench.stages.train import Train
-from bench.store import Store
 
 ALL_METHODS = registry.names("methods")
 
@@ -190,7 +190,7 @@ def plan(
     seeds: Sequence[int] = (0,),
 ) -> list[Run]:
     chosen = dataset if isinstance(dataset, Dataset) else parse_dataset(str(dataset))
-    return Selection(
+    return ExperimentGrid(
         methods=parse_methods([methods]),
         datasets=[chosen],
         label_pcts=parse_label_pcts(labelled),

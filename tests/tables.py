@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.curves import CURVES, PARTS
-from bench.gallery import PICTURES
-from bench.metrics import dice_percent, mask_status, relabel_audit
-from bench.overlay import overlay_png, scan_png
-from bench.results import AUDIT, RESULTS
-from bench.tables import BESIDE, Tables
+from bench.evaluation.metrics import dice_percent, mask_status, relabel_audit
+from bench.evaluation.overlay import overlay_png, scan_png
+from bench.results.curves import CURVES, PARTS
+from bench.results.files import BESIDE, Tables
+from bench.results.pictures import PICTURES
+from bench.results.tables import AUDIT, RESULTS
 
 QUALITY = {"naive": 0.2, "inerrant0": 0.5, "bai": 0.55, "inerrant": 0.6, "full": 0.8}
 ROUNDS = {"inerrant": 3, "bai": 3}

@@ -46,15 +46,17 @@ def test_the_wheel_holds_every_module_of_the_checkout(wheel: zipfile.ZipFile) ->
     }
     packed = {name for name in wheel.namelist() if name.endswith(".py")}
     assert packed == expected
-    assert {"bench/py.typed", "bench/page.html.j2", "bench/reports/published.csv"} <= set(
-        wheel.namelist()
-    )
+    assert {
+        "bench/py.typed",
+        "bench/reporting/page.html.j2",
+        "bench/reports/paper/published.csv",
+    } <= set(wheel.namelist())
 
 
 def test_the_wheel_carries_licence_and_command(wheel: zipfile.ZipFile) -> None:
     names = {name.split(".dist-info/")[-1]: name for name in wheel.namelist()}
     assert "Apache License" in wheel.read(names["licenses/LICENSE"]).decode()
-    assert "bench = bench.cli:main" in wheel.read(names["entry_points.txt"]).decode()
+    assert "bench = bench.cli.main:main" in wheel.read(names["entry_points.txt"]).decode()
 
 
 def test_the_version_is_the_same_everywhere() -> None:
@@ -66,7 +68,7 @@ def test_the_version_is_the_same_everywhere() -> None:
     assert re.search(rf"^version: {re.escape(bench.__version__)}$", citation, re.MULTILINE)
 
 
-@pytest.mark.parametrize("module", ["bench", "bench.cli", "bench.registry"])
+@pytest.mark.parametrize("module", ["bench", "bench.cli.main", "bench.plugins.registry"])
 def test_importing_is_light(module: str) -> None:
     code = f"import sys, {module}; print(*sys.modules)"
     done = subprocess.run(
@@ -98,6 +100,6 @@ def test_listing_plugins_imports_none_of_them() -> None:
     done = subprocess.run(
         [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
     )
-    assert set(done.stdout.split()) <= {"bench.registry", "bench.errors"} | {
+    assert set(done.stdout.split()) <= {"bench.plugins.registry", "bench.errors"} | {
         f"bench.{kind}" for kind in ("methods", "datasets", "reports")
     }

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from bench import registry
 from bench.data.dataset import Dataset
 from bench.errors import BenchError
-from bench.plan import Method
+from bench.experiment.method import Method
+from bench.plugins import registry
 
 ROOT = Path(registry.__file__).parents[1]
 
@@ -73,7 +73,7 @@ def test_a_file_must_define_exactly_one_plugin(monkeypatch: pytest.MonkeyPatch) 
     module = types.ModuleType("bench.methods.two")
     module.__file__ = "methods/two.py"
     code = (
-        "from bench.plan import Method\n"
+        "from bench.experiment.plan import Method\n"
         "class One(Method):\n    def plan(self, recipe): return iter(())\n"
         "class Two(One): pass\n"
         "class _Hidden(One): pass\n"

@@ -28,10 +28,10 @@ Size = Annotated[
 
 
 class Window(Params):
-    """Size and place of patches."""
+    """Size of patches and where they are taken."""
 
     size: Size
-    place: Literal["anywhere", "centre"] = "anywhere"
+    sampling: Literal["anywhere", "centre"] = "anywhere"
     """Patches from anywhere, put together by a sliding window at prediction; or only the centre of
     every volume, beyond which everything is background (the paper's 3D variant, SPEC 2.3)."""
 

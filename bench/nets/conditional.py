@@ -39,9 +39,9 @@ class ConditionalNet(FeatureNet):
         self.bias = nn.Parameter(torch.zeros(n_organs))
         self.register_buffer("code_KK", torch.eye(n_organs), persistent=False)
 
-    def features(self, image_B1HW: Tensor) -> Tensor:
+    def features(self, image_BCHW: Tensor) -> Tensor:
         """Return the features of the body at the size of the image."""
-        return resize(self.body.features(image_B1HW), image_B1HW.shape[2:])
+        return resize(self.body.features(image_BCHW), image_BCHW.shape[2:])
 
     def classify(self, features_BCHW: Tensor) -> Tensor:
         """Return one logit per organ, each by convolutions of its own, shape [B, K, H, W]."""

@@ -84,10 +84,10 @@ class ConfidenceNet(nn.Module):
         self.trunk.eval()
         return self
 
-    def hidden(self, image_B1HW: Tensor) -> Tensor:
+    def hidden(self, image_BCHW: Tensor) -> Tensor:
         """Return the features before the last 1x1 convolution, shape [B, C, H', W']."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.mode == "finetune"):
-            features_BCHW = self.trunk.features(image_B1HW)
+            features_BCHW = self.trunk.features(image_BCHW)
         hidden_BCHW: Tensor = self.head.hidden(features_BCHW)
         return hidden_BCHW
 
@@ -95,6 +95,6 @@ class ConfidenceNet(nn.Module):
         """Return confidence logits at ``size``, linearly interpolated, shape [B, K, *size]."""
         return resize(self.head.output(hidden_BCHW), size)
 
-    def forward(self, image_B1HW: Tensor) -> Tensor:
+    def forward(self, image_BCHW: Tensor) -> Tensor:
         """Return confidence logits, shape [B, K, H, W]."""
-        return self.classify(self.hidden(image_B1HW), image_B1HW.shape[2:])
+        return self.classify(self.hidden(image_BCHW), image_BCHW.shape[2:])

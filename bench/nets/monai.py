@@ -40,9 +40,9 @@ class DynUNet3d(FeatureNet):
         )
         self.feature_channels = width
 
-    def features(self, image_B1HW: Tensor) -> Tensor:
+    def features(self, image_BCHW: Tensor) -> Tensor:
         """Return the output of the last decoder level, shape [B, width, D, H, W]."""
-        features: Tensor = self.body.skip_layers(image_B1HW)
+        features: Tensor = self.body.skip_layers(image_BCHW)
         return features
 
     def classify(self, features_BCHW: Tensor) -> Tensor:
@@ -92,9 +92,9 @@ class SegResNet3d(FeatureNet):
         self.body.conv_final = nn.Sequential(*final)
         self.feature_channels = width
 
-    def features(self, image_B1HW: Tensor) -> Tensor:
+    def features(self, image_BCHW: Tensor) -> Tensor:
         """Return the normalised output of the decoder, shape [B, width, D, H, W]."""
-        features: Tensor = self.body(image_B1HW)
+        features: Tensor = self.body(image_BCHW)
         return features
 
     def classify(self, features_BCHW: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ class FeatureNet(nn.Module):
     """The sides of the input must be multiples of it."""
     dims: Dims = 2
 
-    def features(self, image_B1HW: Tensor) -> Tensor:
+    def features(self, image_BCHW: Tensor) -> Tensor:
         """Return the penultimate features, shape [B, feature_channels, H', W']."""
         raise NotImplementedError
 
@@ -47,9 +47,9 @@ class FeatureNet(nn.Module):
         """What ends in the deepest features, alone or as the last of several maps."""
         raise NotImplementedError
 
-    def forward(self, image_B1HW: Tensor) -> Tensor:
+    def forward(self, image_BCHW: Tensor) -> Tensor:
         """Return logits, shape [B, K, H, W]."""
-        return self.classify(self.features(image_B1HW))
+        return self.classify(self.features(image_BCHW))
 
 
 def channels_last(module: nn.Module) -> nn.Module:
@@ -62,10 +62,10 @@ def channels_last(module: nn.Module) -> nn.Module:
     return module.to(memory_format=layout)
 
 
-def image_channels_last(image_B1HW: Tensor) -> Tensor:
+def image_channels_last(image_BCHW: Tensor) -> Tensor:
     """Return a batch of images in the memory layout of :func:`channels_last`."""
-    layout = torch.channels_last_3d if image_B1HW.ndim == 5 else torch.channels_last
-    return image_B1HW.contiguous(memory_format=layout)
+    layout = torch.channels_last_3d if image_BCHW.ndim == 5 else torch.channels_last
+    return image_BCHW.contiguous(memory_format=layout)
 
 
 def resize(maps_BKHW: Tensor, size: tuple[int, ...]) -> Tensor:

@@ -56,9 +56,9 @@ class SmpNet(FeatureNet):
         self.feature_channels = self._conv.in_channels
         self.divisor = int(self.body.encoder.output_stride)
 
-    def features(self, image_B1HW: Tensor) -> Tensor:
+    def features(self, image_BCHW: Tensor) -> Tensor:
         """Return the decoder's output, shape [B, feature_channels, H', W']."""
-        features: Tensor = self.body(image_B1HW)
+        features: Tensor = self.body(image_BCHW)
         return features
 
     def classify(self, features_BCHW: Tensor) -> Tensor:

@@ -58,9 +58,9 @@ class UNetT11(FeatureNet):
         self.output = CONV[dims](c1, n_organs, 1)
         self.apply(init_glorot)
 
-    def features(self, image_B1HW: Tensor) -> Tensor:
+    def features(self, image_BCHW: Tensor) -> Tensor:
         """Return the output of ``final_prediction``, shape [B, width, H, W]."""
-        res_1 = self.encoder_block_1(image_B1HW)
+        res_1 = self.encoder_block_1(image_BCHW)
         res_2 = self.encoder_block_2(self._pool(res_1, 2))
         res_3 = self.encoder_block_3(self._pool(res_2, 2))
         res_4 = self.encoder_block_4(self._pool(res_3, 2))

@@ -32,7 +32,7 @@ class Audit(Stage):
         from bench.data.grid import labels_to_grid
         from bench.data.hidden import CompleteLabels
         from bench.data.index import SliceIndex
-        from bench.ranking import ranking_scores
+        from bench.evaluation.ranking import ranking_scores
         from bench.stages.relabel import read_selections
 
         truth = CompleteLabels(ctx.input(self.truth))

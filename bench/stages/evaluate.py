@@ -26,7 +26,7 @@ class Evaluate(Stage):
 
         from bench.data.hidden import CompleteLabels
         from bench.data.nifti import read_image
-        from bench.metrics import add_window_scores, case_scores
+        from bench.evaluation.metrics import add_window_scores, case_scores
 
         truth = CompleteLabels(ctx.input(self.truth))
         predictions = sorted(ctx.input(self.prediction).glob("*.nii.gz"))

@@ -61,15 +61,15 @@ def blocks(backbone: Backbone, n_organs: int, size: tuple[int, ...]) -> list[dic
     with torch.device("meta"), torch.no_grad():
         net = backbone.build(n_organs).eval()
         confidence = backbone.confidence_net(net, n_organs).eval()
-        image_B1HW = torch.zeros(1, 1, *size)
-        head = {"block": "confidence_network"} | _block(confidence.head, confidence(image_B1HW))
+        image_BCHW = torch.zeros(1, 1, *size)
+        head = {"block": "confidence_network"} | _block(confidence.head, confidence(image_BCHW))
         return [
-            *({"network": "segmentation"} | block for block in _blocks(net, image_B1HW)),
+            *({"network": "segmentation"} | block for block in _blocks(net, image_BCHW)),
             {"network": "confidence"} | head,
         ]
 
 
-def _blocks(net: FeatureNet, image_B1HW: Tensor) -> Iterator[dict[str, Any]]:
+def _blocks(net: FeatureNet, image_BCHW: Tensor) -> Iterator[dict[str, Any]]:
     """Yield the parts of a network that hold parameters, in the order in which they are called."""
     outputs: dict[str, Any] = {}
 
@@ -79,7 +79,7 @@ def _blocks(net: FeatureNet, image_B1HW: Tensor) -> Iterator[dict[str, Any]]:
     parts = dict(_parts(net))
     for name, part in parts.items():
         part.register_forward_hook(keep(name))
-    net(image_B1HW)
+    net(image_BCHW)
     for name, output in outputs.items():
         others = {part for other, part in parts.items() if other != name}
         if others.isdisjoint(parts[name].modules()) and any(True for _ in parts[name].parameters()):

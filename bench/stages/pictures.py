@@ -62,7 +62,7 @@ class Pictures(Stage, abc.ABC):
         from bench.data.hidden import CompleteLabels
         from bench.data.index import SliceIndex
         from bench.data.visible import open_images
-        from bench.overlay import (
+        from bench.evaluation.overlay import (
             body_box,
             choose_slices,
             overlay_png,

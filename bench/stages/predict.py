@@ -35,7 +35,7 @@ class Predict(Stage):
         from bench.data.nifti import to_native
         from bench.data.simulate import Split
         from bench.data.visible import normalise, open_images
-        from bench.inference import predict_volume
+        from bench.nets.inference import predict_volume
 
         images = ctx.input(self.images)
         index = SliceIndex.read(images)
@@ -57,7 +57,7 @@ class Predict(Stage):
             )
             labels_XYZ = labels_ZXY.transpose(1, 2, 0)
             nib.save(to_native(labels_XYZ, entry.geometry), ctx.out / f"{case_id}.nii.gz")
-            if window is not None and window.place == "centre":
+            if window is not None and window.sampling == "centre":
                 first = window.centre((entry.n_slices, *index.grid))
                 box = native_box(entry.placement, entry.n_slices, first, window.size)
                 seen[case_id] = [(side.start, side.stop) for side in box]

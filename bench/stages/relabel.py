@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field
 
-from bench.relabelling import RelabelRule, Selection
 from bench.stage import Stage, StageContext
 from bench.stages.images import Prepared
 from bench.stages.labels import Labels
 from bench.stages.train import Train
+from bench.training.relabelling import RelabelRule, Selection
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,16 +75,16 @@ class Relabel(Stage):
         self, view: TrainView, ctx: StageContext
     ) -> Iterator[tuple[TrainCase, NDArray[np.uint8], list[Selection]]]:
         """Yield pseudo-labels and selections of every training case, in order."""
-        from bench.relabelling import (
+        from bench.seeds import generator
+        from bench.training.relabelling import (
             add_positives,
             find_candidates,
             mark_background,
             relabel_volume,
             select,
         )
-        from bench.seeds import generator
 
-        place = (self.images.name, self.labels.fold, self.round)
+        context = (self.images.name, self.labels.fold, self.round)
         predictor = _Predictor(self, view, ctx)
         if self.rule.scope != "dataset":
             for case in view.cases:
@@ -93,7 +93,7 @@ class Relabel(Stage):
                     yield case, ps, []
                     continue
                 pred, score = predictor(case)
-                rng = generator(self.seed, "relabel", *place, case.id)
+                rng = generator(self.seed, "relabel", *context, case.id)
                 yield (
                     case,
                     *relabel_volume(pred, score, lab, ps, case.flags_K, self.gamma, self.rule, rng),
@@ -106,7 +106,7 @@ class Relabel(Stage):
             known = predictor.known(case)
             plausible = self.rule.plausible(pred)
             candidates.append(find_candidates(plausible, score, *known, case.flags_K))
-        rng = generator(self.seed, "relabel", *place)
+        rng = generator(self.seed, "relabel", *context)
         selected = dict(
             zip(
                 [case.id for case in incomplete],
@@ -150,7 +150,7 @@ class _Predictor:
     def __call__(self, case: TrainCase) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """Return predicted labels and the confidence in each, shape [S, H, W]."""
         from bench.data.visible import normalise
-        from bench.inference import predict_with_score
+        from bench.nets.inference import predict_with_score
 
         return predict_with_score(
             self._segmenter,

@@ -99,14 +99,14 @@ class Train(Stage):
 
         recipe = self.optimisation
         # Names of random streams: never the method, never the label fraction (SPEC 0.0).
-        place = (self.images.name, self.labels.fold, self.round)
+        context = (self.images.name, self.labels.fold, self.round)
         view = TrainView(
             ctx.input(self.images),
             ctx.input(self.labels),
             None if self.pseudo is None else ctx.input(self.pseudo),
         )
         init = None if self.init is None else ctx.input(self.init)
-        torch.manual_seed(torch_seed(self.seed, "networks", *place))
+        torch.manual_seed(torch_seed(self.seed, "networks", *context))
         objective = self.objective.build(
             Setting(
                 n_organs=len(self.images.organs),
@@ -115,7 +115,7 @@ class Train(Stage):
                 segmenter=lambda: self._initial_segmenter(init),
                 rival=lambda: self._fresh_segmenter("rival weights"),
                 intensity_sd=view.intensity_sd,
-                seed=lambda purpose: torch_seed(self.seed, purpose, *place),
+                seed=lambda purpose: torch_seed(self.seed, purpose, *context),
             )
         )
         role = self.objective.label if not self.objective.trains_segmenter else "segmenter"
@@ -128,12 +128,12 @@ class Train(Stage):
                 self.objective.streams,
                 recipe.batch_size,
                 recipe.foreground_share,
-                lambda step: generator(self.seed, f"slices/{role}", *place, step),
+                lambda step: generator(self.seed, f"slices/{role}", *context, step),
             ),
             SliceReader(view, augmentation)
             if recipe.window is None
             else PatchReader(view, augmentation, recipe.window),
-            lambda step: generator(self.seed, f"augmentation/{role}", *place, step),
+            lambda step: generator(self.seed, f"augmentation/{role}", *context, step),
             ctx.device,
         )
         loop = Loop(
@@ -141,7 +141,7 @@ class Train(Stage):
             recipe.batch_size,
             recipe.lr_decay,
             recipe.precision,
-            torch_seed(self.seed, f"training/{role}", *place),
+            torch_seed(self.seed, f"training/{role}", *context),
             recipe.steps_before,
             recipe.steps_after,
         )

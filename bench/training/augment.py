@@ -86,12 +86,12 @@ def resample(
 
     Returns
     -------
-    image_B1HW, maps_BCHW
+    image_BCHW, maps_BCHW
         float32 image and int64 label maps.
     """
     grid = functional.affine_grid(theta, [len(image_BHW), 1, *size], align_corners=False)
-    image_B1HW = functional.grid_sample(
+    image_BCHW = functional.grid_sample(
         image_BHW[:, None], grid, mode="bilinear", align_corners=False
     )
     maps = functional.grid_sample(maps_BCHW.float(), grid, mode="nearest", align_corners=False)
-    return image_B1HW, maps.round().to(torch.int64)
+    return image_BCHW, maps.round().to(torch.int64)

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.relabelling import BACKGROUND
+from bench.training.relabelling import BACKGROUND
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Slices or 3D patches as the network sees them, after augmentation, on the device."""
 
-    image_B1HW: Tensor
+    image_BCHW: Tensor
     """float32 in [0, 1]."""
     lab_BHW: Tensor
     """int64 visible labels 0..K."""

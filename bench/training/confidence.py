@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from bench.training.objective import Objective, ObjectiveSpec, Phase, Progress, Setting
+from bench.training.objective import Objective, ObjectiveSpec, Phase, Setting, TrainingProgress
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -65,7 +65,7 @@ class _ConfidenceObjective(Objective):
         trained = [p for p in self._confidence.parameters() if p.requires_grad]
         return [Phase("confidence", trained, self._loss, self._lr)]
 
-    def _loss(self, batch: Batch, _progress: Progress) -> Mapping[str, Tensor]:
+    def _loss(self, batch: Batch, _progress: TrainingProgress) -> Mapping[str, Tensor]:
         import torch
 
         from bench.training.batch import targets
@@ -74,11 +74,11 @@ class _ConfidenceObjective(Objective):
         no_pseudo_BHW = torch.zeros_like(batch.ps_BHW)
         y_BKHW, w_BKHW = targets(batch.lab_BHW, no_pseudo_BHW, batch.flags_BK)
         with torch.no_grad():
-            logits_BKHW = self._segmenter(batch.image_B1HW)
+            logits_BKHW = self._segmenter(batch.image_BCHW)
         predicted_BKHW = logits_BKHW >= 0
         wrong_BKHW = predicted_BKHW & ~y_BKHW & w_BKHW
         loss = confidence_loss(
-            self._confidence(batch.image_B1HW),
+            self._confidence(batch.image_BCHW),
             logits_BKHW,
             y_BKHW,
             w_BKHW,

@@ -60,9 +60,9 @@ class BatchLoader:
 
         low, high = self._reader.view.hu_window
         image_BHW = (move(raw.image_BHW).float() - low) / (high - low)
-        image_B1HW, maps_B2HW = resample(image_BHW, move(raw.maps_B2HW), move(raw.theta), raw.size)
+        image_BCHW, maps_B2HW = resample(image_BHW, move(raw.maps_B2HW), move(raw.theta), raw.size)
         return Batch(
-            image_channels_last(image_B1HW),
+            image_channels_last(image_BCHW),
             maps_B2HW[:, 0],
             maps_B2HW[:, 1],
             move(raw.flags_BK),

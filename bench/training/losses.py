@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bench.inference import decide
+from bench.nets.inference import decide
 from bench.training.batch import organ_bits
 
 Norm = Literal["mean_all", "mean_valid", "sum"]

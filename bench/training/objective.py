@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class TrainingProgress:
     """Where training stands in its learning-rate schedule."""
 
     step: int
@@ -45,7 +45,7 @@ class Phase:
 
     name: str
     parameters: Sequence[nn.Parameter]
-    loss: Callable[[Batch, Progress], Mapping[str, Tensor]]
+    loss: Callable[[Batch, TrainingProgress], Mapping[str, Tensor]]
     lr: float
     betas: tuple[float, float] = (0.9, 0.999)
 
@@ -68,7 +68,7 @@ class Objective(abc.ABC):
         """Networks that are only read: moved to the device, in evaluation mode, never saved."""
         return {}
 
-    def after_step(self, progress: Progress) -> None:
+    def after_step(self, progress: TrainingProgress) -> None:
         """Run after all phases of a step (a moving average, say); nothing by default."""
         return
 
@@ -99,7 +99,7 @@ class OneNetwork(Objective):
         self._lr = setting.lr
 
     @abc.abstractmethod
-    def loss(self, batch: Batch, progress: Progress) -> Mapping[str, Tensor]:
+    def loss(self, batch: Batch, progress: TrainingProgress) -> Mapping[str, Tensor]:
         """Return named scalars of a batch, ``loss`` among them."""
 
     @property

@@ -121,7 +121,7 @@ class PatchReader(Reader):
     ) -> list[int]:
         """Return the first voxel of a patch within its volume; it may lie outside."""
         size = self._window.size
-        if self._window.place == "centre":
+        if self._window.sampling == "centre":
             reach = [round(self.augmentation.shift * side) for side in size]
             return [
                 c + int(rng.integers(-r, r + 1))

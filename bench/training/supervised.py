@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from bench.training.objective import Objective, ObjectiveSpec, OneNetwork, Progress, Setting
+from bench.training.objective import Objective, ObjectiveSpec, OneNetwork, Setting, TrainingProgress
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,7 +54,7 @@ class _SupervisedObjective(OneNetwork):
         super().__init__(setting)
         self._spec = spec
 
-    def loss(self, batch: Batch, _progress: Progress) -> Mapping[str, Tensor]:
+    def loss(self, batch: Batch, _progress: TrainingProgress) -> Mapping[str, Tensor]:
         from bench.training.batch import targets
         from bench.training.losses import masked_bce
 
@@ -66,6 +66,6 @@ class _SupervisedObjective(OneNetwork):
         )
         if self._spec.unlabelled == "background":
             w_BKHW = w_BKHW.new_ones(()).expand_as(w_BKHW)
-        logits_BKHW = self.segmenter(batch.image_B1HW)
+        logits_BKHW = self.segmenter(batch.image_BCHW)
         loss = masked_bce(logits_BKHW, y_BKHW, w_BKHW, self._spec.norm)
         return {"loss": loss, "known_share": w_BKHW.float().mean()}

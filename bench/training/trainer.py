@@ -22,7 +22,7 @@ from bench.nets.protocol import channels_last
 from bench.stage import StageContext
 from bench.training.cost import PassCounter
 from bench.training.loader import BatchLoader
-from bench.training.objective import Objective, Progress
+from bench.training.objective import Objective, TrainingProgress
 
 LOG_EVERY = 20
 
@@ -41,9 +41,11 @@ class Loop:
     steps_after: int = 0
     """Steps of the schedule that are left to a later training."""
 
-    def progress(self, step: int) -> Progress:
+    def progress(self, step: int) -> TrainingProgress:
         """Return where a step of this training stands in the schedule."""
-        return Progress(self.steps_before + step, self.steps_before + self.steps + self.steps_after)
+        return TrainingProgress(
+            self.steps_before + step, self.steps_before + self.steps + self.steps_after
+        )
 
 
 def fit(

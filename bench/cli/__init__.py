@@ -1,0 +1,1 @@
+"""What a person types and sees: commands, live progress, tables of plan and status."""

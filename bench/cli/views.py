@@ -1,0 +1,283 @@
+"""The tables of ``bench plan``, ``status``, ``show``, ``list`` and ``data check``."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from statistics import median
+from typing import TYPE_CHECKING
+
+from filelock import Timeout
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from bench.engine.store import Store
+from bench.experiment.plan import Run, graph_of
+from bench.params import Params
+from bench.plugins import registry
+from bench.stage import Stage, ancestors
+
+if TYPE_CHECKING:
+    from bench.data.dataset import Dataset
+    from bench.experiment.conformance import Verdict
+
+
+def plan_table(runs: list[Run], store: Store) -> RenderableType:
+    """Return conditions, and per kind of stage: how many, shared between runs, done, new, time."""
+    graph = graph_of(runs)
+    asked = Counter(
+        stage.key
+        for run in runs
+        for stage in {s.key: s for wanted in run.wanted() for s in ancestors(wanted)}.values()
+    )
+    seconds = _typical_seconds(store)
+    table = _table("stage", "stages", "asked for", "shared", "done", "new", "estimated time")
+    total, unknown = 0.0, False
+    kinds: dict[str, list[Stage]] = defaultdict(list)
+    for stage in graph.in_order():
+        kinds[type(stage).__name__].append(stage)
+    for kind, stages in kinds.items():
+        new = [stage for stage in stages if not store.is_done(stage)]
+        known = [s for stage in new if (s := seconds(stage)) is not None]
+        total += sum(known)
+        unknown |= len(known) < len(new)
+        _add(
+            table,
+            kind,
+            str(len(stages)),
+            str(sum(asked[stage.key] for stage in stages)),
+            str(sum(asked[stage.key] > 1 for stage in stages)),
+            str(len(stages) - len(new)),
+            str(len(new)),
+            _duration(sum(known)) if len(known) == len(new) else "not yet known",
+        )
+    conditions = _table("data set", "profile", "network", "labelled", "folds", "methods")
+    grouped: dict[tuple[str, ...], list[Run]] = defaultdict(list)
+    for run in runs:
+        condition = run.condition
+        name = condition.source.dataset.name
+        grouped[
+            name, condition.profile.label, str(condition.backbone), f"{condition.label_pct} %"
+        ].append(run)
+    for key, members in grouped.items():
+        folds = sorted({run.condition.fold for run in members})
+        _add(
+            conditions,
+            *key,
+            ", ".join(map(str, folds)),
+            ", ".join(dict.fromkeys(run.method for run in members)),
+        )
+    n_new = sum(not store.is_done(stage) for stage in graph.stages.values())
+    estimate = f"about {_duration(total)} of work on one slot"
+    if unknown:
+        estimate = (
+            "time not known before some of it has run" if not total else f"more than {estimate}"
+        )
+    note = f"{len(graph)} stages, {n_new} to compute" + (f": {estimate}" if n_new else "")
+    return Group(conditions, "", table, "", Text(note))
+
+
+def status_table(store: Store) -> RenderableType:
+    """Return every stage of the store with its state, finished ones last, and counts per state."""
+    table = _table("key", "what", "state", "seconds", "finished")
+    counts: Counter[str] = Counter()
+    rows = []
+    for stage in store.stages():
+        state = _state(store, stage)
+        counts[state] += 1
+        rows.append((stage, state, store.receipt(stage) if state == "done" else {}))
+    for stage, state, receipt in sorted(rows, key=lambda row: row[2].get("finished", "")):
+        _add(
+            table,
+            stage.key,
+            stage.title,
+            state,
+            f"{receipt['wall_seconds']:.1f}" if receipt else "",
+            str(receipt.get("finished", "")),
+        )
+    if foreign := len(store.folders()) - counts.total():
+        counts["of another version of the code"] = foreign
+    summary = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+    return Group(table, "", Text(summary or "the store is empty"))
+
+
+def describe_stage(stage: Stage, store: Store) -> RenderableType:
+    """Return parameters, inputs, receipt and files of one stage."""
+    folder = store.folder(stage)
+    parts: list[RenderableType] = [Text(f"{stage.key}  {stage.title}", style="bold")]
+    parts.append(Text(f"state    {_state(store, stage)}\nfolder   {folder}"))
+    for parent in stage.inputs():
+        parts.append(Text(f"input    {parent.key}  {parent.title}"))
+    parameters = {name: value for name, value in stage.identity().items() if name != "kind"}
+    parts.append(Text(json.dumps(parameters, indent=1)))
+    if store.is_done(stage):
+        receipt = store.receipt(stage)
+        digests = receipt.pop("sha256")
+        parts.append(Text("\n".join(f"{name:<16} {value}" for name, value in receipt.items())))
+        parts.append(Text("\n".join(f"{digest[:12]}  {name}" for name, digest in digests.items())))
+    failure = folder / "FAILED"
+    if failure.is_file():
+        parts.append(Text(f"failed   {failure.read_text().strip()}", style="red"))
+    return Group(*parts)
+
+
+def listing(what: str) -> RenderableType:
+    """Return the names there are to choose from, one line each."""
+    from bench.data.dataset import Dataset
+    from bench.experiment.method import Method
+    from bench.experiment.profiles import PROFILES
+    from bench.nets.backbone import Backbone
+
+    if what == "backbones":
+        table = _table("backbone")
+        for name in Backbone.names():
+            _add(table, name)
+        return Group(
+            table,
+            "",
+            Text("ENCODER: any encoder of segmentation_models_pytorch, e.g. resnet34", style="dim"),
+        )
+    if what == "profiles":
+        fields = ("backbone", "max_side", "steps", "batch_size", "lr", "n_folds")
+        table = _table("profile", *fields)
+        for profile in PROFILES.values():
+            _add(table, profile.name, *(f"{getattr(profile, field)}" for field in fields))
+        return table
+    if what == "methods":
+        table = _table("method", "what it does", "published in")
+        for name in registry.names("methods"):
+            method = registry.load("methods", name, Method)  # type: ignore[type-abstract]
+            _add(table, name, registry.summary("methods", name), method.citation)
+        return table
+    if what == "datasets":
+        table = _table("data set", "what it is", "where to get it")
+        for name in registry.names("datasets"):
+            dataset = registry.load("datasets", name, Dataset)  # type: ignore[type-abstract]
+            _add(table, name, dataset.summary, dataset.source)
+        return table
+    table = _table("report", "what it shows")
+    for name in registry.names("reports"):
+        _add(table, name, registry.summary("reports", name))
+    return table
+
+
+def print_check(dataset: Dataset, console: Console) -> bool:
+    """Check a data set, print what was found and tell whether there are errors."""
+    from bench.data.check import check
+
+    with console.status("reading") as spinner:
+        result = check(
+            dataset, lambda done, total: spinner.update(f"reading case {done} of {total}")
+        )
+    console.print(
+        f"{result.dataset}: {result.cases} cases of {result.patients} patients, "
+        f"{result.readable} readable",
+        highlight=False,
+        markup=False,
+    )
+    table = _table("organ", "annotated", "present", "median ml")
+    for organ in result.organs:
+        volume = "–" if organ.median_ml is None else f"{organ.median_ml:.1f}"
+        _add(table, organ.organ, str(organ.annotated), str(organ.present), volume)
+    console.print(table)
+    if result.shape is not None and result.spacing_mm is not None and result.hu is not None:
+        axes = zip("XYZ", result.shape, result.spacing_mm, strict=True)
+        for axis, voxels, spacing in axes:
+            console.print(
+                f"{axis}   {voxels.low:.0f} to {voxels.high:.0f} voxels of "
+                f"{spacing.low:.2f} to {spacing.high:.2f} mm",
+                highlight=False,
+            )
+        console.print(f"HU  {result.hu.low:.0f} to {result.hu.high:.0f}", highlight=False)
+    for problem in result.problems:
+        style = "red" if problem.severity == "error" else "yellow"
+        named = problem.case is None or problem.case in problem.message
+        where = "" if named else f"{problem.case}: "
+        line = Text(f"{problem.severity}: {where}{problem.message}", style=style)
+        console.print(line, soft_wrap=True)
+    errors = sum(problem.severity == "error" for problem in result.problems)
+    console.print(f"{errors} errors, {len(result.problems) - errors} warnings", highlight=False)
+    return errors > 0
+
+
+def print_verdicts(verdicts: Iterable[tuple[str, Iterable[Verdict]]], console: Console) -> bool:
+    """Print what methods promise and whether they keep it, and tell whether all do."""
+    kept = True
+    for method, found in verdicts:
+        console.print(method, style="bold", markup=False)
+        for verdict in found:
+            kept &= verdict.problem is None
+            state = "[green]ok[/]  " if verdict.problem is None else "[red]FAIL[/]"
+            console.print(f"  {state} {verdict.promise}", soft_wrap=True)
+            if verdict.problem is not None:
+                console.print(
+                    f"       {verdict.problem}", style="red", markup=False, soft_wrap=True
+                )
+    return kept
+
+
+def _typical_seconds(store: Store) -> Callable[[Stage], float | None]:
+    """Return an estimate of a stage's time: the median of finished ones of its kind and budget."""
+    measured: dict[str, list[float]] = defaultdict(list)
+    for stage in store.stages():
+        if store.is_done(stage):
+            measured[_effort(stage)].append(float(store.receipt(stage)["wall_seconds"]))
+
+    def estimate(stage: Stage) -> float | None:
+        found = measured.get(_effort(stage))
+        return median(found) if found else None
+
+    return estimate
+
+
+def _effort(stage: Stage) -> str:
+    """Return what stages of about equal duration have in common."""
+    from bench.stages.train import Train
+
+    parts: list[object] = [type(stage).__name__]
+    for field in ("dataset", "images", "truth"):
+        part = getattr(stage, field, None)
+        if part is not None:
+            parts.append(part.key if isinstance(part, Stage) else part)
+    if isinstance(stage, Train):
+        parts += [stage.backbone, stage.optimisation.steps, stage.objective.label]
+    return "|".join(p.model_dump_json() if isinstance(p, Params) else str(p) for p in parts)
+
+
+def _state(store: Store, stage: Stage) -> str:
+    if store.is_done(stage):
+        return "done"
+    folder = store.folder(stage)
+    lease = store.lease(stage)
+    if (folder / "CLAIM").exists():
+        try:
+            lease.acquire(blocking=False)
+        except Timeout:
+            return "running"
+        lease.release()
+    if (folder / "FAILED").is_file():
+        return "failed"
+    return "interrupted" if (folder / "scratch" / "resume.pt").is_file() else "waiting"
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(first, no_wrap=True)
+    for name in others:
+        table.add_column(name, overflow="fold")
+    return table
+
+
+def _add(table: Table, *cells: str) -> None:
+    """Add a row of plain text: the brackets of a name are no markup."""
+    table.add_row(*map(Text, cells))
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -1,0 +1,33 @@
+"""Data sets by name or folder, as people write them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from bench.data.dataset import Dataset
+from bench.params import parse_brackets
+from bench.plugins import registry
+
+
+def parse_dataset(text: str, data_root: Path | None = None) -> Dataset:
+    """Return one data set. A folder is read in the nnU-Net or Decathlon layout.
+
+    A registered data set is looked for below ``data_root``, else ``$BENCH_DATA``, else ``data/``.
+    """
+    name, overrides = parse_brackets(text)
+    if name not in registry.names("datasets") and (os.sep in name or Path(name).is_dir()):
+        overrides = {"root": name} | overrides
+        name = "folder"
+    plugin = registry.load("datasets", name, Dataset)  # type: ignore[type-abstract]
+    if plugin.folders and "root" not in overrides:
+        overrides["root"] = str(_locate(plugin, data_root))
+    return plugin.from_overrides("data set", name, overrides, context=data_root)
+
+
+def _locate(plugin: type[Dataset], data_root: Path | None) -> Path:
+    root = data_root or Path(os.environ.get("BENCH_DATA", "data"))
+    for folder in plugin.folders:
+        if (root / folder).is_dir():
+            return root / folder
+    return root

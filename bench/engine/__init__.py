@@ -1,0 +1,1 @@
+"""Runs stages and keeps their results; knows nothing of images or networks."""

@@ -1,0 +1,36 @@
+"""Run every stage in this process, one after the other: for debugging and tests."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from bench.engine.graph import Frontier, StageGraph
+from bench.engine.launch.protocol import StageEvent
+from bench.engine.store import LEASE_SECONDS, Store
+from bench.engine.worker import run_stage
+
+
+class InlineLauncher:
+    """One stage at a time, no subprocess."""
+
+    def run(self, graph: StageGraph, store: Store) -> Generator[StageEvent]:
+        """Yield events until every stage is done, failed or blocked."""
+        frontier = Frontier(graph)
+        ready = frontier.take_ready()
+        while ready:
+            stage = ready.pop(0)
+            if not store.is_done(stage):
+                yield StageEvent("started", stage, "inline")
+            outcome, message = run_stage(store, stage, wait_seconds=2 * LEASE_SECONDS)
+            if outcome == "busy":
+                yield StageEvent("waiting", stage, message=message)
+                ready.append(stage)
+            elif outcome == "done":
+                frontier.done(stage)
+                yield StageEvent("done", stage, message=message)
+            else:
+                yield StageEvent(outcome, stage, message=message)
+                for blocked in frontier.failed(stage):
+                    yield StageEvent("blocked", blocked, message=f"needs {stage.key}")
+            ready.extend(frontier.take_ready())
+            ready.sort(key=graph.position)

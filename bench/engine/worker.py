@@ -1,0 +1,291 @@
+"""Run one stage: take its lease, compute, commit. As a program: a loop over keys from a launcher.
+
+The loop reads one JSON request per line from standard input and answers with JSON lines on standard
+output; what the stages themselves print goes to their ``log.txt``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Literal
+
+from filelock import Timeout
+
+from bench.engine.events import EventLog
+from bench.engine.provenance import provenance
+from bench.engine.store import Store
+from bench.errors import BenchError
+from bench.files import write_atomically
+from bench.stage import Stage
+
+if TYPE_CHECKING:
+    import torch
+
+Outcome = Literal["done", "busy", "failed", "refused", "interrupted"]
+"""`refused`: the user can mend it (bad data, say); `failed`: the code broke."""
+Reporter = Callable[[int, int, str], None]
+
+CHECKPOINT_SECONDS = 60.0
+_stop = threading.Event()
+
+
+class Interrupted(Exception):  # noqa: N818 - no error: the stage goes on later
+    """The process was asked to stop; the stage saved its state and goes on in the next run."""
+
+
+class RunContext:
+    """The :class:`bench.stage.StageContext` of a stage running from a store."""
+
+    def __init__(self, store: Store, stage: Stage, out: Path, report: Reporter) -> None:
+        folder = store.folder(stage)
+        self.out = out
+        self.scratch = folder / "scratch"
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        self.checkpoint_seconds = float(
+            os.environ.get("BENCH_CHECKPOINT_SECONDS", CHECKPOINT_SECONDS)
+        )
+        self.events = EventLog(folder / "events.jsonl", f"{folder.parent.name}/{folder.name}")
+        self._inputs = {parent.key: store.out(parent) for parent in stage.inputs()}
+        self._report = report
+        self._saved_at = time.monotonic()
+        self._earlier_seconds = _read_seconds(self.scratch)
+        self._started = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds spent on the stage, those before its last interruption included."""
+        return self._earlier_seconds + time.monotonic() - self._started
+
+    @property
+    def device(self) -> torch.device:
+        """The first visible GPU, or the CPU."""
+        import torch
+
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    def input(self, stage: Stage) -> Path:
+        """Return the committed output of a direct input; anything else is out of reach."""
+        if stage.key not in self._inputs:
+            known = ", ".join(self._inputs) or "none"
+            raise LookupError(f"{stage.key} is no direct input of this stage (those are: {known})")
+        return self._inputs[stage.key]
+
+    def tick(self, done: int, total: int, note: str = "") -> None:
+        """Report progress to the launcher; a process asked to stop ends the stage here."""
+        if _stop.is_set():
+            raise Interrupted
+        self._report(done, total, note)
+
+    def save_due(self) -> bool:
+        """Tell whether the stage should save its resume state now."""
+        return _stop.is_set() or time.monotonic() - self._saved_at >= self.checkpoint_seconds
+
+    def saved(self) -> None:
+        """Note that the state is on disk; stops the stage here if the process was asked to stop."""
+        self._saved_at = time.monotonic()
+        write_atomically(self.scratch / "seconds.json", json.dumps(self.seconds))
+        if _stop.is_set():
+            raise Interrupted
+
+
+def run_stage(
+    store: Store, stage: Stage, report: Reporter = lambda *_: None, wait_seconds: float = 0.0
+) -> tuple[Outcome, str]:
+    """Bring one stage to completion and return the outcome with a one-line message.
+
+    `busy` means that another process computes the stage; ``wait_seconds`` is how long to wait.
+    """
+    if store.is_done(stage):
+        return "done", "already done"
+    lease = store.lease(stage)
+    try:
+        lease.acquire(timeout=wait_seconds, poll_interval=0.5, cancel_check=_stop.is_set)
+    except Timeout:
+        return "busy", "another process computes it"
+    try:
+        if store.is_done(stage):  # finished by the process that held the lease before us
+            return "done", "already done"
+        return _compute(store, stage, report, lambda: lease.compromise is not None)
+    finally:
+        lease.release()
+
+
+def _compute(
+    store: Store, stage: Stage, report: Reporter, lost_lease: Callable[[], bool]
+) -> tuple[Outcome, str]:
+    folder = store.folder(stage)
+    for abandoned in folder.glob("scratch/out.*"):
+        shutil.rmtree(abandoned, ignore_errors=True)
+    # A new name: a process that was suspended past its lease never mixes with its successor.
+    out = folder / "scratch" / f"out.{secrets.token_hex(4)}"
+    out.mkdir(parents=True)
+    context = RunContext(store, stage, out, report)
+    with (folder / "log.txt").open("a", buffering=1) as log, _output_to(log):
+        print(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {stage.key} pid {os.getpid()}")
+        try:
+            with _peak_memory() as peak_mb:
+                stage.run(context)
+        except Interrupted:
+            return "interrupted", "stopped; goes on from its last checkpoint"
+        except BenchError as error:
+            print(f"refused: {error}")
+            return "refused", str(error)
+        except Exception as error:
+            traceback.print_exc()
+            message = f"{type(error).__name__}: {error}"
+            write_atomically(folder / "FAILED", message + "\n")
+            return "failed", f"{message} (log: {folder / 'log.txt'})"
+        finally:
+            context.events.close()
+    receipt = {
+        "key": stage.key,
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "wall_seconds": round(context.seconds, 3),
+        "peak_memory_mb": round(peak_mb(), 1),
+        "device": _device_name(stage),
+        "sha256": {
+            str(path.relative_to(out)): _sha256(path)
+            for path in sorted(out.rglob("*"))
+            if path.is_file()
+        },
+        **provenance(),
+    }
+    if lost_lease():
+        return "busy", "this process was suspended and another one took the stage over"
+    store.commit(stage, out, receipt)
+    return "done", ""
+
+
+def _read_seconds(scratch: Path) -> float:
+    path = scratch / "seconds.json"
+    return float(json.loads(path.read_text())) if path.is_file() else 0.0
+
+
+@contextlib.contextmanager
+def _output_to(log: IO[str]) -> Iterator[None]:
+    with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+        yield
+
+
+@contextlib.contextmanager
+def _peak_memory() -> Iterator[Callable[[], float]]:
+    """Measure the peak of device memory on a GPU, of resident memory of this process otherwise."""
+    import psutil
+
+    process = psutil.Process()
+    peak = [process.memory_info().rss]
+    finished = threading.Event()
+
+    def sample() -> None:
+        while not finished.wait(0.5):
+            peak[0] = max(peak[0], process.memory_info().rss)
+
+    sampler = threading.Thread(target=sample, daemon=True)
+    sampler.start()
+    if (torch := _torch_on_gpu()) is not None:
+        torch.cuda.reset_peak_memory_stats()
+
+    def peak_mb() -> float:
+        # Asked again: the first stage of a process imports torch only now.
+        if (torch := _torch_on_gpu()) is not None:
+            return float(torch.cuda.max_memory_allocated()) / 2**20
+        return float(peak[0]) / 2**20
+
+    try:
+        yield peak_mb
+    finally:
+        finished.set()
+        sampler.join()
+
+
+def _device_name(stage: Stage) -> str:
+    if stage.uses_accelerator and (torch := _torch_on_gpu()) is not None:
+        return str(torch.cuda.get_device_name())
+    return "cpu"
+
+
+def _torch_on_gpu() -> Any:
+    """Return torch if this process has loaded it and sees a GPU, else None."""
+    torch = sys.modules.get("torch")
+    return torch if torch is not None and torch.cuda.is_available() else None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def serve(store: Store, requests: IO[str], answers: IO[str]) -> None:
+    """Answer run requests until standard input closes."""
+
+    def answer(**message: Any) -> None:
+        try:
+            answers.write(json.dumps(message) + "\n")
+            answers.flush()
+        except BrokenPipeError:  # nobody listens any more: save and stop
+            request_stop()
+
+    for line in requests:
+        request = json.loads(line)
+        key = request["key"]
+        last = [0.0]
+
+        def report(
+            done: int, total: int, note: str, key: str = key, last: list[float] = last
+        ) -> None:
+            if time.monotonic() - last[0] >= 0.5 or done == total:
+                last[0] = time.monotonic()
+                answer(event="progress", key=key, done=done, total=total, note=note)
+
+        outcome: Outcome
+        try:
+            stage = store.find(key)
+        except BenchError as error:
+            outcome, message = "refused", str(error)
+        else:
+            outcome, message = run_stage(store, stage, report, request["wait_seconds"])
+        answer(event="end", key=key, outcome=outcome, message=message)
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if _stop.is_set():
+            return
+
+
+def request_stop(*_signal: object) -> None:
+    """Ask the running stage to save its state and stop at its next step."""
+    _stop.set()
+
+
+def _stop_when_orphaned() -> None:
+    parent = os.getppid()
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    request_stop()
+
+
+def main() -> None:
+    """Serve the launcher that started this process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher decides what Ctrl-C means
+    signal.signal(signal.SIGTERM, request_stop)
+    threading.Thread(target=_stop_when_orphaned, daemon=True).start()
+    # Whatever a library prints below Python must not get between the answers.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    serve(Store(Path(sys.argv[1])), sys.stdin, answers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""From the options of a command to stages, and from their results to tables."""

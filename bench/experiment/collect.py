@@ -1,0 +1,212 @@
+"""From finished stages to the tables of a set of runs: results, and those beside them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.data.simulate import Split
+from bench.engine.events import read_events
+from bench.engine.store import Store
+from bench.experiment.plan import RoundResult, Run
+from bench.params import digest
+from bench.stages.images import slug
+from bench.stages.train import Train
+
+if TYPE_CHECKING:
+    from bench.results.files import Tables
+
+
+def collect(runs: Sequence[Run], store: Store) -> Tables:
+    """Return the tables of all finished models of ``runs``."""
+    from bench.results.curves import CURVES
+    from bench.results.descriptions import LAYERS, TARGETS
+    from bench.results.files import Tables
+    from bench.results.pictures import PICTURES
+    from bench.results.tables import AUDIT, RESULTS
+
+    return Tables(
+        results=RESULTS.frame(_result_rows(runs, store)),
+        audit=AUDIT.frame(row for run in runs for row in _audit_rows(run, store)),
+        curves=CURVES.frame(row for run in runs for row in _curve_rows(run, store)),
+        pictures=PICTURES.frame(row for run in runs for row in _picture_rows(run, store)),
+        targets=TARGETS.frame(_target_rows(runs, store)),
+        layers=LAYERS.frame(_layer_rows(runs, store)),
+    )
+
+
+def save(runs: Sequence[Run], store: Store) -> Path:
+    """Write the tables below ``results/`` of the store and return the path of the results.
+
+    The file is named after what was run, so the same command replaces it.
+    """
+    from bench.results.files import save_tables
+
+    identity = digest([[run.method, *_cell_columns(run).values()] for run in runs], 8)
+    datasets = "-".join(sorted({slug(run.condition.source.dataset.name) for run in runs}))
+    path = store.root / "results" / f"{datasets}-{identity}.parquet"
+    save_tables(collect(runs, store), path)
+    return path
+
+
+def _cell_columns(run: Run) -> dict[str, Any]:
+    cell = run.condition
+    return {
+        "dataset": cell.source.dataset.name,
+        "label_pct": cell.label_pct,
+        "fold": cell.fold,
+        "seed": cell.seed,
+        "profile": cell.profile.label,
+        "backbone": str(cell.backbone),
+    }
+
+
+def _result_rows(runs: Sequence[Run], store: Store) -> Iterator[dict[str, Any]]:
+    ratios: dict[str, float] = {}  # by cell: listing the cases of a data set may take a while
+    for run in runs:
+        cell = run.targets.labels.key
+        for number, result in enumerate(run.rounds):
+            if store.is_done(result.evaluation):
+                if cell not in ratios:
+                    ratios[cell] = _test_to_train(run, store)
+                yield from _evaluation_rows(run, number, result, ratios[cell], store)
+
+
+def _evaluation_rows(
+    run: Run, number: int, result: RoundResult, test_to_train: float, store: Store
+) -> list[dict[str, Any]]:
+    trainings = run.trainings(result.model)
+    receipts = [store.receipt(training) for training in trainings]
+    columns = _cell_columns(run) | {
+        "dims": run.condition.backbone.dims,
+        "test_to_train": test_to_train,
+        "method": run.method,
+        "round": number,
+        "final": number == len(run.rounds) - 1,
+        "seg_steps": run.segmentation_steps(result.model),
+        **_network_columns(run, result, trainings, store),
+        "departs": run.departs,
+        "device_s": sum(receipt["wall_seconds"] for receipt in receipts),
+        "peak_mb": max(receipt["peak_memory_mb"] for receipt in receipts),
+        "device": _joined(receipt["device"] for receipt in receipts),
+        "software": _joined(map(_software, receipts)),
+        "stage": result.evaluation.key,
+        "coverage": math.nan,
+        "dsc_inside": math.nan,
+    }
+    records = json.loads((store.out(result.evaluation) / "cases.json").read_text())
+    return [columns | record for record in records]
+
+
+def _test_to_train(run: Run, store: Store) -> float:
+    """Return test patients over training patients, which the corrected t-test needs (SPEC 9.3)."""
+    cases = run.condition.source.dataset.cases()
+    if all(case.trains_in is None for case in cases):
+        return 1.0 / (run.condition.profile.n_folds - 1)
+    manifest = store.out(run.targets.labels) / "split.json"
+    split = Split.model_validate_json(manifest.read_text())
+    patient = {case.id: case.patient for case in cases}
+    n_test, n_train = (len({patient[i] for i in ids}) for ids in (split.test, split.train))
+    return n_test / n_train
+
+
+def _software(receipt: dict[str, Any]) -> str:
+    """Name what computed a training: program, commit if it is known, torch."""
+    commit, _, changed = receipt["commit"].partition("-")
+    at = "" if commit == "unknown" else f" at {commit[:12]}{' with changes' if changed else ''}"
+    return f"bench {receipt['bench']}{at}, torch {receipt['torch']}"
+
+
+def _joined(texts: Iterable[str]) -> str:
+    return "; ".join(sorted(set(texts)))
+
+
+def _network_columns(
+    run: Run, result: RoundResult, trainings: list[Train], store: Store
+) -> dict[str, Any]:
+    """Return how many networks led to a model, their size, and their passes per step of it."""
+    parameters: dict[str, int] = {}
+    passes = 0.0
+    for training in trainings:
+        cost = json.loads((store.out(training) / "cost.json").read_text())
+        parameters |= cost["parameters"]
+        passes += training.optimisation.steps * sum(cost["passes_per_step"].values())
+    return {
+        "networks": len(parameters),
+        "parameters": sum(parameters.values()),
+        "passes": passes / run.segmentation_steps(result.model),
+    }
+
+
+def _curve_rows(run: Run, store: Store) -> Iterator[dict[str, Any]]:
+    from bench.results.curves import parts
+
+    columns = _cell_columns(run) | {"method": run.method}
+    for training in run.all_trainings():
+        if not store.is_done(training):
+            continue
+        where = {
+            "round": training.round,
+            "training": training.objective.label,
+            "stage": training.key,
+        }
+        events = read_events(store.folder(training) / "events.jsonl")
+        for name, part, value in parts(events, training.optimisation.steps):
+            yield columns | where | {"name": name, "part": part, "value": value}
+
+
+def _picture_rows(run: Run, store: Store) -> Iterator[dict[str, Any]]:
+    columns = _cell_columns(run) | {"method": run.method}
+    for number, stage in run.pictures():
+        if store.is_done(stage):
+            where = {"round": number, "stage": stage.key}
+            for picture in json.loads((store.out(stage) / "pictures.json").read_text()):
+                yield columns | where | picture
+
+
+def _target_rows(runs: Sequence[Run], store: Store) -> Iterator[dict[str, Any]]:
+    cells = {run.targets.key: run for run in runs if store.is_done(run.targets)}
+    for run in cells.values():
+        records = json.loads((store.out(run.targets) / "targets.json").read_text())
+        columns = _cell_columns(run)
+        yield from (columns | record for record in records)
+
+
+def _layer_rows(runs: Sequence[Run], store: Store) -> Iterator[dict[str, Any]]:
+    from bench.results.descriptions import LAYERS
+
+    networks = {}
+    for run in runs:
+        columns = _cell_columns(run)
+        where = {name: columns[name] for name in LAYERS.run}
+        if store.is_done(run.layers):
+            networks[tuple(where.values())] = where, run.layers
+    for where, stage in networks.values():
+        records = json.loads((store.out(stage) / "layers.json").read_text())
+        for position, record in enumerate(records):
+            yield where | {"position": position} | record
+
+
+def _audit_rows(run: Run, store: Store) -> list[dict[str, Any]]:
+    from bench.evaluation.metrics import relabel_audit
+
+    records: list[tuple[int, float, dict[str, Any]]] = []
+    for number, result in enumerate(run.rounds):
+        if result.audit is not None and store.is_done(result.audit):
+            rows = json.loads((store.out(result.audit) / "audit.json").read_text())
+            records += [(number, result.audit.relabelling.gamma, row) for row in rows]
+    columns = _cell_columns(run) | {"method": run.method}
+    table = []
+    for organ in dict.fromkeys(row["organ"] for _, _, row in records):
+        rounds = [(n, gamma, row) for n, gamma, row in records if row["organ"] == organ]
+        counts = relabel_audit(
+            [row["added"] for *_, row in rounds],
+            [row["tp"] for *_, row in rounds],
+            rounds[0][2]["gt_missing"],
+        )
+        for (number, gamma, row), quality in zip(rounds, counts, strict=True):
+            table.append(columns | row | quality._asdict() | {"round": number, "gamma": gamma})
+    return table

@@ -1,0 +1,451 @@
+"""What every method owes, checked on generated data: ``bench check NAME``.
+
+A method that learns nothing from unlabelled scans, sees hidden labels, or changes when it is
+resumed makes a benchmark worthless, and none of it shows in a leaderboard. Each check here is one
+promise; its first docstring line is what the report says.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from bench.data.dataset import Case, Dataset
+from bench.data.simulate import make_split
+from bench.engine.launch.inline import InlineLauncher
+from bench.engine.store import Store
+from bench.engine.worker import RunContext, run_stage
+from bench.errors import BenchError
+from bench.experiment.method import Condition, Source
+from bench.experiment.plan import Run, graph_of
+from bench.experiment.profiles import parse_profile
+from bench.experiment.selection import parse_methods
+from bench.nets.backbone import Backbone
+from bench.params import RuntimeOnly
+from bench.plugins import registry
+from bench.reporting import style
+from bench.seeds import generator
+from bench.stages.train import Train
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from nibabel.nifti1 import Nifti1Image
+    from numpy.typing import NDArray
+
+    from bench.nets.protocol import FeatureNet
+    from bench.stage import Stage
+    from bench.training.batch import Batch
+    from bench.training.objective import Objective
+
+PROFILE = "smoke[steps=8]"
+LABEL_PCT = 50
+N_CASES = 6
+SLICES = Backbone.parse("unet_t11[width=4,bn_momentum=0.1]")
+VOLUMES = Backbone.parse("unet3d_t11[width=2,bn_momentum=0.1]")
+ROUNDING = 1e-8
+"""A gradient below it is none. On the batch of noise, probabilities that add up to one only to
+seven digits give 3e-9, the weakest true term (a discriminator that was never trained) 6e-8."""
+
+
+class Broken(Exception):  # noqa: N818 - a verdict
+    """The method does not keep a promise; the message says how."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome of one check."""
+
+    check: str
+    promise: str
+    problem: str | None
+    """None if the promise is kept."""
+
+
+def garble(case: Case, labels_XYZ: NDArray[np.uint8], chosen: Sequence[bool]) -> None:
+    """Replace the chosen organs of a label map by garbage, in place, and erase what nobody drew."""
+    rng = generator(0, "garbage", case.id)
+    for organ, (spoil, annotated) in enumerate(zip(chosen, case.annotated, strict=True), 1):
+        if spoil or not annotated:
+            labels_XYZ[labels_XYZ == organ] = 0
+        if spoil and annotated:
+            labels_XYZ[(labels_XYZ == 0) & (rng.random(labels_XYZ.shape) < 0.1)] = organ
+
+
+class Garbled(Dataset):
+    """A data set whose labels can be replaced by garbage where training must not see them."""
+
+    base: Dataset
+    change: Annotated[Literal["", "hidden"], RuntimeOnly()] = ""
+
+    @property
+    def name(self) -> str:
+        """That of the data set."""
+        return self.base.name
+
+    @property
+    def organs(self) -> tuple[str, ...]:
+        """Those of the data set."""
+        return self.base.organs
+
+    def cases(self) -> tuple[Case, ...]:
+        """Return the cases; in the last one the first organ is annotated by nobody."""
+        *others, last = self.base.cases()
+        return (*others, last.model_copy(update={"annotated": (False, *last.annotated[1:])}))
+
+    def files(self, case: Case) -> tuple[Path, ...]:
+        """Return the files of the case."""
+        return self.base.files(case)
+
+    def image(self, case: Case) -> Nifti1Image:
+        """Return the image, which is never changed."""
+        return self.base.image(case)
+
+    def labels(self, case: Case) -> Nifti1Image:
+        """Return the labels, with garbage in place of the hidden ones if asked for."""
+        import nibabel as nib
+        import numpy as np
+
+        image = self.base.labels(case)
+        labels = np.asarray(image.dataobj).copy()
+        split = make_split(
+            self.cases(),
+            self.organs,
+            dataset=self.name,
+            fold=0,
+            n_folds=parse_profile(PROFILE).n_folds,
+            label_pct=LABEL_PCT,
+            seed=0,
+        )
+        visible = split.flags.get(case.id, (False,) * len(self.organs))
+        garble(case, labels, [self.change == "hidden" and not seen for seen in visible])
+        return nib.Nifti1Image(labels, image.affine)
+
+
+class _Sealed(Garbled):
+    """Refuses to be looked at: planning reads nothing."""
+
+    def cases(self) -> tuple[Case, ...]:
+        raise Broken("plan reads the list of cases")
+
+    def image(self, case: Case) -> Nifti1Image:
+        raise Broken("plan reads an image")
+
+    labels = image
+
+
+class Subject:
+    """A method and the small experiments on it, each computed once.
+
+    Parameters
+    ----------
+    name
+        A registered method, perhaps with parameters in brackets.
+    folder
+        Where the stores of the experiments lie; several subjects may share it.
+    backbone
+        The network, small; 3D ones make it a check in 3D.
+    """
+
+    def __init__(self, name: str, folder: Path, backbone: Backbone = SLICES) -> None:
+        ((self.label, self.method),) = parse_methods([name])
+        self.backbone = backbone
+        self._folder = folder
+
+    def run(self, change: Literal["", "hidden"] = "") -> Run:
+        """Return the plan on the generated data."""
+        return self._planned(Garbled(base=self._data, change=change))
+
+    def finished(self, change: Literal["", "hidden"] = "") -> tuple[Run, Store]:
+        """Return the plan and a store that holds all its results."""
+        run, store = self.run(change), Store(self._folder / f"store-{change or 'clean'}")
+        self.compute(run, store)
+        return run, store
+
+    def compute(self, run: Run, store: Store) -> int:
+        """Bring the plan's stages to completion and return how many were computed."""
+        graph = graph_of([run])
+        store.register(graph.in_order())
+        computed = 0
+        for event in InlineLauncher().run(graph, store):
+            computed += event.kind == "started"
+            if event.kind in ("failed", "refused"):
+                raise Broken(f"{event.stage.title}: {event.message}")
+        return computed
+
+    def planned_unread(self, root: Path) -> Run:
+        """Return the plan on data that cannot be read."""
+        return self._planned(_Sealed(base=self._data, root=root))
+
+    def scratch_store(self, stack: ExitStack) -> Store:
+        """Return an empty store that lives as long as ``stack``."""
+        return Store(Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self._folder))))
+
+    def _planned(self, dataset: Dataset) -> Run:
+        source = Source(dataset, "generated")
+        condition = Condition(source, 0, LABEL_PCT, self.backbone, parse_profile(PROFILE))
+        return Run.of(self.method, self.label, condition)
+
+    @cached_property
+    def _data(self) -> Dataset:
+        plugin = registry.load("datasets", "phantom", Dataset)  # type: ignore[type-abstract]
+        options = {"n_cases": str(N_CASES), "scale": "0.25"}
+        return plugin.from_overrides("data set", "phantom", options)
+
+
+Check = Callable[[Subject], None]
+
+
+def plan_is_pure(subject: Subject) -> None:
+    """Plan without reading data, and the same wherever they lie."""
+    first, second = (subject.planned_unread(Path(place)) for place in ("here", "there"))
+    if _keys(first) != _keys(second):
+        raise Broken("two plans of one condition differ: plan must not draw numbers or keep state")
+    if _keys(first) == _keys(_moved(first)):
+        raise Broken("another seed gives the same plan: take everything from the recipe")
+
+
+def models_are_segmenters(subject: Subject) -> None:
+    """Yield trained segmentation networks, each with more steps than the last."""
+    run = subject.run()
+    models = [result.model for result in run.rounds]
+    if any(not model.objective.trains_segmenter for model in models):
+        raise Broken("yields a model that segments nothing")
+    steps = [run.segmentation_steps(model) for model in models]
+    if steps != sorted(set(steps)):
+        raise Broken(f"segmentation steps of its rounds are {steps}: each round must add some")
+
+
+def trains_and_predicts(subject: Subject) -> None:
+    """Train under bf16 to finite weights and losses, and score every test case."""
+    from bench.engine.events import read_events
+    from bench.experiment.collect import collect
+    from bench.results.tables import RESULTS
+
+    run, store = subject.finished()
+    for training in run.all_trainings():
+        for path, tensors in _weights(training, store):
+            if broken := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+                raise Broken(f"{training.title}: {path} holds values that are not finite: {broken}")
+        for event in read_events(store.folder(training) / "events.jsonl"):
+            if not all(math.isfinite(value) for value in event.values()):
+                raise Broken(f"{training.title}: logs a value that is not finite: {event}")
+    RESULTS.check(collect([run], store).results)
+
+
+def weights_move(subject: Subject) -> None:
+    """Move every network that it trains."""
+    run = subject.run()
+    for training in _segmenting(run):
+        objective, batch = _objective(training, known=True)
+        before = {name: _copy(module) for name, module in objective.modules.items()}
+        _step(objective, batch)
+        for name, module in objective.modules.items():
+            if all(a.equal(b) for a, b in zip(before[name], _copy(module), strict=True)):
+                raise Broken(f"{training.title}: a step leaves {name} as it was")
+
+
+def learns_from_what_it_draws(subject: Subject) -> None:
+    """Learn from scans without any known target if, and only if, it draws them."""
+    for training in _segmenting(subject.run()):
+        objective, batch = _objective(training, known=False)
+        draws = bool({"incomplete", "all"} & set(training.objective.streams))
+        gradient = _gradient(objective, batch) > ROUNDING
+        if draws and not gradient:
+            raise Broken(f"{training.title}: draws unlabelled scans and learns nothing from them")
+        if not draws and gradient:
+            raise Broken(f"{training.title}: a scan without any label moves the weights")
+
+
+def hidden_labels_change_nothing(subject: Subject) -> None:
+    """Ignore hidden labels: with garbage in their place every weight is the same."""
+    run, store = subject.finished()
+    poisoned, poisoned_store = subject.finished("hidden")
+    for a, b in zip(run.all_trainings(), poisoned.all_trainings(), strict=True):
+        if a.labels.label_pct != LABEL_PCT:
+            if style.is_upper_bound(run.method):
+                continue
+            raise Broken(f"{a.title}: trains on {a.labels.label_pct} % of the labels")
+        if _digests(a, store) != _digests(b, poisoned_store):
+            raise Broken(f"{a.title}: its weights depend on hidden labels")
+
+
+def resumes_bit_for_bit(subject: Subject) -> None:
+    """Resume a stopped training to the weights of one that was not, bit for bit."""
+    run, reference = subject.finished()
+    with ExitStack() as stack:
+        store = subject.scratch_store(stack)
+        for training in run.all_trainings():
+            for parent in training.inputs():
+                _adopt(parent, reference, store)
+            store.register([training])
+            _interrupt(store, training)
+            outcome, message = run_stage(store, training)
+            if outcome != "done":
+                raise Broken(f"{training.title}: cannot be resumed: {message}")
+            if _digests(training, store) != _digests(training, reference):
+                raise Broken(
+                    f"{training.title}: other weights after a stop; state outside modules?"
+                )
+
+
+def second_run_computes_nothing(subject: Subject) -> None:
+    """Compute nothing when run again."""
+    run, store = subject.finished()
+    if computed := subject.compute(subject.run(), store):
+        raise Broken(f"{computed} of {len(graph_of([run]))} stages are computed again")
+
+
+CHECKS: tuple[Check, ...] = (
+    plan_is_pure,
+    models_are_segmenters,
+    weights_move,
+    learns_from_what_it_draws,
+    trains_and_predicts,
+    hidden_labels_change_nothing,
+    resumes_bit_for_bit,
+    second_run_computes_nothing,
+)
+
+
+def judge(subject: Subject) -> Iterator[Verdict]:
+    """Yield a verdict per check; a check that crashes is a promise not kept."""
+    for check in CHECKS:
+        promise = (check.__doc__ or "").strip()
+        problem = None
+        try:
+            check(subject)
+        except (Broken, BenchError) as error:
+            problem = str(error)
+        except Exception as error:
+            problem = f"{type(error).__name__}: {error}"
+        yield Verdict(check.__name__, promise, problem)
+
+
+# --- helpers ------------------------------------------------------------------------------------
+
+
+def _keys(run: Run) -> list[str]:
+    return [stage.key for stage in graph_of([run]).in_order()]
+
+
+def _moved(run: Run) -> Run:
+    ((_, method),) = parse_methods([run.method])
+    return Run.of(method, run.method, replace(run.condition, seed=run.condition.seed + 1))
+
+
+def _segmenting(run: Run) -> list[Train]:
+    return [t for t in run.all_trainings() if t.objective.trains_segmenter and t.init is None]
+
+
+def _weights(training: Train, store: Store) -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
+    from safetensors.torch import load_file
+
+    for path in sorted(store.out(training).glob("*.safetensors")):
+        yield path.name, load_file(path)
+
+
+def _digests(training: Train, store: Store) -> dict[str, str]:
+    digests: dict[str, str] = store.receipt(training)["sha256"]
+    return digests
+
+
+def _adopt(stage: Stage, reference: Store, store: Store) -> None:
+    """Make a finished stage of one store known to another one."""
+    folder = store.folder(stage)
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.symlink_to(reference.folder(stage), target_is_directory=True)
+
+
+def _interrupt(store: Store, training: Train) -> None:
+    """Stop a training after half of its steps, with its state saved."""
+
+    class Stopped(RunContext):
+        """A context in which the power fails."""
+
+        def save_due(self) -> bool:
+            return True
+
+        def saved(self) -> None:
+            self.saves = getattr(self, "saves", 0) + 1
+            if self.saves >= max(1, training.optimisation.steps // 2):
+                raise InterruptedError
+
+    folder = store.folder(training) / "scratch"
+    (folder / "out.half").mkdir(parents=True)
+    try:
+        training.run(Stopped(store, training, folder / "out.half", lambda *_: None))
+    except InterruptedError:
+        return
+    raise Broken(f"{training.title}: never offers to save its state")
+
+
+def _objective(training: Train, *, known: bool) -> tuple[Objective, Batch]:
+    """Return a training's objective on fresh networks, and a batch of noise."""
+    import torch
+
+    from bench.training.batch import Batch
+    from bench.training.objective import Setting
+
+    n_organs = len(training.images.organs)
+
+    def network(seed: int) -> FeatureNet:
+        torch.manual_seed(seed)
+        return training.backbone.build(n_organs, output_bias=0.0)
+
+    torch.manual_seed(0)
+    objective = training.objective.build(
+        Setting(
+            n_organs=n_organs,
+            backbone=training.backbone,
+            lr=1e-2,
+            segmenter=lambda: network(0),
+            rival=lambda: network(1),
+            intensity_sd=lambda: 0.2,
+            seed=lambda _purpose: 2,
+        )
+    )
+    shape = (4, 48, 32, 32)[: 1 + training.backbone.dims]
+    labels = torch.randint(0, n_organs + 1, shape) if known else torch.zeros(shape).long()
+    flags = torch.full((len(labels), n_organs), known)
+    batch = Batch(torch.rand(len(labels), 1, *shape[1:]), labels, torch.zeros_like(labels), flags)
+    for module in objective.modules.values():
+        module.train()
+    return objective, batch
+
+
+def _step(objective: Objective, batch: Batch) -> None:
+    import torch
+
+    from bench.training.objective import TrainingProgress
+
+    end = TrainingProgress(step=9, total=10)  # where every term has its full weight
+    for phase in objective.phases:
+        optimiser = torch.optim.Adam(phase.parameters, phase.lr, phase.betas)
+        loss = phase.loss(batch, end)["loss"]
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    objective.after_step(end)
+
+
+def _gradient(objective: Objective, batch: Batch) -> float:
+    """Return the largest gradient of the segmenter's phase, the first one."""
+    from bench.training.objective import TrainingProgress
+
+    phase = objective.phases[0]
+    phase.loss(batch, TrainingProgress(step=9, total=10))["loss"].backward()
+    return max(
+        (float(p.grad.abs().max()) for p in phase.parameters if p.grad is not None), default=0
+    )
+
+
+def _copy(module: torch.nn.Module) -> list[torch.Tensor]:
+    return [parameter.detach().clone() for parameter in module.parameters()]

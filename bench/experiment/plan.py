@@ -1,0 +1,116 @@
+"""A method in a condition of the experiment grid as stages: its models, scores and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from bench.engine.graph import StageGraph
+from bench.experiment.method import Condition, Method, Recipe
+from bench.stage import Stage, ancestors
+from bench.stages.audit import Audit
+from bench.stages.evaluate import Evaluate
+from bench.stages.layers import Layers
+from bench.stages.pictures import Pictures, PredictionPictures, RelabelPictures
+from bench.stages.predict import Predict
+from bench.stages.relabel import Relabel
+from bench.stages.targets import Targets
+from bench.stages.train import Train
+
+
+@dataclass(frozen=True)
+class RoundResult:
+    """A model of a method in a condition, and the stages that measure it."""
+
+    model: Train
+    evaluation: Evaluate
+    audit: Audit | None
+    """Of the relabelling this model was trained on, if any."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One method in one condition."""
+
+    method: str
+    condition: Condition
+    rounds: tuple[RoundResult, ...]
+    departs: str
+    targets: Targets
+    """What the condition's labels teach."""
+    layers: Layers
+    """The blocks of the condition's network."""
+
+    @classmethod
+    def of(cls, method: Method, label: str, condition: Condition) -> Self:
+        """Attach prediction, evaluation and audit to every model the method plans."""
+        recipe = Recipe(condition)
+        rounds = []
+        for model in method.plan(recipe):
+            prediction = Predict(images=recipe.images, labels=model.labels, model=model)
+            evaluation = Evaluate(truth=recipe.truth, prediction=prediction)
+            audit = None
+            if isinstance(model.pseudo, Relabel):
+                audit = Audit(images=recipe.images, truth=recipe.truth, relabelling=model.pseudo)
+            rounds.append(RoundResult(model, evaluation, audit))
+        assert rounds, f"{label} plans no model"
+        targets = Targets(images=recipe.images, truth=recipe.truth, labels=recipe.labels)
+        layers = Layers(
+            images=recipe.images,
+            backbone=condition.backbone,
+            n_organs=len(recipe.images.organs),
+            window=recipe.window,
+        )
+        return cls(label, condition, tuple(rounds), method.departs, targets, layers)
+
+    def wanted(self) -> Iterator[Stage]:
+        """Yield the stages whose results the run reports."""
+        for result in self.rounds:
+            yield result.evaluation
+            if result.audit is not None:
+                yield result.audit
+
+    def pictures(self) -> Iterator[tuple[int, Pictures]]:
+        """Yield the round and the stage of every picture: of the last model, of each relabelling.
+
+        Nothing depends on them; they are computed when asked for.
+        """
+        for number, result in enumerate(self.rounds):
+            prediction, truth = result.evaluation.prediction, result.evaluation.truth
+            images, labels = prediction.images, prediction.labels
+            if result.audit is not None:
+                relabelling = result.audit.relabelling
+                yield (
+                    number,
+                    RelabelPictures(
+                        images=images, truth=truth, labels=labels, relabelling=relabelling
+                    ),
+                )
+            if number == len(self.rounds) - 1:
+                yield number, PredictionPictures(images=images, truth=truth, prediction=prediction)
+
+    def all_trainings(self) -> list[Train]:
+        """Return every training of the method, inputs before consumers."""
+        return [stage for stage in graph_of([self]).in_order() if isinstance(stage, Train)]
+
+    @staticmethod
+    def trainings(model: Train) -> list[Train]:
+        """Return every training that led to a model, itself included."""
+        return [stage for stage in ancestors(model) if isinstance(stage, Train)]
+
+    @staticmethod
+    def segmentation_steps(model: Train) -> int:
+        """Return the optimiser steps of segmentation networks that led to a model."""
+        return sum(
+            training.optimisation.steps
+            for training in Run.trainings(model)
+            if training.objective.trains_segmenter
+        )
+
+
+def graph_of(runs: Sequence[Run], *, pictures: bool = False) -> StageGraph:
+    """Return the stages of all runs, each once; with ``pictures``, those that draw as well."""
+    facts = (stage for run in runs for stage in (run.targets, run.layers))
+    drawn = (stage for run in runs for _, stage in run.pictures()) if pictures else ()
+    return StageGraph([*(stage for run in runs for stage in run.wanted()), *facts, *drawn])

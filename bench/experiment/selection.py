@@ -1,0 +1,180 @@
+"""From what a user names to what is run: methods, data sets, fractions, folds, profiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import TypeVar
+
+from bench.data.catalogue import parse_dataset
+from bench.data.dataset import Dataset
+from bench.data.fingerprint import fingerprint
+from bench.data.simulate import make_split
+from bench.engine.store import Store
+from bench.errors import BenchError
+from bench.experiment.method import Condition, Method, Recipe, Source
+from bench.experiment.plan import Run
+from bench.experiment.profiles import Profile, parse_profile
+from bench.nets.backbone import Backbone
+from bench.params import parse_brackets, split_outside_brackets
+from bench.plugins import registry
+from bench.stage import Stage
+
+ProgressCallback = Callable[[int, int], None]
+ItemT = TypeVar("ItemT")
+
+
+@dataclass(frozen=True)
+class ExperimentGrid:
+    """The axes of an experiment; its conditions are their product."""
+
+    methods: Sequence[tuple[str, Method]]
+    """Label in tables, and the method."""
+    datasets: Sequence[Dataset]
+    label_pcts: Sequence[int] | None
+    """None: those the data set is usually reported with."""
+    folds: str
+    profiles: Sequence[Profile]
+    backbones: Sequence[Backbone]
+    """Empty: the default of each profile."""
+    seeds: Sequence[int]
+
+    def runs(
+        self, store: Store, progress: ProgressCallback = lambda *_: None, *, remember: bool = True
+    ) -> list[Run]:
+        """Return every method in every condition, after reading the case lists (not the volumes).
+
+        ``remember`` keeps the digests of the files in the store, so that they are read once.
+
+        Raises
+        ------
+        BenchError
+            Missing data, too few patients, a fold that does not exist, an organ without a label.
+        """
+        sources = []
+        names = [dataset.name for dataset in self.datasets]
+        for name in names:
+            if names.count(name) > 1:
+                raise BenchError(
+                    f"{names.count(name)} data sets are called {name}, which one table cannot tell "
+                    "apart: run them one by one, with a --store each"
+                )
+        for dataset in self.datasets:
+            cases = dataset.cases()
+            memory = store.root / "digests.json"
+            content = fingerprint(dataset, cases, memory, progress, remember=remember)
+            sources.append((Source(dataset, content), cases))
+        runs = []
+        for (source, cases), profile, seed in product(sources, self.profiles, self.seeds):
+            backbones = self.backbones or [Backbone.parse(profile.backbone)]
+            pcts = self.label_pcts or source.dataset.label_fractions
+            folds = parse_numbers("fold", self.folds, 0, profile.n_folds - 1)
+            for backbone, pct, fold in product(backbones, pcts, folds):
+                make_split(
+                    cases,
+                    source.dataset.organs,
+                    dataset=source.dataset.name,
+                    fold=fold,
+                    n_folds=profile.n_folds,
+                    label_pct=pct,
+                    seed=seed,
+                )
+                condition = Condition(source, fold, pct, backbone, profile, seed)
+                runs += [Run.of(method, label, condition) for label, method in self.methods]
+        return runs
+
+
+def preparations(
+    datasets: Sequence[Dataset],
+    profiles: Sequence[Profile],
+    backbones: Sequence[Backbone],
+    memory: Path,
+) -> list[Stage]:
+    """Return the stages that read and cache data sets; no fold, no method is needed for them."""
+    stages: dict[str, Stage] = {}
+    for dataset in datasets:
+        source = Source(dataset, fingerprint(dataset, dataset.cases(), memory))
+        for profile in profiles:
+            for backbone in backbones or [Backbone.parse(profile.backbone)]:
+                recipe = Recipe(Condition(source, 0, 100, backbone, profile))
+                stages |= {stage.key: stage for stage in (recipe.images, recipe.truth)}
+    return list(stages.values())
+
+
+def parse_methods(texts: Sequence[str]) -> list[tuple[str, Method]]:
+    """Return the methods of ``--method``: names, lists of names, overrides in brackets."""
+    found = {}
+    for text in _items("method", texts):
+        name, overrides = parse_brackets(text)
+        plugin = registry.load("methods", name, Method)  # type: ignore[type-abstract]
+        method = plugin.from_overrides("method", name, overrides)
+        found[method.label(name)] = method
+    return list(found.items())
+
+
+def parse_datasets(texts: Sequence[str], data_root: Path | None) -> list[Dataset]:
+    """Return the data sets of ``--dataset``: registered names or folders, options in brackets."""
+    return _once(parse_dataset(text, data_root) for text in _items("data set", texts))
+
+
+def parse_profiles(texts: Sequence[str]) -> list[Profile]:
+    """Return the profiles of ``--profile``."""
+    return _once(parse_profile(text) for text in _items("profile", texts))
+
+
+def parse_backbones(texts: Sequence[str]) -> list[Backbone]:
+    """Return the networks of ``--backbone``."""
+    return _once(Backbone.parse(text) for text in _items("network", texts)) if texts else []
+
+
+def parse_numbers(what: str, text: str, low: int, high: int) -> list[int]:
+    """Return the integers of ``1,3`` or ``0-4`` or ``all``, in order, each once.
+
+    Raises
+    ------
+    BenchError
+        Not numbers, none, or outside ``low`` to ``high``.
+    """
+    if text.strip() == "all":
+        return list(range(low, high + 1))
+    numbers: list[int] = []
+    for item in text.split(","):
+        first, dash, last = item.strip().partition("-")
+        try:
+            span = range(int(first), int(last if dash else first) + 1)
+        except ValueError:
+            raise BenchError(
+                f"{what} {item.strip()!r} is not a whole number; write for example {high} or "
+                f"{low}-{high} or {low},{high}"
+            ) from None
+        if not span:
+            raise BenchError(f"{what} {item.strip()!r} runs backwards: write {last}-{first}")
+        for end in (span[0], span[-1]):
+            if not low <= end <= high:
+                raise BenchError(f"{what} {end} is impossible: it must lie in {low} to {high}")
+        numbers += span
+    return list(dict.fromkeys(numbers))
+
+
+def parse_label_pcts(text: str) -> list[int] | None:
+    """Return the percentages of ``--labelled``; None for ``all``, those usual for a data set."""
+    if text.strip() == "all":
+        return None
+    return parse_numbers("label fraction", text.replace("%", ""), 1, 100)
+
+
+def _items(what: str, texts: Sequence[str]) -> list[str]:
+    items = [item for text in texts for item in split_outside_brackets(text) if item]
+    if not items:
+        raise BenchError(f"no {what} is named: give at least one")
+    return items
+
+
+def _once(items: Iterable[ItemT]) -> list[ItemT]:
+    found: list[ItemT] = []
+    for item in items:
+        if item not in found:
+            found.append(item)
+    return found

@@ -1,0 +1,331 @@
+"""Decision rule, and prediction of a volume: slice by slice, or by a window in 3D."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bench.data.grid import Placement, logits_to_native, native_slices
+from bench.data.window import Window
+from bench.errors import BenchError
+from bench.nets.protocol import image_channels_last
+
+if TYPE_CHECKING:
+    from bench.nets.confidence import ConfidenceNet
+    from bench.nets.protocol import FeatureNet
+
+Precision = Literal["fp32", "bf16"]
+
+OVERLAP = 0.25
+"""Of neighbouring windows, as a share of their side; they are blended with Gaussian weights."""
+WINDOWS_AT_ONCE = 2
+SURE_BACKGROUND = -20.0
+"""Logit beyond a window in the centre."""
+
+
+def decide(logits_BKHW: Tensor) -> Tensor:
+    """Return the label map of logits, uint8 of shape [B, H, W] (SPEC 3.3).
+
+    The organ with the largest logit where that is at least 0 (probability 0.5), else background;
+    of equal logits the lowest organ.
+    """
+    best_BHW, organ_BHW = logits_BKHW.max(dim=1)
+    return torch.where(best_BHW >= 0, organ_BHW + 1, 0).to(torch.uint8)
+
+
+def predict_volume(
+    net: FeatureNet,
+    image_SHW: NDArray[np.float32] | Tensor,
+    *,
+    device: torch.device | str,
+    batch_size: int = 16,
+    precision: Precision = "fp32",
+    placement: Placement | None = None,
+    window: Window | None = None,
+) -> NDArray[np.uint8]:
+    """Return the predicted label map of a volume, shape [S, H, W], or [S, X, Y] of a placement.
+
+    Parameters
+    ----------
+    net
+        Segmentation network on ``device``; it is left in the mode it came in.
+    image_SHW
+        Axial slices as the network saw them in training, float in [0, 1]. Any height and width:
+        slices are padded to a multiple of ``net.divisor``.
+    device
+        Where to compute.
+    batch_size
+        Slices per forward pass.
+    precision
+        ``bf16`` computes the features under autocast; the last convolution is float32 always.
+    placement
+        Where the native slices lie on the training grid: logits are brought to the native slices
+        before the decision.
+    window
+        What a 3D network sees at once; None for networks of slices.
+
+    Raises
+    ------
+    BenchError
+        The network returns a value that is not a number.
+    """
+    size = tuple(image_SHW.shape) if placement is None else placement.native_shape(len(image_SHW))
+    label_SHW = np.empty(size, np.uint8)
+    with _evaluating(net), torch.inference_mode():
+        for rows, logits_BKHW in _native_logits(
+            net, image_SHW, placement, window, device, batch_size, precision
+        ):
+            if placement is not None:
+                logits_BKHW = logits_to_native(logits_BKHW, placement)
+            label_SHW[rows] = _cropped(decide(logits_BKHW), label_SHW.shape)
+    return label_SHW
+
+
+def _native_logits(
+    net: FeatureNet,
+    image_SHW: NDArray[np.float32] | Tensor,
+    placement: Placement | None,
+    window: Window | None,
+    device: torch.device | str,
+    batch_size: int,
+    precision: Precision,
+) -> Iterator[tuple[slice, Tensor]]:
+    """Yield rows of native slices and their logits on the rows and columns of the grid."""
+    if window is None:
+        for rows, image_BCHW in _batches(image_SHW, net.divisor, device, batch_size):
+            yield rows, _logits(net, image_BCHW, precision)
+        return
+    logits_SKHW = _volume_logits(net, image_SHW, window, device, precision)
+    n_slices = len(image_SHW) if placement is None else placement.native_shape(len(image_SHW))[0]
+    for rows in _chunks(n_slices, batch_size):
+        yield (
+            rows,
+            logits_SKHW[rows] if placement is None else native_slices(logits_SKHW, placement, rows),
+        )
+
+
+def predict_with_score(
+    net: FeatureNet,
+    image_SHW: NDArray[np.float32] | Tensor,
+    missing_K: NDArray[np.bool_],
+    *,
+    confidence: ConfidenceNet | None = None,
+    background: bool = True,
+    device: torch.device | str,
+    batch_size: int = 16,
+    precision: Precision = "fp32",
+    window: Window | None = None,
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Return the predicted label map of a volume and the confidence in each label.
+
+    The confidence is all that relabelling ranks by (:mod:`bench.training.relabelling`), so one
+    value per voxel is kept and not K: at a voxel predicted as organ k that of bit k, at predicted
+    background the lowest one among the organs that are not annotated.
+
+    Parameters
+    ----------
+    net, image_SHW, device, batch_size, precision, window
+        As in :func:`predict_volume`.
+    missing_K
+        Organs that are not annotated in this volume.
+    confidence
+        Confidence network of ``net``; ``None`` takes the probability of the predicted bit itself
+        (MCP, SPEC 4.5).
+    background
+        Predicted background is ranked, too. Slices without anything to rank are not scored.
+
+    Returns
+    -------
+    pred_SHW, score_SHW
+        uint8 labels and float32 confidences in [0, 1], 0 in slices without anything to rank.
+    """
+    pred_SHW = np.empty(tuple(image_SHW.shape), np.uint8)
+    score_SHW = np.empty(tuple(image_SHW.shape), np.float32)
+    missing = torch.as_tensor(np.flatnonzero(missing_K), device=device)
+    with _evaluating(net, *filter(None, [confidence])), torch.inference_mode():
+        for rows, logits_BKHW, confidence_of in _judged(
+            net, confidence, image_SHW, window, device, batch_size, precision
+        ):
+            label_BHW = decide(logits_BKHW)
+            ranked_BHW = torch.isin(label_BHW, missing + 1)
+            if background:
+                ranked_BHW |= label_BHW == 0
+            score_BHW = torch.zeros(label_BHW.shape, device=label_BHW.device)
+            if len(scored := ranked_BHW.any(dim=2).any(dim=1).nonzero().squeeze(1)):
+                logits_BKHW = logits_BKHW[scored]
+                if confidence is None:
+                    right = logits_BKHW.sigmoid(), (-logits_BKHW).sigmoid()
+                else:
+                    right = (confidence_of(scored),) * 2
+                score_BHW[scored] = _score(label_BHW[scored], *right, missing)
+            pred_SHW[rows] = _cropped(label_BHW, pred_SHW.shape)
+            score_SHW[rows] = _cropped(score_BHW, pred_SHW.shape)
+    return pred_SHW, score_SHW
+
+
+def _judged(
+    net: FeatureNet,
+    confidence: ConfidenceNet | None,
+    image_SHW: NDArray[np.float32] | Tensor,
+    window: Window | None,
+    device: torch.device | str,
+    batch_size: int,
+    precision: Precision,
+) -> Iterator[tuple[slice, Tensor, Callable[[Tensor], Tensor]]]:
+    """Yield rows, their logits, and what returns the learned confidence of some of the rows."""
+    if window is None:
+        for rows, image_BCHW in _batches(image_SHW, net.divisor, device, batch_size):
+
+            def of_slices(scored: Tensor, image_BCHW: Tensor = image_BCHW) -> Tensor:
+                assert confidence is not None
+                return _confidence(confidence, image_BCHW[scored], precision)
+
+            yield rows, _logits(net, image_BCHW, precision), of_slices
+        return
+
+    @cache
+    def of_volume() -> Tensor:
+        assert confidence is not None
+        return _windowed(
+            lambda patch: _confidence(confidence, patch, precision),
+            image_SHW,
+            window,
+            device,
+            beyond=0.0,
+        )
+
+    logits_SKHW = _volume_logits(net, image_SHW, window, device, precision)
+    for rows in _chunks(len(image_SHW), batch_size):
+
+        def of_rows(scored: Tensor, rows: slice = rows) -> Tensor:
+            return of_volume()[rows][scored]
+
+        yield rows, logits_SKHW[rows], of_rows
+
+
+def _score(
+    label_BHW: Tensor, positive_BKHW: Tensor, negative_BKHW: Tensor, missing: Tensor
+) -> Tensor:
+    """Return the confidence in each label from those in bits being 1 and being 0."""
+    organ_B1HW = (label_BHW.long() - 1).clamp(min=0).unsqueeze(1)
+    score_BHW = positive_BKHW.gather(1, organ_B1HW).squeeze(1)
+    if len(missing):
+        background_BHW = negative_BKHW.index_select(1, missing).amin(dim=1)
+        score_BHW = torch.where(label_BHW == 0, background_BHW, score_BHW)
+    return score_BHW
+
+
+def _logits(net: FeatureNet, image_BCHW: Tensor, precision: Precision) -> Tensor:
+    with _autocast(image_BCHW.device, precision):
+        features_BCHW = net.features(image_BCHW)
+    # Rounding logits to bf16 would make large ties between voxels that relabelling has to rank.
+    return _checked(net.classify(features_BCHW.float()))
+
+
+def _confidence(net: ConfidenceNet, image_BCHW: Tensor, precision: Precision) -> Tensor:
+    with _autocast(image_BCHW.device, precision):
+        hidden_BCHW = net.hidden(image_BCHW)
+    return _checked(net.classify(hidden_BCHW.float(), image_BCHW.shape[2:])).sigmoid()
+
+
+def _checked(logits_BKHW: Tensor) -> Tensor:
+    if torch.isnan(logits_BKHW).any():
+        raise BenchError("the network's output is not a number: its training diverged, lower lr")
+    return logits_BKHW
+
+
+def _autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def _batches(
+    image_SHW: NDArray[np.float32] | Tensor, divisor: int, device: torch.device | str, size: int
+) -> Iterator[tuple[slice, Tensor]]:
+    image = torch.as_tensor(image_SHW)
+    _, height, width = image.shape
+    padding = (0, -width % divisor, 0, -height % divisor)
+    for rows in _chunks(len(image), size):
+        batch_BCHW = image[rows].unsqueeze(1).to(device, torch.float32, non_blocking=True)
+        batch_BCHW = functional.pad(batch_BCHW, padding)
+        yield rows, image_channels_last(batch_BCHW)
+
+
+def _chunks(n: int, size: int) -> Iterator[slice]:
+    for start in range(0, n, size):
+        yield slice(start, min(start + size, n))
+
+
+def _volume_logits(
+    net: FeatureNet,
+    image_SHW: NDArray[np.float32] | Tensor,
+    window: Window,
+    device: torch.device | str,
+    precision: Precision,
+) -> Tensor:
+    return _windowed(
+        lambda patch: _logits(net, patch, precision),
+        image_SHW,
+        window,
+        device,
+        beyond=SURE_BACKGROUND,
+    )
+
+
+def _windowed(
+    predict: Callable[[Tensor], Tensor],
+    image_SHW: NDArray[np.float32] | Tensor,
+    window: Window,
+    device: torch.device | str,
+    beyond: float,
+) -> Tensor:
+    """Return what ``predict`` makes of a whole volume, window by window, shape [S, K, H, W].
+
+    ``beyond`` is the value outside of a window in the centre.
+    """
+    from monai.inferers.utils import sliding_window_inference
+
+    image_11SHW = torch.as_tensor(image_SHW)[None, None].to(device, torch.float32)
+    if window.sampling == "anywhere":
+        maps_1KSHW = sliding_window_inference(
+            image_11SHW,
+            window.size,
+            WINDOWS_AT_ONCE,
+            lambda patch: predict(image_channels_last(patch)),
+            overlap=OVERLAP,
+            mode="gaussian",
+        )
+        assert isinstance(maps_1KSHW, Tensor)
+        return maps_1KSHW[0].transpose(0, 1)
+    shape = image_11SHW.shape[2:]
+    first = window.centre(shape)
+    # Negative padding crops.
+    padding = [
+        amount
+        for f, side, length in zip(first[::-1], window.size[::-1], shape[::-1], strict=True)
+        for amount in (-f, f + side - length)
+    ]
+    maps_1KDHW = predict(image_channels_last(functional.pad(image_11SHW, padding)))
+    back = [-amount for amount in padding]
+    return functional.pad(maps_1KDHW, back, value=beyond)[0].transpose(0, 1)
+
+
+def _cropped(x_BHW: Tensor, shape: tuple[int, ...]) -> NDArray[np.generic]:
+    array: NDArray[np.generic] = x_BHW[:, : shape[1], : shape[2]].cpu().numpy()
+    return array
+
+
+@contextmanager
+def _evaluating(*nets: nn.Module) -> Iterator[None]:
+    with ExitStack() as stack:
+        for net in nets:
+            stack.callback(net.train, net.training)
+            net.eval()
+        yield

@@ -1,0 +1,1 @@
+"""What reports are made of: tables and their renderers, pages, names, comparisons."""

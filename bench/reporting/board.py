@@ -1,0 +1,269 @@
+"""A table for people and its renderings: terminal, Markdown, LaTeX, HTML.
+
+Reports decide what stands in a board; this module decides how it looks. Equal boards give equal
+text.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.reporting import page, style
+from bench.reporting.style import Mark
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+    from pandas.io.formats.style_render import CSSDict
+    from rich.console import RenderableType
+
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "&": r"\&",
+        "%": r"\%",
+        "$": r"\$",
+        "#": r"\#",
+        "_": r"\_",
+        "{": r"\{",
+        "}": r"\}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "±": r"$\pm$",
+        "−": "$-$",
+        "⁰": r"\textsuperscript{0}",
+        "–": "--",
+    }
+)
+CONSOLE: dict[Mark, str] = {
+    "": "",
+    "best": "bold",
+    "best_tied": "bold italic",
+    "tied": "underline",
+}
+MARKDOWN: dict[Mark, str] = {
+    "": "{}",
+    "best": "**{}**",
+    "best_tied": "***{}***",
+    "tied": "<u>{}</u>",
+}
+LATEX: dict[Mark, str] = {
+    "": "",
+    "best": "textbf:--rwrap;",
+    "best_tied": "textbf:--rwrap;textit:--rwrap;",
+    "tied": "underline:--rwrap;",
+}
+CSS: dict[Mark, str] = {
+    "": "",
+    "best": "font-weight: 700;",
+    "best_tied": "font-weight: 700; font-style: italic;",
+    "tied": "text-decoration: underline;",
+}
+
+LABEL_CSS = "text-align: left; white-space: var(--label-space); overflow-wrap: anywhere;"
+"""Of leading columns; a page sets ``--label-space`` so that long names wrap on paper only."""
+
+
+@dataclass(frozen=True)
+class Board:
+    """One table as people read it.
+
+    Attributes
+    ----------
+    title
+        One line above the table.
+    frame
+        Text cells under unique column names.
+    marks
+        How cells stand out, in the shape of ``frame`` (``bench.reporting.style.Mark``); none do if
+        not given.
+    notes
+        One sentence each, below the table.
+    labels
+        How many leading columns name the line; they are aligned left.
+    methods
+        The method of each line, for its colour; empty if lines are no methods.
+    prose
+        Sentences above the table, one each.
+    """
+
+    title: str
+    frame: pd.DataFrame
+    notes: tuple[str, ...]
+    marks: NDArray[np.object_] | None = None
+    labels: int = 1
+    methods: tuple[str, ...] = ()
+    prose: tuple[str, ...] = ()
+
+    def lines(self) -> list[list[tuple[str, Mark]]]:
+        """Return text and mark of every cell, line by line."""
+        cells = self.frame.to_numpy()
+        marks = np.full(cells.shape, "", object) if self.marks is None else self.marks
+        return [
+            list(zip(map(str, texts), line, strict=True))
+            for texts, line in zip(cells, marks, strict=True)
+        ]
+
+    @property
+    def names(self) -> list[str]:
+        """Column names."""
+        return [str(name) for name in self.frame.columns]
+
+
+def write(boards: Sequence[Board], heading: str, csv: str, stem: Path) -> list[Path]:
+    """Write the boards as Markdown, LaTeX and HTML, and the numbers behind them as CSV."""
+    texts = {
+        ".md": to_markdown(boards, heading),
+        ".csv": csv,
+        ".tex": to_latex(boards),
+        ".html": to_html(boards, heading),
+    }
+    paths = []
+    for suffix, text in texts.items():
+        path = stem.with_name(stem.name + suffix)
+        path.write_text(text, encoding="utf-8", newline="\n")
+        paths.append(path)
+    return paths
+
+
+def to_console(boards: Sequence[Board]) -> RenderableType:
+    """Return the boards for rich, which prints plain text where there is no terminal.
+
+    A note that stands under several boards is printed once, under the first.
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    parts: list[RenderableType] = []
+    printed: set[str] = set()
+    for board in boards:
+        fresh = [note for note in board.notes if note not in printed]
+        printed.update(fresh)
+        shown = Table(
+            box=SIMPLE_HEAD,
+            show_edge=False,
+            pad_edge=False,
+            collapse_padding=True,
+        )
+        for position, name in enumerate(board.names):
+            # Folding keeps every digit where the terminal is narrow.
+            shown.add_column(
+                Text(name),
+                justify="left" if position < board.labels else "right",
+                overflow="fold",
+            )
+        for line in board.lines():
+            shown.add_row(
+                *(
+                    Text(
+                        cell if position < board.labels else cell.replace(" (", "\n("),
+                        CONSOLE[mark],
+                    )
+                    for position, (cell, mark) in enumerate(line)
+                )
+            )
+        parts += [
+            Text(board.title, style="bold"),
+            *map(Text, board.prose),
+            shown,
+            *(Padding(Text(note, style="dim"), (0, 0, 0, 2)) for note in fresh),
+            "",
+        ]
+    return Group(*parts)
+
+
+def to_markdown(boards: Sequence[Board], heading: str) -> str:
+    """Return the boards as Markdown tables, notes as lists."""
+    sections = []
+    for board in boards:
+        rule = [":--"] * board.labels + ["--:"] * (len(board.names) - board.labels)
+        lines = [
+            [_markdown(name) for name in board.names],
+            rule,
+            *(
+                [MARKDOWN[mark].format(_markdown(cell)) for cell, mark in line]
+                for line in board.lines()
+            ),
+        ]
+        rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        notes = "\n".join(f"- {_markdown(note)}" for note in board.notes)
+        prose = "".join(f"{_markdown(sentence)}\n\n" for sentence in board.prose)
+        sections.append(f"## {_markdown(board.title)}\n\n{prose}{rows}\n\n{notes}\n")
+    return f"# {heading}\n\n" + "\n".join(sections)
+
+
+def to_latex(boards: Sequence[Board]) -> str:
+    """Return the boards as LaTeX tables; they need the package booktabs."""
+    parts = ["% Needs \\usepackage{booktabs}."]
+    for board in boards:
+        frame = board.frame.map(_latex).rename(columns=_latex)
+        tabular = (
+            frame.style.hide(axis="index")
+            .apply(_properties, board=board, properties=LATEX, axis=None)
+            .to_latex(
+                hrules=True,
+                column_format="l" * board.labels + "r" * (len(board.names) - board.labels),
+            )
+        )
+        notes = "\n".join(_latex(note) for note in board.notes)
+        prose = "".join(f"{_latex(sentence)}\n\n" for sentence in board.prose)
+        parts.append(
+            f"{prose}\\begin{{table}}[htbp]\n\\centering\n\\caption{{{_latex(board.title)}}}\n{tabular}"
+            f"\n\\smallskip\n\\parbox{{\\linewidth}}{{\\footnotesize {notes}}}\n\\end{{table}}"
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def to_html(boards: Sequence[Board], heading: str) -> str:
+    """Return one page with all boards and nothing loaded from elsewhere."""
+    parts = tuple(to_part(board, f"board{number}") for number, board in enumerate(boards))
+    return page.render(heading, [page.Chapter("", parts)])
+
+
+def to_part(board: Board, name: str) -> str:
+    """Return a board as part of a page, under a name that no other board there has."""
+    left: list[CSSDict] = [{"selector": "", "props": LABEL_CSS}]
+    table = (
+        board.frame.style.hide(axis="index")
+        .format(escape="html")
+        .format_index(escape="html", axis="columns")
+        .set_uuid(name)
+        .apply(_properties, board=board, properties=CSS, swatch=True, axis=None)
+        .set_table_styles(dict.fromkeys(board.names[: board.labels], left))
+    )
+    notes = "\n".join(f"<li>{html.escape(note)}</li>" for note in board.notes)
+    prose = "".join(f"<p>{html.escape(sentence)}</p>\n" for sentence in board.prose)
+    return (
+        f"<h3>{html.escape(board.title)}</h3>\n{prose}<div class='scroll'>\n"
+        f"{table.to_html()}</div>\n<ul class='notes'>\n{notes}\n</ul>"
+    )
+
+
+def _properties(
+    frame: pd.DataFrame, *, board: Board, properties: Mapping[Mark, str], swatch: bool = False
+) -> pd.DataFrame:
+    """Return the Styler's properties of every cell: its mark and, in HTML, the method's colour."""
+    import pandas as pd
+
+    cells = [[properties[mark] for _, mark in line] for line in board.lines()]
+    if swatch:
+        for line, method in zip(cells, board.methods, strict=False):
+            line[0] += f"border-left: 6px solid {style.colour(method)};"
+    return pd.DataFrame(cells, index=frame.index, columns=frame.columns)
+
+
+def _markdown(text: str) -> str:
+    return text.replace("|", r"\|").replace("*", r"\*").replace("_", r"\_")
+
+
+def _latex(text: str) -> str:
+    return str(text).translate(_LATEX)

@@ -1,0 +1,152 @@
+"""The values that methods are compared by: from results tables, or from anybody's CSV.
+
+One row per method, organ, patient, seed and fold. A results table is reduced to one metric of the
+final models; a CSV brings task, case, method and value, and perhaps fold and organ.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.errors import BenchError
+from bench.reporting import style
+from bench.results.tables import GROUP, Metric, final_models
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = (
+    "task",
+    "label_pct",
+    "method",
+    "organ",
+    "seed",
+    "fold",
+    "test_to_train",
+    "patient",
+    "value",
+    "metric",
+    "unit",
+    "higher_is_better",
+)
+"""``task`` is what a board stands for; ``label_pct`` is 0 where there is no label fraction, and
+``test_to_train`` where folds are unknown."""
+ALL = "all"
+"""Organ of a CSV without organs."""
+REQUIRED = ("task", "case", "method", "value")
+OPTIONAL = ("fold", "organ")
+
+
+def of_results(table: pd.DataFrame, metric: Metric = "dsc") -> pd.DataFrame:
+    """Return the scores of the final models in a valid results table.
+
+    A patient with several cases counts once, with the mean of its cases.
+    """
+    if table.empty:
+        raise BenchError("the results table has no row: run `bench run` first")
+    last = final_models(table)
+    key = [*GROUP, "label_pct", "method", "organ", "seed", "fold", "test_to_train", "patient"]
+    scores = last.groupby(key, as_index=False).agg(value=(metric, "mean"))
+    dataset, profile, backbone = (scores.pop(name) for name in GROUP)
+    name, unit = style.METRICS[metric]
+    scores.insert(0, "task", dataset + ", profile " + profile + ", " + backbone)
+    return scores.assign(
+        metric=name, unit=unit, higher_is_better=metric not in style.LOWER_IS_BETTER
+    )[list(COLUMNS)]
+
+
+def read_csv(path: Path, *, higher_is_better: bool = True) -> pd.DataFrame:
+    """Read scores from a CSV with the columns task, case, method, value; fold and organ if known.
+
+    Parameters
+    ----------
+    path
+        The file; a case is a patient, an empty value is a missing one.
+    higher_is_better
+        Whether larger values are better.
+
+    Raises
+    ------
+    BenchError
+        Names row (as an editor counts lines) and column of the first problem.
+    """
+    import warnings
+
+    import pandas as pd
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
+            table = pd.read_csv(
+                path, dtype=str, keep_default_na=False, skip_blank_lines=False, index_col=False
+            )
+    except FileNotFoundError:
+        raise BenchError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BenchError(f"{path}: cannot be read as text: {error}") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, pd.errors.ParserWarning) as error:
+        raise BenchError(f"{path}: not a CSV: {' '.join(str(error).split())}") from None
+    _check_header(path, list(table.columns))
+    table = table.fillna("").map(str.strip)
+    table = table[(table != "").any(axis=1)]  # empty lines; the index still counts them
+    if table.empty:
+        raise BenchError(f"{path}: holds no row")
+    for name in (column for column in table.columns if column != "value"):
+        _refuse(path, table, table[name] == "", name, "is empty")
+    value = _numbers(path, table, "value")
+    folded = "fold" in table
+    if folded:
+        fold = _numbers(path, table, "fold")
+        _refuse(path, table, (fold < 0) | (fold % 1 != 0), "fold", "must be a whole number")
+        table["fold"] = fold.astype(int)
+    else:
+        table["fold"] = 0
+    table["organ"] = table.get("organ", ALL)
+    repeated = table.duplicated(["task", "organ", "case", "method"])
+    _refuse(path, table, repeated, "case", "stands there twice for the same task and method")
+    folds = table.groupby(["task", "case"])["fold"].transform("nunique")
+    _refuse(path, table, folds > 1, "fold", "is not the only fold of this case")
+    n_folds = table.groupby("task")["fold"].transform("nunique")
+    return table.assign(
+        value=value,
+        patient=table["case"],
+        label_pct=0,
+        seed=0,
+        test_to_train=1 / (n_folds - 1).clip(lower=1) if folded else 0.0,
+        metric="value",
+        unit="",
+        higher_is_better=higher_is_better,
+    )[list(COLUMNS)]
+
+
+def _check_header(path: Path, names: list[str]) -> None:
+    known = f"{', '.join(REQUIRED)} (and {' and '.join(OPTIONAL)} if known)"
+    missing = [name for name in REQUIRED if name not in names]
+    unknown = [name for name in names if name not in (*REQUIRED, *OPTIONAL)]
+    if missing or unknown:
+        what = f"column {missing[0]} is missing" if missing else f"unknown column {unknown[0]!r}"
+        raise BenchError(f"{path} row 1: {what}; the columns are {known}")
+
+
+def _numbers(path: Path, table: pd.DataFrame, name: str) -> pd.Series:
+    import numpy as np
+    import pandas as pd
+
+    texts = table[name].where(~table[name].str.lower().isin(["", "na", "nan"]))
+    numbers = pd.to_numeric(texts, errors="coerce")
+    wrong = (numbers.isna() & texts.notna()) | np.isinf(numbers)
+    _refuse(path, table, wrong, name, "is no finite number; leave it empty if it is missing")
+    if name == "fold":
+        _refuse(path, table, numbers.isna(), name, "is empty")
+    return numbers.astype("float64")
+
+
+def _refuse(path: Path, table: pd.DataFrame, bad: pd.Series, name: str, problem: str) -> None:
+    if bad.any():
+        position = int(bad.to_numpy().argmax())
+        value = table[name].iloc[position]
+        more = f" (and {int(bad.sum()) - 1} more rows)" if bad.sum() > 1 else ""
+        raise BenchError(
+            f"{path} row {table.index[position] + 2}, column {name}: '{value}' {problem}{more}"
+        )

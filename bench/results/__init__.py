@@ -1,0 +1,1 @@
+"""The tables of a set of runs: columns, checks, means, files."""

@@ -1,0 +1,255 @@
+"""What a table holds, checked when it is built, stored and read.
+
+A table is a file that people may edit, merge or get from elsewhere: every value is checked for type
+and range, and a wrong one is named by its row.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+Kind = Literal["text", "int", "float", "bool"]
+
+KIND_NAMES = {
+    "text": "text",
+    "int": "a whole number",
+    "float": "a finite number",
+    "bool": "true or false",
+}
+DTYPES = {"text": "str", "int": "int64", "float": "float64", "bool": "bool"}
+ARROW_TYPES = {"text": "string", "int": "int64", "float": "float64", "bool": "bool"}
+
+
+class Column(NamedTuple):
+    """Type and allowed values of one column; the bounds are inclusive."""
+
+    kind: Kind
+    low: float | None = None
+    high: float | None = None
+    nan: bool = False
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Columns of a table, in order, those that name a row, and those that name a run.
+
+    Of a run that stands in several files, the newest file counts.
+    """
+
+    name: str
+    version: int
+    columns: Mapping[str, Column]
+    key: tuple[str, ...]
+    run: tuple[str, ...]
+
+    @property
+    def tag(self) -> str:
+        """Name and version as stored in the file."""
+        return f"{self.name}/{self.version}"
+
+    def frame(self, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+        """Build a table from rows: columns in order and typed, rows sorted by the key.
+
+        Raises
+        ------
+        BenchError
+            A column is missing, unknown, or holds a value of another type.
+        """
+        import pandas as pd
+
+        table = pd.DataFrame(list(rows))
+        if table.empty:
+            table = pd.DataFrame(columns=list(self.columns))
+        self._check_columns(table, self.name)
+        return self._typed(table, self.name)
+
+    def check(self, table: pd.DataFrame, source: str = "") -> None:
+        """Raise for wrong columns, types, ranges and duplicates.
+
+        Raises
+        ------
+        BenchError
+            Names the column and the first offending row.
+        """
+        source = source or self.name
+        self._check_columns(table, source)
+        table = self._typed(table, source, sort=False)
+        for name, column in self.columns.items():
+            self._check_values(table, name, column, source)
+        duplicated = table.duplicated(list(self.key))
+        if duplicated.any():
+            raise BenchError(
+                f"{source} {self.describe(table, duplicated)}: the same row stands there "
+                f"{_times(table, duplicated, self.key)} times, keep one"
+            )
+
+    def describe(self, table: pd.DataFrame, bad: pd.Series) -> str:
+        """Name the first row that ``bad`` marks by position and key, and count the others."""
+        position = int(bad.to_numpy().argmax())
+        row = table.iloc[position]
+        more = int(bad.sum()) - 1
+        named = ", ".join(f"{name}={row[name]}" for name in self.key)
+        return f"row {position} ({named})" + (f" and {more} more" if more else "")
+
+    def write(self, table: pd.DataFrame, path: Path) -> None:
+        """Store a table as parquet: equal rows give equal bytes, in whatever order they come."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        typed = self._typed(table, str(path))
+        arrow = pa.Table.from_pandas(typed, schema=self._arrow_schema(), preserve_index=False)
+        arrow = arrow.replace_schema_metadata({"bench.results.schema": self.tag})
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        pq.write_table(arrow, unfinished, compression="zstd")
+        unfinished.replace(path)
+
+    def read(self, path: Path) -> pd.DataFrame:
+        """Read a table written by :meth:`write`.
+
+        Raises
+        ------
+        BenchError
+            The file is missing, no parquet file, or of another schema.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if not path.is_file():
+            raise BenchError(f"{path}: no such {self.name} table, run `bench run` first")
+        try:
+            arrow = pq.read_table(path)
+        except pa.ArrowInvalid:
+            raise BenchError(f"{path}: not a parquet file") from None
+        tag = (arrow.schema.metadata or {}).get(b"bench.results.schema", b"none").decode()
+        if tag != self.tag:
+            raise BenchError(
+                f"{path}: holds schema {tag}, this program reads {self.tag}; "
+                "collect the results again with `bench run`"
+            )
+        table: pd.DataFrame = arrow.to_pandas()
+        self._check_columns(table, str(path))
+        return self._typed(table, str(path))
+
+    def save(self, table: pd.DataFrame, path: Path) -> None:
+        """Check a table, then :meth:`write` it."""
+        self.check(table, str(path))
+        self.write(table, path)
+
+    def load(self, path: Path) -> pd.DataFrame:
+        """:meth:`read` a table, then check it."""
+        table = self.read(path)
+        self.check(table, str(path))
+        return table
+
+    def load_all(
+        self, paths: Sequence[Path], load: Callable[[Path], pd.DataFrame] | None = None
+    ) -> pd.DataFrame:
+        """Return several tables as one; of a run that stands in several, the newest file counts.
+
+        Of no file, the empty table. ``load`` reads and checks one; :meth:`load` by default.
+        """
+        import pandas as pd
+
+        if not paths:
+            return self.frame([])
+        loaded = {path: (load or self.load)(path) for path in paths}
+        newest_first = sorted(paths, key=lambda path: (-path.stat().st_mtime_ns, str(path)))
+        table = pd.concat(
+            [loaded[path].assign(_file=number) for number, path in enumerate(newest_first)],
+            ignore_index=True,
+        )
+        first = table.groupby(list(self.run))["_file"].transform("min")
+        merged = table[table["_file"] == first].drop(columns="_file")
+        return merged.sort_values(list(self.key), ignore_index=True)
+
+    def _arrow_schema(self) -> pa.Schema:
+        import pyarrow as pa
+
+        return pa.schema(
+            [
+                (name, pa.type_for_alias(ARROW_TYPES[column.kind]))
+                for name, column in self.columns.items()
+            ]
+        )
+
+    def _check_columns(self, table: pd.DataFrame, source: str) -> None:
+        missing = [name for name in self.columns if name not in table.columns]
+        if missing:
+            raise BenchError(f"{source}: column {', '.join(missing)} is missing")
+        unknown = [str(name) for name in table.columns if name not in self.columns]
+        if unknown:
+            raise BenchError(f"{source}: unknown column {', '.join(unknown)}")
+
+    def _typed(self, table: pd.DataFrame, source: str, *, sort: bool = True) -> pd.DataFrame:
+        """Return a copy with columns in order and of their types."""
+        typed = table[list(self.columns)]
+        for name, column in self.columns.items():
+            values = typed[name]
+            empty = values.isna()
+            if column.kind != "float" and empty.any():
+                raise BenchError(f"{source} {self.describe(table, empty)}: {name} is empty")
+            if column.kind == "bool":
+                wrong = ~values.isin([True, False])
+            elif column.kind == "text":
+                wrong = ~values.map(lambda value: isinstance(value, str)).astype(bool)
+            else:
+                wrong = _not_numbers(values, whole=column.kind == "int")
+            if wrong.any():
+                value = values[wrong].iloc[0]
+                raise BenchError(
+                    f"{source} {self.describe(table, wrong)}: {name} is {value}, "
+                    f"must be {KIND_NAMES[column.kind]}"
+                )
+        typed = typed.astype({name: DTYPES[column.kind] for name, column in self.columns.items()})
+        return typed.sort_values(list(self.key), ignore_index=True) if sort else typed
+
+    def _check_values(self, table: pd.DataFrame, name: str, column: Column, source: str) -> None:
+        values = table[name]
+        if column.kind == "float" and not column.nan:
+            self._refuse(table, values.isna(), name, "a number", source)
+        if column.kind == "text":
+            self._refuse(table, values == "", name, "not empty", source)
+        if column.choices:
+            allowed = " or ".join(column.choices)
+            self._refuse(table, ~values.isin(column.choices), name, allowed, source)
+        if column.low is not None:
+            self._refuse(table, values < column.low, name, f"at least {column.low:g}", source)
+        if column.high is not None:
+            self._refuse(table, values > column.high, name, f"at most {column.high:g}", source)
+
+    def _refuse(
+        self, table: pd.DataFrame, bad: pd.Series, name: str, rule: str, source: str
+    ) -> None:
+        if bad.any():
+            raise BenchError(
+                f"{source} {self.describe(table, bad)}: {name} is {table.loc[bad, name].iloc[0]}, "
+                f"must be {rule}"
+            )
+
+
+def _not_numbers(values: pd.Series, *, whole: bool) -> pd.Series:
+    import pandas as pd
+
+    numbers = pd.to_numeric(values, errors="coerce")
+    wrong = (numbers.isna() & values.notna()) | numbers.isin([float("inf"), float("-inf")])
+    if whole:
+        wrong |= numbers.notna() & (numbers != numbers.round())
+    return wrong
+
+
+def _times(table: pd.DataFrame, duplicated: pd.Series, key: Sequence[str]) -> int:
+    columns = list(key)
+    row = table.loc[duplicated, columns].iloc[0]
+    return int((table[columns] == row).all(axis=1).sum())

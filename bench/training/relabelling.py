@@ -1,0 +1,309 @@
+"""Which voxels of unannotated organs become pseudo-labels (SPEC section 5), on whole volumes.
+
+A round on one volume is :func:`relabel_volume`. A threshold over the whole data set needs two
+passes: :func:`find_candidates` of every volume, one :func:`select` over all of them, then
+:func:`add_positives` and :func:`mark_background` volume by volume.
+
+Suffix E stands for the candidates of one organ in one volume, in ascending voxel order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import floor
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.errors import BenchError
+from bench.stage import Part
+
+BACKGROUND = 255
+"""Value in a pseudo-label map: relabelled as background for every organ not annotated there."""
+
+GammaMode = Literal["cumulative", "remaining"]
+
+
+class RelabelRule(Part):
+    """How pseudo-labels are chosen; the defaults are those of SPEC 5.3, 5.4 and 0.0 (4)."""
+
+    gamma_mode: GammaMode = "cumulative"
+    """Share of candidates and earlier pseudo-labels together, or of the remaining candidates."""
+    scope: Literal["volume", "slice", "dataset"] = "volume"
+    """Where candidates of an organ compete. Background competes per volume in every scope."""
+    background: Literal["ambiguous", "predicted", "confident", "rest"] = "ambiguous"
+    """Predicted background stays ambiguous, is trusted, or its most confident share is; or all that
+    was not selected is background."""
+
+    def plausible(self, pred_SHW: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return a predicted volume without what cannot be a candidate; here, all of it."""
+        return pred_SHW
+
+
+class OneObjectRule(RelabelRule):
+    """An organ is one connected object: candidates come from the largest one (SPEC 0.0, 4).
+
+    Voxels that touch at a corner are connected. The smaller objects stay ambiguous.
+    """
+
+    def plausible(self, pred_SHW: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the largest object of every organ, 0 elsewhere."""
+        from scipy import ndimage
+
+        kept_SHW = np.zeros_like(pred_SHW)
+        for organ, where in enumerate(ndimage.find_objects(pred_SHW), start=1):
+            if where is None:
+                continue
+            objects, _ = ndimage.label(pred_SHW[where] == organ, np.ones((3, 3, 3)))
+            sizes = np.bincount(objects.ravel())
+            sizes[0] = 0
+            kept_SHW[where][objects == sizes.argmax()] = organ
+        return kept_SHW
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Voxels of a volume that may become pseudo-labels of one unannotated organ."""
+
+    organ: int
+    """1..K."""
+    index_E: NDArray[np.int64]
+    """Index into the flattened [S, H, W] volume."""
+    score_E: NDArray[np.float32]
+    """Confidence, higher is surer."""
+    slice_E: NDArray[np.int64]
+    """Slice of each candidate."""
+    relabelled_S: NDArray[np.int64]
+    """Voxels of each slice that carry a pseudo-label of this organ already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Candidates of one organ in one volume, and which of them became pseudo-labels."""
+
+    organ: int
+    """1..K."""
+    index_E: NDArray[np.int64]
+    """Index into the flattened [S, H, W] volume."""
+    score_E: NDArray[np.float32]
+    """Confidence, higher is surer."""
+    selected_E: NDArray[np.bool_]
+    """Became a pseudo-label."""
+
+
+def gamma_at(step: int, rounds: int, gamma_max: float) -> float:
+    """Return the share to relabel by the end of round ``step`` of 1..``rounds`` (SPEC 5.1)."""
+    return step / rounds * gamma_max
+
+
+def count_new(gamma: float, n_candidates: int, n_relabelled: int, mode: GammaMode) -> int:
+    """Return how many candidates to take (SPEC 5.3), rounded half up."""
+    if mode == "remaining":
+        wanted = floor(gamma * n_candidates + 0.5)
+    else:
+        wanted = floor(gamma * (n_candidates + n_relabelled) + 0.5) - n_relabelled
+    return min(max(wanted, 0), n_candidates)
+
+
+def relabel_volume(
+    pred_SHW: NDArray[np.uint8],
+    score_SHW: NDArray[np.float32],
+    lab_SHW: NDArray[np.uint8],
+    ps_SHW: NDArray[np.uint8],
+    flags_K: NDArray[np.bool_],
+    gamma: float,
+    rule: RelabelRule,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.uint8], list[Selection]]:
+    """Return the pseudo-labels of a volume after a round, and what was selected from.
+
+    Parameters
+    ----------
+    pred_SHW
+        Labels predicted by the current network, 0..K.
+    score_SHW
+        Confidence in the predicted label (:func:`bench.nets.inference.predict_with_score`).
+    lab_SHW
+        Visible labels, 0..K.
+    ps_SHW
+        Pseudo-labels of the round before: 0, 1..K or BACKGROUND; zeros before the first round.
+    flags_K
+        Organ k+1 is annotated in this volume.
+    gamma
+        Share to relabel, in [0, 1].
+    rule
+        How to select; its scope is ``volume`` or ``slice``.
+    rng
+        Breaks ties.
+
+    Returns
+    -------
+    ps_SHW, selections
+        New pseudo-labels: earlier positives stay, background is decided anew. One selection per
+        unannotated organ, in the order of the organs.
+
+    Raises
+    ------
+    BenchError
+        A confidence that is not a number.
+    """
+    assert rule.scope != "dataset", "candidates of all volumes have to be selected together"
+    plausible_SHW = rule.plausible(pred_SHW)
+    candidates = find_candidates(plausible_SHW, score_SHW, lab_SHW, ps_SHW, flags_K)
+    (selections,) = select([candidates], gamma, rule, rng)
+    new_ps_SHW = add_positives(ps_SHW, selections)
+    if not flags_K.all():
+        mark_background(new_ps_SHW, pred_SHW, score_SHW, lab_SHW, gamma, rule, rng)
+    return new_ps_SHW, selections
+
+
+def find_candidates(
+    pred_SHW: NDArray[np.uint8],
+    score_SHW: NDArray[np.float32],
+    lab_SHW: NDArray[np.uint8],
+    ps_SHW: NDArray[np.uint8],
+    flags_K: NDArray[np.bool_],
+) -> list[Candidates]:
+    """Return the candidates of every unannotated organ (SPEC 5.2); parameters as above.
+
+    A candidate is predicted as the organ and carries neither a visible nor a pseudo-label; a voxel
+    marked as background in the round before may become one.
+    """
+    assert score_SHW.dtype == np.float32
+    free_SHW = (pred_SHW != 0) & (lab_SHW == 0) & ~_is_organ(ps_SHW)
+    index_N = np.flatnonzero(free_SHW)
+    pred_N, score_N = pred_SHW.ravel()[index_N], score_SHW.ravel()[index_N]
+    slice_area = pred_SHW[0].size
+    found = []
+    for organ in (int(k) + 1 for k in np.flatnonzero(~flags_K)):
+        is_organ_N = pred_N == organ
+        index_E = index_N[is_organ_N]
+        found.append(
+            Candidates(
+                organ=organ,
+                index_E=index_E,
+                score_E=score_N[is_organ_N],
+                slice_E=index_E // slice_area,
+                relabelled_S=np.count_nonzero(ps_SHW == organ, axis=(1, 2)),
+            )
+        )
+    return found
+
+
+def select(
+    volumes: Sequence[Sequence[Candidates]],
+    gamma: float,
+    rule: RelabelRule,
+    rng: np.random.Generator,
+) -> list[list[Selection]]:
+    """Return the most confident share of the candidates, per organ and within the rule's scope.
+
+    Parameters
+    ----------
+    volumes
+        Candidates of one or more volumes. With ``scope=dataset`` those of one organ compete across
+        all of them, so every volume of the data set has to be here.
+    gamma, rule, rng
+        As in :func:`relabel_volume`.
+    """
+    assert 0 <= gamma <= 1
+    chosen: dict[int, list[NDArray[np.bool_]]] = {}
+    if rule.scope == "dataset":
+        flat = [candidates for volume in volumes for candidates in volume]
+        for organ in sorted({candidates.organ for candidates in flat}):
+            pool = [candidates for candidates in flat if candidates.organ == organ]
+            ends = np.cumsum([len(candidates.score_E) for candidates in pool])
+            n_relabelled = sum(int(candidates.relabelled_S.sum()) for candidates in pool)
+            scores = np.concatenate([candidates.score_E for candidates in pool])
+            n_new = count_new(gamma, len(scores), n_relabelled, rule.gamma_mode)
+            parts = np.split(_highest(scores, n_new, rng), ends[:-1])
+            chosen[organ] = list(parts)
+    return [
+        [
+            Selection(
+                organ=candidates.organ,
+                index_E=candidates.index_E,
+                score_E=candidates.score_E,
+                selected_E=(
+                    chosen[candidates.organ].pop(0)
+                    if rule.scope == "dataset"
+                    else _select_alone(candidates, gamma, rule, rng)
+                ),
+            )
+            for candidates in volume
+        ]
+        for volume in volumes
+    ]
+
+
+def add_positives(ps_SHW: NDArray[np.uint8], selections: Sequence[Selection]) -> NDArray[np.uint8]:
+    """Return the union of the earlier positives and the selected voxels, without background."""
+    new_ps_SHW = np.where(_is_organ(ps_SHW), ps_SHW, np.uint8(0))
+    for selection in selections:
+        new_ps_SHW.ravel()[selection.index_E[selection.selected_E]] = selection.organ
+    return new_ps_SHW
+
+
+def mark_background(
+    ps_SHW: NDArray[np.uint8],
+    pred_SHW: NDArray[np.uint8],
+    score_SHW: NDArray[np.float32],
+    lab_SHW: NDArray[np.uint8],
+    gamma: float,
+    rule: RelabelRule,
+    rng: np.random.Generator,
+) -> None:
+    """Mark trusted background in ``ps_SHW``, in place; parameters as in :func:`relabel_volume`.
+
+    Background is predicted background, or with ``rest`` everything, without any label. It is no
+    part of the union of rounds, so an organ can still grow into it.
+    """
+    if rule.background == "ambiguous":
+        return
+    eligible_SHW = (lab_SHW == 0) & (ps_SHW == 0)
+    if rule.background != "rest":
+        eligible_SHW &= pred_SHW == 0
+    if rule.background == "confident":
+        score_N = score_SHW[eligible_SHW]
+        n_marked = count_new(gamma, len(score_N), 0, "remaining")
+        eligible_SHW[eligible_SHW] = _highest(score_N, n_marked, rng)
+    ps_SHW[eligible_SHW] = BACKGROUND
+
+
+def _is_organ(ps_SHW: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    is_organ_SHW: NDArray[np.bool_] = (ps_SHW != 0) & (ps_SHW != BACKGROUND)
+    return is_organ_SHW
+
+
+def _select_alone(
+    candidates: Candidates, gamma: float, rule: RelabelRule, rng: np.random.Generator
+) -> NDArray[np.bool_]:
+    if rule.scope == "volume":
+        n_relabelled = int(candidates.relabelled_S.sum())
+        n_new = count_new(gamma, len(candidates.score_E), n_relabelled, rule.gamma_mode)
+        return _highest(candidates.score_E, n_new, rng)
+    selected_E = np.zeros(len(candidates.score_E), np.bool_)
+    n_slices = len(candidates.relabelled_S)
+    bounds = np.searchsorted(candidates.slice_E, np.arange(n_slices + 1))
+    for s in range(n_slices):
+        part = slice(bounds[s], bounds[s + 1])
+        score = candidates.score_E[part]
+        n_new = count_new(gamma, len(score), int(candidates.relabelled_S[s]), rule.gamma_mode)
+        selected_E[part] = _highest(score, n_new, rng)
+    return selected_E
+
+
+def _highest(score_N: NDArray[np.float32], n: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Return a mask of the ``n`` highest scores; ties at the limit are drawn at random."""
+    if np.isnan(score_N).any():
+        raise BenchError("a confidence is not a number: the network's training diverged, lower lr")
+    if n == 0:
+        return np.zeros(len(score_N), np.bool_)
+    limit = np.partition(score_N, len(score_N) - n)[len(score_N) - n]
+    chosen_N: NDArray[np.bool_] = score_N > limit
+    tied = np.flatnonzero(score_N == limit)
+    n_tied = n - int(np.count_nonzero(chosen_N))
+    chosen_N[rng.choice(tied, n_tied, replace=False, shuffle=False)] = True
+    return chosen_N

@@ -1,0 +1,191 @@
+"""HTML: everything about a set of results on one page that opens offline and prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import pandas as pd
+
+from bench.reporting import board, page, scores, style
+from bench.reporting.board import Board
+from bench.reporting.comparison import Compared, columns, compare
+from bench.reporting.page import Chapter
+from bench.reporting.report import Report
+from bench.results.curves import curve_values
+from bench.results.files import Tables, read_tables
+from bench.results.tables import (
+    CELL,
+    GROUP,
+    audit_cell_values,
+    final_models,
+    group_name,
+)
+
+from .. import _figures, fairness, leaderboard, relabelling, significance, training
+from . import gallery
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from rich.console import RenderableType
+
+HEADING = "Training methods on partially labelled organs"
+MAP = (
+    "Mean difference of the fold values, line minus column, in points. Asterisk: significant by "
+    "the corrected resampled t-test after Holm's correction for all pairs of the panel."
+)
+BOXES = (
+    "DSC per test patient. Boxes: quartiles and median; whiskers: 1.5 interquartile ranges; "
+    "points: patients beyond. n as in the leaderboard."
+)
+LOSSES = (
+    "Loss of the segmentation network, means over a twentieth of a training and over folds. Each "
+    "unit on the x axis is one training: the first, then one per relabelling round. Losses of "
+    "different methods have different terms: compare shapes, not heights."
+)
+ROUNDS = (
+    "Of all voxels relabelled up to a round: share that is right, and share of the hidden organ "
+    "voxels that they cover; mean over organs, then folds."
+)
+TERMS = "What the methods' own terms did in training, mean over folds; see the table."
+
+
+class Html(Report):
+    """Leaderboard, significance, boxplots, curves, relabelling, cases, provenance on one page."""
+
+    summary: ClassVar[str] = "everything on one offline page: boards, figures, provenance"
+
+    def read(self, paths: Sequence[Path]) -> Tables:
+        """Read results tables, and the tables beside them."""
+        return read_tables(paths)
+
+    def build(self, tables: Tables, out: Path) -> list[Path]:
+        """Write ``report.html``."""
+        path = out / "report.html"
+        text = page.render(HEADING, list(_chapters(tables)), list(_lead(tables.results)))
+        path.write_text(text, encoding="utf-8", newline="\n")
+        return [path]
+
+    def show(self, tables: Tables) -> RenderableType:
+        """Return the leaderboards for the terminal."""
+        return board.to_console(leaderboard.leaderboards(tables.results))
+
+
+def _lead(results: pd.DataFrame) -> Iterator[str]:
+    methods = [style.display_name(name) for name in style.sort_methods(results["method"])]
+    cells = len(results[[*CELL, "seed", "fold"]].drop_duplicates())
+    yield (
+        f"{len(methods)} methods, {cells} runs, {results['patient'].nunique()} test patients: "
+        f"{', '.join(methods)}."
+    )
+    yield "Click on a heading to sort a table. Every chapter starts on a new page when printed."
+
+
+def _chapters(tables: Tables) -> Iterator[Chapter]:
+    results = tables.results
+    compared = [
+        Compared(column, compare(column, column.pairs))
+        for column in columns(scores.of_results(results))
+        if column.pairs
+    ]
+    yield Chapter(
+        "Leaderboard",
+        _parts(
+            "leaderboard",
+            [
+                found
+                for by in ("method", "rank", "failures", "organ")
+                for found in leaderboard.leaderboards(results, by=by)
+            ],
+        ),
+    )
+    if compared:
+        maps = [
+            page.figure(
+                _figures.to_svg(_figures.significance_map(group)), MAP, f"{task}: significance map"
+            )
+            for task, group in significance.by_task(compared).items()
+        ]
+        boards = _parts("significance", significance.boards(compared, []))
+        yield Chapter("Significance", (*maps, *boards))
+    yield Chapter("Boxplots", tuple(_each(final_models(results), _figures.boxes, BOXES, "DSC")))
+    if not tables.curves.empty:
+        yield Chapter("Training", tuple(_training(tables.curves)))
+    if not tables.audit.empty:
+        audited = audit_cell_values(tables.audit, (*CELL, "round"))
+        yield Chapter(
+            "Relabelling",
+            (
+                *_each(audited, _figures.rounds, ROUNDS, "relabelling by round"),
+                *_parts("relabelling", relabelling.boards(tables.audit)),
+            ),
+        )
+    if not tables.pictures.empty:
+        yield Chapter(
+            "Cases",
+            (
+                gallery.predictions(tables.pictures, final_models(results)),
+                gallery.relabelled(tables.pictures),
+            ),
+        )
+    yield Chapter("Fairness", _parts("fairness", fairness.boards(results)))
+    yield Chapter("Provenance", _parts("provenance", [_provenance(results)]))
+
+
+def _training(curves: pd.DataFrame) -> Iterator[str]:
+    yield from _each(curve_values(curves), _figures.losses, LOSSES, "losses")
+    if training.has_own_terms(curves):
+        own = training.own_terms(curves)
+        yield from _each(own, _figures.terms, TERMS, "what is each method's own")
+        yield from _parts("training", training.boards(own))
+
+
+def _each(
+    rows: pd.DataFrame, draw: Callable[[pd.DataFrame], Figure], caption: str, title: str
+) -> Iterator[str]:
+    """Yield a figure per data set, profile and network."""
+    for _, group in rows.groupby(GROUP):
+        yield page.figure(_figures.to_svg(draw(group)), caption, f"{group_name(group)}: {title}")
+
+
+def _parts(name: str, boards: Sequence[Board]) -> tuple[str, ...]:
+    return tuple(board.to_part(one, f"{name}{number}") for number, one in enumerate(boards))
+
+
+def _provenance(results: pd.DataFrame) -> Board:
+    """Return what was run where: one line per data set, profile, network and method."""
+    runs = results.groupby([*GROUP, "method"], as_index=False).agg(
+        labelled=("label_pct", _percentages),
+        folds=("fold", _numbers),
+        seeds=("seed", _numbers),
+        device=("device", _distinct),
+        software=("software", _distinct),
+    )
+    order = runs["method"].map(style.sort_key)
+    runs = runs.assign(order=order).sort_values([*GROUP, "order"]).drop(columns="order")
+    methods = tuple(runs["method"])
+    frame = runs.assign(method=runs["method"].map(style.display_name)).reset_index(drop=True)
+    frame = frame[["method", *frame.columns.drop("method")]]
+    return Board(
+        title="What was run, where and with what",
+        frame=frame,
+        notes=(
+            "Every result is computed once for its data, parameters and version of a step. For the "
+            "keys in the column `stage` of the results, `bench show KEY` prints them all.",
+        ),
+        labels=len(frame.columns),
+        methods=methods,
+    )
+
+
+def _percentages(values: pd.Series) -> str:
+    return ", ".join(f"{value}" for value in sorted(set(values), reverse=True)) + " %"
+
+
+def _numbers(values: pd.Series) -> str:
+    return ", ".join(str(value) for value in sorted(set(values)))
+
+
+def _distinct(values: pd.Series) -> str:
+    return "; ".join(sorted(set(values)))

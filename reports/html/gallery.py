@@ -1,0 +1,105 @@
+"""A browser of cases for the page: the same slices for every method, right and wrong in colour."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.evaluation.overlay import COLOURS, MISSED, RIGHT, UNKNOWN, WRONG
+from bench.reporting import style
+from bench.reporting.text import number
+from bench.results.tables import GROUP
+
+TEMPLATE = Path(__file__).with_name("gallery.html.j2")
+KEY = {
+    "right": COLOURS[RIGHT],
+    "wrong": COLOURS[WRONG],
+    "missed": COLOURS[MISSED],
+    "truth unknown": COLOURS[UNKNOWN],
+}
+CELL = [*GROUP, "label_pct", "seed", "fold"]
+PREDICTIONS = (
+    "Test cases, on the grid of training. Slices are chosen by the complete labels, not by any "
+    "prediction. DSC: mean over the case's annotated organs, on the grid of the scan."
+)
+RELABELLED = (
+    "Training cases with hidden organs: what was relabelled up to a round, judged by the hidden "
+    "labels, which training never sees. Organs that were not hidden are not drawn. Score: of the "
+    "candidates of the round, red at 0.5 and below, blue at 1."
+)
+
+
+def predictions(pictures: pd.DataFrame, results: pd.DataFrame) -> str:
+    """Return the browser of the final models' predictions, empty without pictures.
+
+    Parameters
+    ----------
+    pictures
+        The pictures table (``bench.results.pictures``).
+    results
+        Final models of the results table.
+    """
+    key = [*CELL, "method", "case"]
+    dsc = results.groupby(key)["dsc"].mean().rename("dsc")
+    own = pictures[pictures["kind"] == "prediction"].join(dsc, on=key)
+    titles = own["method"].map(style.display_name) + own["dsc"].map(
+        lambda value: f", DSC {number(value, 1)} %"
+    )
+    return _browser(own.assign(title=titles), "Predictions", PREDICTIONS)
+
+
+def relabelled(pictures: pd.DataFrame) -> str:
+    """Return the browser of relabelled voxels and their scores, empty without pictures."""
+    own = pictures[pictures["kind"].isin(["relabelling", "confidence"])]
+    titles = (
+        own["method"].map(style.display_name)
+        + own["round"].map(", round {}".format)
+        + own["kind"].map({"relabelling": "", "confidence": ": score"})
+    )
+    return _browser(own.assign(title=titles), "Relabelled voxels", RELABELLED)
+
+
+def _browser(own: pd.DataFrame, title: str, caption: str) -> str:
+    from jinja2 import Environment
+
+    if own.empty:
+        return ""
+    grouped = own.assign(hidden=-own["label_pct"]).groupby([*GROUP, "hidden", "seed", "fold"])
+    cells = [_cell(rows) for _, rows in grouped]
+    template = Environment(autoescape=True, trim_blocks=True).from_string(
+        TEMPLATE.read_text(encoding="utf-8")
+    )
+    # A script element ends at the first "</", whatever stands around it.
+    data = json.dumps(cells, ensure_ascii=False).replace("</", "<\\/")
+    return template.render(title=title, caption=caption, data=data, key=KEY)
+
+
+def _cell(rows: pd.DataFrame) -> dict[str, Any]:
+    first = rows.iloc[0]
+    seed = f", seed {first['seed']}" if first["seed"] else ""
+    name = (
+        f"{first['dataset']}, {first['profile']}, {first['backbone']}, {first['label_pct']} % "
+        f"labelled, fold {first['fold']}{seed}"
+    )
+    return {"name": name, "cases": [_case(case) for _, case in rows.groupby("case")]}
+
+
+def _case(rows: pd.DataFrame) -> dict[str, Any]:
+    order = rows["method"].map(style.sort_key)
+    ordered = rows.assign(order=order).sort_values(
+        ["order", "round", "kind"], ascending=[True, True, False]
+    )
+    first = ordered.iloc[0]
+    tiles = [
+        {"title": row["title"], "colour": style.colour(row["method"]), "overlay": row["overlay"]}
+        for _, row in ordered.iterrows()
+    ]
+    return {
+        "name": first["case"],
+        "slices": first["slices"],
+        "scan": first["scan"],
+        "tiles": tiles,
+    }

@@ -1,0 +1,316 @@
+"""Leaderboard: mean and standard deviation over folds, methods against label fractions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from bench.errors import BenchError
+from bench.reporting import board, scores, style
+from bench.reporting.board import Board
+from bench.reporting.comparison import Rule, columns
+from bench.reporting.comparison import marks as marks_of
+from bench.reporting.report import Report
+from bench.reporting.text import NONE, number
+from bench.results.tables import (
+    CELL,
+    GROUP,
+    Metric,
+    cell_values,
+    final_models,
+    group_name,
+    lacking_pairs,
+)
+
+from .failures import failure_boards
+from .notes import LINE, By, bold_notes, lines_of, notes_of
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from bench.reporting.style import Mark
+
+TITLE: dict[By, str] = {
+    "method": "",
+    "rank": ", ranks",
+    "failures": ", zeros and NaN",
+    "round": ", after each relabelling round",
+    "organ": ", per organ",
+}
+
+
+class Leaderboard(Report):
+    """The leaderboard as Markdown, CSV, LaTeX and HTML."""
+
+    summary: ClassVar[str] = "mean ± standard deviation over folds, per method and label fraction"
+
+    metric: Metric = "dsc"
+    digits: int = Field(default=1, ge=0, le=4)
+    bold: Rule = "holm"
+    """What bold means: better by the corrected test after Holm, by the paper's t-test, by mean."""
+
+    def build(self, table: pd.DataFrame, out: Path) -> list[Path]:
+        """Write ``leaderboard.{md,csv,tex,html}``; metrics other than DSC are named in the file."""
+        boards = self._boards(table)
+        heading = f"Leaderboard: {style.METRICS[self.metric][0]}"
+        stem = "leaderboard" if self.metric == "dsc" else f"leaderboard-{self.metric}"
+        return board.write(boards, heading, to_csv(table, self.metric), out / stem)
+
+    def show(self, table: pd.DataFrame) -> RenderableType:
+        """Return all boards for the terminal."""
+        return board.to_console(self._boards(table))
+
+    def _boards(self, table: pd.DataFrame) -> list[Board]:
+        return [
+            found
+            for by in TITLE
+            for found in leaderboards(table, self.metric, by, self.digits, self.bold)
+        ]
+
+
+def leaderboard(table: pd.DataFrame, metric: Metric = "dsc") -> pd.DataFrame:
+    """Return the text of the final models' board of one (data set, profile, backbone).
+
+    Raises
+    ------
+    BenchError
+        The table holds several boards; :func:`leaderboards` takes them all.
+    """
+    boards = leaderboards(table, metric)
+    if len(boards) > 1:
+        raise BenchError(f"the table holds {len(boards)} leaderboards: select one of them first")
+    return boards[0].frame
+
+
+def leaderboards(
+    table: pd.DataFrame,
+    metric: Metric = "dsc",
+    by: By = "method",
+    digits: int = 1,
+    bold: Rule = "holm",
+) -> list[Board]:
+    """Return one board per (data set, profile, backbone) of a results table.
+
+    Parameters
+    ----------
+    table
+        A valid results table (``bench.results.tables``).
+    metric
+        Which metric to show.
+    by
+        ``method``: the final models; ``rank``: their ranks; ``failures``: their zeros and NaN;
+        ``round``: every round of the methods that have several; ``organ``: the final models, organ
+        by organ, where there are several.
+    digits
+        Decimals of mean and standard deviation.
+    bold
+        What makes a method better than another (``bench.reporting.comparison.marks``).
+
+    Returns
+    -------
+    list of Board
+        Sorted by data set, profile and backbone; empty where ``by`` does not apply.
+
+    Raises
+    ------
+    BenchError
+        The table has no row.
+    """
+    if table.empty:
+        raise BenchError("the results table has no row: run `bench run` first")
+    return [
+        found
+        for _, group in table.groupby(GROUP)
+        for found in _boards_of(group, metric, by, digits, bold)
+    ]
+
+
+def _boards_of(
+    group: pd.DataFrame, metric: Metric, by: By, digits: int, bold: Rule
+) -> Iterator[Board]:
+    last = final_models(group)
+    title = f"{group_name(group)}: {style.METRICS[metric][0]}{TITLE[by]}"
+    if by == "rank":
+        yield from _rank_boards(last, metric, title)
+    elif by == "failures":
+        yield from failure_boards(last, metric, title)
+    elif by == "round":
+        if not (rows := _several_rounds(group)).empty:
+            yield _board(group, rows, metric, by, digits, bold)
+    elif by == "method" or group["organ"].nunique() > 1:
+        yield _board(group, last, metric, by, digits, bold)
+
+
+def to_csv(table: pd.DataFrame, metric: Metric = "dsc") -> str:
+    """Return the numbers behind the boards, one line per cell.
+
+    ``round`` is ``final`` for the last models, ``organ`` is ``mean`` for the mean over organs.
+    """
+    last = final_models(table)
+    cells = pd.concat(
+        [
+            cell_values(last, metric).assign(round="final", organ="mean"),
+            cell_values(last, metric, (*CELL, "organ")).assign(round="final"),
+            cell_values(table, metric, (*CELL, "round")).assign(organ="mean"),
+        ],
+        ignore_index=True,
+    )
+    leading = [*CELL, "organ", "round"]
+    cells["round"] = cells["round"].astype(str)
+    cells = cells.sort_values(leading, ignore_index=True)
+    cells = cells[[*leading, *cells.columns.drop(leading)]]
+    cells.insert(len(leading), "metric", metric)
+    return str(cells.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
+
+
+def _board(
+    group: pd.DataFrame, rows: pd.DataFrame, metric: Metric, by: By, digits: int, bold: Rule
+) -> Board:
+    line = LINE[by]
+    cells = cell_values(rows, metric, [*CELL, *(name for name in line if name != "method")])
+    cells = cells.set_index([*line, "label_pct"]).sort_index()
+    fractions = sorted({int(pct) for pct in group["label_pct"]}, reverse=True)
+    lines = lines_of(rows if by == "round" else group, line)
+    methods = tuple(str(keys[line.index("method")]) for keys in lines)
+    expected = {keys: _expected_runs(group, by, keys) for keys in lines}
+    lacking = set(lacking_pairs(rows)[[*line, "label_pct"]].itertuples(index=False, name=None))
+
+    runs_name = "folds" if group["seed"].nunique() == 1 else "runs"
+    text: list[dict[str, str]] = []
+    for keys in lines:
+        shown = [
+            cells.loc[(*keys, pct)] if (*keys, pct) in cells.index else None for pct in fractions
+        ]
+        found = [cell for cell in shown if cell is not None]
+        text.append(
+            {
+                name: style.display_name(str(key)) if name == "method" else str(key)
+                for name, key in zip(line, keys, strict=True)
+            }
+            | {
+                f"{pct} %": _cell_text(
+                    cell, expected[keys], runs_name, digits, lacking=(*keys, pct) in lacking
+                )
+                for pct, cell in zip(fractions, shown, strict=True)
+            }
+            | {
+                "n": _range([cell["patients"] for cell in found]),
+                "folds": _range([cell["folds"] for cell in found]),
+            }
+            | (_cost_text(found) if by != "organ" else {})
+        )
+    frame = pd.DataFrame(text)
+    marks = np.full(frame.shape, "", object)
+    if by != "round":
+        marked = _marks(rows, metric, by, bold, digits)
+        for position, pct in enumerate(fractions, start=len(line)):
+            marks[:, position] = [marked.get((pct, *keys), "") for keys in lines]
+    name, unit = style.METRICS[metric]
+    return Board(
+        title=f"{group_name(group)}: {name} in {unit}{TITLE[by]}",
+        frame=frame,
+        notes=(*notes_of(group, rows, cells, metric, by), *bold_notes(group, by, bold, marks)),
+        marks=marks,
+        labels=len(line),
+        methods=methods,
+    )
+
+
+def _several_rounds(group: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the methods that were evaluated after several rounds."""
+    return group[group.groupby("method")["round"].transform("nunique") > 1]
+
+
+def _expected_runs(group: pd.DataFrame, by: By, keys: tuple[Any, ...]) -> int:
+    """Return how many (seed, fold) a complete cell has: those of any method in this board."""
+    rows = group[group["organ"] == keys[0]] if by == "organ" else group
+    return len(rows[["seed", "fold"]].drop_duplicates())
+
+
+def _cell_text(
+    cell: pd.Series | None, expected: int, runs_name: str, digits: int, *, lacking: bool
+) -> str:
+    if cell is None or not cell["runs"]:
+        return NONE
+    runs = int(cell["runs"])
+    text = f"{cell['mean']:.{digits}f}"
+    if runs > 1:
+        text += f" ± {cell['std']:.{digits}f}"
+    if runs < expected:
+        return f"{text} ({runs}/{expected} {runs_name})"
+    return f"{text} (incomplete)" if lacking else text
+
+
+def _cost_text(cells: list[pd.Series]) -> dict[str, str]:
+    seconds = [float(cell["device_s"]) for cell in cells if not np.isnan(cell["device_s"])]
+    steps = [cell[name] for cell in cells for name in ("seg_steps_min", "seg_steps_max")]
+    return {
+        "steps": _range(steps),
+        "time": _duration(float(np.mean(seconds))) if seconds else NONE,
+    }
+
+
+def _range(values: Sequence[float]) -> str:
+    if not values:
+        return NONE
+    low, high = int(min(values)), int(max(values))
+    return f"{low}" if low == high else f"{low}–{high}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _marks(
+    rows: pd.DataFrame, metric: Metric, by: By, bold: Rule, digits: int
+) -> dict[tuple[Any, ...], Mark]:
+    """Return the marks of the cells: (label fraction, line) -> mark."""
+    found: dict[tuple[Any, ...], Mark] = {}
+    if rows.empty:
+        return found
+    for column in columns(scores.of_results(rows, metric), per_organ=by == "organ"):
+        organ = (column.organ,) if column.organ else ()
+        for method, mark in marks_of(column, bold, digits).items():
+            found[(column.label_pct, *organ, method)] = mark
+    return found
+
+
+def _rank_boards(rows: pd.DataFrame, metric: Metric, title: str) -> list[Board]:
+    """Return the board of ranks and of how often a draw of other patients gives them."""
+    if rows["method"].map(style.is_upper_bound).all() or rows["method"].nunique() < 2:
+        return []
+    cells: dict[str, dict[str, str]] = {}
+    taus = []
+    for column in columns(scores.of_results(rows, metric)):
+        found = column.stability()
+        cells[column.label] = {
+            method: f"{rank} ({100 * shares[rank - 1]:.0f} %)"
+            for method, rank, shares in zip(
+                column.competitors, found.ranks, found.shares, strict=True
+            )
+        }
+        taus.append(f"{number(found.tau, 2)} at {column.label}")
+    methods = style.sort_methods({method for column in cells.values() for method in column})
+    frame = pd.DataFrame(cells).reindex(methods).fillna(NONE)
+    frame.insert(0, "method", [style.display_name(method) for method in methods])
+    return [
+        Board(
+            title=title,
+            frame=frame.reset_index(drop=True),
+            notes=(
+                "Rank by the mean over test patients (1 is best, ties share the smaller rank) and, "
+                "in brackets, how many of 1000 bootstrap samples of the patients give the same "
+                "rank. Upper bounds take no part.",
+                f"Mean Kendall tau between this ranking and those of the samples: "
+                f"{', '.join(taus)}.",
+            ),
+            methods=tuple(methods),
+        )
+    ]

@@ -1,0 +1,62 @@
+"""How often a method has no overlap to show, and why: the zeros and NaN behind a mean."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from bench.reporting import style
+from bench.reporting.board import Board
+from bench.results.tables import Metric
+
+STATES = {
+    "missed": "missed",
+    "hallucinated": "hallucinated",
+    "ok": "apart",
+    "both_empty": "both empty",
+}
+
+
+def failed(rows: pd.DataFrame, metric: Metric) -> pd.DataFrame:
+    """Return the (case, organ) pairs that are NaN or, unless the metric is a distance, 0."""
+    values = rows[metric]
+    if metric in style.LOWER_IS_BETTER:
+        return rows[values.isna()]
+    return rows[values.isna() | (values == 0)]
+
+
+def failure_boards(rows: pd.DataFrame, metric: Metric, title: str) -> list[Board]:
+    """Return how many pairs of each method failed and why; no board if none did.
+
+    Parameters
+    ----------
+    rows
+        Final models of one data set, profile and network.
+    """
+    lost = failed(rows, metric)
+    if lost.empty:
+        return []
+    methods = style.sort_methods(rows["method"])
+    cells = {"method": [style.display_name(method) for method in methods]}
+    for pct in sorted(rows["label_pct"].unique(), reverse=True):
+        counts, pairs = (
+            _per_method(table[table["label_pct"] == pct], methods) for table in (lost, rows)
+        )
+        cells[f"{pct} %"] = [f"{count}/{n}" for count, n in zip(counts, pairs, strict=True)]
+    for state, name in STATES.items():
+        if (lost["status"] == state).any():
+            cells[name] = list(map(str, _per_method(lost[lost["status"] == state], methods)))
+    if metric in style.LOWER_IS_BETTER:
+        what, why = "NaN", "All are NaN: left out."
+    else:
+        what = "0 or NaN"
+        why = "Apart: both, without a common voxel. Both empty is NaN, left out; all others are 0."
+    notes = (
+        f"How many (case, organ) pairs are {what}, of how many; then why, all label fractions "
+        "together.",
+        f"Missed: the organ is there, nothing is predicted. Hallucinated: the reverse. {why}",
+    )
+    return [Board(title=title, frame=pd.DataFrame(cells), notes=notes, methods=tuple(methods))]
+
+
+def _per_method(rows: pd.DataFrame, methods: list[str]) -> list[int]:
+    return [int(count) for count in rows["method"].value_counts().reindex(methods, fill_value=0)]

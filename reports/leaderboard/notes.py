@@ -1,0 +1,210 @@
+"""What stands below the boards of a leaderboard: what the numbers are, failures, gaps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from bench.reporting import style
+from bench.reporting.comparison import Rule
+from bench.reporting.text import FEW_FOLDS, counted
+from bench.results.tables import CELL, Metric, fold_values, lacking_pairs
+
+from .failures import failed
+
+By = Literal["method", "rank", "failures", "round", "organ"]
+
+LINE: dict[By, list[str]] = {
+    "method": ["method"],
+    "round": ["method", "round"],
+    "organ": ["organ", "method"],
+}
+
+
+def notes_of(
+    group: pd.DataFrame,
+    rows: pd.DataFrame,
+    cells: pd.DataFrame,
+    metric: Metric,
+    by: By,
+) -> list[str]:
+    """Return what the reader of a board has to know, one sentence each."""
+    name, unit = style.METRICS[metric]
+    better = "lower" if metric in style.LOWER_IS_BETTER else "higher"
+    fold_value = "the mean over the fold's test patients"
+    if by != "organ":
+        fold_value = f"the unweighted mean over organs of {fold_value}"
+    organs = sorted(set(group["organ"]))
+    seeds = sorted({int(seed) for seed in group["seed"]})
+    folds = sorted({int(fold) for fold in group["fold"]})
+    notes = [
+        f"{name} in {unit}, {better} is better. Mean ± standard deviation (n − 1) over fold "
+        f"values; a fold value{' (one per seed)' if len(seeds) > 1 else ''} is {fold_value}.",
+        f"{group['patient'].nunique()} test patients (n), folds {_listed(folds)}, "
+        f"seed {_listed(seeds)}, {counted(len(organs), 'organ')}: {', '.join(organs)}.",
+        *(["One fold and seed: no standard deviation."] if (cells["runs"] == 1).all() else []),
+        *_gaps(group, rows, metric, by),
+        *_lacking(rows, by),
+        *_windows(rows, by),
+        _policy(metric),
+        _failures(rows, metric),
+    ]
+    if by != "organ" and (cells["organs_min"] < cells["organs_max"]).any():
+        low, high = int(cells["organs_min"].min()), int(cells["organs_max"].max())
+        notes.append(
+            f"Organs behind a fold value: {low} to {high}; the others have no value there."
+        )
+    if by != "organ":
+        notes.append(
+            "Steps: segmentation optimiser steps behind a model, all its rounds together. Time: "
+            "mean training time of a model on its device, confidence networks included."
+        )
+    if by == "method":
+        notes.append(f"Computed on {_distinct(rows['device'])} with {_distinct(rows['software'])}.")
+    return notes
+
+
+def bold_notes(
+    group: pd.DataFrame, by: By, bold: Rule, marks: np.ndarray[Any, Any]
+) -> Iterator[str]:
+    """Say what the marks mean, and which of them there are."""
+    if not (marks != "").any():
+        yield "No significance test applied." if by == "round" else "Nothing to compare."
+        return
+    where = "of the column" + (" within its organ" if by == "organ" else "")
+    bounded = any(style.is_upper_bound(method) for method in set(group["method"]))
+    aside = "incomplete cells" + (" and the upper bound" if bounded else "") + " aside"
+    if bold == "mean":
+        yield f"Bold: best mean {where}, {aside}. No significance test applied."
+        return
+    test = {
+        "holm": "the corrected resampled t-test over folds, p below 0.05 after Holm's correction "
+        "for all pairs of the column",
+        "paper": "the paired t-test over folds, p below 0.05, uncorrected: as in the paper, it "
+        "finds too many differences",
+    }[bold]
+    yield (
+        f"Bold: best mean {where}, {aside}, and better than every other by {test}. Bold italic: "
+        "best, but not proven better than every other; underlined: those that it does not beat."
+    )
+    if not np.isin(marks, ["best", "tied"]).any():
+        yield "No test was possible, so nothing but the best mean is marked."
+    elif len(group[["seed", "fold"]].drop_duplicates()) == 2:
+        yield FEW_FOLDS
+
+
+def _distinct(column: pd.Series) -> str:
+    """Return every device or version once; a run of several names them all in one cell."""
+    return "; ".join(sorted({part for cell in column.unique() for part in cell.split("; ")}))
+
+
+def _windows(rows: pd.DataFrame, by: By) -> list[str]:
+    """Say how much of the organs networks that see the centre only can see."""
+    seen = rows[rows["coverage"].notna()]
+    if seen.empty or by == "organ":
+        return []
+    inside = seen.groupby(["method", "label_pct"])["dsc_inside"].mean().reset_index()
+    listed = ", ".join(
+        f"{style.display_name(row['method'])} {row['dsc_inside']:.1f} at {row['label_pct']} %"
+        for row in inside.to_dict("records")
+    )
+    share = seen["coverage"].mean()
+    return [
+        f"The network sees the centre of a volume, {share:.1f} % of an organ on average; beyond it "
+        f"all is background. DSC inside: {listed}."
+    ]
+
+
+def _policy(metric: Metric) -> str:
+    if metric == "hd95_mm":
+        return (
+            "Empty masks: HD95 is undefined (NaN, left out and counted) where the prediction or "
+            "the ground truth is empty. Predicting nothing therefore costs nothing here: read it "
+            "next to the DSC."
+        )
+    return (
+        "Only annotated organs are evaluated. Empty masks: both empty is NaN, left out and "
+        "counted; one of them empty is 0."
+    )
+
+
+def _failures(rows: pd.DataFrame, metric: Metric) -> str:
+    """Count zeros and NaN among the (case, organ) pairs of all models."""
+    lost = failed(rows, metric)
+    nan = int(lost[metric].isna().sum())
+    zeros = "" if metric in style.LOWER_IS_BETTER else f"{len(lost) - nan} are 0 and "
+    where = "; by method in the board of zeros and NaN" if len(lost) else ""
+    return f"Of {len(rows)} (case, organ) pairs {zeros}{nan} are NaN{where}."
+
+
+def _gaps(group: pd.DataFrame, rows: pd.DataFrame, metric: Metric, by: By) -> list[str]:
+    """Name the runs that a cell lacks although another method or label fraction has them."""
+    line = ["method", "round"] if by == "round" else ["method"]
+    values = fold_values(rows, metric, [*CELL, *line[1:], "seed", "fold"])
+    runs = sorted(
+        {(int(seed), int(fold)) for seed, fold in zip(group["seed"], group["fold"], strict=True)}
+    )
+    several_seeds = len({seed for seed, _ in runs}) > 1
+    missing, absent, undefined = [], [], []
+    fractions = sorted({int(pct) for pct in group["label_pct"]}, reverse=True)
+    for keys, pct in product(lines_of(rows if by == "round" else group, line), fractions):
+        here = values[(values[line] == list(keys)).all(axis=1) & (values["label_pct"] == pct)]
+        name = keys[0] + (f" round {keys[1]}" if by == "round" else "")
+        found = dict(zip(zip(here["seed"], here["fold"], strict=True), here["value"], strict=True))
+        lacking = [run for run in runs if run not in found]
+        empty = [run for run, value in found.items() if np.isnan(value)]
+        if not found:
+            absent.append(f"{name} at {pct} %")
+        elif lacking:
+            missing.append(f"{name} {_runs(lacking, several_seeds)} at {pct} %")
+        if empty:
+            undefined.append(f"{name} {_runs(sorted(empty), several_seeds)} at {pct} %")
+    return [
+        f"{label}: {'; '.join(named)}."
+        for label, named in (
+            ("Missing", missing),
+            ("No final model" if by != "round" else "No model", absent),
+            ("Every pair NaN", undefined),
+        )
+        if named
+    ]
+
+
+def _lacking(rows: pd.DataFrame, by: By) -> Iterator[str]:
+    """Name the test cases on which a model was not scored although another one was."""
+    lacking = lacking_pairs(rows)
+    if lacking.empty:
+        return
+    model = ["method", *(["round"] if by == "round" else []), "label_pct"]
+    parts = []
+    for keys, pairs in lacking.groupby(model):
+        cases = sorted(set(pairs["case"]))
+        some = ", ".join(cases[:3]) + (", ..." if len(cases) > 3 else "")
+        name = f"{keys[0]} round {keys[1]}" if by == "round" else str(keys[0])
+        parts.append(f"{name} {counted(len(pairs), 'pair')} at {keys[-1]} % ({some})")
+    yield (
+        f"Not scored on (case, organ) pairs that another model has: {'; '.join(parts)}. Means over "
+        "other patients are no fair comparison: these cells are marked incomplete."
+    )
+
+
+def _runs(runs: list[tuple[int, int]], several_seeds: bool) -> str:
+    if several_seeds:
+        return ", ".join(f"fold {fold} seed {seed}" for seed, fold in runs)
+    folds = [fold for _, fold in runs]
+    return f"{'fold' if len(folds) == 1 else 'folds'} {_listed(folds)}"
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
+
+
+def lines_of(rows: pd.DataFrame, line: list[str]) -> list[tuple[Any, ...]]:
+    """Return the keys of the board's lines, methods in the order of every table."""
+    keys = {tuple(row) for row in rows[line].drop_duplicates().itertuples(index=False)}
+    method = line.index("method")
+    return sorted(keys, key=lambda key: (*key[:method], style.sort_key(key[method]), *key[method:]))

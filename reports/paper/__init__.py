@@ -1,0 +1,180 @@
+"""Paper: the tables and figures of the INERRANT paper, published numbers beside ours."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import pandas as pd
+
+from bench.errors import BenchError
+from bench.reporting import board, style
+from bench.reporting.board import Board
+from bench.reporting.report import Report
+from bench.results.files import Tables, read_tables
+from bench.results.tables import final_models, lacking_pairs
+
+from .. import _figures
+from . import claims, descriptions, panels
+from .layout import (
+    CELLS,
+    HERE,
+    PUBLISHED,
+    SAME_DATA,
+    Layout,
+    fitting,
+    measured,
+    published,
+    to_board,
+)
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+HEADING = "Tables of Petit, Thome & Soler, Comput. Med. Imaging Graph. 2021"
+CITED = (
+    "Published: Petit, Thome & Soler, Comput. Med. Imaging Graph. 2021, mean ± standard deviation "
+    "over five folds where printed. Labelled: share of the training volumes that keep an organ's "
+    "label; the paper's text calls the missing share by the same letter."
+)
+OF_ROUNDS = (
+    "Added: share of the candidates to relabel by the end of a round. Precision and recall are of "
+    "the voxels added in the round, recall relative to all hidden voxels of the organ. The "
+    "published table has three rounds and no standard deviation."
+)
+OF_RANKING = (
+    "Over the voxels predicted as a missing organ in the first round: INERRANT ranks them by its "
+    "learned confidence, INERRANT (MCP) by the predicted probability."
+)
+
+
+class Paper(Report):
+    """Tables 1 to 11 and Figures 4 to 8, as far as they fit the data sets that were run."""
+
+    summary: ClassVar[str] = "the tables and figures of the INERRANT paper, beside its numbers"
+
+    def read(self, paths: Sequence[Path]) -> Tables:
+        """Read results tables and the tables beside them."""
+        return read_tables(paths)
+
+    def build(self, tables: Tables, out: Path) -> list[Path]:
+        """Write ``paper.{md,csv,tex,html}``, Figure 4 and, given pictures, Figures 5 to 8.
+
+        One figure of each per data set, profile and network: ``figure4-1.svg``, ...
+        """
+        found = list(_filled(tables))
+        csv = pd.concat([cells.assign(data=data) for data, _, cells in found])
+        text = csv[["data", "table", *CELLS]].to_csv(
+            index=False, float_format="%.4f", lineterminator="\n"
+        )
+        boards = [
+            *(shown for _, shown, _ in found),
+            *descriptions.table_11(tables.layers),
+            claims.to_board(),
+        ]
+        written = board.write(boards, HEADING, str(text), out / "paper")
+        last = final_models(tables.results)
+        groups = last.groupby(["dataset", "profile", "backbone"])
+        for number, (_, rows) in enumerate(groups, start=1):
+            path = out / f"figure4-{number}.svg"
+            _figures.save(_figures.boxes(rows), path)
+            written.append(path)
+        drawn: Counter[int] = Counter()
+        for number, figure in panels.figures(tables.pictures):
+            drawn[number] += 1
+            path = out / f"figure{number}-{drawn[number]}.png"
+            _figures.save(figure, path)
+            written.append(path)
+        return written
+
+    def show(self, tables: Tables) -> RenderableType:
+        """Return the boards for the terminal."""
+        filled = (shown for _, shown, _ in _filled(tables))
+        return board.to_console([*filled, *descriptions.table_11(tables.layers)])
+
+
+def _filled(tables: Tables) -> Iterator[tuple[str, Board, pd.DataFrame]]:
+    """Yield the data set, board and cells of every table that fits a data set and profile."""
+    if tables.results.empty:
+        raise BenchError("the results table has no row: run `bench run` first")
+    yield from descriptions.table_1(tables.targets)
+    for (dataset, profile), results in tables.results.groupby(["dataset", "profile"]):
+        audit = tables.audit
+        audit = audit[(audit["dataset"] == dataset) & (audit["profile"] == profile)]
+        organs = sorted(results["organ"].unique())
+        for layout in fitting(str(dataset), len(organs)):
+            theirs = published()[published()["table"] == layout.number]
+            for network, rows in _by_network(results, layout):
+                audited = audit[audit["backbone"].isin(set(rows["backbone"]))]
+                ours = measured(rows, audited, layout)
+                cells = pd.concat([theirs[list(CELLS)], ours], ignore_index=True)
+                shown = to_board(layout, cells)
+                where = ", ".join(
+                    part for part in (str(dataset), f"profile {profile}", network) if part
+                )
+                yield (
+                    where,
+                    dataclasses.replace(
+                        shown,
+                        title=f"{where}. {shown.title}",
+                        notes=tuple(_notes(layout, str(dataset), organs, rows, cells)),
+                    ),
+                    cells.assign(table=layout.number),
+                )
+
+
+def _by_network(results: pd.DataFrame, layout: Layout) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield all results where lines name networks, else those of one network at a time."""
+    if "network" in layout.lines:
+        yield "", results
+        return
+    for backbone, rows in results.groupby("backbone"):
+        yield str(backbone), rows
+
+
+def _notes(
+    layout: Layout, dataset: str, organs: list[str], results: pd.DataFrame, cells: pd.DataFrame
+) -> Iterator[str]:
+    same = SAME_DATA.get(dataset.partition("[")[0]) == layout.data
+    count = len(organs)
+    yield (
+        f"Same data: {'yes' if same else 'no'}. Published on {layout.data}; here on {dataset}, "
+        f"{results['patient'].nunique()} patients, {count} organ{'s' if count > 1 else ''}: "
+        f"{', '.join(organs)}. All values in %."
+    )
+    yield CITED
+    folds = results[["seed", "fold"]].drop_duplicates().shape[0]
+    yield f"Here: mean ± standard deviation (n − 1) over up to {folds} folds and seeds."
+    if "gamma" in layout.metrics:
+        yield OF_ROUNDS
+    if "auc" in layout.metrics:
+        yield OF_RANKING
+    lacking = lacking_pairs(final_models(results))
+    for (method, pct), pairs in lacking.groupby(["method", "label_pct"]):
+        name, some = style.display_name(str(method)), ", ".join(sorted(set(pairs["case"]))[:3])
+        yield f"{name} at {pct} % was not scored on cases that others were: {some}."
+    if missing := list(_missing(layout, cells)):
+        yield f"Not run here: {'; '.join(missing)}."
+
+
+def _missing(layout: Layout, cells: pd.DataFrame) -> Iterator[str]:
+    """Name the published methods and fractions that have no number here."""
+    ours, theirs = cells[cells["source"] == HERE], cells[cells["source"] == PUBLISHED]
+    methods = [m for m in layout.methods if m in set(theirs["method"])]
+    if "label_pct" not in (*layout.lines, layout.column):
+        yield from (style.display_name(m) for m in methods if m not in set(ours["method"]))
+        return
+    for method in methods:
+        wanted = theirs.loc[theirs["method"] == method, "label_pct"]
+        found = ours.loc[ours["method"] == method, "label_pct"]
+        lacking = sorted(set(wanted) - set(found), reverse=True)
+        if lacking and found.empty:
+            yield style.display_name(method)
+        elif lacking:
+            yield f"{style.display_name(method)} at {', '.join(map(str, lacking))} %"
+    in_3d = "network" in layout.lines and theirs["network"].str.endswith("3D").any()
+    if in_3d and not ours["network"].str.endswith("(3D)").any():
+        yield "a 3D network"

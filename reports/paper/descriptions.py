@@ -1,0 +1,149 @@
+"""Tables 1 and 11 of the paper: what labels teach under each rule, and what the network is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from bench.reporting.board import Board
+from bench.reporting.style import display_name
+from bench.reporting.text import NONE, number
+from bench.results.descriptions import OUTCOMES, RULES
+from bench.results.tables import GROUP, group_name
+
+MEASURED, FORMULA, PAPER = "measured", "formula", "the paper's formula"
+MEAN = "mean"
+OF_TARGETS = (
+    "Share in % of the voxels of the training volumes, mean over folds and seeds. TP: taught as "
+    "the organ, and is; FN: taught as background, but is; FP: taught as the organ, but is not; TN: "
+    "taught as background, and is not. What is missing to 100 % is ignored. Volumes in which "
+    "nobody annotated an organ do not count for it.",
+    "Formula, with a the share of volumes with the organ's label and b its fraction of the voxels: "
+    "TP a b; FN (1 − a) b and TN 1 − b if naive; INERRANT⁰'s TN a (1 − b) + (1 − a) a times the "
+    "fraction of all other organs. The paper's TN takes a (1 − b) plus that fraction, "
+    "which counts voxels of other organs twice where the organ is labelled, and counts them where "
+    "they are not labelled themselves.",
+    "They agree in expectation over what is labelled, not for every draw: scans and organs of the "
+    "labelled patients differ in size. With few patients a is not the percentage, but whole "
+    "patients.",
+)
+OF_LAYERS = (
+    "Published: of Table 11, for slices of 512 x 512. There an encoder block ends with its "
+    "pooling, here it is listed before; upsampling and concatenation belong to a decoder block in "
+    "both, but are no layers here.",
+    "Parameters include biases. The published totals are 31M for the segmentation network, 0.8M "
+    "for the confidence network.",
+)
+
+
+def shares(targets: pd.DataFrame) -> pd.DataFrame:
+    """Return Table 1 as numbers.
+
+    Parameters
+    ----------
+    targets
+        Of one data set, profile and network.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``label_pct``, ``rule``, ``outcome``, ``source``, ``organ`` (also ``mean``), ``value`` in %.
+    """
+    parts = [
+        targets[["label_pct", "rule", "organ", "seed", "fold"]].assign(
+            source=source, outcome=outcome, value=100 * value
+        )
+        for source, outcome, value in _values(targets)
+    ]
+    by = ["label_pct", "rule", "outcome", "source", "organ"]
+    found = pd.concat(parts).dropna().groupby(by)["value"].mean().reset_index()
+    means = found.groupby(by[:-1])["value"].mean().reset_index().assign(organ=MEAN)
+    return pd.concat([found, means], ignore_index=True)
+
+
+def table_1(targets: pd.DataFrame) -> Iterator[tuple[str, Board, pd.DataFrame]]:
+    """Yield where, board and numbers per data set, profile and network."""
+    for (_, _, backbone), rows in targets.groupby(GROUP):
+        found = shares(rows)
+        nowhere = found.groupby(["rule", "outcome"])["value"].transform("max") == 0
+        empty = found[nowhere].groupby("rule")["outcome"].unique()
+        shown = found[~nowhere]
+        lines = [
+            {"labelled": f"{pct} %", "method": display_name(rule), "voxels": outcome.upper()}
+            | {"source": source}
+            | line.set_index("organ")["value"].map(lambda value: number(value, 3)).to_dict()
+            for (pct, rule, outcome, source), line in _in_order(shown)
+        ]
+        runs = rows[["seed", "fold"]].drop_duplicates().shape[0]
+        zeros = "; ".join(
+            f"{display_name(str(rule))}: {', '.join(sorted(map(str.upper, outcomes)))}"
+            for rule, outcomes in empty.items()
+        )
+        where = group_name(rows)
+        frame = pd.DataFrame(lines).fillna(NONE)
+        columns = [*frame.columns.drop(MEAN), MEAN]
+        yield (
+            where,
+            Board(
+                title=f"{where}. Table 1. What the labels teach",
+                frame=frame[columns],
+                notes=(*OF_TARGETS, f"{runs} folds and seeds.", f"0 everywhere: {zeros}."),
+                labels=4,
+            ),
+            found.rename(columns={"rule": "method", "outcome": "metric", "value": "mean"}).assign(
+                table=1, network=str(backbone), setting="", std=float("nan")
+            ),
+        )
+
+
+def table_11(layers: pd.DataFrame) -> Iterator[Board]:
+    """Yield a board per data set, profile and network."""
+    path = Path(__file__).with_name("published_layers.csv")
+    published = pd.read_csv(path).set_index("block")
+    for _, rows in layers.groupby(GROUP):
+        theirs = published.reindex(rows["block"]).fillna(NONE)
+        frame = pd.DataFrame(
+            {
+                "block": rows["block"].to_numpy(),
+                "layers": rows["layers"].to_numpy(),
+                "output": rows["output"].to_numpy(),
+                "published layers": theirs["layers"].to_numpy(),
+                "published output": theirs["output"].to_numpy(),
+                "parameters": [f"{count:,}" for count in rows["parameters"]],
+            }
+        )
+        totals = rows.groupby("network", sort=False)["parameters"].sum()
+        counted = ", ".join(f"{name} {count:,}" for name, count in totals.items())
+        yield Board(
+            title=f"{group_name(rows)}. Table 11. The network",
+            frame=frame,
+            notes=(f"Parameters in all: {counted}.", *OF_LAYERS),
+            labels=5,
+        )
+
+
+def _values(targets: pd.DataFrame) -> Iterator[tuple[str, str, pd.Series]]:
+    """Yield source, outcome and the shares of every row; NaN where a source has no say."""
+    for outcome in OUTCOMES:
+        yield MEASURED, outcome, targets[outcome] / targets["voxels"]
+    a, naive = targets["labelled"] / targets["volumes"], targets["rule"] == "naive"
+    b, others = targets["organ_voxels"] / targets["voxels"], targets["other_voxels"]
+    others = others / targets["voxels"]
+    yield FORMULA, "tp", a * b
+    yield FORMULA, "fn", ((1 - a) * b).where(naive, 0.0)
+    yield FORMULA, "fp", 0 * b
+    yield FORMULA, "tn", (1 - b).where(naive, a * (1 - b) + (1 - a) * a * others)
+    yield PAPER, "tn", (a * (1 - b) + others).mask(naive)
+
+
+def _in_order(found: pd.DataFrame) -> list[tuple[tuple[int, str, str, str], pd.DataFrame]]:
+    sources = (MEASURED, FORMULA, PAPER)
+
+    def place(group: tuple[tuple[int, str, str, str], pd.DataFrame]) -> tuple[int, int, int, int]:
+        pct, rule, outcome, source = group[0]
+        return -pct, RULES.index(rule), OUTCOMES.index(outcome), sources.index(source)
+
+    groups = found.groupby(["label_pct", "rule", "outcome", "source"], sort=False)
+    return sorted(groups, key=place)  # type: ignore[arg-type]

@@ -1,0 +1,256 @@
+"""Tables 2 to 10 of the INERRANT paper: what stands in their lines and columns, and the numbers.
+
+A cell of any table is a row of one frame with the columns ``CELLS``; layouts turn such frames into
+boards, whether the numbers are published ones or those of a results table. Values are in percent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bench.params import parse_brackets
+from bench.reporting import style
+from bench.reporting.board import Board
+from bench.reporting.text import NONE, number
+from bench.results.tables import CELL, audit_cell_values, cell_values, final_models
+
+CELLS = ("method", "network", "label_pct", "organ", "metric", "setting", "mean", "std", "source")
+PUBLISHED, HERE = "published", "here"
+MAIN = ("naive", "inerrant0", "inerrant")
+RIVALS = ("bai", "asdnet", "uamt")
+SCORES = ("inerrant_mcp", "inerrant")
+RANKING = ("auc", "ap_success", "ap_error")
+MEAN = "mean"
+HEADINGS = {
+    "dsc": "DSC",
+    "auc": "AUC",
+    "ap_success": "AP success",
+    "ap_error": "AP error",
+    "gamma": "added",
+    "precision": "precision",
+    "recall": "recall",
+    "label_pct": "labelled",
+    "setting": "",
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One table of the paper.
+
+    Attributes
+    ----------
+    number, caption
+        As in the paper.
+    data
+        The data set it was made on.
+    lines, column
+        Fields of ``CELLS`` that name a line, and the one whose values are columns.
+    metrics
+        What it shows.
+    methods
+        Whose variants belong in it.
+    organs
+        Whether it goes organ by organ.
+    """
+
+    number: int
+    caption: str
+    data: str
+    lines: tuple[str, ...]
+    column: str
+    metrics: tuple[str, ...] = ("dsc",)
+    methods: tuple[str, ...] = MAIN
+    organs: bool = False
+
+
+BY_FRACTION = (("method", "network"), "label_pct")
+LAYOUTS = (
+    Layout(2, "DSC on one organ", "TCIA-Pancreas-CT", *BY_FRACTION),
+    Layout(3, "DSC on the liver", "LiTS", *BY_FRACTION),
+    Layout(4, "DSC, mean over organs", "private multi-organ", *BY_FRACTION),
+    Layout(
+        5, "DSC beside other methods", "TCIA-Pancreas-CT", *BY_FRACTION, methods=(*MAIN, *RIVALS)
+    ),
+    Layout(
+        6, "What ranks the candidates, first round, and final DSC", "TCIA-Pancreas-CT",
+        ("label_pct", "method"), "metric", metrics=(*RANKING, "dsc"), methods=SCORES,
+    ),
+    Layout(
+        7, "Relabelled voxels and DSC, round by round", "private multi-organ",
+        ("label_pct", "method", "setting"), "metric",
+        metrics=("gamma", "precision", "recall", "dsc"), methods=("inerrant",),
+    ),
+    Layout(
+        8, "Fusion of a complete and a partially labelled data set",
+        "private multi-organ + TCIA-Pancreas-CT", ("method", "setting"), "organ", organs=True,
+    ),
+    Layout(
+        9, "DSC per organ", "private multi-organ", ("label_pct", "method"), "organ", organs=True
+    ),
+    Layout(
+        10, "What ranks the candidates, per organ, first round", "private multi-organ",
+        ("label_pct", "metric", "method"), "organ", metrics=RANKING, methods=SCORES, organs=True,
+    ),
+)  # fmt: skip
+SAME_DATA = {"lits": "LiTS"}
+"""Data sets here that the paper used."""
+
+
+@cache
+def published() -> pd.DataFrame:
+    """Return the published numbers (Petit et al. 2021): ``CELLS``, ``table`` and ``data``."""
+    path = Path(__file__).with_name("published.csv")
+    cells = pd.read_csv(path, keep_default_na=False, na_values={"std": [""]})
+    return cells.assign(source=PUBLISHED)
+
+
+def fitting(dataset: str, n_organs: int) -> list[Layout]:
+    """Return the layouts for a data set: those of its own table, else of its kind."""
+    if parse_brackets(dataset)[0] == "fusion":
+        return [layout for layout in LAYOUTS if layout.number == 8]
+    is_lits = SAME_DATA.get(parse_brackets(dataset)[0]) == "LiTS"
+    numbers = {4, 5, 6, 7, 9, 10} if n_organs > 1 else {3 if is_lits else 2, 5, 6, 7}
+    return [layout for layout in LAYOUTS if layout.number in numbers]
+
+
+def measured(results: pd.DataFrame, audit: pd.DataFrame, layout: Layout) -> pd.DataFrame:
+    """Return the cells that results and audit of one data set and profile give for a layout."""
+    parts = [_scores(results, layout)] if "dsc" in layout.metrics else []
+    if layout.number == 8:
+        parts = [part.assign(setting=_fused(results, part["method"])) for part in parts]
+    if set(layout.metrics) - {"dsc"} and not audit.empty:
+        parts.append(_audited(audit, layout))
+    cells = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(CELLS))
+    kept = cells["method"].map(lambda method: parse_brackets(method)[0] in layout.methods)
+    return cells[kept.astype(bool)].assign(source=HERE)
+
+
+def to_board(layout: Layout, cells: pd.DataFrame, digits: int = 2) -> Board:
+    """Return a layout filled with cells of both sources, a line per source.
+
+    Fractions fall, methods have the order of every table, the mean over organs stands last.
+    """
+    field = layout.column
+    lines = _sorted_lines(cells, (*layout.lines, "source"))
+    names = _sorted_columns(cells, layout)
+    text = {
+        (tuple(key), column): _text(mean, std, digits)
+        for *key, column, mean, std in cells[
+            [*layout.lines, "source", field, "mean", "std"]
+        ].itertuples(index=False)
+    }
+    labels = [
+        {
+            HEADINGS.get(name, name): _shown(name, value)
+            for name, value in zip((*layout.lines, "source"), line, strict=True)
+        }
+        for line in lines
+    ]
+    values = [
+        {_shown(field, column): text.get((line, column), NONE) for column in names}
+        for line in lines
+    ]
+    frame = pd.DataFrame([label | value for label, value in zip(labels, values, strict=True)])
+    return Board(
+        title=f"Table {layout.number}. {layout.caption}",
+        frame=frame,
+        notes=(),
+        labels=len(layout.lines) + 1,
+        methods=tuple(str(line[layout.lines.index("method")]) for line in lines),
+    )
+
+
+def _scores(results: pd.DataFrame, layout: Layout) -> pd.DataFrame:
+    rows = results if "setting" in layout.lines else final_models(results)
+    rounds = ["round"] if "setting" in layout.lines else []
+    found = cell_values(rows, by=[*CELL, *rounds, *(["organ"] if layout.organs else [])])
+    if layout.organs:
+        means = cell_values(rows, by=[*CELL, *rounds]).assign(organ=MEAN)
+        found = pd.concat([found, means], ignore_index=True)
+    else:
+        found["organ"] = MEAN
+    network = results.groupby("backbone")["dims"].first().map(" ({}D)".format)
+    return found.assign(
+        network=found["backbone"] + found["backbone"].map(network),
+        metric="dsc",
+        setting=found["round"].map("round {}".format) if rounds else "",
+    )[list(CELLS[:-1])]
+
+
+def _fused(results: pd.DataFrame, methods: pd.Series) -> pd.Series:
+    """Return what each line of Table 8 was trained on."""
+    _, options = parse_brackets(str(results["dataset"].iloc[0]))
+    complete = f"{options['n_full']} complete"
+    everything = f"{complete}, {options['partial']} with the {options['keeps'].replace(':', ', ')}"
+    alone = methods.map(lambda method: parse_brackets(method)[1].get("volumes") == "complete")
+    return alone.map({True: complete, False: everything})
+
+
+def _audited(audit: pd.DataFrame, layout: Layout) -> pd.DataFrame:
+    by = [*CELL, "round", *(["organ"] if layout.organs else [])]
+    found = audit_cell_values(audit, by)
+    if not layout.organs:
+        found["organ"] = MEAN
+    if "setting" not in layout.lines:  # only there do both scores rank voxels of the same model
+        found = found[found["round"] == 1]
+    parts = [
+        found.assign(
+            network=found["backbone"],
+            metric=metric,
+            setting=found["round"].map("round {}".format) if "setting" in layout.lines else "",
+            mean=100 * found[metric],
+            std=100 * found[f"{metric}_std"],
+        )[list(CELLS[:-1])]
+        for metric in layout.metrics
+        if metric != "dsc"
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _sorted_lines(cells: pd.DataFrame, fields: tuple[str, ...]) -> list[tuple[object, ...]]:
+    found = {tuple(line) for line in cells[list(fields)].itertuples(index=False)}
+
+    def place(line: tuple[object, ...]) -> list[object]:
+        return [_place(field, value) for field, value in zip(fields, line, strict=True)]
+
+    return sorted(found, key=place)
+
+
+def _sorted_columns(cells: pd.DataFrame, layout: Layout) -> list[object]:
+    if layout.column == "metric":
+        return list(layout.metrics)
+    values = list(dict.fromkeys(cells[layout.column]))
+    if layout.column == "organ":
+        return sorted(values, key=lambda organ: organ == MEAN)  # stable: the paper's, then ours
+    return sorted(values, key=lambda value: _place(layout.column, value))
+
+
+def _place(field: str, value: object) -> tuple[object, ...]:
+    if field == "label_pct":
+        return (-int(str(value)),)
+    if field == "method":
+        return style.sort_key(str(value))
+    if field == "metric":
+        return (list(HEADINGS).index(str(value)),)
+    if field == "source":
+        return (value == HERE,)
+    return (value,)
+
+
+def _shown(field: str, value: object) -> str:
+    if field == "label_pct":
+        return f"{value} %"
+    if field == "method":
+        return style.display_name(str(value))
+    return HEADINGS.get(str(value), str(value))
+
+
+def _text(mean: float, std: float, digits: int) -> str:
+    text = number(mean, digits)
+    return text if np.isnan(std) or text == NONE else f"{text} ± {number(std, digits)}"

@@ -1,0 +1,495 @@
+"""The command line as a person meets it: what it prints, where, and with which exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import helpers
+import nibabel as nib
+import numpy as np
+import pytest
+import trees
+
+from bench.cli import main as cli
+from bench.plugins import registry
+
+TINY = "phantom[n_cases=4,scale=0.25]"
+IMAGE = "imagesTr/case_001_0000.nii.gz"
+LABEL = "labelsTr/case_001.nii.gz"
+
+
+class Answer(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Bench = Callable[..., Answer]
+
+
+@pytest.fixture
+def bench(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Bench:
+    """Run the command line in this process, in an empty folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    for variable in ("BENCH_DATA", "BENCH_STORE", "COLUMNS"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+    def run(*arguments: str) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["bench", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        code = ended.value.code
+        assert code is None or isinstance(code, int)
+        return Answer(code or 0, *capsys.readouterr())
+
+    return run
+
+
+def files(root: Path) -> dict[str, int]:
+    return {
+        str(path.relative_to(root)): path.stat().st_mtime_ns
+        for path in root.rglob("*")
+        if path.is_file()
+    }
+
+
+# What a user can get wrong before anything runs
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-m", "inerant"], r"unknown method 'inerant': did you mean inerrant"),
+        (["-m", "inerrant[round=3]"], r"unknown parameter of method inerrant 'round': .*rounds"),
+        (["-m", "inerrant[rounds=0]"], r"method inerrant: rounds='0': .*greater than or equal"),
+        (["-m", "inerrant[rounds"], r"cannot read 'inerrant\[rounds'"),
+        (["-m", ","], r"no method is named"),
+        (["-d", "phanton"], r"unknown dataset 'phanton': did you mean phantom"),
+        (["-d", "phantom[cases=4]"], r"unknown parameter of data set phantom 'cases': .*n_cases"),
+        (["-d", "./nowhere"], r"nowhere"),
+        (["-p", "quik"], r"unknown profile 'quik': did you mean quick"),
+        (["-p", "smoke[step=3]"], r"unknown parameter of profile smoke 'step': .*steps"),
+        (["-p", "smoke[steps=none]"], r"profile smoke: steps='none'"),
+        (["-b", "unett"], r"unknown backbone|unknown network"),
+        (["-b", "unet/resnet3"], r"resnet3"),
+        (["-l", "0"], r"label fraction 0 is impossible: it must lie in 1 to 100"),
+        (["-l", "101"], r"label fraction 101 is impossible: it must lie in 1 to 100"),
+        (["-l", "abc"], r"label fraction 'abc' is not a whole number"),
+        (["-l", "0.3"], r"label fraction '0.3' is not a whole number"),
+        (["-f", "2"], r"fold 2 is impossible: it must lie in 0 to 1"),
+        (["-f", "0-999999999999"], r"fold 999999999999 is impossible"),
+        (["-f", "1-0"], r"fold '1-0' runs backwards: write 0-1"),
+        (["-f", ""], r"fold '' is not a whole number"),
+        (["--seeds", "x"], r"seed 'x' is not a whole number"),
+        (["-p", "smoke[n_folds=9]"], r"4 patients cannot be split into 9 folds"),
+        (["--launcher", "slurm"], r"unknown launcher 'slurm': known: inline, local"),
+        (["--fold", "0"], r"No such option: --fold.*--folds"),
+        (["surplus"], r"surplus"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_wrong_choice_is_one_line_and_exit_code_2(
+    bench: Bench, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    given = {"-m": "naive", "-d": TINY, "-p": "smoke"}
+    kept = [part for name in given if name not in arguments for part in (name, given[name])]
+    answer = bench("run", *kept, *arguments)
+    assert answer.code == 2
+    assert re.search(message, answer.err)
+    assert answer.err.startswith("error: ")
+    assert len(answer.err.splitlines()) == 1 or "expected\n" in answer.err
+    assert "Traceback" not in answer.err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run"], r"Missing option '--method'"),
+        (["list", "method"], r"'method' is not one of 'methods'"),
+        (["frobnicate"], r"No such command 'frobnicate'"),
+        (["status"], r"no store at bench-store: run something first, or name one with --store"),
+        (["report", "leaderboard"], r"no store at bench-store: run something first"),
+        (["report", "leaderbord"], r"unknown report 'leaderbord': did you mean leaderboard"),
+        (["report", "leaderboard", "--metric", "x"], r"metric='x'.*'dsc', 'hd95_mm' or 'nsd'"),
+        (["report", "leaderboard", "nothing.parquet"], r"nothing.parquet"),
+        (["data", "check", "phanton"], r"unknown dataset 'phanton': did you mean phantom"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_other_commands_answer_the_same_way(
+    bench: Bench, arguments: list[str], message: str
+) -> None:
+    answer = bench(*arguments)
+    assert answer.code == 2
+    assert re.search(message, answer.err)
+    assert answer.err.startswith("error: ")
+    assert len(answer.err.splitlines()) == 1
+
+
+def test_missing_data_are_answered_with_source_and_expected_tree(bench: Bench) -> None:
+    answer = bench("run", "-m", "naive", "-d", "lits")
+    assert answer.code == 2
+    assert "medicaldecathlon.com" in answer.err
+    assert "volume-0.nii" in answer.err
+    assert "Traceback" not in answer.err
+
+
+# Data that are wrong
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trees.nnunet(tmp_path_factory.mktemp("sound") / "set")
+
+
+def image() -> np.ndarray:
+    return trees.volume(1).image_XYZ.astype(np.float32)
+
+
+def truncated(root: Path) -> None:
+    path = root / IMAGE
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def other_shape(root: Path) -> None:
+    trees.save(root / LABEL, trees.volume(1).labels_XYZ[:, :, :-1])
+
+
+def other_affine(root: Path) -> None:
+    affine = trees.LPS.copy()
+    affine[0, 3] += 5.0
+    trees.save(root / LABEL, trees.volume(1).labels_XYZ, affine)
+
+
+def not_a_number(root: Path) -> None:
+    values = image()
+    values[3, 4, 5] = np.nan
+    trees.save(root / IMAGE, values)
+
+
+def unknown_label(root: Path) -> None:
+    labels = trees.volume(1).labels_XYZ.copy()
+    labels[0, 0, 0] = 77
+    trees.save(root / LABEL, labels)
+
+
+SPOILED = {
+    truncated: r"case_001.*(truncated|corrupt|cut|ended)",
+    other_shape: r"case_001.*shape",
+    other_affine: r"case_001.*affine",
+    not_a_number: r"case_001.*(NaN|not finite|infinite)",
+    unknown_label: r"case_001.*unknown label 77",
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILED, ids=lambda spoil: spoil.__name__)
+def test_a_faulty_file_found_while_running_is_one_line_and_exit_code_2(
+    bench: Bench, sound: Path, tmp_path: Path, spoil: Callable[[Path], None]
+) -> None:
+    root = shutil.copytree(sound, tmp_path / "set")
+    spoil(root)
+    answer = bench("run", "-m", "naive", "-d", str(root), "-p", "smoke", "--launcher", "inline")
+    assert answer.code == 2
+    assert re.search(SPOILED[spoil], answer.err)
+    assert len(answer.err.splitlines()) == 1
+    assert "Traceback" not in answer.out + answer.err
+    assert "leaderboard" not in answer.out
+
+    checked = bench("data", "check", str(root))
+    assert checked.code == 2
+    assert re.search(SPOILED[spoil], checked.out)
+
+
+def test_a_mended_file_is_read_anew(bench: Bench, sound: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(sound, tmp_path / "set")
+    command = ("run", "-m", "naive", "-d", str(root), "-p", "smoke", "--launcher", "inline")
+    not_a_number(root)
+    assert bench(*command).code == 2
+    trees.save(root / IMAGE, trees.volume(1).image_XYZ)
+    assert bench(*command).code == 0
+
+
+def test_an_error_in_a_worker_process_reaches_the_exit_code(sound: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(sound, tmp_path / "set")
+    truncated(root)
+    store = str(tmp_path / "store")
+    process = helpers.bench("run", "-m", "naive", "-d", str(root), "-p", "smoke", "--store", store)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert re.fullmatch(r"error: .*case_001.*\n", err)
+    assert re.search(r"^stages    .*blocked", out, re.MULTILINE)
+    assert "blocked    Train" not in out
+
+
+def test_an_organ_that_nobody_annotated_is_refused(bench: Bench, tmp_path: Path) -> None:
+    everywhere = {number: ["spleen"] for number in range(4)}
+    root = trees.nnunet(tmp_path / "set", hidden=everywhere)
+    answer = bench("run", "-m", "naive", "-d", str(root), "-p", "smoke")
+    assert answer.code == 2
+    assert "spleen" in answer.err
+    assert "annotated in no" in answer.err
+    assert len(answer.err.splitlines()) == 1
+
+
+def test_an_empty_data_set_is_answered_with_the_expected_tree(
+    bench: Bench, sound: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "empty"
+    for name in ("imagesTr", "labelsTr"):
+        (root / name).mkdir(parents=True)
+    shutil.copy(sound / "dataset.json", root)
+    answer = bench("run", "-m", "naive", "-d", str(root), "-p", "smoke")
+    assert answer.code == 2
+    assert "no case found; expected" in answer.err
+    assert "labelsTr" in answer.err
+
+
+# The whole way
+
+
+class Experiment(NamedTuple):
+    store: Path
+    run: Answer
+    command: tuple[str, ...]
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+    """A run through real worker processes, as a user starts it."""
+    store = tmp_path_factory.mktemp("cli") / "store"
+    command = ("-m", "naive,inerrant", "-d", TINY, "-p", "smoke", "-l", "50", "-f", "all")
+    command += ("--store", str(store))
+    process = helpers.bench("run", *command, environment={"COLUMNS": "160"})
+    out, err = process.communicate(timeout=300)
+    return Experiment(store, Answer(process.returncode, out, err), command)
+
+
+def test_a_run_ends_with_the_leaderboard_and_says_where_results_lie(
+    experiment: Experiment,
+) -> None:
+    code, out, err = experiment.run
+    assert (code, err) == (0, "")
+    assert "plan      4 runs in 2 cells, 43 stages for 12 results: 0 done, 43 to compute" in out
+    assert "INERRANT" in out
+    assert "after each relabelling round" in out
+    (results,) = experiment.store.glob("results/*[!ts].parquet")
+    assert re.search(rf"^results   .*{re.escape(results.name)}$", out, re.MULTILINE)
+
+
+def test_output_that_goes_to_a_file_is_plain(experiment: Experiment) -> None:
+    out = experiment.run.out
+    assert "\x1b" not in out
+    assert "\r" not in out
+    starts = re.findall(r"^\d\d:\d\d:\d\d started    (\w+)", out, re.MULTILINE)
+    assert len(starts) == 43
+    assert TINY in out, "brackets of a name are no markup"
+
+
+def test_running_again_computes_nothing(bench: Bench, experiment: Experiment) -> None:
+    before = files(experiment.store)
+    answer = bench("run", *experiment.command)
+    assert answer.code == 0
+    assert "43 done, 0 to compute" in answer.out
+    assert "43 reused" in answer.out
+    changed = {path for path, time in files(experiment.store).items() if before.get(path) != time}
+    assert all(path.startswith("results/") for path in changed)
+
+
+def test_plan_knows_what_is_done_and_writes_nothing(
+    bench: Bench, experiment: Experiment, tmp_path: Path
+) -> None:
+    before = files(experiment.store)
+    answer = bench("plan", "-m", "full,inerrant0", *experiment.command[2:])
+    assert answer.code == 0
+    assert TINY in answer.out
+    assert re.search(r"^Train +4 +4 +0 +2 +2 ", answer.out, re.MULTILINE)
+    assert files(experiment.store) == before
+    assert not list(tmp_path.iterdir())
+
+
+def test_plan_of_files_leaves_no_trace(bench: Bench, sound: Path, tmp_path: Path) -> None:
+    answer = bench("plan", "-m", "naive", "-d", str(sound), "-p", "smoke")
+    assert answer.code == 0
+    assert "to compute: time not known" in answer.out
+    assert not list(tmp_path.iterdir())
+
+
+def trained(bench: Bench, experiment: Experiment) -> str:
+    """Return the key of a segmentation model, as a user finds it."""
+    answer = bench("status", "--store", str(experiment.store))
+    assert answer.code == 0
+    assert answer.out.splitlines()[-1] == "43 done"
+    found = re.findall(r"^(Train-\w+) +\S+-f0-a50-masked-r2 +done", answer.out, re.MULTILINE)
+    assert len(found) == 1
+    return str(found[0])
+
+
+def test_show_tells_everything_about_a_stage(bench: Bench, experiment: Experiment) -> None:
+    key = trained(bench, experiment)
+    answer = bench("show", key[:12], "--store", str(experiment.store))
+    assert answer.code == 0
+    for expected in (
+        key,
+        '"steps": 3',
+        "input    Relabel-",
+        "wall_seconds",
+        "segmenter.safetensors",
+    ):
+        assert expected in answer.out
+    unknown = bench("show", "Train-000000000000", "--store", str(experiment.store))
+    assert unknown.code == 2
+    assert "`bench status` lists them" in unknown.err
+
+
+def test_predict_writes_label_maps_on_the_grid_of_the_scan(
+    bench: Bench, experiment: Experiment, tmp_path: Path
+) -> None:
+    scan = trees.save(tmp_path / "new_0000.nii.gz", trees.volume(7, (40, 36, 6)).image_XYZ)
+    store = ("--store", str(experiment.store))
+    answer = bench("predict", trained(bench, experiment), str(scan), "-o", "labels", *store)
+    assert answer.code == 0
+    assert answer.out.strip() == "labels/new.nii.gz"
+    labels = nib.load(tmp_path / "labels/new.nii.gz")
+    assert labels.shape == (40, 36, 6)
+    np.testing.assert_array_equal(labels.affine, nib.load(scan).affine)
+    organs = json.loads((tmp_path / "labels/organs.json").read_text())
+    assert organs["background"] == 0
+    assert organs["liver"] == 1
+
+    missing = bench("predict", trained(bench, experiment), "no.nii.gz", "-o", "labels", *store)
+    assert missing.code == 2
+    assert "no.nii.gz" in missing.err
+    naive = bench("predict", "Labels", str(scan), "-o", "labels", *store)
+    assert naive.code == 2
+    assert "`bench status` lists them" in naive.err
+
+
+def test_report_writes_the_leaderboard_of_all_results(
+    bench: Bench, experiment: Experiment, tmp_path: Path
+) -> None:
+    answer = bench("report", "leaderboard", "--store", str(experiment.store))
+    assert answer.code == 0
+    names = {path.name for path in (tmp_path / "leaderboard").iterdir()}
+    assert names == {f"leaderboard.{suffix}" for suffix in ("md", "csv", "tex", "html")}
+    assert "per organ" in answer.out
+    (results,) = experiment.store.glob("results/*[!ts].parquet")
+    other = bench("report", "leaderboard[digits=2]", str(results), "--metric", "nsd", "-o", "x")
+    assert other.code == 0
+    assert (tmp_path / "x/leaderboard-nsd.md").is_file()
+
+
+@pytest.mark.parametrize("name", ["leaderboard", "training"])
+def test_a_report_finds_its_table_among_those_that_lie_together(
+    name: str, bench: Bench, experiment: Experiment, tmp_path: Path
+) -> None:
+    together = sorted(experiment.store.glob("results/*.parquet"))
+    (results,) = experiment.store.glob("results/*[!ts].parquet")
+    written = set()
+    for given in (together, [results], [results.with_suffix(".curves.parquet")]):
+        assert bench("report", name, *map(str, given), "-o", "x").code == 0
+        written.add((tmp_path / f"x/{name}.md").read_text())
+    assert len(written) == 1
+    alone = shutil.copy(results, tmp_path / "alone.parquet")
+    answer = bench("report", "training", str(alone))
+    assert answer.code == 2
+    assert "alone.curves.parquet: no such curves table" in answer.err
+
+
+@pytest.mark.parametrize("what", ["methods", "datasets", "backbones", "profiles", "reports"])
+def test_list_names_everything_there_is(bench: Bench, what: str) -> None:
+    answer = bench("list", what)
+    assert answer.code == 0
+    first = [line.split()[0] for line in answer.out.splitlines()[1:] if line[:1].strip()]
+    if what in ("methods", "datasets", "reports"):
+        assert set(registry.names(what)) <= set(first)
+    if what == "profiles":
+        assert first == ["smoke", "quick", "fast", "paper"]
+        assert "unet_t11[width=4" in answer.out
+
+
+def test_data_prepare_leaves_only_training_to_a_run(bench: Bench, sound: Path) -> None:
+    chosen = ("-d", str(sound), "-p", "smoke")
+    prepared = bench("data", "prepare", *chosen)
+    assert prepared.code == 0
+    assert re.search(r"^Images-\w+  ", prepared.out, re.MULTILINE)
+    planned = bench("plan", "-m", "naive", *chosen)
+    assert re.search(r"^Images +1 +1 +0 +1 +0 ", planned.out, re.MULTILINE)
+
+
+def test_data_check_of_sound_data_succeeds(bench: Bench, sound: Path) -> None:
+    answer = bench("data", "check", str(sound))
+    assert answer.code == 0
+    assert "4 cases of 4 patients, 4 readable" in answer.out
+    assert "0 errors" in answer.out
+
+
+# Interruption, start-up
+
+
+@pytest.fixture
+def running(sound: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    command = ("run", "-m", "naive", "-d", str(sound), "-p", "smoke[steps=100000]")
+    process = helpers.bench(*command, "--store", str(tmp_path / "store"))
+    yield process
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_an_interrupted_run_says_how_to_go_on(
+    running: subprocess.Popen[str], sent: signal.Signals
+) -> None:
+    assert running.stdout is not None
+    for line in running.stdout:
+        if "started    Train" in line:
+            break
+    running.send_signal(sent)
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert err == "interrupted; give the same command to go on from the last checkpoint\n"
+
+
+HEAVY = ("torch", "pandas", "numpy", "scipy", "nibabel", "monai", "pydantic.main", "matplotlib")
+
+
+def test_help_is_instant_and_loads_nothing_heavy() -> None:
+    code = (
+        "import resource, sys\n"
+        "sys.argv = ['bench', '--help']\n"
+        "from bench.cli.main import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
+        f"print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)\n"
+        "used = resource.getrusage(resource.RUSAGE_SELF)\n"
+        "print(used.ru_utime + used.ru_stime, file=sys.stderr)"
+    )
+    seconds = []
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True)
+        assert done.returncode == 0
+        loaded, used = done.stderr.splitlines()
+        assert loaded == "[]"
+        assert "Commands" in done.stdout
+        seconds.append(float(used))
+    # Processor time: the wall clock of a busy machine says nothing about the program.
+    assert min(seconds) < 0.5
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "status", "show", "list", "predict", "report"])
+def test_every_command_explains_its_options(bench: Bench, command: str) -> None:
+    answer = bench(command, "--help")
+    assert answer.code == 0
+    assert f"bench {command}" in answer.out

@@ -1,0 +1,230 @@
+"""Launchers bring a graph to its end; a failure costs what depends on it and nothing else."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import trees
+from conftest import Finished
+from helpers import (
+    HeavyToy,
+    Toy,
+    bench,
+    compute,
+    events_of,
+    outcomes,
+    ran,
+    trainings,
+    wait_for,
+    weights,
+    workers_find_helpers,
+)
+
+from bench.engine.graph import StageGraph
+from bench.engine.launch import LAUNCHERS, launcher
+from bench.engine.launch.local import LocalLauncher, default_slots, visible_gpus
+from bench.engine.store import Store
+from bench.errors import BenchError
+from bench.experiment.collect import collect
+
+TIMING = ["device_s", "peak_mb"]
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    workers_find_helpers(monkeypatch)
+    return Store(tmp_path / "store")
+
+
+def family(ledger: Path, behaviour: str = "fine", stranger: Path = Path(os.devnull)) -> list[Toy]:
+    """Return two wanted stages: one above a stage that may misbehave, one beside it."""
+    root = Toy(name="root", ledger=ledger)
+    bad = HeavyToy(
+        name="bad",
+        needs=(root,),
+        behaviour=behaviour,
+        ledger=ledger,
+        stranger=stranger,
+    )
+    child = Toy(name="child", needs=(bad,), ledger=ledger)
+    grandchild = HeavyToy(name="grandchild", needs=(child, root), ledger=ledger)
+    sibling = HeavyToy(name="sibling", needs=(root,), ledger=ledger)
+    niece = Toy(name="niece", needs=(sibling,), ledger=ledger)
+    return [grandchild, niece]
+
+
+@pytest.mark.parametrize("name", LAUNCHERS)
+def test_everything_runs_once_and_after_its_inputs(name: str, store: Store, tmp_path: Path) -> None:
+    wanted = family(tmp_path / "ledger")
+    events = events_of(wanted, store, launcher(name))
+    assert outcomes(events) == dict.fromkeys(
+        ["root", "bad", "child", "grandchild", "sibling", "niece"], "done"
+    )
+    order = ran(tmp_path / "ledger")
+    assert len(order) == len(set(order)) == 6
+    for below, above in [("root", "bad"), ("bad", "child"), ("child", "grandchild")]:
+        assert order.index(below) < order.index(above)
+    assert (store.out(wanted[0]) / "result.txt").read_text() == "grandchild child bad root root"
+    again = events_of(wanted, store, launcher(name))
+    assert {(event.kind, event.message) for event in again} == {("done", "already done")}
+    assert len(ran(tmp_path / "ledger")) == 6
+
+
+@pytest.mark.parametrize("name", LAUNCHERS)
+@pytest.mark.parametrize(("behaviour", "kind"), [("raise", "failed"), ("refuse", "refused")])
+def test_a_failure_blocks_its_descendants_only(
+    name: str, behaviour: str, kind: str, store: Store, tmp_path: Path
+) -> None:
+    wanted = family(tmp_path / "ledger", behaviour)
+    events = events_of(wanted, store, launcher(name))
+    assert outcomes(events) == {
+        "root": "done",
+        "bad": kind,
+        "child": "blocked",
+        "grandchild": "blocked",
+        "sibling": "done",
+        "niece": "done",
+    }
+    (failure,) = [event for event in events if event.kind == kind]
+    assert "the toy" in failure.message
+    assert failure.stage.key in next(e for e in events if e.kind == "blocked").message
+    assert sorted(ran(tmp_path / "ledger")) == ["bad", "niece", "root", "sibling"]
+
+
+def test_a_killed_worker_costs_one_stage_and_is_replaced(store: Store, tmp_path: Path) -> None:
+    deadly = tmp_path / "deadly"
+    deadly.touch()
+    wanted = family(tmp_path / "ledger", "die", deadly)
+    events = events_of(wanted, store, LocalLauncher())
+    (failure,) = [event for event in events if event.kind == "failed"]
+    assert failure.stage.title == "bad"
+    assert "worker process died" in failure.message
+    assert outcomes(events)["sibling"] == outcomes(events)["niece"] == "done"
+    assert outcomes(events)["grandchild"] == "blocked"
+    deadly.unlink()
+    # The dead worker's lease stands in the way of nobody.
+    again = events_of(wanted, store, LocalLauncher())
+    assert outcomes(again) == dict.fromkeys(outcomes(again), "done")
+    assert ran(tmp_path / "ledger").count("bad") == 2
+
+
+def test_a_worker_killed_from_outside_is_noticed(store: Store, tmp_path: Path) -> None:
+    waiting = tmp_path / "waiting"
+    waiting.touch()
+    ledger = tmp_path / "ledger"
+    hanging = HeavyToy(name="hanging", behaviour="hang", stranger=waiting, ledger=ledger)
+    after = HeavyToy(name="zafter", ledger=ledger)
+    graph = StageGraph([hanging, after])
+    store.register(graph.in_order())
+    ended = {}
+    for event in LocalLauncher().run(graph, store):
+        if event.kind == "started" and event.stage.title == "hanging":
+            wait_for("the stage to start", lambda: ledger.exists() and ran(ledger))
+            pid = next(line for line in ledger.read_text().splitlines() if "hanging" in line)
+            os.kill(int(pid.split()[1]), signal.SIGKILL)
+        ended |= outcomes([event])
+    assert ended == {"hanging": "failed", "zafter": "done"}
+
+
+def test_leaving_early_stops_the_workers(store: Store, tmp_path: Path) -> None:
+    toys = [HeavyToy(name=f"toy{n}", seconds=0.2, ledger=tmp_path / "ledger") for n in range(20)]
+    graph = StageGraph(toys)
+    store.register(graph.in_order())
+    local = LocalLauncher()
+    events = local.run(graph, store)
+    next(event for event in events if event.kind == "done")
+    events.close()
+    assert not local._workers
+    done = [toy.name for toy in toys if store.is_done(toy)]
+    assert 1 <= len(done) < 20
+    for toy in toys:
+        with store.lease(toy).acquire(timeout=0):
+            pass
+
+
+def test_both_launchers_give_the_same_tables_and_weights(finished: Finished, store: Store) -> None:
+    chosen = [run for run in finished.runs if run.method in ("naive", "inerrant")]
+    compute(chosen, store, LocalLauncher())
+    tables = collect(chosen, finished.store), collect(chosen, store)
+    for name, inline, local in zip(tables[0]._fields, *tables, strict=True):
+        assert inline.empty == (name == "pictures")
+        columns = [name for name in TIMING if name in inline]
+        pd.testing.assert_frame_equal(inline.drop(columns=columns), local.drop(columns=columns))
+    for training in trainings(chosen):
+        assert weights(training, store) == weights(training, finished.store), training.title
+
+
+def test_one_slot_per_gpu_or_one_for_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    slots = default_slots()
+    assert [(slot.name, slot.accelerator) for slot in slots] == [
+        ("gpu2", True),
+        ("gpu5", True),
+        ("aux", False),
+    ]
+    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in slots] == ["2", "5", ""]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert visible_gpus() == []
+    assert [slot.name for slot in default_slots()] == ["cpu", "aux"]
+
+
+def test_workers_share_a_gpu_or_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    assert [slot.name for slot in default_slots(2)] == ["gpu3.0", "gpu3.1", "aux"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("bench.engine.launch.local.cpus", lambda: 8)
+    slots = default_slots(3)
+    assert [slot.name for slot in slots] == ["cpu.0", "cpu.1", "cpu.2", "aux"]
+    assert [slot.environment["OMP_NUM_THREADS"] for slot in slots] == ["2", "2", "2", "1"]
+    assert "OMP_NUM_THREADS" not in default_slots()[0].environment
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert "OMP_NUM_THREADS" not in default_slots(2)[0].environment
+
+
+def test_an_unknown_launcher_gets_a_suggestion() -> None:
+    with pytest.raises(BenchError, match="did you mean local"):
+        launcher("locale")
+
+
+def spoil_image(root: Path) -> None:
+    (root / "imagesTr/case_001_0000.nii.gz").write_bytes(b"no scan at all")
+
+
+def spoil_nothing(root: Path) -> None:
+    del root
+
+
+@pytest.mark.parametrize(
+    ("spoil", "arguments", "code", "message"),
+    [
+        (spoil_image, [], 2, "case_001"),
+        # The learning rate lets the loss overflow: a stage that fails, not one the user can mend.
+        (spoil_nothing, ["-p", "smoke[steps=4,lr=1e30,precision=fp32]"], 1, "not finite"),
+        (spoil_nothing, ["-f", "7"], 2, "fold 7 is impossible"),
+        (spoil_nothing, ["-m", "inerant"], 2, "did you mean inerrant"),
+    ],
+)
+def test_exit_code_and_message_of_the_command(
+    spoil: Callable[[Path], None],
+    arguments: list[str],
+    code: int,
+    message: str,
+    tmp_path: Path,
+) -> None:
+    root = trees.nnunet(tmp_path / "data", 4)
+    spoil(root)
+    given = ["-m", "inerrant0", "-d", str(root), "-p", "smoke", "-f", "0"]
+    for option, value in zip(arguments[::2], arguments[1::2], strict=True):
+        given[given.index(option) + 1] = value
+    process = bench("run", *given, "--store", str(tmp_path / "store"))
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == code, out + err
+    assert message in err
+    assert "Traceback" not in out + err
+    assert all(line.startswith("error: ") for line in err.splitlines()), err

@@ -1,0 +1,226 @@
+"""Stages on disk: described, found again, complete only with their DONE file."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Finished
+from helpers import Toy, events_of, outcomes, ran
+
+from bench.engine import worker
+from bench.engine.store import Store
+from bench.engine.worker import run_stage
+from bench.errors import BenchError
+from bench.experiment.plan import graph_of
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def registered(store: Store, stage: Toy) -> Toy:
+    store.register([*stage.inputs(), stage])
+    return stage
+
+
+def test_every_stage_of_a_plan_is_rebuilt_from_its_folder(finished: Finished, store: Store) -> None:
+    graph = graph_of(finished.runs)
+    store.register(graph.in_order())
+    kinds = {type(stage).__name__ for stage in graph.stages.values()}
+    assert kinds >= {"Images", "Truth", "Labels", "Train", "Relabel", "Predict", "Evaluate"}
+    for key, stage in graph.stages.items():
+        rebuilt = store.find(key)
+        assert (type(rebuilt), rebuilt.key) == (type(stage), key)
+        assert rebuilt == stage
+        assert [p.key for p in rebuilt.inputs()] == [p.key for p in stage.inputs()]
+
+
+def test_stages_lists_all_of_a_store(finished: Finished) -> None:
+    listed = {stage.key for stage in finished.store.stages()}
+    assert listed >= set(graph_of(finished.runs).stages)
+
+
+def test_a_stage_is_found_by_the_beginning_of_its_digest(store: Store) -> None:
+    toy = registered(store, Toy(name="a"))
+    digits = toy.key.removeprefix("Toy-")
+    for text in (toy.key, toy.key[:-4], digits, digits[:5]):
+        assert store.find(text).key == toy.key
+
+
+def test_missing_and_ambiguous_keys_are_refused(store: Store) -> None:
+    with pytest.raises(BenchError, match="0 stages"):
+        store.find("Toy-0123")
+    toys = [registered(store, Toy(name=f"toy{n}")) for n in range(6)]
+    with pytest.raises(BenchError, match=r"6 stages .*Toy/toy0-.*, \.\.\."):
+        store.find("Toy-")
+    with pytest.raises(BenchError, match="0 stages"):
+        store.find(toys[0].key.replace("Toy-", "Train-"))
+
+
+def test_a_stage_of_another_version_is_refused_and_left_out(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, other = registered(store, Toy(name="old")), registered(store, Toy(name="other"))
+    path = store.folder(old) / "stage.json"
+    for spoil in (
+        lambda text: text.replace('"old"', '"renamed"'),
+        lambda text: text.replace('"behaviour"', '"conduct"'),
+        lambda text: text.replace('"Toy"', '"Top"'),
+        lambda text: text.replace('"helpers"', '"no_such_module"'),
+        lambda text: text[:-20],
+    ):
+        text = path.read_text()
+        path.write_text(spoil(text))
+        assert path.read_text() != text
+        with pytest.raises(BenchError, match="another version"):
+            store.find(old.key)
+        assert [stage.key for stage in store.stages()] == [other.key]
+        path.write_text(text)
+    assert store.find(old.key) == old
+
+
+def test_an_input_whose_folder_was_removed_is_named(store: Store) -> None:
+    below = Toy(name="below")
+    above = registered(store, Toy(name="above", needs=(below,)))
+    shutil.rmtree(store.folder(below))
+    with pytest.raises(BenchError, match="deleted"):
+        store.find(above.key)
+
+
+def test_runtime_settings_are_refreshed_until_the_stage_is_done(
+    store: Store, tmp_path: Path
+) -> None:
+    registered(store, Toy(name="a", ledger=tmp_path / "old"))
+    moved = registered(store, Toy(name="a", ledger=tmp_path / "new"))
+    found: Any = store.find(moved.key)
+    assert found.ledger == tmp_path / "new"
+    assert run_stage(store, moved)[0] == "done"
+    registered(store, Toy(name="a", ledger=tmp_path / "late"))
+    found = store.find(moved.key)
+    assert found.ledger == tmp_path / "new"
+
+
+def test_the_receipt_says_what_was_made_and_how(store: Store) -> None:
+    toy = registered(store, Toy(name="a"))
+    assert run_stage(store, toy) == ("done", "")
+    receipt = store.receipt(toy)
+    assert receipt["key"] == toy.key
+    assert set(receipt["sha256"]) == {"result.txt"}
+    assert {"wall_seconds", "peak_memory_mb", "device", "python", "torch", "commit"} <= set(receipt)
+    folder = store.folder(toy)
+    left = {path.name for path in folder.iterdir()} - {"CLAIM"}
+    assert left == {"stage.json", "out", "DONE", "log.txt"}
+
+
+def test_what_is_done_is_not_computed_again(store: Store, tmp_path: Path) -> None:
+    toy = registered(store, Toy(name="a", ledger=tmp_path / "ledger"))
+    assert [run_stage(store, toy)[0] for _ in range(3)] == ["done"] * 3
+    assert ran(tmp_path / "ledger") == ["a"]
+
+
+def test_a_crash_before_done_is_written_costs_only_this_stage(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy = registered(store, Toy(name="a", ledger=tmp_path / "ledger"))
+    above = registered(store, Toy(name="above", needs=(toy,)))
+
+    def crash(path: Path, text: str) -> None:
+        raise OSError("the machine went down")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("bench.engine.store.write_atomically", crash)
+        with pytest.raises(OSError, match="went down"):
+            run_stage(store, toy)
+    assert (store.out(toy) / "result.txt").is_file()  # renamed, but not sealed
+    assert not store.is_done(toy)
+    (store.out(toy) / "leftover").write_text("x")
+    assert run_stage(store, toy)[0] == "done"
+    assert ran(tmp_path / "ledger") == ["a", "a"]
+    assert [path.name for path in store.out(toy).iterdir()] == ["result.txt"]
+    assert run_stage(store, above)[0] == "done"
+
+
+def test_a_half_written_result_is_thrown_away(store: Store, tmp_path: Path) -> None:
+    toy = registered(store, Toy(name="a", ledger=tmp_path / "ledger"))
+    half = store.folder(toy) / "out"
+    half.mkdir()
+    (half / "result.txt").write_text("half")
+    scratch = store.folder(toy) / "scratch" / "out.0123"
+    scratch.mkdir(parents=True)
+    (scratch / "rubbish").write_text("x")
+    assert run_stage(store, toy)[0] == "done"
+    assert [(p.name, p.read_text()) for p in store.out(toy).iterdir()] == [("result.txt", "a")]
+
+
+def test_done_is_the_last_thing_written(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy = registered(store, Toy(name="a"))
+    seen = []
+    rename = Path.rename
+
+    def spy(self: Path, target: Path) -> Path:
+        seen.append((Path(target).name, store.is_done(toy)))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", spy)
+    run_stage(store, toy)
+    assert seen == [("out", False)]
+    assert store.is_done(toy)
+
+
+def test_a_failure_is_recorded_but_never_cached(store: Store, tmp_path: Path) -> None:
+    toy = registered(store, Toy(name="a", behaviour="raise", ledger=tmp_path / "ledger"))
+    for _ in range(2):
+        outcome, message = run_stage(store, toy)
+        assert outcome == "failed"
+        assert "ValueError: the toy is broken" in message
+        assert "log.txt" in message
+    assert ran(tmp_path / "ledger") == ["a", "a"]
+    assert not store.is_done(toy)
+    assert not store.out(toy).exists()
+    assert "Traceback" in (store.folder(toy) / "log.txt").read_text()
+    assert "the toy is broken" in (store.folder(toy) / "FAILED").read_text()
+
+
+def test_what_the_user_can_mend_is_told_without_a_traceback(store: Store) -> None:
+    toy = registered(store, Toy(name="a", behaviour="refuse"))
+    assert run_stage(store, toy) == ("refused", "the toy's data are bad: buy better ones")
+    assert "Traceback" not in (store.folder(toy) / "log.txt").read_text()
+
+
+def test_a_stage_can_read_its_direct_inputs_only(store: Store) -> None:
+    below = Toy(name="below")
+    middle = Toy(name="middle", needs=(below,))
+    top = registered(store, Toy(name="top", needs=(middle,)))
+    events = events_of([top], store)
+    assert set(outcomes(events).values()) == {"done"}
+    context = worker.RunContext(store, top, store.out(top), lambda *_: None)
+    assert context.input(middle) == store.out(middle)
+    for stranger in (below, top, Toy(name="stranger")):
+        with pytest.raises(LookupError, match=f"{stranger.key} is no direct input"):
+            context.input(stranger)
+    peeking = registered(store, Toy(name="peeking", behaviour="peek"))
+    outcome, message = run_stage(store, peeking)
+    assert outcome == "failed"
+    assert "is no direct input" in message
+
+
+def test_a_lost_lease_commits_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy = registered(store, Toy(name="a"))
+    monkeypatch.setattr("filelock.SoftFileLease.compromise", property(lambda self: "lost"))
+    assert run_stage(store, toy)[0] == "busy"
+    assert not store.is_done(toy)
+    monkeypatch.undo()
+    assert run_stage(store, toy)[0] == "done"
+
+
+def test_stage_json_is_readable_and_says_all(finished: Finished) -> None:
+    train = finished.of("inerrant0").rounds[-1].model
+    data = json.loads((finished.store.folder(train) / "stage.json").read_text())
+    assert data["class"] == "Train"
+    assert data["fields"]["labels"] == {"stage": train.labels.key}
+    assert data["fields"]["optimisation"]["fields"]["steps"] == 4

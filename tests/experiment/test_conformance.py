@@ -1,0 +1,194 @@
+"""`bench check`: registered methods keep all promises, and a method that breaks one is found."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+from helpers import ALL_METHODS, bench, shared_store
+
+from bench.errors import BenchError
+from bench.experiment.conformance import CHECKS, SLICES, VOLUMES, Subject, judge
+from bench.nets.backbone import Backbone
+from bench.plugins import registry
+
+SOUND = """
+from bench.experiment.method import Method
+from bench.training.objective import Objective, ObjectiveSpec, Phase
+from bench.training.supervised import Supervised
+
+
+class Mine(Method):
+    def plan(self, recipe):
+        yield recipe.segmenter(Mixed())
+
+
+class Mixed(ObjectiveSpec):
+    streams = ("supervised", "incomplete")
+
+    @property
+    def label(self):
+        return "mixed"
+
+    def build(self, setting):
+        return MixedObjective(setting)
+
+
+class MixedObjective(Objective):
+    def __init__(self, setting):
+        self.net = setting.segmenter()
+        self.lr = setting.lr
+        self.calls = 0
+
+    @property
+    def modules(self):
+        return {"segmenter": self.net}
+
+    @property
+    def phases(self):
+        return [Phase("segment", list(self.net.parameters()), self.loss, self.lr)]
+
+    def loss(self, batch, progress):
+        from bench.training.batch import targets
+        from bench.training.losses import bit_entropy, masked_bce, masked_mean
+
+        y, w = targets(batch.lab_BHW, batch.ps_BHW, batch.flags_BK)
+        logits = self.net(batch.image_BCHW)
+        extra = masked_mean(bit_entropy(logits), ~w)
+        self.calls += 1
+        return {"loss": masked_bce(logits, y, w) + 0.1 * extra}
+"""
+"""A method that keeps every promise; the broken ones differ in one line."""
+
+BROKEN = {
+    "learns_from_what_it_draws": ("bit_entropy(logits)", "bit_entropy(logits.detach())"),
+    "resumes_bit_for_bit": ("+ 0.1 * extra", "+ 0.1 * self.calls * extra"),
+    "models_are_segmenters": (
+        "yield recipe.segmenter(Mixed())",
+        "yield recipe.segmenter(Mixed()); yield recipe.segmenter(Supervised(unlabelled='ignored'))",
+    ),
+    "plan_is_pure": (
+        "yield recipe.segmenter(Mixed())",
+        "import itertools; Mine.n = getattr(Mine, 'n', 0) + 1;"
+        " yield recipe.segmenter(Mixed(), extra_rounds=Mine.n)",
+    ),
+    "hidden_labels_change_nothing": (
+        "yield recipe.segmenter(Mixed())",
+        "yield recipe.at(label_pct=100).segmenter(Mixed())",
+    ),
+    "weights_move": (
+        'return {"segmenter": self.net}',
+        'import copy; self.idle = getattr(self, "idle", copy.deepcopy(self.net));'
+        ' return {"segmenter": self.net, "idle": self.idle}',
+    ),
+    "trains_and_predicts": ("+ 0.1 * extra}", "+ 0.1 * extra + float('nan')}"),
+}
+"""Check -> a line of the sound method, and the line that breaks it."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Stores that all test processes share: methods have much work in common."""
+    root = shared_store(tmp_path_factory, "conformance").root
+    root.mkdir(exist_ok=True)
+    return root
+
+
+@pytest.mark.parametrize("backbone", [SLICES, VOLUMES], ids=["2D", "3D"])
+@pytest.mark.parametrize("name", ALL_METHODS)
+def test_every_registered_method_conforms(name: str, backbone: Backbone, folder: Path) -> None:
+    verdicts = list(judge(Subject(name, folder, backbone)))
+    assert [verdict.check for verdict in verdicts] == [check.__name__ for check in CHECKS]
+    assert not [(v.promise, v.problem) for v in verdicts if v.problem is not None]
+
+
+@pytest.fixture
+def plugged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder for plugin files, forgotten after the test."""
+    monkeypatch.setenv(registry.PLUGINS, "")
+    package = sys.modules.get("bench.methods")
+    path = list(package.__path__) if package else []
+    known = set(sys.modules)
+    yield tmp_path
+    if package:
+        package.__path__[:] = path
+    for name in {n for n in sys.modules if n.startswith("bench.methods.")} - known:
+        del sys.modules[name]
+
+
+def write(folder: Path, code: str, name: str = "mine") -> Path:
+    file = folder / f"{name}.py"
+    file.write_text(f'"""A method of somebody else."""\n{dedent(code)}')
+    return file
+
+
+def problems(file: Path, folder: Path) -> dict[str, str]:
+    registry.plug_in([file])
+    (folder / "stores").mkdir()
+    verdicts = judge(Subject("mine", folder / "stores"))
+    return {v.check: v.problem for v in verdicts if v.problem is not None}
+
+
+def test_a_sound_method_from_outside_conforms(plugged: Path) -> None:
+    assert problems(write(plugged, SOUND), plugged) == {}
+
+
+@pytest.mark.parametrize("check", BROKEN)
+def test_a_broken_promise_is_found(check: str, plugged: Path) -> None:
+    sound, broken = BROKEN[check]
+    assert SOUND.count(sound) == 1
+    found = problems(write(plugged, SOUND.replace(sound, broken)), plugged)
+    assert check in found, found
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("naive", "a method naive exists already"),
+        ("not-python", "the file name is the method's name"),
+        ("_hidden", "the file name is the method's name"),
+    ],
+)
+def test_a_plugin_needs_a_name_of_its_own(name: str, message: str, plugged: Path) -> None:
+    with pytest.raises(BenchError, match=message):
+        registry.plug_in([write(plugged, SOUND, name)])
+
+
+def test_a_plugin_that_is_not_there_is_named(plugged: Path) -> None:
+    with pytest.raises(BenchError, match=r"plugin .*mine\.py: no such file"):
+        registry.plug_in([plugged / "mine.py"])
+
+
+def test_a_plugin_that_the_environment_names_in_vain_is_one_line(plugged: Path) -> None:
+    process = bench("list", "methods", environment={registry.PLUGINS: str(plugged / "mine.py")})
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert err == f"error: plugin {plugged / 'mine.py'}: no such file\n"
+
+
+def test_a_method_in_one_file_outside_takes_part_in_run_check_and_leaderboard(
+    plugged: Path,
+) -> None:
+    file = write(plugged, SOUND)
+    data = ("-d", "phantom[n_cases=4,scale=0.25]", "-p", "smoke", "--store", str(plugged / "store"))
+    process = bench("run", "-m", "inerrant0,mine", *data, "--plugin", str(file))
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, out + err
+    assert "mine" in out.partition("DSC in %")[2]
+    process = bench("check", "mine", "--plugin", str(file))
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, out + err
+    assert out.count(" ok ") == len(CHECKS)
+
+
+def test_a_failed_check_is_exit_code_1(plugged: Path) -> None:
+    sound, broken = BROKEN["learns_from_what_it_draws"]
+    file = write(plugged, SOUND.replace(sound, broken))
+    process = bench("check", "mine", "--plugin", str(file))
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "FAIL Learn from scans" in out
+    assert "draws unlabelled scans and learns nothing from them" in out

@@ -1,0 +1,348 @@
+"""What every registered method owes: a pure plan, finite weights, complete rows, equal budgets."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import pytest
+from conftest import Finished
+from helpers import ALL_METHODS, Memory, Unread, compute, outcomes, plan, shared_store, trainings
+
+from bench.data.hidden import CompleteLabels
+from bench.data.simulate import Split
+from bench.engine.store import Store
+from bench.experiment.collect import collect
+from bench.experiment.method import Condition, Method, Source
+from bench.experiment.plan import Run, graph_of
+from bench.experiment.selection import parse_methods, parse_profiles
+from bench.results.curves import CURVES
+from bench.results.tables import AUDIT, RESULTS
+from bench.stages.train import Train
+
+every_method = pytest.mark.parametrize("name", ALL_METHODS)
+
+
+def run_of(text: str, condition: Condition) -> Run:
+    ((label, method),) = parse_methods([text])
+    return Run.of(method, label, condition)
+
+
+@pytest.fixture
+def condition(finished: Finished) -> Condition:
+    return finished.runs[0].condition
+
+
+def keys(run: Run) -> list[str]:
+    return [stage.key for stage in graph_of([run]).in_order()]
+
+
+def models(run: Run) -> list[str]:
+    return [result.model.key for result in run.rounds]
+
+
+@every_method
+def test_a_plan_is_pure(name: str, condition: Condition, tmp_path: Path) -> None:
+    def unread(root: Path) -> Condition:
+        return dataclasses.replace(condition, source=Source(Unread(root=root), "content"))
+
+    first, second = run_of(name, unread(Path())), run_of(name, unread(tmp_path / "nowhere"))
+    assert keys(first) == keys(second)
+    assert not list(tmp_path.iterdir())
+
+
+@every_method
+def test_a_plan_ends_with_a_segmenter(name: str, condition: Condition) -> None:
+    run = run_of(name, condition)
+    assert all(result.model.objective.trains_segmenter for result in run.rounds)
+    assert len(set(models(run))) == len(run.rounds)
+    for stage in graph_of([run]).stages.values():
+        assert name not in ("naive", "inerrant0") or type(stage).__name__ != "Relabel"
+
+
+@every_method
+def test_nothing_of_a_plan_depends_on_the_order_of_methods(name: str, finished: Finished) -> None:
+    alone = plan(finished.store, finished.root, name)
+    assert keys(alone[0]) == keys(finished.of(name))
+
+
+@every_method
+def test_a_second_run_computes_nothing(name: str, finished: Finished) -> None:
+    events = compute([finished.of(name)], finished.store)
+    assert {(event.kind, event.message) for event in events} == {("done", "already done")}
+    assert set(outcomes(events).values()) == {"done"}
+
+
+@every_method
+def test_weights_and_losses_are_finite_under_bf16(name: str, finished: Finished) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    from bench.engine.events import read_events
+
+    for training in trainings([finished.of(name)]):
+        assert training.optimisation.precision == "bf16"
+        files = list(finished.store.out(training).glob("*.safetensors"))
+        assert files
+        for path in files:
+            for key, tensor in load_file(path).items():
+                assert torch.isfinite(tensor).all(), (path, key)
+                assert tensor.dtype in (torch.float32, torch.int64), (path, key)
+        events = list(read_events(finished.store.folder(training) / "events.jsonl"))
+        assert events
+        assert all(math.isfinite(value) for event in events for value in event.values())
+
+
+@every_method
+def test_weights_move(name: str, finished: Finished) -> None:
+    models = [result.model for result in finished.of(name).rounds]
+    written = [(finished.store.out(m) / "segmenter.safetensors").read_bytes() for m in models]
+    assert len(set(written)) == len(written)
+
+
+@every_method
+def test_the_table_holds_every_round_case_and_organ(name: str, finished: Finished) -> None:
+    run, store = finished.of(name), finished.store
+    results, audits, curves, *_ = collect([run], store)
+    RESULTS.check(results)
+    AUDIT.check(audits)
+    labels = next(s for s in graph_of([run]).in_order() if type(s).__name__ == "Labels")
+    split = Split.model_validate_json((store.out(labels) / "split.json").read_text())
+    truth = CompleteLabels(store.out(run.rounds[0].evaluation.truth))
+    expected = {
+        (number, case_id, organ)
+        for number in range(len(run.rounds))
+        for case_id in split.test
+        for organ, annotated in zip(truth.index.organs, truth[case_id].case.annotated, strict=True)
+        if annotated
+    }
+    found = set(zip(results["round"], results["case"], results["organ"], strict=True))
+    assert found == expected
+    assert len(results) == len(expected)
+    assert set(results["method"]) == {name}
+    assert set(results.loc[results["final"], "round"]) == {len(run.rounds) - 1}
+    assert (results["device_s"] > 0).all()
+    assert (results["peak_mb"] > 0).all()
+    steps = results.groupby("round")["seg_steps"].first().tolist()
+    assert steps == sorted(set(steps)), "every round adds segmentation steps"
+    rounds_with_audit = {n for n, result in enumerate(run.rounds) if result.audit is not None}
+    assert set(audits["round"]) == rounds_with_audit
+    CURVES.check(curves)
+    logged = {(stage.round, stage.objective.label) for stage in run.all_trainings()}
+    assert set(zip(curves["round"], curves["training"], strict=True)) == logged
+
+
+@every_method
+def test_a_label_is_read_back_as_the_same_method(name: str) -> None:
+    ((label, method),) = parse_methods([name])
+    assert label == name
+    for field in type(method).model_fields:
+        value = getattr(method, field)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        others = (v for v in (value / 3, value + 1, 2 * value) if v != value)
+        changed = next(filter(None, (other(method, field, v) for v in others)))
+        ((label, again),) = parse_methods([changed.label(name)])
+        assert again == changed
+        assert label == changed.label(name) != name
+
+
+def other(method: Method, field: str, value: float) -> Method | None:
+    """Return a method with another value of one parameter, None if it is out of range."""
+    try:
+        return type(method).model_validate({**dict(method), field: value})
+    except ValueError:
+        return None
+
+
+@pytest.fixture(scope="module")
+def single(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, list[Run]]:
+    """One organ, 4 cases: one volume labelled; all labelled."""
+    store = shared_store(tmp_path_factory, "single-organ-store")
+    runs = plan(store, Memory(n_cases=4, n_organs=1), labelled="100,1")
+    compute(runs, store)
+    return store, runs
+
+
+@every_method
+def test_a_single_organ_with_one_label_or_all(name: str, single: tuple[Store, list[Run]]) -> None:
+    store, runs = single
+    mine = [run for run in runs if run.method == name]
+    results = collect(mine, store).results
+    RESULTS.check(results)
+    assert set(results["label_pct"]) == {1, 100}
+    assert len(results) == 2 * sum(len(run.rounds) for run in mine)
+
+
+# --- how methods relate -------------------------------------------------------------------------
+
+
+def test_inerrant_starts_from_inerrant0(condition: Condition) -> None:
+    assert models(run_of("inerrant", condition))[0] == models(run_of("inerrant0", condition))[0]
+    assert len(models(run_of("inerrant", condition))) == 3
+    assert len(models(run_of("inerrant[rounds=4]", condition))) == 5
+
+
+@pytest.mark.parametrize("pct", [100, 70, 30])
+def test_full_is_inerrant0_with_all_labels(pct: int, condition: Condition) -> None:
+    at_100 = dataclasses.replace(condition, label_pct=100)
+    full = run_of("full", dataclasses.replace(condition, label_pct=pct))
+    complete = run_of("inerrant0", at_100)
+    assert models(full) == models(complete)
+    assert [r.evaluation.key for r in full.rounds] == [r.evaluation.key for r in complete.rounds]
+
+
+def test_bai_starts_from_inerrant0_and_forgets_earlier_labels(condition: Condition) -> None:
+    run = run_of("bai[rounds=2]", condition)
+    assert models(run)[0] == models(run_of("inerrant0", condition))[0]
+    assert models(run)[:2] == models(run_of("bai", condition))
+    relabellings = [s for s in graph_of([run]).in_order() if type(s).__name__ == "Relabel"]
+    assert [(r.previous, r.round) for r in relabellings] == [(None, 1), (None, 2)]
+
+
+def test_the_name_of_a_method_is_not_what_it_trains(condition: Condition) -> None:
+    assert keys(run_of("inerrant[score=mcp]", condition)) == keys(run_of("inerrant_mcp", condition))
+    kinds = [type(s).__name__ for s in graph_of([run_of("inerrant_mcp", condition)]).in_order()]
+    assert kinds.count("Train") == 3
+    assert len(trainings([run_of("inerrant", condition)])) == 5
+
+
+def test_one_object_changes_what_is_relabelled_and_nothing_before(condition: Condition) -> None:
+    plain, one = run_of("inerrant", condition), run_of("inerrant[one_object=true]", condition)
+    assert models(plain)[0] == models(one)[0]
+    assert not set(models(plain)[1:]) & set(keys(one))
+
+
+def test_relabelling_once_and_late_costs_no_step_more(condition: Condition) -> None:
+    late = run_of("inerrant[rounds=1,extra_rounds=1]", condition)
+    assert len(late.rounds) == 2
+    assert total_steps(late.method, condition) == total_steps("inerrant", condition)
+    first, _ = (Run.segmentation_steps(result.model) for result in late.rounds)
+    assert first == total_steps("inerrant[rounds=1]", condition)
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_continued_rounds_go_through_one_schedule(rounds: int, condition: Condition) -> None:
+    run = run_of(f"inerrant[rounds={rounds},schedule=continued]", condition)
+    recipes = [result.model.optimisation for result in run.rounds]
+    total = Run.segmentation_steps(run.rounds[-1].model)
+    taken = 0
+    for recipe in recipes:
+        assert (recipe.steps_before, recipe.steps_after) == (taken, total - taken - recipe.steps)
+        taken += recipe.steps
+    assert taken == total == total_steps(f"inerrant[rounds={rounds}]", condition)
+    for stage in trainings([run]):
+        if not stage.objective.trains_segmenter:
+            assert stage.optimisation.steps_before == stage.optimisation.steps_after == 0
+
+
+def test_a_schedule_of_its_own_stays_out_of_the_key(condition: Condition) -> None:
+    (model,) = (result.model for result in run_of("inerrant0", condition).rounds)
+    assert not {"steps_before", "steps_after"} & set(model.optimisation.identity())
+
+
+def total_steps(text: str, condition: Condition) -> int:
+    return Run.segmentation_steps(run_of(text, condition).rounds[-1].model)
+
+
+@pytest.mark.parametrize("profile", ["smoke", "quick", "fast", "paper", "quick[steps=333]"])
+def test_budgets_are_those_of_the_specification(profile: str, condition: Condition) -> None:
+    (chosen,) = parse_profiles([profile])
+    condition = dataclasses.replace(condition, profile=chosen)
+    base, round_ = chosen.steps, round(chosen.round_share * chosen.steps)
+    for name in ("naive", "full", "inerrant0"):
+        assert total_steps(name, condition) == base
+    total = total_steps("inerrant", condition)
+    assert total == base + 2 * round_
+    assert total_steps("inerrant0[budget=long]", condition) == total
+    for name in ("asdnet", "uamt", "mean_teacher", "entropy_min", "cps", "inerrant_plus"):
+        assert total_steps(name, condition) == total, name
+    assert total_steps("marginal", condition) == base
+    assert total_steps("dodnet", condition) == base
+    assert total_steps("bai", condition) == base + round_
+    assert total_steps("bai[rounds=3]", condition) == base + 3 * round_
+    confidence = [
+        t for t in trainings([run_of("inerrant", condition)]) if not t.objective.trains_segmenter
+    ]
+    assert {t.optimisation.steps for t in confidence} == {
+        round(chosen.confidence_share * chosen.steps)
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "networks", "passes"),
+    [
+        ("inerrant0", {"segmenter"}, 1),
+        ("bai", {"segmenter"}, 1),
+        ("asdnet", {"segmenter", "discriminator"}, 1 + 1 + 2),
+        ("uamt", {"segmenter", "teacher"}, 1 + 1 + 8),
+        ("mean_teacher", {"segmenter", "teacher"}, 2),
+        ("cps", {"segmenter", "rival"}, 2),
+    ],
+)
+def test_the_cost_of_a_step(
+    name: str, networks: set[str], passes: float, finished: Finished
+) -> None:
+    run = finished.of(name)
+    folder = finished.store.out(run.rounds[-1].model)
+    cost = json.loads((folder / "cost.json").read_text())
+    assert set(cost["parameters"]) == networks
+    assert sum(cost["passes_per_step"].values()) == passes
+    results = collect([run], finished.store).results
+    last = results[results["final"]].iloc[0]
+    assert (last["networks"], last["passes"]) == (len(networks), passes)
+    assert last["parameters"] == sum(cost["parameters"].values())
+
+
+def test_confidence_networks_count_among_the_passes(finished: Finished) -> None:
+    run = finished.of("inerrant")
+    results = collect([run], finished.store).results
+    passes = results.groupby("round")["passes"].first().tolist()
+    profile = run.condition.profile
+    extra = 2 * max(1, round(profile.confidence_share * profile.steps))  # segmenter, confidence
+    steps = [run.segmentation_steps(result.model) for result in run.rounds]
+    assert passes == pytest.approx([1, 1 + extra / steps[1], 1 + 2 * extra / steps[2]])
+    assert set(results["networks"]) == {1, 2}
+
+
+def test_later_rounds_share_what_does_not_change(condition: Condition) -> None:
+    two, three = (
+        run_of("inerrant[rounds=2,gamma_max=1.0]", condition),
+        run_of("inerrant", condition),
+    )
+    assert models(two)[0] == models(three)[0]
+    assert set(models(two)[1:]).isdisjoint(models(three)[1:])
+    confidences = [
+        {t.key for t in trainings([run]) if not t.objective.trains_segmenter}
+        for run in (two, three)
+    ]
+    assert len(confidences[0] & confidences[1]) == 1  # of round 0, which both judge
+
+
+def test_recipes_of_all_methods_are_equal(condition: Condition) -> None:
+    varying = {"steps", "steps_before", "steps_after", "lr"}
+    recipes = {
+        training.optimisation.model_dump_json(exclude=varying)
+        for name in ALL_METHODS
+        for training in trainings([run_of(name, condition)])
+    }
+    assert len(recipes) == 1
+    rates = {
+        training.optimisation.lr
+        for name in ALL_METHODS
+        for training in trainings([run_of(name, condition)])
+        if training.objective.trains_segmenter
+    }
+    assert rates == {condition.profile.lr}
+
+
+def test_every_training_names_one_network(condition: Condition) -> None:
+    for name in ALL_METHODS:
+        for stage in trainings([run_of(name, condition)]):
+            assert isinstance(stage, Train)
+            assert (
+                stage.backbone.model_dump() == condition.backbone.model_dump()
+            )  # dodnet: a subclass
+            assert stage.seed == condition.seed

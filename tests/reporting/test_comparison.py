@@ -1,0 +1,234 @@
+"""Columns of scores, their comparisons, the bold rule and the sentences."""
+
+import itertools
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from tables import result_table
+
+from bench.errors import BenchError
+from bench.reporting import scores
+from bench.reporting.comparison import Compared, ComparisonColumn, columns, compare, gaps, marks
+from bench.reporting.text import sentence, sentences
+from bench.results.tables import cell_values, final_models
+from bench.stats.multiple import holm
+
+METHODS = ("naive", "inerrant0", "inerrant", "full")
+
+
+def column_of(
+    values: Mapping[str, list[float]], *, n_folds: int = 5, patients: int = 4
+) -> ComparisonColumn:
+    """Return a column in which every patient of a fold has the fold's value, plus a bit of its own.
+
+    The bit is the same for all methods, so that differences are those of the folds.
+    """
+    rows = [
+        {"task": "t", "label_pct": 30, "method": method, "organ": "liver", "seed": 0, "fold": fold}
+        | {
+            "test_to_train": 1 / (n_folds - 1) if n_folds else 0.0,
+            "patient": f"p{fold}{p}",
+            "value": value + p,
+            "metric": "DSC",
+        }
+        | {"unit": "%", "higher_is_better": True}
+        for method, fold_values in values.items()
+        for fold, value in enumerate(fold_values)
+        for p in range(patients)
+    ]
+    return ComparisonColumn(pd.DataFrame(rows)[list(scores.COLUMNS)])
+
+
+def compared(column: ComparisonColumn) -> Compared:
+    return Compared(column, compare(column, column.pairs, thorough=False))
+
+
+def test_means_are_those_of_the_leaderboard() -> None:
+    table = result_table(methods=METHODS, seeds=(0, 1), folds=(0, 1, 2))
+    cells = cell_values(final_models(table)).set_index(["label_pct", "method"])["mean"]
+    for column in columns(scores.of_results(table)):
+        for method in METHODS:
+            assert column.means[method] == pytest.approx(cells[column.label_pct, method])
+    organs = list(columns(scores.of_results(table), per_organ=True))
+    assert [column.label for column in organs] == [
+        f"{pct} %, {organ}" for pct in (50, 30) for organ in ("liver", "spleen")
+    ]
+
+
+def test_comparisons_are_those_of_scipy() -> None:
+    table = result_table(methods=METHODS, folds=range(5), fractions=[30])
+    (column,) = columns(scores.of_results(table))
+    found = compare(column, column.pairs)
+    assert [(one.a, one.b) for one in found] == [
+        ("inerrant0", "naive"), ("inerrant", "naive"), ("inerrant", "inerrant0"),
+    ]  # fmt: skip
+    wide = final_models(table).pivot_table(
+        index=["fold", "patient"], columns="method", values="dsc", aggfunc="mean"
+    )
+    folds = wide.groupby("fold").mean()
+    for one in found:
+        plain = stats.ttest_rel(folds[one.a], folds[one.b])
+        assert one.plain.p == pytest.approx(plain.pvalue)
+        assert one.primary.statistic == pytest.approx(plain.statistic / 1.5)
+        ranks = stats.wilcoxon(wide[one.a], wide[one.b], zero_method="pratt")
+        assert one.ranks.p == pytest.approx(ranks.pvalue)
+        diff = (wide[one.a] - wide[one.b]).mean()
+        assert one.by_patients.low < diff < one.by_patients.high
+        assert one.by_folds.low < diff < one.by_folds.high
+        assert one.mixed.diff == pytest.approx(diff, abs=1e-6)
+    assert [one.p_holm for one in found] == pytest.approx(
+        list(holm([one.primary.p for one in found]))
+    )
+
+
+def test_a_patient_with_a_gap_in_one_organ_is_compared_on_the_other() -> None:
+    rows = column_of({"a": [50.0, 60], "b": [40.0, 50]}).rows
+    second = rows.assign(organ="spleen", value=rows["value"] - 20)
+    second.loc[(second["method"] == "a") & (second["patient"] == "p00"), "value"] = math.nan
+    column = ComparisonColumn(pd.concat([rows, second], ignore_index=True))
+    diff, fold = column.patient_differences("a", "b")
+    assert diff == pytest.approx(np.full(8, 10.0))
+    assert list(fold) == [0] * 4 + [1] * 4
+
+
+BEST = [60.0, 61.2, 59.1, 60.5, 61.0]
+
+
+@pytest.mark.parametrize(
+    ("others", "expected"),
+    [
+        ({"b": [50.3, 51.1, 48.8, 50.0, 51.5]}, {"a": "best", "b": ""}),
+        ({"b": [59.9, 61.0, 59.4, 60.1, 61.2]}, {"a": "best_tied", "b": "tied"}),
+        (
+            {"b": [59.9, 61.0, 59.4, 60.1, 61.2], "c": [50.3, 51.1, 48.8, 50.0, 51.5]},
+            {"a": "best_tied", "b": "tied", "c": ""},
+        ),
+        ({"b": BEST}, {"a": "best_tied", "b": "best_tied"}),
+        # Without any variance there is no test, whatever the difference.
+        ({"b": [value - 9 for value in BEST]}, {"a": "best_tied", "b": ""}),
+        # A method that lacks a fold takes no part, however good.
+        ({"b": [50.3, 51.1, 48.8, 50.0, 51.5], "c": [99.0] * 4}, {"a": "best", "b": "", "c": ""}),
+    ],
+)
+def test_the_bold_rule(others: dict[str, list[float]], expected: dict[str, str]) -> None:
+    assert marks(column_of({"a": BEST} | others)) == expected
+
+
+def test_other_bold_rules() -> None:
+    column = column_of({"a": BEST, "b": [59.1, 60.8, 58.9, 59.6, 60.7]})
+    (one,) = compare(column, column.pairs, thorough=False)
+    assert one.plain.p < 0.05 < one.p_holm
+    assert marks(column) == {"a": "best_tied", "b": "tied"}
+    assert marks(column, "paper") == {"a": "best", "b": ""}
+    assert marks(column, "mean") == {"a": "best", "b": ""}
+
+
+def test_one_fold_marks_the_best_mean_only() -> None:
+    found = compared(column_of({"a": [60.0], "b": [50.0]}))
+    assert marks(found.column) == {"a": "best_tied", "b": ""}
+    assert sentences(found)[-1] == (
+        "At 30 %: a is 10.0 points above b, not tested: n too small (1 fold, 4 patients)."
+    )
+
+
+def test_sentences_say_the_numbers_of_the_table() -> None:
+    found = compared(
+        column_of({"inerrant0": [50.3, 51.1, 48.8, 50.0, 51.5], "inerrant": BEST, "bai": BEST})
+    )
+    by_pair = {(one.a, one.b): one for one in found.comparisons}
+    one = by_pair["inerrant", "inerrant0"]
+    assert sentence(one, found.column) == (
+        f"INERRANT exceeds INERRANT⁰ by 10.0 points (95 % CI {one.primary.low:.1f} to "
+        f"{one.primary.high:.1f}; Holm p < 0.001; 5 folds, 20 patients)."
+    )
+    same = sentence(by_pair["bai", "inerrant"], found.column)
+    assert same == "Bai et al. and INERRANT are identical (5 folds, 20 patients)."
+    assert (
+        sentences(found)[0]
+        == (
+            "At 30 %: the best mean is that of INERRANT, 61.9 %, not proven better than Bai et al.."
+        ).replace("..", ".")
+        or "not proven better than Bai et al." in sentences(found)[0]
+    )
+
+
+def test_gaps_are_named() -> None:
+    column = column_of({"a": BEST, "b": BEST[:3]})
+    assert gaps(column) == ["b fold 3, fold 4"]
+    rows = column.rows[~((column.rows["method"] == "a") & (column.rows["patient"] == "p01"))]
+    assert gaps(ComparisonColumn(rows)) == ["a 1 patient (p01)", "b fold 3, fold 4"]
+
+
+# --- scores from a CSV --------------------------------------------------------------------------
+
+
+def csv(folder: Path, text: str) -> Path:
+    path = folder / "mine.csv"
+    path.write_text(text)
+    return path
+
+
+def test_a_csv_without_folds_is_compared_over_cases(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    values = {m: 0.7 + shift + rng.normal(0, 0.02, 12) for m, shift in (("x", 0), ("y", 0.05))}
+    lines = [
+        f"kidney,c{i},{method},{value:.4f}"
+        for method, column in values.items()
+        for i, value in enumerate(column)
+    ]
+    table = scores.read_csv(csv(tmp_path, "task,case,method,value\n" + "\n".join(lines) + "\n\n"))
+    (column,) = columns(table)
+    (one,) = compare(column, column.pairs)
+    assert column.unit == "patient"
+    assert one.primary.p == one.ranks.p
+    assert math.isnan(one.plain.p)
+    assert math.isnan(one.by_folds.low)
+    assert sentence(one, column).startswith("y exceeds x by 0.0")
+    assert "12 cases" in sentence(one, column)
+
+
+def test_a_csv_with_folds_is_compared_over_folds(tmp_path: Path) -> None:
+    rows = itertools.product("xy", range(4), range(3))
+    lines = [f"k,c{f}{i},{m},{60 + 5 * (m == 'y') + f + i * (m == 'y')},{f}" for m, f, i in rows]
+    table = scores.read_csv(csv(tmp_path, "task,case,method,value,fold\n" + "\n".join(lines)))
+    (column,) = columns(table)
+    assert (column.unit, column.test_to_train) == ("fold", pytest.approx(1 / 3))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("task,case,method,dice\nk,a,m,1\n", "row 1: column value is missing"),
+        ("task,case,method,value,age\nk,a,m,1,9\n", "row 1: unknown column 'age'"),
+        ("task,case,method,value\nk,a,m,1\nk,b,m,'0,9\n", "not a CSV"),
+        ("task,case,method,value\nk,a,m,1\nk,b,m,high\n", "row 3, column value: 'high' is no"),
+        ("task,case,method,value\nk,a,m,inf\n", "row 2, column value: 'inf' is no finite"),
+        ("task,case,method,value\n\nk,a,m,1\nk,a,m,2\n", "row 4, column case: 'a' stands there"),
+        ("task,case,method,value\nk,,m,1\n", "row 2, column case: '' is empty"),
+        ("task,case,method,value,fold\nk,a,m,1,0\nk,a,n,1,1\n", "column fold: '0' is not the only"),
+        ("task,case,method,value,fold\nk,a,m,1,1.5\n", "column fold: '1.5' must be a whole"),
+        ("task,case,method,value\n", "holds no row"),
+        ("", "not a CSV"),
+    ],
+)
+def test_a_bad_csv_is_named_by_row_and_column(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match=message) as error:
+        scores.read_csv(csv(tmp_path, text))
+    assert "mine.csv" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_value_is_a_gap_and_no_zero(tmp_path: Path) -> None:
+    lines = [f"k,c{i},{m},{70 + i}" for m in "xy" for i in range(8)]
+    lines[3] = "k,c3,x,"
+    (column,) = columns(
+        scores.read_csv(csv(tmp_path, "task,case,method,value\n" + "\n".join(lines)))
+    )
+    (one,) = compare(column, column.pairs, thorough=False)
+    assert one.ranks.n == 7
+    assert gaps(column) == ["x 1 case (c3)"]

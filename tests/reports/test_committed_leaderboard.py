@@ -1,0 +1,28 @@
+"""The committed leaderboard is what its results tables say, byte for byte."""
+
+from pathlib import Path
+
+import pytest
+
+from bench.plugins import registry
+from bench.reporting.report import Report
+
+ROOT = Path(__file__).parents[2] / "leaderboard"
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("quick", "leaderboard"),
+        ("quick", "fairness"),
+        ("quick-5-folds", "leaderboard"),
+        ("quick-5-folds", "significance"),
+    ],
+)
+def test_committed_reports_regenerate_byte_for_byte(folder: str, name: str, tmp_path: Path) -> None:
+    tables = sorted((ROOT / folder).glob("*.parquet"))
+    report = registry.load("reports", name, Report).from_overrides("report", name, {})
+    written = report.build(report.read(tables), tmp_path)
+    assert {path.suffix for path in written} == {".md", ".csv", ".tex", ".html"}
+    for path in written:
+        assert path.read_bytes() == (ROOT / folder / path.name).read_bytes(), path.name

@@ -1,0 +1,148 @@
+"""The page with everything: complete, offline, the same for the same tables."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from tables import alone, audit_table, curves_table, pictures_table, result_table
+
+from bench.plugins import registry
+from bench.reporting import page
+from bench.reporting.page import Chapter
+from bench.reporting.report import Report
+from bench.reports.html import Html
+from bench.results import tables as results
+from bench.results.curves import CURVES
+from bench.results.files import Tables
+from bench.results.tables import final_models
+
+METHODS = ("naive", "inerrant0", "inerrant", "bai", "full")
+
+
+class Structure(HTMLParser):
+    """Collects identifiers, links and loaded addresses, and checks that tags are closed."""
+
+    VOID = frozenset({"meta", "br", "img", "input", "hr", "link"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.loaded: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if tag not in self.VOID:
+            self.open.append(tag)
+        if tag == "a" and given.get("href"):
+            self.links.append(str(given["href"]))
+        if tag in ("img", "script", "link"):
+            self.loaded += [str(given[name]) for name in ("src", "href") if name in given]
+        if tag in ("section", "table"):
+            self.ids.append(str(given.get("id")))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def tables() -> Tables:
+    found = result_table(methods=METHODS, folds=range(5))
+    audit = audit_table().assign(dataset="phantom")
+    return alone(found)._replace(audit=audit, curves=curves_table(), pictures=pictures_table())
+
+
+def built(tables: Tables, out: Path) -> str:
+    out.mkdir(exist_ok=True)
+    (path,) = Html().build(tables, out)
+    return path.read_text(encoding="utf-8")
+
+
+def test_the_page_is_whole_and_loads_nothing(tables: Tables, tmp_path: Path) -> None:
+    text = built(tables, tmp_path)
+    structure = Structure(text)
+    assert not structure.open
+    assert structure.loaded == []
+    assert not re.findall(r"(?:src|href)=['\"]https?:|url\((?!#)|@import", text)
+    assert {link.removeprefix("#") for link in structure.links if "chapter" in link} <= set(
+        structure.ids
+    )
+    tables_ids = [name for name in structure.ids if name.startswith("T_")]
+    assert len(set(tables_ids)) == len(tables_ids) > 8
+    for chapter in (
+        "Leaderboard", "Significance", "Boxplots", "Training", "Relabelling", "Cases", "Fairness",
+        "Provenance",
+    ):  # fmt: skip
+        assert f"<h2>{chapter}</h2>" in text
+    assert "INERRANT exceeds INERRANT⁰ by" in text
+
+
+def test_equal_tables_give_equal_bytes(tables: Tables, tmp_path: Path) -> None:
+    shuffled = Tables(*(table.sample(frac=1, random_state=4) for table in tables))
+    assert built(tables, tmp_path / "a") == built(shuffled, tmp_path / "b")
+
+
+def test_chapters_without_data_are_left_out(tmp_path: Path) -> None:
+    text = built(alone(result_table(methods=["naive"], folds=[0])), tmp_path)
+    assert "<h2>Leaderboard</h2>" in text
+    for chapter in ("Significance", "Training", "Relabelling", "Cases"):
+        assert f"<h2>{chapter}</h2>" not in text
+
+
+def test_cases_are_browsed_with_every_method_beside_the_others(
+    tables: Tables, tmp_path: Path
+) -> None:
+    text = built(tables, tmp_path)
+    found = re.findall(r"<script type='application/json'>(.*?)</script>", text, re.DOTALL)
+    predictions, relabelled = map(json.loads, found)
+    assert [cell["name"] for cell in predictions] == [
+        f"phantom, smoke, unet, {pct} % labelled, fold 0" for pct in (50, 30)
+    ]
+    case = predictions[0]["cases"][1]
+    assert case["name"] == "case01"
+    dsc = final_models(tables.results).query(
+        "method == 'inerrant' and label_pct == 50 and fold == 0 and case == 'case01'"
+    )["dsc"]
+    assert [tile["title"] for tile in case["tiles"]][1] == f"INERRANT, DSC {dsc.mean():.1f} %"
+    titles = [tile["title"] for tile in relabelled[0]["cases"][0]["tiles"]]
+    assert titles[:3] == ["INERRANT, round 1", "INERRANT, round 1: score", "INERRANT, round 2"]
+    assert len(titles) == 8
+
+
+def test_no_name_ends_the_data_of_the_browser(tables: Tables, tmp_path: Path) -> None:
+    evil = "</script><b>"
+    pictures = tables.pictures.replace("case00", evil)
+    text = built(tables._replace(pictures=pictures), tmp_path)
+    assert evil not in text
+    Structure(text)
+
+
+def test_names_are_escaped(tmp_path: Path) -> None:
+    table = result_table(methods=["naive", "inerrant0"]).replace("phantom", "<b>&")
+    text = built(alone(table), tmp_path)
+    assert "<b>&" not in text
+    assert "&lt;b&gt;&amp;" in text
+    rendered = page.render("a < b", [Chapter("<i>", ("<p>as it is</p>",))], ["x & y"])
+    assert "a &lt; b" in rendered
+    assert "<p>as it is</p>" in rendered
+    assert "x &amp; y" in rendered
+
+
+def test_it_reads_what_lies_beside_the_results(tmp_path: Path) -> None:
+    assert registry.load("reports", "html", Report) is Html
+    path = tmp_path / "r.parquet"
+    results.write(result_table(), path)
+    read = Html().read([path])
+    assert read.audit.empty
+    assert read.curves.empty
+    CURVES.save(curves_table(), path.with_suffix(".curves.parquet"))
+    assert len(Html().read([path]).curves) == len(curves_table())
+    assert isinstance(read.results, pd.DataFrame)

@@ -1,0 +1,288 @@
+import re
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from rich.console import Console
+from tables import result_table, two_patients
+
+from bench.errors import BenchError
+from bench.plugins import registry
+from bench.reporting import board, style
+from bench.reporting.report import Report
+from bench.reports.leaderboard import Leaderboard, leaderboard, leaderboards, to_csv
+
+
+def marks_of(shown: board.Board, column: str) -> list[str]:
+    position = shown.frame.columns.get_loc(column)
+    return [line[position][1] for line in shown.lines()]
+
+
+def test_rows_columns_and_cells():
+    values = {("naive", 0): 10, ("naive", 1): 14, ("inerrant0", 0): 50, ("inerrant0", 1): 60}
+    table = two_patients(
+        {(method, fold, f"p{fold}", "liver"): dsc for (method, fold), dsc in values.items()}
+    )
+    frame = leaderboard(table)
+    assert frame.columns.tolist() == ["method", "30 %", "n", "folds", "steps", "time"]
+    assert frame["method"].tolist() == ["Naive", "INERRANT⁰"]
+    assert frame["30 %"].tolist() == ["12.0 ± 2.8", "55.0 ± 7.1"]
+    assert frame.iloc[0, 2:].tolist() == ["2", "2", "10", "1 s"]
+
+
+def test_fractions_descend_and_methods_keep_the_fixed_order():
+    methods = ["full", "inerrant[rounds=3]", "inerrant", "bai", "inerrant0", "naive"]
+    frame = leaderboard(result_table(methods=methods, fractions=(10, 100, 30)))
+    assert frame.columns[1:4].tolist() == ["100 %", "30 %", "10 %"]
+    assert frame["method"].tolist() == [
+        "Naive",
+        "INERRANT⁰",
+        "INERRANT",
+        "INERRANT [rounds=3]",
+        "Bai et al.",
+        "Full labels",
+    ]
+
+
+def test_one_fold_shows_no_spread():
+    cells = leaderboard(result_table(folds=[1]))["30 %"]
+    assert cells.map(lambda cell: bool(re.fullmatch(r"\d+\.\d", cell))).all()
+
+
+def incomplete_table():
+    table = result_table(folds=range(3))
+    gone = (table["method"] == "inerrant") & (table["fold"] == 1) & (table["label_pct"] == 30)
+    never = (table["method"] == "naive") & (table["label_pct"] == 50)
+    return table[~(gone & table["final"]) & ~never]
+
+
+def test_incomplete_cells_are_named_and_not_bold():
+    (shown,) = leaderboards(incomplete_table())
+    frame = shown.frame.set_index("method")
+    assert "Missing: inerrant fold 1 at 30 %." in shown.notes
+    assert "No final model: naive at 50 %." in shown.notes
+    assert frame.loc["INERRANT", "30 %"].endswith("(2/3 folds)")
+    assert frame.loc["Naive", "50 %"] == "–"
+    marks = dict(zip(frame.index, marks_of(shown, "30 %"), strict=True))
+    assert marks == {"Naive": "", "INERRANT⁰": "best", "INERRANT": ""}
+
+
+def test_a_method_that_lacks_a_patient_is_named_and_not_compared():
+    table = result_table(folds=range(3))
+    best = (table["method"] == "inerrant") & (table["label_pct"] == 30) & table["final"]
+    (shown,) = leaderboards(table[~(best & (table["case"] == "case00"))])
+    frame = shown.frame.set_index("method")
+    assert frame.loc["INERRANT", "30 %"].endswith(" (incomplete)")
+    assert "incomplete" not in frame.loc["INERRANT", "50 %"]
+    (note,) = (note for note in shown.notes if note.startswith("Not scored"))
+    assert "inerrant 2 pairs at 30 % (case00)." in note
+    marks = dict(zip(frame.index, marks_of(shown, "30 %"), strict=True))
+    assert marks["INERRANT"] == ""
+    assert marks["INERRANT⁰"] == "best"
+
+
+def test_fold_without_any_value_is_named():
+    nan = float("nan")
+    table = two_patients({("m", 0, "a", "liver"): 80, ("m", 1, "b", "liver"): nan})
+    (shown,) = leaderboards(table)
+    assert shown.frame["30 %"].tolist() == ["80.0 (1/2 folds)"]
+    assert "Every pair NaN: m fold 1 at 30 %." in shown.notes
+    assert any(
+        note.startswith("Of 2 (case, organ) pairs 0 are 0 and 1 are NaN") for note in shown.notes
+    )
+
+
+def test_organs_that_lack_a_value_in_a_fold_are_mentioned():
+    table = two_patients(
+        {
+            ("m", 0, "a", "liver"): 80,
+            ("m", 0, "a", "spleen"): 60,
+            ("m", 1, "b", "liver"): 40,
+            ("m", 1, "b", "spleen"): float("nan"),
+        }
+    )
+    (shown,) = leaderboards(table)
+    assert shown.frame["30 %"].tolist() == ["55.0 ± 21.2"]
+    assert any(note.startswith("Organs behind a fold value: 1 to 2") for note in shown.notes)
+    (organs,) = leaderboards(table, by="organ")
+    assert organs.frame["30 %"].tolist() == ["60.0 ± 28.3", "60.0 (1/2 folds)"]
+
+
+def test_upper_bound_is_never_the_best():
+    (shown,) = leaderboards(result_table(methods=["inerrant0", "bai", "full"]))
+    assert marks_of(shown, "30 %") == ["", "best", ""]
+    assert marks_of(leaderboards(result_table(methods=["inerrant0", "full"]))[0], "30 %") == [
+        "",
+        "",
+    ]
+
+
+def test_lower_hd95_is_better_and_missed_organs_are_counted():
+    (shown,) = leaderboards(result_table(methods=["naive", "inerrant0"]), "hd95_mm")
+    assert marks_of(shown, "30 %") == ["", "best"]
+    assert any(note.startswith("Of 72 (case, organ) pairs 6 are NaN") for note in shown.notes)
+
+
+def test_notes_say_what_the_numbers_are():
+    (shown,) = leaderboards(result_table(seeds=[0, 1]))
+    notes = " ".join(shown.notes)
+    for text in (
+        "DSC in %",
+        "9 test patients (n), folds 0, 1, 2, seed 0, 1, 2 organs: liver, spleen.",
+        "one of them empty is 0",
+        "Computed on cpu with bench 0.1.0, torch 2.14.1.",
+        "Holm's correction",
+    ):
+        assert text in notes
+
+
+def test_zeros_and_nan_are_counted_by_method_and_cause():
+    table = two_patients(
+        {
+            ("m", 0, "a", "liver"): float("nan"),
+            ("m", 0, "a", "spleen"): 60,
+            ("m", 1, "b", "liver"): 0,
+            ("m", 1, "b", "spleen"): 0,
+            ("naive", 0, "a", "liver"): float("nan"),
+            ("naive", 0, "a", "spleen"): 60,
+            ("naive", 1, "b", "liver"): 50,
+            ("naive", 1, "b", "spleen"): 50,
+        }
+    )
+    (shown,) = leaderboards(table, by="failures")
+    assert shown.title.endswith(": DSC, zeros and NaN")
+    assert shown.frame.to_dict("records") == [
+        {"method": "Naive", "30 %": "1/4", "apart": "0", "both empty": "1"},
+        {"method": "m", "30 %": "3/4", "apart": "2", "both empty": "1"},
+    ]
+    (main,) = leaderboards(table)
+    assert any(
+        note.startswith("Of 8 (case, organ) pairs 2 are 0 and 2 are NaN") for note in main.notes
+    )
+    assert leaderboards(table[table["dsc"] > 0], by="failures") == []
+    missed = result_table(methods=["naive", "inerrant0"])
+    (distances,) = leaderboards(missed, "hd95_mm", "failures")
+    assert distances.frame.to_dict("records") == [
+        {"method": "Naive", "50 %": "3/18", "30 %": "3/18", "missed": "6"},
+        {"method": "INERRANT⁰", "50 %": "0/18", "30 %": "0/18", "missed": "0"},
+    ]
+
+
+def test_each_version_behind_a_board_is_named_once():
+    table = result_table()
+    old, new = "bench 0.1.0, torch 2.14.1", "bench 0.2.0, torch 2.14.1"
+    table.loc[table["fold"] == 0, "software"] = f"{old}; {new}"
+    (shown,) = leaderboards(table)
+    assert f"Computed on cpu with {old}; {new}." in shown.notes
+
+
+def test_views_by_round_and_by_organ():
+    table = result_table(methods=["naive", "inerrant"])
+    (rounds,) = leaderboards(table, by="round")
+    assert rounds.frame[["method", "round"]].to_numpy().tolist() == [
+        ["INERRANT", "0"],
+        ["INERRANT", "1"],
+        ["INERRANT", "2"],
+    ]
+    assert rounds.frame["steps"].tolist() == ["600", "800", "1000"]
+    (organs,) = leaderboards(table, by="organ")
+    assert organs.frame[["organ", "method"]].to_numpy().tolist() == [
+        ["liver", "Naive"],
+        ["liver", "INERRANT"],
+        ["spleen", "Naive"],
+        ["spleen", "INERRANT"],
+    ]
+    assert marks_of(organs, "30 %") == ["", "best", "", "best"]
+    assert leaderboards(result_table(methods=["naive"]), by="round") == []
+    assert leaderboards(result_table(organs=["liver"]), by="organ") == []
+
+
+def test_a_method_without_any_final_model_is_listed():
+    table = result_table()
+    table["final"] &= table["method"] != "inerrant"
+    (shown,) = leaderboards(table)
+    assert shown.frame.iloc[-1].tolist() == ["INERRANT", *["–"] * 6]
+    assert "No final model: inerrant at 50 %; inerrant at 30 %." in shown.notes
+    (nothing,) = leaderboards(table[table["method"] == "inerrant"])
+    assert set(nothing.frame["30 %"]) == {"–"}
+
+
+def test_several_data_sets_make_several_boards():
+    first, second = result_table(), result_table(dataset="other", organs=["liver"])
+    both = pd.concat([second, first], ignore_index=True)
+    assert [shown.title.split(",")[0] for shown in leaderboards(both)] == ["other", "phantom"]
+    with pytest.raises(BenchError, match="2 leaderboards"):
+        leaderboard(both)
+    with pytest.raises(BenchError, match="no row"):
+        leaderboards(first.iloc[:0])
+
+
+def test_files_are_the_same_for_the_same_rows(tmp_path):
+    table = incomplete_table()
+    for name, rows in (("a", table), ("b", table.sample(frac=1, random_state=3))):
+        (tmp_path / name).mkdir()
+        paths = Leaderboard().build(rows, tmp_path / name)
+        assert [path.suffix for path in paths] == [".md", ".csv", ".tex", ".html"]
+    for path in paths:
+        assert path.read_bytes() == (tmp_path / "a" / path.name).read_bytes()
+    assert Leaderboard(metric="nsd").build(table, tmp_path)[0].name == "leaderboard-nsd.md"
+
+
+def test_renderings_escape_and_keep_every_cell():
+    boards = leaderboards(result_table(methods=["inerrant0", "inerrant[score=a_b]"]))
+    cells = [cell for line in boards[0].lines() for cell, _ in line]
+    markdown, html = board.to_markdown(boards, "L"), board.to_html(boards, "L & <b>")
+    assert all(cell.replace("_", r"\_") in markdown for cell in cells)
+    assert all(cell in html for cell in cells)
+    assert "<h1>L &amp; &lt;b&gt;</h1>" in html
+    assert "http" not in html
+    latex = board.to_latex(boards)
+    assert r"INERRANT\textsuperscript{0}" in latex
+    assert r"[score=a\_b]" in latex
+    assert r"\textbf{" in latex
+    assert latex.isascii()
+    assert latex.count("{") == latex.count("}")
+
+
+@pytest.mark.parametrize("width", [60, 100])
+def test_terminal_table_loses_no_digit(width):
+    boards = leaderboards(result_table(fractions=(100, 70, 50, 30, 10)))
+    console = Console(width=width, file=None, record=True, quiet=False)
+    with console.capture() as capture:
+        console.print(board.to_console(boards))
+    text = capture.get()
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+    for line in boards[0].lines():
+        for number in re.findall(r"\d+\.\d", " ".join(cell for cell, _ in line)):
+            assert number in text
+
+
+def test_csv_holds_the_numbers():
+    lines = to_csv(result_table(methods=["inerrant"], fractions=[30])).splitlines()
+    header = lines[0].split(",")
+    rows = [dict(zip(header, line.split(","), strict=True)) for line in lines[1:]]
+    assert {(row["organ"], row["round"]) for row in rows} == {
+        ("mean", "final"), ("liver", "final"), ("spleen", "final"),
+        ("mean", "0"), ("mean", "1"), ("mean", "2"),
+    }  # fmt: skip
+
+
+def test_the_report_is_registered_and_light():
+    assert registry.load("reports", "leaderboard", Report) is Leaderboard
+    code = "import sys, bench.reports.leaderboard; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    code = (
+        "import sys, bench.results.tables, bench.reporting.board; sys.exit('pandas' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_colours_are_fixed_and_distinct():
+    shown = ["naive", "inerrant0", "inerrant", "inerrant[rounds=3]", "mine", "mine[lr=0.1]"]
+    colours = style.palette(shown)
+    assert colours["inerrant0"] == "#D55E00"
+    assert len(set(colours.values())) == len(shown)
+    assert style.palette(reversed(shown)) == colours
+    assert all(re.fullmatch("#[0-9A-F]{6}", colour) for colour in colours.values())

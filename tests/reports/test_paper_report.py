@@ -1,0 +1,233 @@
+"""Tables 2 to 10 of the paper rebuilt from its numbers, and filled with ours."""
+
+import csv
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from tables import alone, audit_table, pictures_table, result_table
+from trees import shared_data
+
+from bench.plugins import registry
+from bench.reporting.report import Report
+from bench.reports import _figures
+from bench.reports.paper import Paper
+from bench.reports.paper.layout import CELLS, LAYOUTS, fitting, measured, published, to_board
+from bench.reports.paper.panels import figures
+from bench.results import tables as results
+from bench.results.tables import AUDIT, cell_values, final_models
+
+COUNTS = {2: 22, 3: 13, 4: 13, 5: 24, 6: 32, 7: 42, 8: 16, 9: 84, 10: 168}
+NAMES = {
+    "naive": "Naive",
+    "inerrant0": "INERRANT⁰",
+    "inerrant": "INERRANT",
+    "bai_pseudo_labels": "Bai et al.",
+    "asdnet_adversarial": "ASDNet",
+    "uamt_consistency": "UA-MT",
+    "learned_conf": "INERRANT",
+    "mcp_smile": "INERRANT (MCP)",
+}
+METRICS = {
+    "DSC": "DSC",
+    "DSC_final": "DSC",
+    "AUC": "AUC",
+    "AP_success": "AP success",
+    "AP_error": "AP error",
+    "added_pixels": "added",
+    "relabel_precision": "precision",
+    "relabel_recall": "recall",
+}
+
+
+def rebuilt(number: int) -> pd.DataFrame:
+    """Return a table as the report lays it out, with the published numbers alone."""
+    (layout,) = (layout for layout in LAYOUTS if layout.number == number)
+    cells = published()[published()["table"] == number]
+    return to_board(layout, cells[list(CELLS)]).frame
+
+
+def address(row: dict[str, str]) -> tuple[dict[str, str], str]:
+    """Return the line (heading -> text) and the column in which a reference row has to stand."""
+    line = {"source": "published", "method": NAMES[row["method"]]}
+    pct = f"{row['proportion']} %"
+    organ = "mean" if row["organ"].startswith("mean7") else row["organ"]
+    match row["table"]:
+        case "2" | "3" | "4" | "5":
+            return line | {"network": f"U-Net {row['backbone'][-2:].upper()}"}, pct
+        case "6":
+            return line | {"labelled": pct}, METRICS[row["metric"]]
+        case "7":
+            step = re.search(r"step=(\d)", row["extra"]).group(1)
+            line |= {"method": "INERRANT", "labelled": pct, "": f"round {step}"}
+            return line, METRICS[row["metric"]]
+        case "8":
+            complete = "9 complete"
+            if "only=82" in row["extra"]:
+                complete += ", 82 with the pancreas"
+            return line | {"": complete}, organ
+        case "9":
+            return line | {"labelled": pct}, organ
+        case "10":
+            return line | {"labelled": pct, "metric": METRICS[row["metric"]]}, organ
+    raise AssertionError(row)
+
+
+@pytest.mark.parametrize("number", COUNTS)
+def test_a_table_is_rebuilt_cell_by_cell(number: int) -> None:
+    path = shared_data("../reference") / "paper_results.csv"
+    with path.open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["table"] == str(number)]
+    frame = rebuilt(number)
+    assert len(rows) == COUNTS[number]
+    places = set()
+    for row in rows:
+        line, column = address(row)
+        chosen = frame[(frame[list(line)] == pd.Series(line)).all(axis=1)]
+        assert len(chosen) == 1, line
+        expected = f"{float(row['mean']):.2f}"
+        if row["std"]:
+            expected += f" ± {float(row['std']):.2f}"
+        assert chosen[column].item() == expected, (line, column)
+        places.add((chosen.index.item(), column))
+    columns = [name for name in frame if not set(frame[name]) & set(NAMES.values())]
+    filled = frame[columns].map(lambda text: bool(re.match(r"\d+\.\d\d( ±|$)", text)))
+    assert len(places) == len(rows) == int(filled.sum().sum())
+
+
+@pytest.mark.parametrize("number", COUNTS)
+def test_the_published_numbers_are_complete(number: int) -> None:
+    assert (published()["table"] == number).sum() == COUNTS[number]
+    assert len(published()) == 414
+
+
+def test_means_over_organs_agree_with_the_table_per_organ() -> None:
+    cells = published()
+    means = cells[cells["table"] == 4].set_index(["method", "label_pct"])["mean"]
+    organs = cells[cells["table"] == 9].groupby(["method", "label_pct"])["mean"].mean()
+    assert (means[organs.index] - organs).abs().max() < 0.0061
+    assert len(organs) == 12
+
+
+def test_data_sets_get_the_tables_that_fit_them() -> None:
+    assert [layout.number for layout in fitting("lits[binary=true]", 1)] == [3, 5, 6, 7]
+    assert [layout.number for layout in fitting("other", 1)] == [2, 5, 6, 7]
+    assert [layout.number for layout in fitting("phantom", 6)] == [4, 5, 6, 7, 9, 10]
+
+
+def test_our_cells_are_those_of_the_results() -> None:
+    table = result_table(methods=("naive", "inerrant0", "inerrant", "bai", "full"))
+    by_number = {layout.number: layout for layout in LAYOUTS}
+    audit = AUDIT.frame([])
+    five = measured(table, audit, by_number[5])
+    assert set(five["method"]) == {"naive", "inerrant0", "inerrant", "bai"}
+    expected = cell_values(final_models(table)).set_index(["method", "label_pct"])["mean"]
+    for _, cell in five.iterrows():
+        assert cell["mean"] == pytest.approx(expected[cell["method"], cell["label_pct"]])
+    nine = measured(table, audit, by_number[9])
+    assert set(nine["organ"]) == {"liver", "spleen", "mean"}
+    seven = measured(table, audit, by_number[7])
+    assert set(seven["setting"]) == {"round 0", "round 1", "round 2"}
+    ranked = measured(table, audit_table(), by_number[10])
+    assert set(ranked["metric"]) == {"auc", "ap_success", "ap_error"}
+    assert ranked.loc[ranked["metric"] == "auc", "mean"].unique() == pytest.approx([80.0])
+
+
+def test_files_say_what_is_missing_and_whose_data(tmp_path: Path) -> None:
+    table = result_table(methods=("naive", "inerrant0"), dataset="lits", organs=("liver",))
+    paths = Paper().build(alone(table), tmp_path)
+    assert [path.name for path in paths] == [
+        "paper.md", "paper.csv", "paper.tex", "paper.html", "figure4-1.svg",
+    ]  # fmt: skip
+    text = paths[0].read_text()
+    assert "Same data: yes. Published on LiTS" in text
+    assert "Same data: no. Published on TCIA-Pancreas-CT" in text
+    assert "Not run here: Naive at 100, 10, 5, 1 %; INERRANT⁰ at 10, 5, 1 %; INERRANT." in text
+    assert "93.12 ± 1.41" in text
+    (tmp_path / "again").mkdir()
+    again = Paper().build(
+        alone(table.sample(frac=1, random_state=1)),
+        tmp_path / "again",
+    )
+    for first, second in zip(paths, again, strict=True):
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_two_networks_do_not_share_a_line(tmp_path: Path) -> None:
+    flat = result_table(methods=("inerrant0", "inerrant"))
+    deep = flat.assign(backbone="unet3d", dims=3, stage=flat["stage"] + "3d")
+    both = pd.concat([flat, deep], ignore_index=True)
+    text = Paper().build(alone(both), tmp_path)[0].read_text()
+    assert "unet3d (3D)" in text
+    assert "phantom, profile smoke, unet3d. Table 9" in text
+    assert "phantom, profile smoke, unet. Table 9" in text
+
+
+def test_it_reads_the_audits_beside_the_results(tmp_path: Path) -> None:
+    assert registry.load("reports", "paper", Report) is Paper
+    path = tmp_path / "r.parquet"
+    results.write(result_table(dataset="d", fractions=[30]), path)
+    assert Paper().read([path]).audit.empty
+    AUDIT.save(audit_table(), path.with_suffix(".audit.parquet"))
+    assert len(Paper().read([path]).audit) == len(audit_table())
+
+
+@pytest.mark.parametrize(("across", "lines"), [(64, 1), (4, 2), (1, 3)])
+def test_many_boxes_go_on_in_a_further_row(
+    across: int, lines: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_figures, "BOXES_ACROSS", across)
+    organs = ("kidney", "liver", "spleen")
+    table = result_table(methods=("naive", "inerrant"), organs=organs)
+    figure = _figures.boxes(table[(table["organ"] != "spleen") | (table["label_pct"] == 50)])
+    shown = [
+        (axis.get_title(), tick.get_text())
+        for axis in figure.axes
+        for tick in axis.get_xticklabels()
+    ]
+    assert shown == [(f"{pct} % labelled", organ) for pct in (50, 30) for organ in organs]
+    assert len(figure.axes) == 2 * lines
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["Naive", "INERRANT"]
+
+
+def test_figures_come_from_pictures(tmp_path: Path) -> None:
+    table = result_table(methods=("inerrant0", "inerrant"))
+    pictures = pictures_table()
+    drawn = []
+    for name, rows in (("a", pictures), ("b", pictures.sample(frac=1, random_state=0))):
+        (tmp_path / name).mkdir()
+        paths = Paper().build(alone(table)._replace(pictures=rows), tmp_path / name)
+        drawn.append({path.name: path.read_bytes() for path in paths})
+    panels = {"figure5-1.png", "figure6-1.png", "figure8-1.png"}
+    assert panels < set(drawn[0])
+    assert drawn[0] == drawn[1]
+    only = pictures[pictures["method"] == "inerrant0"]
+    few = Paper().build(alone(table)._replace(pictures=only), tmp_path)
+    assert not {path.name for path in few} & panels
+
+
+def test_captions_stay_within_their_figure() -> None:
+    organs = "+".join(["pancreas"] * 12)
+    long = f"fusion[full=phantom,partial=phantom[seed=1],keeps={organs},n_full=9]"
+    pictures = pictures_table().assign(dataset=long, case="a_case_with_quite_a_long_name")
+    for _, figure in figures(pd.concat([pictures, pictures.assign(dataset="phantom")])):
+        figure.canvas.draw()
+        (caption,) = figure.texts
+        box = caption.get_window_extent()
+        assert box.x0 >= 0
+        assert box.x1 <= figure.bbox.width
+
+
+def test_figure_7_shows_the_partial_cases_of_a_fusion(tmp_path: Path) -> None:
+    name = "fusion[full=a,partial=b,keeps=liver,n_full=2]"
+    table = result_table(fractions=(100,), dataset=name)
+    pictures = pictures_table()
+    pictures = pictures[pictures["label_pct"] == 50].assign(dataset=name, label_pct=100)
+    written = Paper().build(alone(table)._replace(pictures=pictures), tmp_path)
+    drawn = {path.name for path in written if path.suffix == ".png"}
+    assert drawn == {"figure7-1.png"}
+    text = (tmp_path / "paper.md").read_text(encoding="utf-8")
+    assert "Table 8." in text
+    assert "Table 4." not in text

@@ -1,0 +1,120 @@
+"""The significance report: files, sentences, options."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from tables import result_table
+
+from bench.cli.main import main
+from bench.errors import BenchError
+from bench.plugins import registry
+from bench.reporting import scores
+from bench.reporting.report import Report
+from bench.reports.significance import Significance
+from bench.results import tables as results
+
+METHODS = ("naive", "inerrant0", "inerrant", "bai", "full")
+
+
+@pytest.fixture(scope="module")
+def table() -> pd.DataFrame:
+    return result_table(methods=METHODS, folds=range(5))
+
+
+def built(report: Significance, table: pd.DataFrame, out: Path) -> dict[str, str]:
+    paths = report.build(scores.of_results(table, report.metric), out)
+    return {path.suffix: path.read_text() for path in paths}
+
+
+def test_every_pair_of_competitors_in_every_column(table: pd.DataFrame, tmp_path: Path) -> None:
+    texts = built(Significance(), table, tmp_path)
+    rows = pd.read_csv(tmp_path / "significance.csv")
+    assert len(rows) == 2 * 3 * 6  # fractions, organs and their mean, pairs
+    assert "full" not in set(rows["a"]) | set(rows["b"])
+    overall = rows[rows["organ"] == "mean"]
+    assert overall.notna().drop(columns=["note", "mixed_note"]).all(axis=None)
+    for text in ("Nadeau & Bengio 2003", "uncorrected", "BCa", "Kendall", "Friedman p"):
+        assert text in texts[".md"]
+    assert "At 30 %: the best mean is that of INERRANT" in texts[".md"]
+    assert "http" not in texts[".html"]
+
+
+def test_a_reference_makes_a_smaller_family(table: pd.DataFrame, tmp_path: Path) -> None:
+    built(Significance(reference="inerrant0"), table, tmp_path)
+    rows = pd.read_csv(tmp_path / "significance.csv")
+    assert set(rows["b"]) == {"inerrant0"}
+    assert len(rows) == 2 * 3 * 3
+    with pytest.raises(BenchError, match="unknown reference"):
+        built(Significance(reference="full"), table, tmp_path)
+
+
+def test_equal_rows_give_equal_bytes(table: pd.DataFrame, tmp_path: Path) -> None:
+    for name, rows in (("a", table), ("b", table.sample(frac=1, random_state=2))):
+        (tmp_path / name).mkdir()
+        built(Significance(metric="nsd"), rows, tmp_path / name)
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+    assert (tmp_path / "a" / "significance-nsd.md").exists()
+
+
+def test_what_is_missing_is_said(table: pd.DataFrame, tmp_path: Path) -> None:
+    gone = (table["method"] == "bai") & (table["fold"] == 2) & (table["label_pct"] == 30)
+    texts = built(Significance(), table[~gone], tmp_path)
+    assert "Missing: 30 % Bai et al. fold 2." in texts[".md"]
+    rows = pd.read_csv(tmp_path / "significance.csv")
+    own = rows[(rows["label_pct"] == 30) & ((rows["a"] == "bai") | (rows["b"] == "bai"))]
+    assert set(own["n"]) == {4}
+
+
+def test_a_mixed_model_that_was_replaced_is_said(tmp_path: Path) -> None:
+    table = result_table(
+        methods=("naive", "inerrant0"), folds=range(5), fractions=[30], organs=["liver"]
+    )
+    found = scores.of_results(table)
+    noise = pd.Series(np.random.default_rng(1).normal(0, 1, len(found)))
+    centred = noise - noise.groupby(found["patient"]).transform("mean")
+    Significance().build(found.assign(value=50 + centred), tmp_path)
+    assert "clustered by patient" in (tmp_path / "significance.md").read_text()
+
+
+def test_one_method_is_nothing_to_compare(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="nothing to compare"):
+        built(Significance(), result_table(methods=["inerrant", "full"]), tmp_path)
+
+
+def test_the_command_takes_results_or_a_csv(
+    table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    results.write(table, tmp_path / "r.parquet")
+    lines = [f"k,c{i},{m},{70 + i * (m == 'x')}" for m in "xy" for i in range(8)]
+    (tmp_path / "mine.csv").write_text("task,case,method,value\n" + "\n".join(lines))
+
+    def run(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["bench", "report", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        output = capsys.readouterr()
+        return int(stopped.value.code or 0), output.out + output.err
+
+    code, text = run("significance", "r.parquet", "--reference", "inerrant0")
+    assert code == 0
+    assert "INERRANT exceeds INERRANT⁰ by" in text
+    code, text = run("significance", "--csv", "mine.csv")
+    assert code == 0
+    assert "x exceeds y" in text
+    assert (tmp_path / "significance" / "significance.html").is_file()
+    code, text = run("leaderboard", "--csv", "mine.csv")
+    assert code == 2
+    assert "not a CSV" in text
+
+
+def test_it_is_registered_and_does_not_import_torch() -> None:
+    assert registry.load("reports", "significance", Report) is Significance
+    modules = "bench.reports.significance, bench.stats.mixed"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
