@@ -52,7 +52,7 @@ def test_every_data_set_loads_and_says_where_it_comes_from(name: str) -> None:
 
 def test_listing_imports_no_plugin() -> None:
     code = (
-        "import sys; from bench import registry\n"
+        "import sys; from bench.plugins import registry\n"
         "for kind in ('methods', 'datasets', 'reports'):\n"
         "    for name in registry.names(kind): registry.summary(kind, name)\n"
         "    assert not [m for m in sys.modules if m.startswith(f'bench.{kind}.')]\n"

@@ -109,7 +109,7 @@ class Schema:
 
         typed = self._typed(table, str(path))
         arrow = pa.Table.from_pandas(typed, schema=self._arrow_schema(), preserve_index=False)
-        arrow = arrow.replace_schema_metadata({"bench.results.schema": self.tag})
+        arrow = arrow.replace_schema_metadata({"bench.schema": self.tag})
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         pq.write_table(arrow, unfinished, compression="zstd")
@@ -132,7 +132,7 @@ class Schema:
             arrow = pq.read_table(path)
         except pa.ArrowInvalid:
             raise BenchError(f"{path}: not a parquet file") from None
-        tag = (arrow.schema.metadata or {}).get(b"bench.results.schema", b"none").decode()
+        tag = (arrow.schema.metadata or {}).get(b"bench.schema", b"none").decode()
         if tag != self.tag:
             raise BenchError(
                 f"{path}: holds schema {tag}, this program reads {self.tag}; "

@@ -18,7 +18,7 @@ from bench.data.index import SliceIndex
 from bench.data.visible import TrainView
 from bench.experiment.collect import collect
 from bench.nets.backbone import Backbone
-from bench.reports.paper.measured import FORMULA, MEASURED, PAPER, shares, table_1, table_11
+from bench.reports.paper.descriptions import FORMULA, MEASURED, PAPER, shares, table_1, table_11
 from bench.results.descriptions import OUTCOMES, TARGETS
 from bench.stages.layers import blocks
 from bench.stages.targets import target_counts
