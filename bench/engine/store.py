@@ -44,7 +44,8 @@ class Store:
     def folder(self, stage: Stage) -> Path:
         """Return the folder of a stage, ``<kind>/<title>-<digest>``."""
         kind, _, hexdigits = stage.key.partition("-")
-        return self.root / kind / f"{stage.title}-{hexdigits}"
+        title = stage.title.replace("/", "-")  # that of a network may hold one
+        return self.root / kind / f"{title}-{hexdigits}"
 
     def out(self, stage: Stage) -> Path:
         """Return the committed output folder of a stage that is done."""

@@ -140,7 +140,9 @@ class Backbone(Part):
     @property
     def divisor(self) -> int:
         """The sides of slices or patches must be multiples of it; a network may ask for less."""
-        return 16 if self.name in OWN else 32
+        if self.name in OWN:
+            return 16
+        return 128 if self.name.startswith("pan/") else 32
 
     def build(self, n_organs: int, output_bias: float = OUTPUT_BIAS) -> FeatureNet:
         """Return a new network; the caller seeds torch before.

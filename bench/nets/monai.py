@@ -38,12 +38,20 @@ class DynUNet3d(FeatureNet):
             upsample_kernel_size=strides[1:],
             filters=[min(width * 2**level, _WIDEST) for level in range(len(strides))],
         )
+        del self.body.skip_layers  # a second registration of every block
         self.feature_channels = width
 
     def features(self, image_BCHW: Tensor) -> Tensor:
         """Return the output of the last decoder level, shape [B, width, D, H, W]."""
-        features: Tensor = self.body.skip_layers(image_BCHW)
-        return features
+        x: Tensor = self.body.input_block(image_BCHW)
+        skips = [x]
+        for down in self.body.downsamples:
+            x = down(x)
+            skips.append(x)
+        x = self.body.bottleneck(x)
+        for up in self.body.upsamples:
+            x = up(x, skips.pop())
+        return x
 
     def classify(self, features_BCHW: Tensor) -> Tensor:
         """Return logits from features, shape [B, K, D, H, W]."""

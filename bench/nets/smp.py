@@ -52,9 +52,10 @@ class SmpNet(FeatureNet):
             ) from error
         self.head: nn.Module = self.body.segmentation_head
         self.body.segmentation_head = nn.Identity()
-        (self._conv,) = [m for m in self.head.modules() if isinstance(m, nn.Conv2d)]
-        self.feature_channels = self._conv.in_channels
+        self.feature_channels = self._last_conv.in_channels
         self.divisor = int(self.body.encoder.output_stride)
+        if architecture == "pan":  # halves the encoder's last map three times more
+            self.divisor *= 8
 
     def features(self, image_BCHW: Tensor) -> Tensor:
         """Return the decoder's output, shape [B, feature_channels, H', W']."""
@@ -69,14 +70,19 @@ class SmpNet(FeatureNet):
     @property
     def output_bias(self) -> nn.Parameter:
         """The bias of the head's convolution, shape [K]."""
-        assert isinstance(self._conv.bias, nn.Parameter)
-        return self._conv.bias
+        assert isinstance(self._last_conv.bias, nn.Parameter)
+        return self._last_conv.bias
 
     @property
     def bottleneck(self) -> nn.Module:
         """The encoder, whose last map is the deepest."""
         encoder: nn.Module = self.body.encoder
         return encoder
+
+    @property
+    def _last_conv(self) -> nn.Conv2d:
+        (conv,) = (module for module in self.head.modules() if isinstance(module, nn.Conv2d))
+        return conv
 
 
 def check_encoder(encoder: str, weights: str | None) -> None:

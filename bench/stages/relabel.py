@@ -127,9 +127,8 @@ class _Predictor:
     """Predicts training volumes with the stage's networks."""
 
     def __init__(self, stage: Relabel, view: TrainView, ctx: StageContext) -> None:
-        from safetensors.torch import load_file
-
         from bench.nets.protocol import channels_last
+        from bench.nets.weights import load_weights
 
         self._view = view
         self._ctx = ctx
@@ -142,8 +141,7 @@ class _Predictor:
             net = stage.confidence.backbone.confidence_net(
                 self._segmenter, len(stage.images.organs)
             )
-            weights = ctx.input(stage.confidence) / "confidence.safetensors"
-            net.load_state_dict(load_file(weights))
+            load_weights(net, ctx.input(stage.confidence) / "confidence.safetensors")
             self._confidence = net.to(ctx.device)
             channels_last(net)
 

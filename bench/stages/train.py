@@ -87,9 +87,9 @@ class Train(Stage):
         import json
 
         import torch
-        from safetensors.torch import save_file
 
         from bench.data.visible import TrainView
+        from bench.nets.weights import check_savable, save_weights
         from bench.training.augment import Augmentation
         from bench.training.loader import BatchLoader
         from bench.training.objective import Setting
@@ -118,6 +118,8 @@ class Train(Stage):
                 seed=lambda purpose: torch_seed(self.seed, purpose, *context),
             )
         )
+        for name, module in objective.modules.items():
+            check_savable(name, module)
         role = self.objective.label if not self.objective.trains_segmenter else "segmenter"
         augmentation = Augmentation(
             shift=recipe.shift, rotation_deg=recipe.rotation_deg, zoom=recipe.zoom
@@ -147,8 +149,7 @@ class Train(Stage):
         )
         passes = fit(objective, loader, loop, ctx)
         for name, module in objective.modules.items():
-            weights = {key: value.cpu().contiguous() for key, value in module.state_dict().items()}
-            save_file(weights, ctx.out / f"{name}.safetensors")
+            save_weights(module, ctx.out / f"{name}.safetensors")
         networks = {**objective.modules, **objective.frozen}
         parameters = {
             name: sum(parameter.numel() for parameter in net.parameters())
@@ -159,12 +160,11 @@ class Train(Stage):
 
     def load_segmenter(self, folder: Path) -> FeatureNet:
         """Return the trained segmentation network from this stage's output folder, on the CPU."""
-        from safetensors.torch import load_file
-
         from bench.nets.protocol import channels_last
+        from bench.nets.weights import load_weights
 
         net = self.backbone.build(len(self.images.organs))
-        net.load_state_dict(load_file(folder / "segmenter.safetensors"))
+        load_weights(net, folder / "segmenter.safetensors")
         channels_last(net)
         return net
 

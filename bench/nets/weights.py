@@ -1,0 +1,57 @@
+"""Weights of networks in safetensors files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from bench.errors import BenchError
+
+
+def check_savable(name: str, module: nn.Module) -> None:
+    """Raise BenchError if the weights of a network cannot be saved under one name each.
+
+    On a GPU, safetensors would not notice that two names share a tensor, and save it twice.
+    """
+    first: dict[int, str] = {}
+    for key, value in module.state_dict().items():
+        if not isinstance(value, Tensor):
+            raise BenchError(
+                f"network {name} cannot be saved: {key} in its state is no tensor "
+                f"but {type(value).__name__}; remove it"
+            )
+        if value.numel():
+            other = first.setdefault(value.untyped_storage().data_ptr(), key)
+            if other != key:
+                raise BenchError(
+                    f"network {name} cannot be saved: {other} and {key} are one tensor; "
+                    "register each module and parameter under one name"
+                )
+
+
+def save_weights(module: nn.Module, path: Path) -> None:
+    """Write every parameter and persistent buffer of a network."""
+    from safetensors.torch import save_file
+
+    save_file({key: value.cpu().contiguous() for key, value in module.state_dict().items()}, path)
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Read the weights of a network, in place; the names and shapes in the file must be its own.
+
+    Raises
+    ------
+    BenchError
+        A tensor is missing, left over or of another shape.
+    """
+    from safetensors.torch import load_file
+
+    try:
+        module.load_state_dict(load_file(path))
+    except RuntimeError as error:
+        reason = "; ".join(line.strip() for line in str(error).splitlines()[1:])
+        raise BenchError(
+            f"{path}: holds weights of another network than the one built now ({reason}); "
+            "train it again"
+        ) from error
