@@ -153,11 +153,17 @@ def lits(root: Path, cases: int = 4, shape: tuple[int, int, int] = (32, 28, 10))
     return root
 
 
-def openkbp(root: Path, patients: int = 3, slab: tuple[int, int] = (30, 50)) -> Path:
+def openkbp(
+    root: Path,
+    patients: int = 3,
+    slab: tuple[int, int] = (30, 50),
+    more_organs: Mapping[str, tuple[int, int, int]] | None = None,
+) -> Path:
     """Write a clone of open-kbp: CT in a slab, the cord also above and below it.
 
-    Patient 1 lacks the larynx; in every patient the cord is drawn over all slices and the CT
-    outside the slab exists in the cord only.
+    Patient 1 lacks the larynx, and nobody has esophagus and mandible unless ``more_organs`` places
+    them; in every patient the cord is drawn over all slices and the CT outside the slab exists in
+    the cord only.
     """
     row, column, level = np.ogrid[:128, :128, :128]
     for number in range(1, patients + 1):
@@ -171,6 +177,7 @@ def openkbp(root: Path, patients: int = 3, slab: tuple[int, int] = (30, 50)) -> 
             "RightParotid": (62, 52, slab[0] + 8),
             "LeftParotid": (62, 76, slab[0] + 8),
             "Larynx": (52, 64, slab[1] - 5),
+            **(more_organs or {}),
         }
         masks = {"SpinalCord": ((row - 74) ** 2 + (column - 64) ** 2 <= 4) & (level > 10)}
         for organ, centre in blobs.items():

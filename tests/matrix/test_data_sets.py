@@ -1,0 +1,44 @@
+"""Every kind of built-in data set, from the files of its release to a trained model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trees
+from walk import PROFILE, bench
+
+from bench.plugins import registry
+
+TINY = "phantom[n_cases=4,scale=0.25]"
+DATA = {
+    "phantom": TINY,
+    "fusion": f"fusion[full={TINY},partial={TINY[:-1]},seed=1],keeps=pancreas,n_full=2]",
+    "lits": "lits",
+    "openkbp": "openkbp",
+    "folder": "folder[root={root}/decathlon]",
+}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The releases below one data folder."""
+    root = tmp_path_factory.mktemp("data")
+    trees.lits(root / "lits")
+    others = {"Esophagus": (70, 60, 44), "Mandible": (50, 58, 36)}
+    trees.openkbp(root / "open-kbp", patients=4, more_organs=others)
+    trees.decathlon(root / "decathlon")
+    return root
+
+
+def test_no_data_set_is_left_out() -> None:
+    assert set(DATA) == set(registry.names("datasets"))
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_a_data_set_is_checked_and_trained_on(name: str, root: Path, tmp_path: Path) -> None:
+    dataset = DATA[name].format(root=root)
+    assert "0 errors" in bench("data", "check", dataset, "--data", root).out
+    options = ["-l", "50", "-p", PROFILE, "--launcher", "inline", "--data", root]
+    answer = bench("run", "-m", "naive", "-d", dataset, *options, "--store", tmp_path)
+    assert "Naive" in answer.out

@@ -1,0 +1,31 @@
+"""Every method with three families of networks, in one command each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from walk import PROFILE, bench
+
+from bench.plugins import registry
+
+FAMILIES = [
+    "unet_t11[width=4,bn_momentum=0.1]",
+    "unet/resnet18",
+    "unet3d_t11[width=2,bn_momentum=0.1]",
+]
+
+
+@pytest.mark.parametrize("network", FAMILIES)
+def test_every_method_trains_with_a_network(network: str, clinic: Path, tmp_path: Path) -> None:
+    methods = registry.names("methods")
+    options = ["-d", clinic, "-l", "50", "-p", PROFILE, "-b", network]
+    options += ["--launcher", "inline", "--store", tmp_path]
+    bench("run", "-m", ",".join(methods), *options)
+    (table,) = [path for path in tmp_path.glob("results/*.parquet") if path.name.count(".") == 1]
+    results = pd.read_parquet(table)
+    assert sorted(set(results["method"])) == methods
+    assert results["dsc"].notna().all()
+    again = bench("run", "-m", ",".join(methods), *options)
+    assert " 0 to compute" in again.out
