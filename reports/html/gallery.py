@@ -45,20 +45,21 @@ def predictions(pictures: pd.DataFrame, results: pd.DataFrame) -> str:
     key = [*CELL, "method", "case"]
     dsc = results.groupby(key)["dsc"].mean().rename("dsc")
     own = pictures[pictures["kind"] == "prediction"].join(dsc, on=key)
-    titles = own["method"].map(style.display_name) + own["dsc"].map(
-        lambda value: f", DSC {number(value, 1)} %"
-    )
+    titles = [
+        f"{style.display_name(method)}, DSC {number(dsc, 1)} %"
+        for method, dsc in zip(own["method"], own["dsc"], strict=True)
+    ]
     return _browser(own.assign(title=titles), "Predictions", PREDICTIONS)
 
 
 def relabelled(pictures: pd.DataFrame) -> str:
     """Return the browser of relabelled voxels and their scores, empty without pictures."""
     own = pictures[pictures["kind"].isin(["relabelling", "confidence"])]
-    titles = (
-        own["method"].map(style.display_name)
-        + own["round"].map(", round {}".format)
-        + own["kind"].map({"relabelling": "", "confidence": ": score"})
-    )
+    what = {"relabelling": "", "confidence": ": score"}
+    titles = [
+        f"{style.display_name(method)}, round {round_}{what[kind]}"
+        for method, round_, kind in zip(own["method"], own["round"], own["kind"], strict=True)
+    ]
     return _browser(own.assign(title=titles), "Relabelled voxels", RELABELLED)
 
 
