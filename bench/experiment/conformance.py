@@ -412,13 +412,21 @@ def _objective(training: Train, *, known: bool) -> tuple[Objective, Batch]:
             seed=lambda _purpose: 2,
         )
     )
-    shape = (4, 48, 32, 32)[: 1 + training.backbone.dims]
+    shape = (4, *_smallest(training))
     labels = torch.randint(0, n_organs + 1, shape) if known else torch.zeros(shape).long()
     flags = torch.full((len(labels), n_organs), known)
     batch = Batch(torch.rand(len(labels), 1, *shape[1:]), labels, torch.zeros_like(labels), flags)
     for module in objective.modules.values():
         module.train()
     return objective, batch
+
+
+def _smallest(training: Train) -> tuple[int, ...]:
+    """Return the sides of an image that the network can take."""
+    if training.optimisation.window is not None:
+        return training.optimisation.window.size
+    side = math.ceil(32 / training.backbone.divisor) * training.backbone.divisor
+    return side, 2 * side
 
 
 def _step(objective: Objective, batch: Batch) -> None:

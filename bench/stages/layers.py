@@ -58,10 +58,12 @@ def blocks(backbone: Backbone, n_organs: int, size: tuple[int, ...]) -> list[dic
     """
     import torch
 
-    with torch.device("meta"), torch.no_grad():
-        net = backbone.build(n_organs).eval()
-        confidence = backbone.confidence_net(net, n_organs).eval()
-        image_BCHW = torch.zeros(1, 1, *size)
+    # Built with memory: several encoders compute with values while they are built.
+    net = backbone.build(n_organs).eval()
+    confidence = backbone.confidence_net(net, n_organs).eval().to("meta")
+    net.to("meta")
+    image_BCHW = torch.zeros(1, 1, *size, device="meta")
+    with torch.no_grad():
         head = {"block": "confidence_network"} | _block(confidence.head, confidence(image_BCHW))
         return [
             *({"network": "segmentation"} | block for block in _blocks(net, image_BCHW)),
@@ -81,8 +83,7 @@ def _blocks(net: FeatureNet, image_BCHW: Tensor) -> Iterator[dict[str, Any]]:
         part.register_forward_hook(keep(name))
     net(image_BCHW)
     for name, output in outputs.items():
-        others = {part for other, part in parts.items() if other != name}
-        if others.isdisjoint(parts[name].modules()) and any(True for _ in parts[name].parameters()):
+        if any(True for _ in parts[name].parameters()):
             yield {"block": name} | _block(parts[name], output)
 
 
@@ -100,9 +101,12 @@ def _parts(parent: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module
 
 
 def _block(module: nn.Module, output: Any) -> dict[str, Any]:
+    from torch import nn
+
     last = output[-1] if isinstance(output, list | tuple) else output
     _, channels, *size = last.shape
     leaves = [leaf for leaf in module.modules() if not list(leaf.children())]
+    leaves = [leaf for leaf in leaves if not isinstance(leaf, nn.Identity)]
     named = [text for text in map(_layer, leaves) if text]
     kinds = Counter(type(leaf).__name__ for leaf in leaves)
     return {
