@@ -1,8 +1,9 @@
 """The unit of work: a stage, described by its parameters and the stages it reads from.
 
 Two stages of equal content have equal keys, so they are one stage: that is how methods share work
-without knowing of each other. The key holds the kind, the kind's version, every parameter with its
-default and the keys of the inputs; it never holds a path, a device or the method's name.
+without knowing of each other. The key holds the kind, the kind's version (of a plug-in: a digest of
+its source), every parameter with its default and the keys of the inputs; it never holds a path, a
+device or the method's name.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from bench.params import Params, digest
+from bench.plugins.source import origin
 
 if TYPE_CHECKING:
     import torch
@@ -27,8 +29,14 @@ class Part(Params):
     version: ClassVar[int] = 1
 
     def identity(self) -> dict[str, Any]:
-        """Return kind, version and every result-changing parameter; inputs stand as their keys."""
-        return {"kind": type(self).__name__, "version": self.version} | super().identity()
+        """Return kind, version and every result-changing parameter; inputs stand as their keys.
+
+        A class of a plug-in adds the plug-in's name and a digest of its source: two plug-ins may
+        call their parts alike, and whoever edits a loss wants it to be computed.
+        """
+        cls = type(self)
+        parts = tuple(base for base in cls.__mro__ if issubclass(base, Part))
+        return {"kind": cls.__name__, "version": self.version} | origin(parts) | super().identity()
 
 
 class Stage(Part, abc.ABC):

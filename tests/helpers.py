@@ -24,8 +24,8 @@ from bench.data.catalogue import parse_dataset
 from bench.data.dataset import Case, Dataset
 from bench.data.simulate import make_split
 from bench.engine.graph import StageGraph
-from bench.engine.launch.inline import InlineLauncher
-from bench.engine.launch.protocol import StageEvent
+from bench.engine.launcher import StageEvent
+from bench.engine.launchers.inline import Inline
 from bench.engine.store import Store
 from bench.errors import BenchError
 from bench.experiment.conformance import garble
@@ -161,7 +161,7 @@ def events_of(stages: Iterable[Stage], store: Store, launcher: Any = None) -> li
     """Bring stages to their end and return what the launcher said."""
     graph = StageGraph(stages)
     store.register(graph.in_order())
-    return list((launcher or InlineLauncher()).run(graph, store))
+    return list((launcher or Inline()).run(graph, store))
 
 
 def outcomes(events: Sequence[StageEvent]) -> dict[str, str]:
@@ -205,7 +205,7 @@ def compute(runs: Sequence[Run], store: Store, launcher: Any = None) -> list[Sta
     """Run everything and fail the test at the first stage that does not end well."""
     graph = graph_of(runs)
     store.register(graph.in_order())
-    events = list((launcher or InlineLauncher()).run(graph, store))
+    events = list((launcher or Inline()).run(graph, store))
     bad = [e for e in events if e.kind in ("failed", "refused", "interrupted")]
     assert not bad, f"{bad[0].stage.key} {bad[0].stage.title}: {bad[0].message}"
     return events

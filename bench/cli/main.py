@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from bench.engine.graph import StageGraph
-    from bench.engine.launch.protocol import Launcher
+    from bench.engine.launcher import Launcher
     from bench.engine.store import Store
     from bench.experiment.plan import Run
     from bench.reporting.report import Report
@@ -78,7 +78,10 @@ StoreRoot = Annotated[
 ]
 Plugins = Annotated[
     list[Path] | None,
-    typer.Option("--plugin", help="A method of your own in a file outside the package: NAME.py."),
+    typer.Option(
+        "--plugin",
+        help="A method, network, data set, report or launcher of your own: the file NAME.py.",
+    ),
 ]
 DEFAULT_STORE = Path("bench-store")
 
@@ -96,11 +99,12 @@ def run(
     data: DataRoot = None,
     store: StoreRoot = DEFAULT_STORE,
     launcher: Annotated[
-        str, typer.Option(help="local: worker processes; inline: in this process.")
+        str,
+        typer.Option(
+            help="Who runs the stages, options in brackets: 'local\\[workers=2]' for two trainings "
+            "side by side, inline for one process."
+        ),
     ] = "local",
-    workers: Annotated[
-        int, typer.Option(min=1, help="Trainings side by side on every GPU, or on the CPU.")
-    ] = 1,
     pictures: Annotated[
         bool, typer.Option("--pictures", help="Also draw predictions, for `bench report html`.")
     ] = False,
@@ -110,14 +114,14 @@ def run(
     What the store already holds is not computed again, and an interrupted run goes on where it
     stopped: give the same command.
     """
-    from bench.engine.launch import launcher as make_launcher
+    from bench.engine.launcher import parse_launcher
     from bench.experiment.collect import save
     from bench.experiment.plan import graph_of
     from bench.results.tables import read
 
     console = _console()
-    launched = make_launcher(launcher, workers)
     _plug_in(plugin)
+    launched = parse_launcher(launcher)
     place, runs = _select(method, dataset, labelled, folds, profile, backbone, seeds, data, store)
     graph = graph_of(runs, pictures=pictures)
     n_done = sum(place.is_done(stage) for stage in graph.stages.values())
@@ -154,21 +158,24 @@ def plan(
 
 
 @app.command()
-def status(store: StoreRoot = DEFAULT_STORE) -> None:
+def status(plugin: Plugins = None, store: StoreRoot = DEFAULT_STORE) -> None:
     """List what the store holds: stages done, running, failed and waiting."""
     from bench.cli.views import status_table
 
+    _plug_in(plugin)
     _console().print(status_table(_existing_store(store)))
 
 
 @app.command()
 def show(
     key: Annotated[str, typer.Argument(help="Key of a stage, or its first digits.")],
+    plugin: Plugins = None,
     store: StoreRoot = DEFAULT_STORE,
 ) -> None:
     """Show one stage: parameters, inputs, how and where it ran, its files."""
     from bench.cli.views import describe_stage
 
+    _plug_in(plugin)
     place = _existing_store(store)
     _console().print(describe_stage(place.find(key), place), soft_wrap=True)
 
@@ -176,13 +183,15 @@ def show(
 @app.command("list")
 def list_(
     what: Annotated[
-        Literal["methods", "datasets", "backbones", "profiles", "reports"],
+        Literal["methods", "datasets", "backbones", "profiles", "reports", "launchers"],
         typer.Argument(help="What to list."),
     ],
+    plugin: Plugins = None,
 ) -> None:
     """List what there is to choose from."""
     from bench.cli.views import listing
 
+    _plug_in(plugin)
     _console().print(listing(what))
 
 
@@ -230,11 +239,13 @@ def predict(
     images: Annotated[list[Path], typer.Argument(help="CT volumes: NIfTI, or a DICOM folder.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the label maps.")],
     preview: Annotated[bool, typer.Option(help="Also draw each over its CT, as PNG.")] = False,
+    plugin: Plugins = None,
     store: StoreRoot = DEFAULT_STORE,
 ) -> None:
     """Segment new CT volumes with a trained model; label maps lie on the grid of their image."""
     from bench.experiment.segment import segment
 
+    _plug_in(plugin)
     place = _existing_store(store)
     for path in segment(place.find(key), images, out, place, preview=preview):
         _console().print(str(path), soft_wrap=True)
@@ -245,12 +256,13 @@ def data_prepare(
     dataset: Datasets,
     profile: Profiles = ["quick"],  # noqa: B006
     backbone: Backbones = None,
+    plugin: Plugins = None,
     data: DataRoot = None,
     store: StoreRoot = DEFAULT_STORE,
 ) -> None:
     """Read, check and cache data sets, so that runs start training at once."""
     from bench.engine.graph import StageGraph
-    from bench.engine.launch import launcher as make_launcher
+    from bench.engine.launcher import parse_launcher
     from bench.engine.store import Store
     from bench.experiment.selection import (
         parse_backbones,
@@ -259,6 +271,7 @@ def data_prepare(
         preparations,
     )
 
+    _plug_in(plugin)
     place = Store(store)
     stages = preparations(
         parse_datasets(dataset, data),
@@ -267,7 +280,7 @@ def data_prepare(
         place.root / "digests.json",
     )
     console = _console()
-    exit_code = _execute(StageGraph(stages), place, make_launcher("local"), console)
+    exit_code = _execute(StageGraph(stages), place, parse_launcher("local"), console)
     if not exit_code:
         for stage in stages:
             console.print(f"{stage.key}  {place.out(stage)}", soft_wrap=True)
@@ -277,12 +290,14 @@ def data_prepare(
 @data_app.command("check")
 def data_check(
     dataset: Annotated[str, typer.Argument(help="Data set, or your folder in nnU-Net layout.")],
+    plugin: Plugins = None,
     data: DataRoot = None,
 ) -> None:
     """Read every case and report organs, annotations, spacing and problems; exit code 2 if any."""
     from bench.cli.views import print_check
     from bench.data.catalogue import parse_dataset
 
+    _plug_in(plugin)
     console = _console()
     if print_check(parse_dataset(dataset, data), console):
         raise typer.Exit(2)
@@ -317,22 +332,24 @@ def report_(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for the files; ./NAME if not given.")
     ] = None,
+    plugin: Plugins = None,
     store: StoreRoot = DEFAULT_STORE,
 ) -> None:
     """Write a report from results, and print it: `bench report leaderboard`."""
     from bench.params import parse_brackets
     from bench.results.files import table_files
 
+    _plug_in(plugin)
     console = _console()
-    plugin, options = parse_brackets(name)
+    report_name, options = parse_brackets(name)
     named = {"metric": metric, "reference": reference, "bold": bold}
-    report = _report(plugin, options | {key: value for key, value in named.items() if value})
+    report = _report(report_name, options | {key: value for key, value in named.items() if value})
     if csv:
         table = report.read_csv(csv)
     else:
         files = results or _result_files(store)
         table = report.read(table_files(files, report.reads))
-    out = out or Path(plugin)
+    out = out or Path(report_name)
     out.mkdir(parents=True, exist_ok=True)
     written = report.build(table, out)
     console.print(report.show(table))

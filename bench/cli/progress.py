@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from bench.engine.graph import StageGraph
-from bench.engine.launch.protocol import StageEvent
+from bench.engine.launcher import StageEvent
 
 STYLES = {"failed": "bold red", "refused": "bold red", "interrupted": "yellow"}
 

@@ -22,6 +22,7 @@ from bench.stage import Stage, ancestors
 if TYPE_CHECKING:
     from bench.data.dataset import Dataset
     from bench.experiment.conformance import Verdict
+    from bench.plugins.registry import Kind
 
 
 def plan_table(runs: list[Run], store: Store) -> RenderableType:
@@ -157,9 +158,10 @@ def listing(what: str) -> RenderableType:
             dataset = registry.load("datasets", name, Dataset)  # type: ignore[type-abstract]
             _add(table, name, dataset.summary, dataset.source)
         return table
-    table = _table("report", "what it shows")
-    for name in registry.names("reports"):
-        _add(table, name, registry.summary("reports", name))
+    kind: Kind = "reports" if what == "reports" else "launchers"
+    table = _table(kind.removesuffix("s"), "what it does")
+    for name in registry.names(kind):
+        _add(table, name, registry.summary(kind, name))
     return table
 
 

@@ -20,6 +20,7 @@ import contextlib
 import importlib
 import json
 import shutil
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from filelock import SoftFileLease
 from bench.errors import BenchError
 from bench.files import sync, write_atomically
 from bench.params import Params
+from bench.plugins import files
 from bench.stage import KEY_DIGITS, Stage
 
 LEASE_SECONDS = 60.0
@@ -134,14 +136,16 @@ class Store:
     def _read(self, folder: Path, seen: dict[str, Stage]) -> Stage:
         key = f"{folder.parent.name}-{folder.name[-KEY_DIGITS:]}"
         if key not in seen:
+            text = (folder / "stage.json").read_text()
             try:
-                stage = self._build(json.loads((folder / "stage.json").read_text()), seen)
+                stage = self._build(json.loads(text), seen)
             except (AttributeError, ImportError, ValueError):
                 stage = None
             if not isinstance(stage, Stage) or stage.key != key:
+                changed = "its plug-in has changed, " if files.PREFIX in text else ""
                 raise BenchError(
-                    f"{folder}: written by another version of this code, or an input was deleted; "
-                    "run the experiment again to compute it anew"
+                    f"{folder}: {changed}written by another version of this code, or an input was "
+                    "deleted; run the experiment again to compute it anew"
                 )
             seen[key] = stage
         return seen[key]
@@ -157,20 +161,35 @@ class Store:
                 (folder,) = self._matching(key)
                 self._read(folder, seen)
             return seen[key]
-        if set(data) == {"class", "module", "fields"}:
-            cls = getattr(importlib.import_module(data["module"]), data["class"])
-            assert issubclass(cls, Params)
+        if {"class", "module", "fields"} <= set(data):
+            cls = _class(data["module"], data["class"], data.get("file"))
             return cls.model_validate(
                 {name: self._build(value, seen) for name, value in data["fields"].items()}
             )
         return {name: self._build(value, seen) for name, value in data.items()}
 
 
+def _class(module: str, name: str, file: str | None) -> type[Params]:
+    """Return a class that a ``stage.json`` names; one of a plug-in file is loaded from there."""
+    if module.startswith(files.PREFIX) and module not in sys.modules:
+        if file is None or not Path(file).exists():
+            plugin = module.removeprefix(files.PREFIX)
+            raise BenchError(f"needs the plug-in {plugin}, which is not at {file}: name --plugin")
+        files.load(Path(file))
+    found = getattr(importlib.import_module(module), name)
+    if not isinstance(found, type) or not issubclass(found, Params):
+        raise ValueError(f"{module}.{name} holds no parameters")
+    return found
+
+
 def _dump_fields(params: Params) -> dict[str, Any]:
+    cls = type(params)
+    path = files.module_file(cls.__module__)
     return {
-        "class": type(params).__name__,
-        "module": type(params).__module__,
-        "fields": {name: _dump(getattr(params, name)) for name in type(params).model_fields},
+        "class": cls.__name__,
+        "module": cls.__module__,
+        **({"file": str(path)} if path else {}),
+        "fields": {name: _dump(getattr(params, name)) for name in cls.model_fields},
     }
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from bench.data.dataset import Case, Dataset
 from bench.data.simulate import make_split
-from bench.engine.launch.inline import InlineLauncher
+from bench.engine.launchers.inline import Inline
 from bench.engine.store import Store
 from bench.engine.worker import RunContext, run_stage
 from bench.errors import BenchError
@@ -173,7 +173,7 @@ class Subject:
         graph = graph_of([run])
         store.register(graph.in_order())
         computed = 0
-        for event in InlineLauncher().run(graph, store):
+        for event in Inline().run(graph, store):
             computed += event.kind == "started"
             if event.kind in ("failed", "refused"):
                 raise Broken(f"{event.stage.title}: {event.message}")

@@ -1,9 +1,9 @@
-"""Plugins by name: the file name is the plugin's name, one plugin a file.
+"""Plug-ins by name: the file name is the plug-in's name, one plug-in a file.
 
-Names and one-line summaries are read from the folder and the files' first docstring lines; a plugin
-is imported only when it is asked for. Packages outside this one add plugins through the entry-point
-groups ``bench.methods``, ``bench.datasets`` and ``bench.reports``; a method in a single file is
-named with ``--plugin`` or in ``$BENCH_PLUGINS``, which worker processes inherit.
+Names and one-line summaries are read from the folder and the files' first docstring lines; a
+plug-in is imported only when it is asked for. Other packages add theirs through entry points
+(group ``bench.methods``, ``bench.datasets`` and so on), single files through ``--plugin``
+(:mod:`bench.plugins.files`).
 """
 
 from __future__ import annotations
@@ -11,64 +11,68 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
-import os
 from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 from bench.errors import BenchError, unknown_name
+from bench.plugins import files
+from bench.plugins.files import PlugIn
 
-Kind = Literal["methods", "datasets", "reports"]
+Kind = Literal["methods", "networks", "datasets", "reports", "launchers"]
 PluginT = TypeVar("PluginT")
 
+FOLDERS: dict[Kind, str] = {
+    "methods": "bench.methods",
+    "datasets": "bench.datasets",
+    "reports": "bench.reports",
+    "launchers": "bench.engine.launchers",
+}
+"""Where the package keeps its own. Its networks stand in a table (:mod:`bench.nets`)."""
 
-PLUGINS = "BENCH_PLUGINS"
-"""Files of methods outside any package, separated as in ``$PATH``."""
 
-
-def plug_in(files: Iterable[Path]) -> None:
-    """Make methods in files outside the package known, here and in worker processes.
+def plug_in(paths: Iterable[Path]) -> None:
+    """Make plug-ins in files outside any package known, here and in worker processes.
 
     Raises
     ------
     BenchError
-        A file that does not exist, whose name is no Python name, or that of a method of ours.
+        As :func:`bench.plugins.files.add`, or a name that a plug-in of ours has already.
     """
-    paths = _checked([*_plugin_files().values(), *(file.absolute() for file in files)])
-    os.environ[PLUGINS] = os.pathsep.join(map(str, paths.values()))
-    package = importlib.import_module("bench.methods")
-    package.__path__.extend(set(plugin_folders()) - set(package.__path__))
-
-
-def plugin_folders() -> set[str]:
-    """Return the folders of methods outside the package."""
-    return {str(path.parent) for path in _plugin_files().values()}
+    files.add(paths)
+    for kind in get_args(Kind):
+        _plugin_files(kind)
 
 
 def names(kind: Kind) -> list[str]:
-    """Return the names of all plugins of a kind, sorted."""
-    return sorted(_files(kind) | _entry_points(kind))
+    """Return the names of all plug-ins of a kind, sorted."""
+    return sorted({*_own_files(kind), *outside(kind)})
+
+
+def outside(kind: Kind) -> list[str]:
+    """Return the names of those that the package does not bring itself, sorted."""
+    return sorted({*_plugin_files(kind), *_entry_points(kind)})
 
 
 def summary(kind: Kind, name: str) -> str:
-    """Return the first docstring line of a plugin's file, without importing it if it is ours."""
-    file = _files(kind).get(name)
-    if file is None:
-        return (_module(kind, name).__doc__ or "").strip().split("\n")[0]
-    doc = ast.get_docstring(ast.parse(file.read_text())) or ""
+    """Return the first docstring line of a plug-in's module, without importing one of ours."""
+    if (file := _own_files(kind).get(name)) is not None:
+        doc = ast.get_docstring(ast.parse(file.read_text())) or ""
+    else:
+        doc = (_module(kind, name).__doc__ or "").strip()
     return doc.split("\n")[0]
 
 
 def load(kind: Kind, name: str, base: type[PluginT]) -> type[PluginT]:
-    """Import a plugin and return its one public subclass of ``base``.
+    """Import a plug-in and return its one public subclass of ``base``.
 
     Raises
     ------
     BenchError
-        Unknown name (with suggestions), or a file that defines no or several plugins.
+        Unknown name (with suggestions), or a module that defines no or several plug-ins.
     """
     module = _module(kind, name)
     found = [
@@ -87,48 +91,39 @@ def load(kind: Kind, name: str, base: type[PluginT]) -> type[PluginT]:
 
 
 def _module(kind: Kind, name: str) -> ModuleType:
-    if name in _files(kind):
-        return importlib.import_module(f"bench.{kind}.{name}")
-    external = _entry_points(kind).get(name)
-    if external is None:
-        raise unknown_name(kind.removesuffix("s"), name, names(kind))
-    loaded = external.load()
-    return loaded if isinstance(loaded, ModuleType) else importlib.import_module(loaded.__module__)
-
-
-def _files(kind: Kind) -> dict[str, Path]:
-    return _own_files(kind) | (_plugin_files() if kind == "methods" else {})
+    if name in _own_files(kind):
+        return importlib.import_module(f"{FOLDERS[kind]}.{name}")
+    if (plugin := _plugin_files(kind).get(name)) is not None:
+        return importlib.import_module(plugin.cls.__module__)
+    if (external := _entry_points(kind).get(name)) is not None:
+        loaded = external.load()
+        if isinstance(loaded, ModuleType):
+            return loaded
+        return importlib.import_module(loaded.__module__)
+    raise unknown_name(kind.removesuffix("s"), name, names(kind))
 
 
 def _own_files(kind: Kind) -> dict[str, Path]:
-    spec = find_spec(f"bench.{kind}")
+    if kind not in FOLDERS:
+        return {}
+    spec = find_spec(FOLDERS[kind])
     assert spec is not None
     assert spec.origin is not None
     folder = Path(spec.origin).parent
-    files = {file.stem: file for file in folder.glob("*.py")}
-    packages = {file.parent.name: file for file in folder.glob("*/__init__.py")}
-    return {name: file for name, file in (files | packages).items() if not name.startswith("_")}
+    found = {file.stem: file for file in folder.glob("*.py")}
+    found |= {file.parent.name: file for file in folder.glob("*/__init__.py")}
+    return {name: file for name, file in found.items() if not name.startswith("_")}
 
 
-def _plugin_files() -> dict[str, Path]:
-    listed = os.environ.get(PLUGINS, "").split(os.pathsep)
-    return _checked(Path(file) for file in listed if file)
-
-
-def _checked(paths: Iterable[Path]) -> dict[str, Path]:
-    """Return plugin name -> file; raise for a file that cannot be a method of its own name."""
-    checked: dict[str, Path] = {}
-    for path in paths:
-        if not path.is_file():
-            raise BenchError(f"plugin {path}: no such file")
-        if path.suffix != ".py" or not path.stem.isidentifier() or path.stem.startswith("_"):
-            raise BenchError(f"plugin {path}: the file name is the method's name; call it NAME.py")
-        if path.stem in _own_files("methods"):
-            raise BenchError(
-                f"plugin {path}: a method {path.stem} exists already; name the file differently"
-            )
-        checked[path.stem] = path
-    return checked
+def _plugin_files(kind: Kind) -> dict[str, PlugIn]:
+    own = _own_files(kind)
+    found = {plugin.name: plugin for plugin in files.known() if plugin.kind == kind}
+    for name in found.keys() & own.keys():
+        raise BenchError(
+            f"plug-in {found[name].path}: there is a {kind.removesuffix('s')} {name} already; "
+            "name the file differently"
+        )
+    return found
 
 
 def _entry_points(kind: Kind) -> dict[str, EntryPoint]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from helpers import Toy, bench, events_of, outcomes, ran, workers_find_helpers
 
-from bench.engine.launch.local import LocalLauncher
+from bench.engine.launchers.local import Local
 from bench.engine.store import Store
 from bench.results.files import BESIDE
 
@@ -73,7 +73,7 @@ def test_two_local_launchers_share_the_work(
     results = []
 
     def one() -> None:
-        results.append(outcomes(events_of(tower(tmp_path / "ledger"), store, LocalLauncher())))
+        results.append(outcomes(events_of(tower(tmp_path / "ledger"), store, Local())))
 
     threads = [threading.Thread(target=one) for _ in range(2)]
     for thread in threads:

@@ -26,11 +26,12 @@ from helpers import (
 )
 
 from bench.engine.graph import StageGraph
-from bench.engine.launch import LAUNCHERS, launcher
-from bench.engine.launch.local import LocalLauncher, default_slots, visible_gpus
+from bench.engine.launcher import parse_launcher
+from bench.engine.launchers.local import Local, WorkerPool, default_slots, visible_gpus
 from bench.engine.store import Store
 from bench.errors import BenchError
 from bench.experiment.collect import collect
+from bench.plugins import registry
 
 TIMING = ["device_s", "peak_mb"]
 
@@ -58,10 +59,10 @@ def family(ledger: Path, behaviour: str = "fine", stranger: Path = Path(os.devnu
     return [grandchild, niece]
 
 
-@pytest.mark.parametrize("name", LAUNCHERS)
+@pytest.mark.parametrize("name", registry.names("launchers"))
 def test_everything_runs_once_and_after_its_inputs(name: str, store: Store, tmp_path: Path) -> None:
     wanted = family(tmp_path / "ledger")
-    events = events_of(wanted, store, launcher(name))
+    events = events_of(wanted, store, parse_launcher(name))
     assert outcomes(events) == dict.fromkeys(
         ["root", "bad", "child", "grandchild", "sibling", "niece"], "done"
     )
@@ -70,18 +71,18 @@ def test_everything_runs_once_and_after_its_inputs(name: str, store: Store, tmp_
     for below, above in [("root", "bad"), ("bad", "child"), ("child", "grandchild")]:
         assert order.index(below) < order.index(above)
     assert (store.out(wanted[0]) / "result.txt").read_text() == "grandchild child bad root root"
-    again = events_of(wanted, store, launcher(name))
+    again = events_of(wanted, store, parse_launcher(name))
     assert {(event.kind, event.message) for event in again} == {("done", "already done")}
     assert len(ran(tmp_path / "ledger")) == 6
 
 
-@pytest.mark.parametrize("name", LAUNCHERS)
+@pytest.mark.parametrize("name", registry.names("launchers"))
 @pytest.mark.parametrize(("behaviour", "kind"), [("raise", "failed"), ("refuse", "refused")])
 def test_a_failure_blocks_its_descendants_only(
     name: str, behaviour: str, kind: str, store: Store, tmp_path: Path
 ) -> None:
     wanted = family(tmp_path / "ledger", behaviour)
-    events = events_of(wanted, store, launcher(name))
+    events = events_of(wanted, store, parse_launcher(name))
     assert outcomes(events) == {
         "root": "done",
         "bad": kind,
@@ -100,7 +101,7 @@ def test_a_killed_worker_costs_one_stage_and_is_replaced(store: Store, tmp_path:
     deadly = tmp_path / "deadly"
     deadly.touch()
     wanted = family(tmp_path / "ledger", "die", deadly)
-    events = events_of(wanted, store, LocalLauncher())
+    events = events_of(wanted, store, Local())
     (failure,) = [event for event in events if event.kind == "failed"]
     assert failure.stage.title == "bad"
     assert "worker process died" in failure.message
@@ -108,7 +109,7 @@ def test_a_killed_worker_costs_one_stage_and_is_replaced(store: Store, tmp_path:
     assert outcomes(events)["grandchild"] == "blocked"
     deadly.unlink()
     # The dead worker's lease stands in the way of nobody.
-    again = events_of(wanted, store, LocalLauncher())
+    again = events_of(wanted, store, Local())
     assert outcomes(again) == dict.fromkeys(outcomes(again), "done")
     assert ran(tmp_path / "ledger").count("bad") == 2
 
@@ -122,7 +123,7 @@ def test_a_worker_killed_from_outside_is_noticed(store: Store, tmp_path: Path) -
     graph = StageGraph([hanging, after])
     store.register(graph.in_order())
     ended = {}
-    for event in LocalLauncher().run(graph, store):
+    for event in Local().run(graph, store):
         if event.kind == "started" and event.stage.title == "hanging":
             wait_for("the stage to start", lambda: ledger.exists() and ran(ledger))
             pid = next(line for line in ledger.read_text().splitlines() if "hanging" in line)
@@ -135,7 +136,7 @@ def test_leaving_early_stops_the_workers(store: Store, tmp_path: Path) -> None:
     toys = [HeavyToy(name=f"toy{n}", seconds=0.2, ledger=tmp_path / "ledger") for n in range(20)]
     graph = StageGraph(toys)
     store.register(graph.in_order())
-    local = LocalLauncher()
+    local = WorkerPool(default_slots())
     events = local.run(graph, store)
     next(event for event in events if event.kind == "done")
     events.close()
@@ -149,7 +150,7 @@ def test_leaving_early_stops_the_workers(store: Store, tmp_path: Path) -> None:
 
 def test_both_launchers_give_the_same_tables_and_weights(finished: Finished, store: Store) -> None:
     chosen = [run for run in finished.runs if run.method in ("naive", "inerrant")]
-    compute(chosen, store, LocalLauncher())
+    compute(chosen, store, Local())
     tables = collect(chosen, finished.store), collect(chosen, store)
     for name, inline, local in zip(tables[0]._fields, *tables, strict=True):
         assert inline.empty == (name == "pictures")
@@ -178,7 +179,7 @@ def test_workers_share_a_gpu_or_the_cores(monkeypatch: pytest.MonkeyPatch) -> No
     assert [slot.name for slot in default_slots(2)] == ["gpu3.0", "gpu3.1", "aux"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr("bench.engine.launch.local.cpus", lambda: 8)
+    monkeypatch.setattr("bench.engine.launchers.local.cpus", lambda: 8)
     slots = default_slots(3)
     assert [slot.name for slot in slots] == ["cpu.0", "cpu.1", "cpu.2", "aux"]
     assert [slot.environment["OMP_NUM_THREADS"] for slot in slots] == ["2", "2", "2", "1"]
@@ -189,7 +190,7 @@ def test_workers_share_a_gpu_or_the_cores(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_an_unknown_launcher_gets_a_suggestion() -> None:
     with pytest.raises(BenchError, match="did you mean local"):
-        launcher("locale")
+        parse_launcher("locale")
 
 
 def spoil_image(root: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from helpers import Memory, plan
 from PIL import Image
 
-from bench.engine.launch.inline import InlineLauncher
+from bench.engine.launchers.inline import Inline
 from bench.engine.store import Store
 from bench.evaluation.overlay import (
     COLOURS,
@@ -93,7 +93,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, list[Run]]:
     runs = plan(store, Memory(), "inerrant0,inerrant")
     graph = graph_of(runs, pictures=True)
     store.register(graph.in_order())
-    for event in InlineLauncher().run(graph, store):
+    for event in Inline().run(graph, store):
         assert event.kind != "failed", event.message
     return store, runs
 

@@ -13,7 +13,7 @@ from helpers import ALL_METHODS, bench, shared_store
 from bench.errors import BenchError
 from bench.experiment.conformance import CHECKS, SLICES, VOLUMES, Subject, judge
 from bench.nets.backbone import Backbone
-from bench.plugins import registry
+from bench.plugins import files, registry
 
 SOUND = """
 from bench.experiment.method import Method
@@ -108,14 +108,9 @@ def test_every_registered_method_conforms(name: str, backbone: Backbone, folder:
 @pytest.fixture
 def plugged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder for plugin files, forgotten after the test."""
-    monkeypatch.setenv(registry.PLUGINS, "")
-    package = sys.modules.get("bench.methods")
-    path = list(package.__path__) if package else []
-    known = set(sys.modules)
+    monkeypatch.setenv(files.VARIABLE, "")
     yield tmp_path
-    if package:
-        package.__path__[:] = path
-    for name in {n for n in sys.modules if n.startswith("bench.methods.")} - known:
+    for name in [name for name in sys.modules if name.startswith(files.PREFIX)]:
         del sys.modules[name]
 
 
@@ -147,9 +142,9 @@ def test_a_broken_promise_is_found(check: str, plugged: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("naive", "a method naive exists already"),
-        ("not-python", "the file name is the method's name"),
-        ("_hidden", "the file name is the method's name"),
+        ("naive", "there is a method naive already"),
+        ("not-python", "the file name is the plug-in's name"),
+        ("_hidden", "the file name is the plug-in's name"),
     ],
 )
 def test_a_plugin_needs_a_name_of_its_own(name: str, message: str, plugged: Path) -> None:
@@ -158,15 +153,15 @@ def test_a_plugin_needs_a_name_of_its_own(name: str, message: str, plugged: Path
 
 
 def test_a_plugin_that_is_not_there_is_named(plugged: Path) -> None:
-    with pytest.raises(BenchError, match=r"plugin .*mine\.py: no such file"):
+    with pytest.raises(BenchError, match=r"plug-in .*mine\.py: no such file"):
         registry.plug_in([plugged / "mine.py"])
 
 
 def test_a_plugin_that_the_environment_names_in_vain_is_one_line(plugged: Path) -> None:
-    process = bench("list", "methods", environment={registry.PLUGINS: str(plugged / "mine.py")})
+    process = bench("list", "methods", environment={files.VARIABLE: str(plugged / "mine.py")})
     _, err = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert err == f"error: plugin {plugged / 'mine.py'}: no such file\n"
+    assert err == f"error: plug-in {plugged / 'mine.py'}: no such file\n"
 
 
 def test_a_method_in_one_file_outside_takes_part_in_run_check_and_leaderboard(

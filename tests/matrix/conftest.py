@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 import trees
-
-sys.path.insert(0, str(Path(__file__).parent))  # walk.py
 
 
 @pytest.fixture(scope="session")

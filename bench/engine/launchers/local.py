@@ -17,8 +17,11 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import Field
+from typing_extensions import override
+
 from bench.engine.graph import Frontier, StageGraph
-from bench.engine.launch.protocol import StageEvent
+from bench.engine.launcher import Launcher, StageEvent
 from bench.engine.provenance import cpus
 from bench.engine.store import LEASE_SECONDS, Store
 from bench.stage import Stage
@@ -38,11 +41,22 @@ class Slot:
     stage: Stage | None = None
 
 
-class LocalLauncher:
+class Local(Launcher):
+    """Worker processes on this machine."""
+
+    workers: int = Field(default=1, ge=1)
+    """Trainings side by side on every GPU, or on the CPU, whose cores they share."""
+
+    @override
+    def run(self, graph: StageGraph, store: Store) -> Generator[StageEvent]:
+        yield from WorkerPool(default_slots(self.workers)).run(graph, store)
+
+
+class WorkerPool:
     """Slots on one machine, worker processes in them."""
 
-    def __init__(self, slots: list[Slot] | None = None, workers: int = 1) -> None:
-        self._slots = slots or default_slots(workers)
+    def __init__(self, slots: list[Slot]) -> None:
+        self._slots = slots
         self._workers: set[subprocess.Popen[str]] = set()
         self._stopping = False
 

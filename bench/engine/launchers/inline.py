@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Generator
 
 from bench.engine.graph import Frontier, StageGraph
-from bench.engine.launch.protocol import StageEvent
+from bench.engine.launcher import Launcher, StageEvent
 from bench.engine.store import LEASE_SECONDS, Store
 from bench.engine.worker import run_stage
 
 
-class InlineLauncher:
+class Inline(Launcher):
     """One stage at a time, no subprocess."""
 
     def run(self, graph: StageGraph, store: Store) -> Generator[StageEvent]:

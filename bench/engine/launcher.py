@@ -1,0 +1,53 @@
+"""What a launcher is: it brings the stages of a graph to completion and says what happens."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Literal
+
+from bench.engine.graph import StageGraph
+from bench.engine.store import Store
+from bench.params import Params, parse_brackets
+from bench.plugins import registry
+from bench.stage import Stage
+
+EventKind = Literal[
+    "started", "progress", "done", "waiting", "failed", "refused", "blocked", "interrupted"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class StageEvent:
+    """Something that happened to a stage."""
+
+    kind: EventKind
+    stage: Stage
+    slot: str = ""
+    done: int = 0
+    total: int = 0
+    message: str = ""
+
+
+class Launcher(Params, abc.ABC):
+    """Base of the launchers; the fields of a subclass are its options.
+
+    One class per file in ``bench/engine/launchers/``, or in a file of its own named with
+    ``--plugin``. ``--launcher 'local[workers=2]'`` chooses it.
+    """
+
+    @abc.abstractmethod
+    def run(self, graph: StageGraph, store: Store) -> Generator[StageEvent]:
+        """Yield events until every stage is done, failed or blocked; closing it stops the work.
+
+        Each stage is registered in the store: its key is all that another process or machine needs
+        to run it (:func:`bench.engine.worker.run_stage`).
+        """
+
+
+def parse_launcher(text: str) -> Launcher:
+    """Return the launcher of a bracket notation such as ``local[workers=2]``."""
+    name, overrides = parse_brackets(text)
+    plugin = registry.load("launchers", name, Launcher)  # type: ignore[type-abstract]
+    return plugin.from_overrides("launcher", name, overrides)

@@ -1,0 +1,1 @@
+"""Launchers: one file each, the file name is the launcher's name."""
