@@ -3,6 +3,8 @@ from .data.dataset import Dataset as Dataset
 from .errors import BenchError as BenchError
 from .experiment.method import Method as Method
 from .experiment.method import Recipe as Recipe
+from .nets.network import Network as Network
+from .nets.protocol import CutNet as CutNet
 from .nets.protocol import FeatureNet as FeatureNet
 from .reporting.board import Board as Board
 from .reporting.report import Report as Report

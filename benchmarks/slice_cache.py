@@ -20,7 +20,7 @@ from bench.engine.launch.inline import InlineLauncher
 from bench.engine.store import Store
 from bench.experiment.method import Condition, Recipe, Source
 from bench.experiment.profiles import parse_profile
-from bench.experiment.selection import parse_backbones, parse_dataset
+from bench.experiment.selection import parse_dataset, parse_networks
 from bench.training.sampler import SliceSampler
 
 BATCHES = 20
@@ -31,8 +31,8 @@ def main() -> None:
         store = Store(Path(folder) / "store")
         dataset = parse_dataset("phantom[n_cases=6]")
         profile = parse_profile("quick[n_folds=2]")
-        (backbone,) = parse_backbones([profile.backbone])
-        cell = Condition(Source(dataset, "benchmark"), 0, 100, backbone, profile)
+        (network,) = parse_networks([profile.network])
+        cell = Condition(Source(dataset, "benchmark"), 0, 100, network, profile)
         labels = Recipe(cell).labels
         graph = StageGraph([labels])
         store.register(graph.in_order())

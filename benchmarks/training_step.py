@@ -13,7 +13,7 @@ import time
 
 import torch
 
-from bench.nets.backbone import Backbone
+from bench.nets.catalogue import parse_network
 from bench.nets.protocol import channels_last, image_channels_last
 from bench.training.losses import masked_bce
 
@@ -38,7 +38,7 @@ def main() -> None:
     y = torch.rand(options.batch, 7, *axes, device=device) > 0.95
     steps = {}
     for name, (dtype, last) in VARIANTS.items():
-        net = Backbone.parse(options.backbone).build(7).to(device)
+        net = parse_network(options.backbone).build(7).to(device)
         if last:
             channels_last(net)
         optimiser = torch.optim.Adam(net.parameters(), 1e-3)

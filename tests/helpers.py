@@ -36,7 +36,7 @@ from bench.experiment.selection import (
     parse_methods,
     parse_profiles,
 )
-from bench.nets.backbone import Backbone
+from bench.nets.catalogue import parse_network
 from bench.params import RuntimeOnly
 from bench.plugins import registry
 from bench.stage import Stage, StageContext
@@ -186,7 +186,7 @@ def plan(
     labelled: str = "50",
     folds: str = "0",
     profile: str = "smoke[steps=4]",
-    backbones: Sequence[str] = (),
+    networks: Sequence[str] = (),
     seeds: Sequence[int] = (0,),
 ) -> list[Run]:
     chosen = dataset if isinstance(dataset, Dataset) else parse_dataset(str(dataset))
@@ -196,7 +196,7 @@ def plan(
         label_pcts=parse_label_pcts(labelled),
         folds=folds,
         profiles=parse_profiles([profile]),
-        backbones=[Backbone.parse(name) for name in backbones],
+        networks=[parse_network(name) for name in networks],
         seeds=seeds,
     ).runs(store)
 

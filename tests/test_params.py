@@ -58,8 +58,8 @@ class Meal(Part):
         ("openkbp[where=tier=A]", ("openkbp", {"where": "tier=A"})),
         ("unet/resnet34[weights=imagenet]", ("unet/resnet34", {"weights": "imagenet"})),
         (
-            "smoke[steps=3,backbone=unet_t11[width=8,name=x],lr=1e-3]",
-            ("smoke", {"steps": "3", "backbone": "unet_t11[width=8,name=x]", "lr": "1e-3"}),
+            "smoke[steps=3,network=unet_t11[width=8,name=x],lr=1e-3]",
+            ("smoke", {"steps": "3", "network": "unet_t11[width=8,name=x]", "lr": "1e-3"}),
         ),
     ],
 )
@@ -75,11 +75,11 @@ def test_unreadable_brackets_are_refused_in_one_line(text: str) -> None:
 
 
 def test_a_list_is_split_at_its_own_commas_only() -> None:
-    text = "naive, inerrant[rounds=3,score=mcp],smoke[steps=3,backbone=unet_t11[width=8]] ,full"
+    text = "naive, inerrant[rounds=3,score=mcp],smoke[steps=3,network=unet_t11[width=8]] ,full"
     assert split_outside_brackets(text) == [
         "naive",
         "inerrant[rounds=3,score=mcp]",
-        "smoke[steps=3,backbone=unet_t11[width=8]]",
+        "smoke[steps=3,network=unet_t11[width=8]]",
         "full",
     ]
 

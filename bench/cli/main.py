@@ -57,7 +57,7 @@ Profiles = Annotated[
         "--profile", "-p", help="smoke, quick, fast or paper; overrides: 'quick\\[steps=300]'."
     ),
 ]
-Backbones = Annotated[
+Networks = Annotated[
     list[str] | None,
     typer.Option(
         "--backbone",
@@ -93,7 +93,7 @@ def run(
     labelled: Labelled = "30",
     folds: Folds = "0",
     profile: Profiles = ["quick"],  # noqa: B006
-    backbone: Backbones = None,
+    backbone: Networks = None,
     seeds: Seeds = "0",
     plugin: Plugins = None,
     data: DataRoot = None,
@@ -141,7 +141,7 @@ def plan(
     labelled: Labelled = "30",
     folds: Folds = "0",
     profile: Profiles = ["quick"],  # noqa: B006
-    backbone: Backbones = None,
+    backbone: Networks = None,
     seeds: Seeds = "0",
     plugin: Plugins = None,
     data: DataRoot = None,
@@ -183,7 +183,7 @@ def show(
 @app.command("list")
 def list_(
     what: Annotated[
-        Literal["methods", "datasets", "backbones", "profiles", "reports", "launchers"],
+        Literal["methods", "datasets", "networks", "profiles", "reports", "launchers"],
         typer.Argument(help="What to list."),
     ],
     plugin: Plugins = None,
@@ -218,14 +218,14 @@ def check(
 
     from bench.cli.views import print_verdicts
     from bench.experiment.conformance import SLICES, Subject, judge
-    from bench.nets.backbone import Backbone
+    from bench.nets.catalogue import parse_network
     from bench.plugins import registry
 
     _plug_in(plugin)
     if bool(method) == every:
         raise BenchError("name the methods to check, or give --all")
     with tempfile.TemporaryDirectory() as folder:
-        network = SLICES if backbone is None else Backbone.parse(backbone)
+        network = SLICES if backbone is None else parse_network(backbone)
         names = method or registry.names("methods")
         subjects = [Subject(name, Path(folder), network) for name in names]
         verdicts = ((subject.label, judge(subject)) for subject in subjects)
@@ -255,7 +255,7 @@ def predict(
 def data_prepare(
     dataset: Datasets,
     profile: Profiles = ["quick"],  # noqa: B006
-    backbone: Backbones = None,
+    backbone: Networks = None,
     plugin: Plugins = None,
     data: DataRoot = None,
     store: StoreRoot = DEFAULT_STORE,
@@ -265,8 +265,8 @@ def data_prepare(
     from bench.engine.launcher import parse_launcher
     from bench.engine.store import Store
     from bench.experiment.selection import (
-        parse_backbones,
         parse_datasets,
+        parse_networks,
         parse_profiles,
         preparations,
     )
@@ -276,7 +276,7 @@ def data_prepare(
     stages = preparations(
         parse_datasets(dataset, data),
         parse_profiles(profile),
-        parse_backbones(backbone or []),
+        parse_networks(backbone or []),
         place.root / "digests.json",
     )
     console = _console()
@@ -430,10 +430,10 @@ def _select(
     from bench.engine.store import Store
     from bench.experiment.selection import (
         ExperimentGrid,
-        parse_backbones,
         parse_datasets,
         parse_label_pcts,
         parse_methods,
+        parse_networks,
         parse_numbers,
         parse_profiles,
     )
@@ -444,7 +444,7 @@ def _select(
         label_pcts=parse_label_pcts(labelled),
         folds=folds,
         profiles=parse_profiles(profile),
-        backbones=parse_backbones(backbone or []),
+        networks=parse_networks(backbone or []),
         seeds=parse_numbers("seed", seeds, 0, 10_000),
         datasets=parse_datasets(dataset, data),
     )

@@ -60,7 +60,7 @@ def plan_table(runs: list[Run], store: Store) -> RenderableType:
         condition = run.condition
         name = condition.source.dataset.name
         grouped[
-            name, condition.profile.label, str(condition.backbone), f"{condition.label_pct} %"
+            name, condition.profile.label, str(condition.network), f"{condition.label_pct} %"
         ].append(run)
     for key, members in grouped.items():
         folds = sorted({run.condition.fold for run in members})
@@ -129,19 +129,21 @@ def listing(what: str) -> RenderableType:
     from bench.data.dataset import Dataset
     from bench.experiment.method import Method
     from bench.experiment.profiles import PROFILES
-    from bench.nets.backbone import Backbone
+    from bench.nets import catalogue
 
-    if what == "backbones":
-        table = _table("backbone")
-        for name in Backbone.names():
-            _add(table, name)
+    if what == "networks":
+        table = _table("network", "sees", "options", "what it is")
+        for name in catalogue.NETWORKS:
+            network = catalogue.load(name)
+            sees = "volumes" if network.dims == 3 else "slices"
+            _add(table, name, sees, network.options(), network.summary())
         return Group(
             table,
             "",
             Text("ENCODER: any encoder of segmentation_models_pytorch, e.g. resnet34", style="dim"),
         )
     if what == "profiles":
-        fields = ("backbone", "max_side", "steps", "batch_size", "lr", "n_folds")
+        fields = ("network", "max_side", "steps", "batch_size", "lr", "n_folds")
         table = _table("profile", *fields)
         for profile in PROFILES.values():
             _add(table, profile.name, *(f"{getattr(profile, field)}" for field in fields))
@@ -244,7 +246,7 @@ def _effort(stage: Stage) -> str:
         if part is not None:
             parts.append(part.key if isinstance(part, Stage) else part)
     if isinstance(stage, Train):
-        parts += [stage.backbone, stage.optimisation.steps, stage.objective.label]
+        parts += [stage.network, stage.optimisation.steps, stage.objective.label]
     return "|".join(p.model_dump_json() if isinstance(p, Params) else str(p) for p in parts)
 
 

@@ -60,7 +60,7 @@ def _cell_columns(run: Run) -> dict[str, Any]:
         "fold": cell.fold,
         "seed": cell.seed,
         "profile": cell.profile.label,
-        "backbone": str(cell.backbone),
+        "backbone": str(cell.network),
     }
 
 
@@ -81,7 +81,7 @@ def _evaluation_rows(
     trainings = run.trainings(result.model)
     receipts = [store.receipt(training) for training in trainings]
     columns = _cell_columns(run) | {
-        "dims": run.condition.backbone.dims,
+        "dims": run.condition.network.dims,
         "test_to_train": test_to_train,
         "method": run.method,
         "round": number,

@@ -26,7 +26,8 @@ from bench.experiment.method import Condition, Source
 from bench.experiment.plan import Run, graph_of
 from bench.experiment.profiles import parse_profile
 from bench.experiment.selection import parse_methods
-from bench.nets.backbone import Backbone
+from bench.nets.catalogue import parse_network
+from bench.nets.network import Network
 from bench.params import RuntimeOnly
 from bench.plugins import registry
 from bench.reporting import style
@@ -47,8 +48,8 @@ if TYPE_CHECKING:
 PROFILE = "smoke[steps=8]"
 LABEL_PCT = 50
 N_CASES = 6
-SLICES = Backbone.parse("unet_t11[width=4,bn_momentum=0.1]")
-VOLUMES = Backbone.parse("unet3d_t11[width=2,bn_momentum=0.1]")
+SLICES = parse_network("unet_t11[width=4,bn_momentum=0.1]")
+VOLUMES = parse_network("unet3d_t11[width=2,bn_momentum=0.1]")
 ROUNDING = 1e-8
 """A gradient below it is none. On the batch of noise, probabilities that add up to one only to
 seven digits give 3e-9, the weakest true term (a discriminator that was never trained) 6e-8."""
@@ -149,13 +150,13 @@ class Subject:
         A registered method, perhaps with parameters in brackets.
     folder
         Where the stores of the experiments lie; several subjects may share it.
-    backbone
+    network
         The network, small; 3D ones make it a check in 3D.
     """
 
-    def __init__(self, name: str, folder: Path, backbone: Backbone = SLICES) -> None:
+    def __init__(self, name: str, folder: Path, network: Network = SLICES) -> None:
         ((self.label, self.method),) = parse_methods([name])
-        self.backbone = backbone
+        self.network = network
         self._folder = folder
 
     def run(self, change: Literal["", "hidden"] = "") -> Run:
@@ -189,7 +190,7 @@ class Subject:
 
     def _planned(self, dataset: Dataset) -> Run:
         source = Source(dataset, "generated")
-        condition = Condition(source, 0, LABEL_PCT, self.backbone, parse_profile(PROFILE))
+        condition = Condition(source, 0, LABEL_PCT, self.network, parse_profile(PROFILE))
         return Run.of(self.method, self.label, condition)
 
     @cached_property
@@ -398,13 +399,12 @@ def _objective(training: Train, *, known: bool) -> tuple[Objective, Batch]:
 
     def network(seed: int) -> FeatureNet:
         torch.manual_seed(seed)
-        return training.backbone.build(n_organs, output_bias=0.0)
+        return training.network.build(n_organs, output_bias=0.0)
 
     torch.manual_seed(0)
     objective = training.objective.build(
         Setting(
             n_organs=n_organs,
-            backbone=training.backbone,
             lr=1e-2,
             segmenter=lambda: network(0),
             rival=lambda: network(1),
@@ -425,7 +425,7 @@ def _smallest(training: Train) -> tuple[int, ...]:
     """Return the sides of an image that the network can take."""
     if training.optimisation.window is not None:
         return training.optimisation.window.size
-    side = math.ceil(32 / training.backbone.divisor) * training.backbone.divisor
+    side = math.ceil(32 / training.network.divisor) * training.network.divisor
     return side, 2 * side
 
 

@@ -14,8 +14,9 @@ from typing import Any, ClassVar, Literal
 
 from bench.data.dataset import Dataset
 from bench.data.window import Window
+from bench.errors import BenchError
 from bench.experiment.profiles import Profile
-from bench.nets.backbone import Backbone, ConditionalBackbone
+from bench.nets.network import ConditionalNetwork, Network
 from bench.params import Params, format_brackets
 from bench.stages.images import Images, Prepared, Volumes
 from bench.stages.labels import Labels
@@ -40,7 +41,7 @@ class Condition:
     source: Source
     fold: int
     label_pct: int
-    backbone: Backbone
+    network: Network
     profile: Profile
     seed: int = 0
 
@@ -57,14 +58,14 @@ class Recipe:
 
     def conditional(self) -> Recipe:
         """Return the same recipe with a network that is told which organ to segment."""
-        backbone = ConditionalBackbone.model_validate(self.condition.backbone.model_dump())
-        return Recipe(replace(self.condition, backbone=backbone))
+        network = ConditionalNetwork(body=self.condition.network)
+        return Recipe(replace(self.condition, network=network))
 
     @cached_property
     def images(self) -> Prepared:
         """The CT of the data set on the training grid: slices, or volumes for a 3D network."""
-        grid = self._data | {"multiple_of": self.condition.backbone.divisor}
-        if self.condition.backbone.dims == 3:
+        grid = self._data | {"multiple_of": self.condition.network.divisor}
+        if self.condition.network.dims == 3:
             return Volumes(**grid, spacing_mm=self.condition.profile.spacing_mm)
         return Images(**grid, max_side=self.condition.profile.max_side)
 
@@ -138,9 +139,17 @@ class Recipe:
     @property
     def window(self) -> Window | None:
         """What a 3D network sees at once; a network of slices has none."""
-        profile = self.condition.profile
-        if self.condition.backbone.dims == 2:
+        profile, network = self.condition.profile, self.condition.network
+        if network.dims == 2:
             return None
+        if any(side % network.divisor for side in profile.patch):
+            size = ":".join(map(str, profile.patch))
+            fitting = (-(-side // network.divisor) * network.divisor for side in profile.patch)
+            fits = ":".join(map(str, fitting))
+            raise BenchError(
+                f"network {network}: patches of {size} do not fit, their sides must be multiples "
+                f"of {network.divisor}; choose profile {profile.name}[patch={fits}]"
+            )
         return Window(size=profile.patch, sampling=profile.patch_sampling)
 
     def _train(
@@ -154,7 +163,7 @@ class Recipe:
             images=self.images,
             labels=self.labels,
             objective=objective,
-            backbone=self.condition.backbone,
+            network=self.condition.network,
             optimisation=optimisation,
             seed=self.condition.seed,
             init=init,

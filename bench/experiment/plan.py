@@ -58,7 +58,7 @@ class Run:
         targets = Targets(images=recipe.images, truth=recipe.truth, labels=recipe.labels)
         layers = Layers(
             images=recipe.images,
-            backbone=condition.backbone,
+            network=condition.network,
             n_organs=len(recipe.images.organs),
             window=recipe.window,
         )

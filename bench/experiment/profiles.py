@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 
 from bench.data.window import Size
 from bench.errors import BenchError, unknown_name
-from bench.nets.backbone import OUTPUT_BIAS
+from bench.nets.network import OUTPUT_BIAS
 from bench.params import (
     Params,
     describe_invalid,
@@ -24,7 +24,7 @@ class Profile(Params):
     """Budget, resolution and optimisation of every method in a comparison."""
 
     name: str
-    backbone: str
+    network: str
     """Default network, in bracket notation."""
     max_side: int = Field(ge=16)
     """Slices whose longer side exceeds this many pixels are reduced to it; never enlarged."""
@@ -75,19 +75,19 @@ PROFILES = {
     profile.name: profile
     for profile in (
         Profile(
-            name="smoke", backbone="unet_t11[width=4,bn_momentum=0.1]", max_side=64, steps=6,
+            name="smoke", network="unet_t11[width=4,bn_momentum=0.1]", max_side=64, steps=6,
             batch_size=4, lr=3e-3, confidence_lr=1e-3, n_folds=2, spacing_mm=8, patch=(48, 32, 32),
         ),
         Profile(
-            name="quick", backbone="unet_t11[width=8,bn_momentum=0.1]", max_side=128, steps=1_600,
+            name="quick", network="unet_t11[width=8,bn_momentum=0.1]", max_side=128, steps=1_600,
             batch_size=4, lr=1e-3, confidence_lr=1e-3, spacing_mm=4, patch=(48, 48, 48),
         ),
         Profile(
-            name="fast", backbone="unet_t11", max_side=256, steps=2_000,
+            name="fast", network="unet_t11", max_side=256, steps=2_000,
             batch_size=16, lr=5e-4, confidence_lr=3e-4,
         ),
         Profile(
-            name="paper", backbone="unet_t11", max_side=512, steps=20_000,
+            name="paper", network="unet_t11", max_side=512, steps=20_000,
             batch_size=8, lr=1e-4, confidence_lr=1e-4, patch_sampling="centre",
         ),
     )

@@ -17,7 +17,8 @@ from bench.errors import BenchError
 from bench.experiment.method import Condition, Method, Recipe, Source
 from bench.experiment.plan import Run
 from bench.experiment.profiles import Profile, parse_profile
-from bench.nets.backbone import Backbone
+from bench.nets.catalogue import parse_network
+from bench.nets.network import Network
 from bench.params import parse_brackets, split_outside_brackets
 from bench.plugins import registry
 from bench.stage import Stage
@@ -37,7 +38,7 @@ class ExperimentGrid:
     """None: those the data set is usually reported with."""
     folds: str
     profiles: Sequence[Profile]
-    backbones: Sequence[Backbone]
+    networks: Sequence[Network]
     """Empty: the default of each profile."""
     seeds: Sequence[int]
 
@@ -68,10 +69,10 @@ class ExperimentGrid:
             sources.append((Source(dataset, content), cases))
         runs = []
         for (source, cases), profile, seed in product(sources, self.profiles, self.seeds):
-            backbones = self.backbones or [Backbone.parse(profile.backbone)]
+            networks = self.networks or [parse_network(profile.network)]
             pcts = self.label_pcts or source.dataset.label_fractions
             folds = parse_numbers("fold", self.folds, 0, profile.n_folds - 1)
-            for backbone, pct, fold in product(backbones, pcts, folds):
+            for network, pct, fold in product(networks, pcts, folds):
                 make_split(
                     cases,
                     source.dataset.organs,
@@ -81,7 +82,7 @@ class ExperimentGrid:
                     label_pct=pct,
                     seed=seed,
                 )
-                condition = Condition(source, fold, pct, backbone, profile, seed)
+                condition = Condition(source, fold, pct, network, profile, seed)
                 runs += [Run.of(method, label, condition) for label, method in self.methods]
         return runs
 
@@ -89,7 +90,7 @@ class ExperimentGrid:
 def preparations(
     datasets: Sequence[Dataset],
     profiles: Sequence[Profile],
-    backbones: Sequence[Backbone],
+    networks: Sequence[Network],
     memory: Path,
 ) -> list[Stage]:
     """Return the stages that read and cache data sets; no fold, no method is needed for them."""
@@ -97,8 +98,8 @@ def preparations(
     for dataset in datasets:
         source = Source(dataset, fingerprint(dataset, dataset.cases(), memory))
         for profile in profiles:
-            for backbone in backbones or [Backbone.parse(profile.backbone)]:
-                recipe = Recipe(Condition(source, 0, 100, backbone, profile))
+            for network in networks or [parse_network(profile.network)]:
+                recipe = Recipe(Condition(source, 0, 100, network, profile))
                 stages |= {stage.key: stage for stage in (recipe.images, recipe.truth)}
     return list(stages.values())
 
@@ -124,9 +125,9 @@ def parse_profiles(texts: Sequence[str]) -> list[Profile]:
     return _once(parse_profile(text) for text in _items("profile", texts))
 
 
-def parse_backbones(texts: Sequence[str]) -> list[Backbone]:
+def parse_networks(texts: Sequence[str]) -> list[Network]:
     """Return the networks of ``--backbone``."""
-    return _once(Backbone.parse(text) for text in _items("network", texts)) if texts else []
+    return _once(parse_network(text) for text in _items("network", texts)) if texts else []
 
 
 def parse_numbers(what: str, text: str, low: int, high: int) -> list[int]:

@@ -29,8 +29,6 @@ class ConditionalNet(FeatureNet):
     def __init__(self, body: FeatureNet, n_organs: int) -> None:
         super().__init__()
         self.body = body
-        self.dims = body.dims
-        self.divisor = body.divisor
         self.feature_channels = body.feature_channels
         shapes = [(HEAD_WIDTH, self.feature_channels), (HEAD_WIDTH, HEAD_WIDTH), (1, HEAD_WIDTH)]
         self._shapes = shapes

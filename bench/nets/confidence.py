@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.nets.protocol import Dims, FeatureNet, resize
-from bench.nets.unet_t11 import CONV, init_glorot
+from bench.nets.unet import CONV, init_glorot
 
 PAPER_WIDTHS = (400, 120, 64, 64)
 
@@ -77,6 +77,18 @@ class ConfidenceNet(nn.Module):
         self.head = head
         self.mode = mode
         self.train(self.training)
+
+    @classmethod
+    def of(cls, segmenter: FeatureNet, n_organs: int, mode: ConfidenceMode = "finetune") -> Self:
+        """Return a network with a new head for ``segmenter``; the caller seeds torch before.
+
+        The head is as wide as the features, 64 at most: Table 11 where they are 64. In 3D it is
+        twice as wide, so that Table 11 goes with features of width 32.
+        """
+        channels = segmenter.feature_channels
+        width = min(channels * (segmenter.dims - 1), 64)
+        head = ConfidenceHead(channels, n_organs, width, segmenter.dims)
+        return cls(segmenter, head, mode)
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode of the head; the trunk stays in evaluation mode."""

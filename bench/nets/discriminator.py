@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.nets.protocol import Dims, resize
-from bench.nets.unet_t11 import CONV
+from bench.nets.unet import CONV
 
 PAPER_WIDTH = 64
 

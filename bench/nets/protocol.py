@@ -11,6 +11,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from typing_extensions import override
+
+from bench.errors import BenchError
 
 Dims = Literal[2, 3]
 """Whether a network sees slices or patches of volumes."""
@@ -27,7 +30,8 @@ class FeatureNet(nn.Module):
     """Channels of :meth:`features`."""
     divisor: int
     """The sides of the input must be multiples of it."""
-    dims: Dims = 2
+    dims: Dims
+    """Whether it sees slices or patches of volumes."""
 
     def features(self, image_BCHW: Tensor) -> Tensor:
         """Return the penultimate features, shape [B, feature_channels, H', W']."""
@@ -50,6 +54,73 @@ class FeatureNet(nn.Module):
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """Return logits, shape [B, K, H, W]."""
         return self.classify(self.features(image_BCHW))
+
+
+class CutNet(FeatureNet):
+    """Any network that ends in a convolution, cut in two before its last layer.
+
+    Parameters
+    ----------
+    net
+        From image to logits; changed in place.
+    last
+        Dotted name of the layer, or short sequence, that turns features into logits. It holds one
+        convolution, with a bias.
+    bottleneck
+        Dotted name of the layer that returns the deepest features.
+
+    Raises
+    ------
+    BenchError
+        The network has no such layers.
+    """
+
+    def __init__(self, net: nn.Module, last: str, bottleneck: str) -> None:
+        super().__init__()
+        parent, _, name = last.rpartition(".")
+        try:
+            layer = net.get_submodule(last)
+            net.get_submodule(bottleneck)
+        except AttributeError as error:
+            raise BenchError(f"network {type(net).__name__}: {error}") from None
+        setattr(net.get_submodule(parent), name, nn.Identity())
+        self.body = net
+        self._bottleneck = bottleneck
+        self._last = last.replace(".", "_")  # in lists of layers it keeps its name
+        self.add_module(self._last, layer)
+        self.feature_channels = self._last_conv.in_channels
+
+    @override
+    def features(self, image_BCHW: Tensor) -> Tensor:
+        features_BCHW: Tensor = self.body(image_BCHW)
+        return features_BCHW
+
+    @override
+    def classify(self, features_BCHW: Tensor) -> Tensor:
+        logits_BKHW: Tensor = self.get_submodule(self._last)(features_BCHW)
+        return logits_BKHW
+
+    @property
+    @override
+    def output_bias(self) -> nn.Parameter:
+        assert isinstance(self._last_conv.bias, nn.Parameter)
+        return self._last_conv.bias
+
+    @property
+    @override
+    def bottleneck(self) -> nn.Module:
+        return self.body.get_submodule(self._bottleneck)
+
+    @property
+    def _last_conv(self) -> nn.Conv2d | nn.Conv3d:
+        layers = self.get_submodule(self._last).modules()
+        convs = [layer for layer in layers if isinstance(layer, nn.Conv2d | nn.Conv3d)]
+        if len(convs) != 1 or convs[0].bias is None:
+            raise BenchError(
+                f"network {type(self.body).__name__}: its last layer must hold one convolution, "
+                f"with a bias, and {self._last} holds {len(convs)}"
+            )
+        return convs[0]
 
 
 def channels_last(module: nn.Module) -> nn.Module:

@@ -1,125 +1,47 @@
-"""The U-Net of INERRANT, Table 11 of Petit et al. 2021, in 2D and 3D (SPEC 2.1, 2.3)."""
+"""The U-Net of INERRANT, Table 11 of Petit et al. 2021, in 2D and 3D."""
 
 from __future__ import annotations
 
-from torch import Tensor, cat, nn
-from torch.nn import functional
+from typing import TYPE_CHECKING, ClassVar
 
-from bench.nets.protocol import Dims, FeatureNet
+from pydantic import Field
+from typing_extensions import override
 
-CONV: dict[Dims, type[nn.Conv2d | nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
-_BATCH_NORM: dict[Dims, type[nn.BatchNorm2d | nn.BatchNorm3d]] = {
-    2: nn.BatchNorm2d,
-    3: nn.BatchNorm3d,
-}
-_MAX_POOL = {2: functional.max_pool2d, 3: functional.max_pool3d}
+from bench.nets.network import Network
 
-BN_EPS = 1e-3
-BN_MOMENTUM = 0.01
-"""The Keras constants (momentum 0.99 there): the paper's code was TensorFlow and states none."""
+if TYPE_CHECKING:
+    from bench.nets.protocol import Dims, FeatureNet
 
 
-class UNetT11(FeatureNet):
-    """U-Net with batch normalisation after the second convolution of a block only.
+class UNetT11(Network):
+    """The 2D U-Net of the INERRANT paper, Table 11."""
 
-    Parameters
-    ----------
-    n_organs
-        Output channels K.
-    width
-        Channels of the first block. 64 is Table 11, with 31,038,663 parameters at K=7; another
-        value scales every width.
-    dims
-        2 for slices, 3 for volumes: the same design with 3D operations.
-    """
+    divisor: ClassVar[int] = 16
 
-    divisor = 16
+    width: int = Field(default=64, ge=1)
+    """Channels of the first block, 64 in the paper; every width scales with it."""
+    bn_momentum: float = Field(default=0.01, gt=0, le=1)
+    """Share of a batch in the running statistics. The default is Keras' 0.99; a few hundred steps
+    need more, or the statistics still hold their initial values at the end."""
 
-    def __init__(self, n_organs: int, width: int = 64, dims: Dims = 2) -> None:
-        super().__init__()
-        self.dims = dims
-        self._pool = _MAX_POOL[dims]
-        c1, c2, c3, c4, c5 = (width * 2**level for level in range(5))
-        self.feature_channels = width
-        self.encoder_block_1 = conv_block(1, c1, dims)
-        self.encoder_block_2 = conv_block(c1, c2, dims)
-        self.encoder_block_3 = conv_block(c2, c3, dims)
-        self.encoder_block_4 = conv_block(c3, c4, dims)
-        self.decoder_block_4 = DecoderBlock(c4, c5, dims)
-        self.decoder_block_3 = DecoderBlock(c5, c4, dims)
-        self.decoder_block_2 = DecoderBlock(c4, c3, dims)
-        self.decoder_block_1 = DecoderBlock(c3, c2, dims)
-        self.final_prediction = nn.Sequential(
-            CONV[dims](c2, c1, 3, padding=1),
-            nn.ReLU(inplace=True),
-            CONV[dims](c1, c1, 3, padding=1),
-            nn.ReLU(inplace=True),
-        )
-        self.output = CONV[dims](c1, n_organs, 1)
-        self.apply(init_glorot)
+    @override
+    def make(self, in_channels: int, n_organs: int) -> FeatureNet:
+        from torch import nn
 
-    def features(self, image_BCHW: Tensor) -> Tensor:
-        """Return the output of ``final_prediction``, shape [B, width, H, W]."""
-        res_1 = self.encoder_block_1(image_BCHW)
-        res_2 = self.encoder_block_2(self._pool(res_1, 2))
-        res_3 = self.encoder_block_3(self._pool(res_2, 2))
-        res_4 = self.encoder_block_4(self._pool(res_3, 2))
-        x = self.decoder_block_4(self._pool(res_4, 2), res_4)
-        x = self.decoder_block_3(x, res_3)
-        x = self.decoder_block_2(x, res_2)
-        x = self.decoder_block_1(x, res_1)
-        features: Tensor = self.final_prediction(x)
-        return features
+        from bench.nets.protocol import CutNet
+        from bench.nets.unet import UNet
 
-    def classify(self, features_BCHW: Tensor) -> Tensor:
-        """Return logits from features, shape [B, K, H, W]."""
-        logits: Tensor = self.output(features_BCHW)
-        return logits
-
-    @property
-    def output_bias(self) -> nn.Parameter:
-        """The bias of the 1x1 convolution, shape [K]."""
-        assert isinstance(self.output.bias, nn.Parameter)
-        return self.output.bias
-
-    @property
-    def bottleneck(self) -> nn.Module:
-        """The convolutions at the coarsest resolution."""
-        return self.decoder_block_4.convs
+        net = UNet(in_channels, n_organs, self.width, self.dims)
+        for module in net.modules():
+            if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
+                module.momentum = self.bn_momentum
+        return CutNet(net, last="output", bottleneck="decoder_block_4.convs")
 
 
-class DecoderBlock(nn.Module):
-    """Two convolutions, upsampling by two, a convolution of size 2 to half the width, a skip."""
+class UNet3dT11(UNetT11):
+    """The U-Net of the INERRANT paper with 3D operations."""
 
-    def __init__(self, in_channels: int, channels: int, dims: Dims) -> None:
-        super().__init__()
-        half = channels // 2
-        self.convs = conv_block(in_channels, channels, dims)
-        self.up = CONV[dims](channels, half, 2)
-        self.up_norm = _BATCH_NORM[dims](half, eps=BN_EPS, momentum=BN_MOMENTUM)
+    dims: ClassVar[Dims] = 3
 
-    def forward(self, x_BCHW: Tensor, skip_BCHW: Tensor) -> Tensor:
-        """Return the upsampled block followed by the skip connection, twice the size of ``x``."""
-        x = functional.interpolate(self.convs(x_BCHW), scale_factor=2.0, mode="nearest")
-        # TensorFlow's "same" padding of an even kernel is one more row and column at the end.
-        x = self.up(functional.pad(x, (0, 1) * (x.ndim - 2)))
-        return cat([functional.relu(self.up_norm(x), inplace=True), skip_BCHW], dim=1)
-
-
-def conv_block(in_channels: int, channels: int, dims: Dims) -> nn.Sequential:
-    """Return conv3x3, ReLU, conv3x3, batch normalisation, ReLU."""
-    return nn.Sequential(
-        CONV[dims](in_channels, channels, 3, padding=1),
-        nn.ReLU(inplace=True),
-        CONV[dims](channels, channels, 3, padding=1),
-        _BATCH_NORM[dims](channels, eps=BN_EPS, momentum=BN_MOMENTUM),
-        nn.ReLU(inplace=True),
-    )
-
-
-def init_glorot(module: nn.Module) -> None:
-    """Set the Keras defaults of a convolution: Glorot-uniform weights, zero bias."""
-    if isinstance(module, (nn.Conv2d, nn.Conv3d)):
-        nn.init.xavier_uniform_(module.weight)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
+    width: int = Field(default=32, ge=1)
+    """Channels of the first block; every width scales with it."""

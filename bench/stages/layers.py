@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from bench.data.window import Window
-from bench.nets.backbone import Backbone
+from bench.nets.network import Network
 from bench.stage import Stage, StageContext
 from bench.stages.images import Prepared
 
@@ -26,14 +26,14 @@ class Layers(Stage):
     """Blocks of the segmentation network and of the confidence network, for one image or patch."""
 
     images: Prepared
-    backbone: Backbone
+    network: Network
     n_organs: int = Field(ge=1)
     window: Window | None
 
     @property
     def title(self) -> str:
         """The network."""
-        return str(self.backbone)
+        return str(self.network)
 
     def run(self, ctx: StageContext) -> None:
         """Write ``layers.json``: one record per block."""
@@ -43,11 +43,11 @@ class Layers(Stage):
 
         grid = SliceIndex.read(ctx.input(self.images)).grid
         size = grid if self.window is None else self.window.size
-        records = blocks(self.backbone, self.n_organs, size)
+        records = blocks(self.network, self.n_organs, size)
         (ctx.out / "layers.json").write_text(json.dumps(records, indent=0))
 
 
-def blocks(backbone: Backbone, n_organs: int, size: tuple[int, ...]) -> list[dict[str, Any]]:
+def blocks(network: Network, n_organs: int, size: tuple[int, ...]) -> list[dict[str, Any]]:
     """Return what an image of ``size`` passes through, without computing anything.
 
     Returns
@@ -58,9 +58,11 @@ def blocks(backbone: Backbone, n_organs: int, size: tuple[int, ...]) -> list[dic
     """
     import torch
 
+    from bench.nets.confidence import ConfidenceNet
+
     # Built with memory: several encoders compute with values while they are built.
-    net = backbone.build(n_organs).eval()
-    confidence = backbone.confidence_net(net, n_organs).eval().to("meta")
+    net = network.build(n_organs).eval()
+    confidence = ConfidenceNet.of(net, n_organs).eval().to("meta")
     net.to("meta")
     image_BCHW = torch.zeros(1, 1, *size, device="meta")
     with torch.no_grad():

@@ -127,6 +127,7 @@ class _Predictor:
     """Predicts training volumes with the stage's networks."""
 
     def __init__(self, stage: Relabel, view: TrainView, ctx: StageContext) -> None:
+        from bench.nets.confidence import ConfidenceNet
         from bench.nets.protocol import channels_last
         from bench.nets.weights import load_weights
 
@@ -138,9 +139,7 @@ class _Predictor:
         self._segmenter = stage.model.load_segmenter(ctx.input(stage.model)).to(ctx.device)
         self._confidence = None
         if stage.confidence is not None:
-            net = stage.confidence.backbone.confidence_net(
-                self._segmenter, len(stage.images.organs)
-            )
+            net = ConfidenceNet.of(self._segmenter, len(stage.images.organs))
             load_weights(net, ctx.input(stage.confidence) / "confidence.safetensors")
             self._confidence = net.to(ctx.device)
             channels_last(net)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from bench.data.window import Window
-from bench.nets.backbone import Backbone
+from bench.nets.network import Network
 from bench.params import AddedLater, Params
 from bench.seeds import generator, torch_seed
 from bench.stage import Stage, StageContext
@@ -64,7 +64,7 @@ class Train(Stage):
     images: Prepared
     labels: Labels
     objective: ObjectiveSpec
-    backbone: Backbone
+    network: Network
     optimisation: Optimisation
     seed: int = Field(ge=0)
     init: Train | None = None
@@ -110,7 +110,6 @@ class Train(Stage):
         objective = self.objective.build(
             Setting(
                 n_organs=len(self.images.organs),
-                backbone=self.backbone,
                 lr=recipe.lr,
                 segmenter=lambda: self._initial_segmenter(init),
                 rival=lambda: self._fresh_segmenter("rival weights"),
@@ -163,7 +162,7 @@ class Train(Stage):
         from bench.nets.protocol import channels_last
         from bench.nets.weights import load_weights
 
-        net = self.backbone.build(len(self.images.organs))
+        net = self.network.build(len(self.images.organs))
         load_weights(net, folder / "segmenter.safetensors")
         channels_last(net)
         return net
@@ -178,4 +177,4 @@ class Train(Stage):
         import torch
 
         torch.manual_seed(torch_seed(self.seed, purpose, self.images.name, self.labels.fold))
-        return self.backbone.build(len(self.images.organs), self.optimisation.output_bias)
+        return self.network.build(len(self.images.organs), self.optimisation.output_bias)

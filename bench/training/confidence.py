@@ -42,12 +42,12 @@ class LearnedConfidence(ObjectiveSpec):
 
 class _ConfidenceObjective(Objective):
     def __init__(self, spec: LearnedConfidence, setting: Setting) -> None:
+        from bench.nets.confidence import ConfidenceNet
+
         self._spec = spec
         self._lr = setting.lr
         self._segmenter = setting.segmenter()
-        self._confidence = setting.backbone.confidence_net(
-            self._segmenter, setting.n_organs, spec.mode
-        )
+        self._confidence = ConfidenceNet.of(self._segmenter, setting.n_organs, spec.mode)
         bias = self._confidence.head.output.bias
         assert bias is not None
         bias.data.fill_(spec.output_bias)

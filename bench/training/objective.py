@@ -17,7 +17,6 @@ from bench.stage import Part
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from bench.nets.backbone import Backbone
     from bench.nets.protocol import FeatureNet
     from bench.training.batch import Batch
     from bench.training.sampler import Stream
@@ -78,7 +77,6 @@ class Setting:
     """What a stage gives an objective to build itself from."""
 
     n_organs: int
-    backbone: Backbone
     lr: float
     segmenter: Callable[[], FeatureNet]
     """A network with the stage's initial weights: those of ``init``, or fresh ones that are equal

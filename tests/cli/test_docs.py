@@ -18,9 +18,9 @@ from bench.cli import main as cli
 from bench.experiment.method import Method
 from bench.experiment.profiles import PROFILES
 from bench.experiment.selection import (
-    parse_backbones,
     parse_label_pcts,
     parse_methods,
+    parse_networks,
     parse_numbers,
     parse_profiles,
 )
@@ -85,7 +85,7 @@ def test_a_documented_command_is_understood(page: str, command: str) -> None:
     methods = [text for text in given["method"][0].split(",") if not text.startswith(EXAMPLE)]
     parse_methods(methods or ["naive"])
     parse_profiles(given["profile"])
-    parse_backbones(given["backbone"] or [])
+    parse_networks(given["backbone"] or [])
     parse_label_pcts(given["labelled"])
     parse_numbers("fold", given["folds"], 0, 4)
     for text in given["dataset"]:
@@ -175,7 +175,7 @@ def test_data_sets_reports_and_profiles_are_documented() -> None:
     assert list(rows) == list(PROFILES)
     for name, (_, backbone, side, steps, folds) in rows.items():
         profile = PROFILES[name]
-        assert f"`{parse_brackets(profile.backbone)[0]}`" in backbone
+        assert f"`{parse_brackets(profile.network)[0]}`" in backbone
         numbers = [int(text.replace(",", "")) for text in (side, steps, folds)]
         assert numbers == [profile.max_side, profile.steps, profile.n_folds]
 

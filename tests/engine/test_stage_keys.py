@@ -52,7 +52,7 @@ def test_every_number_of_the_recipe_enters_the_key(train: Train) -> None:
 def test_every_part_and_input_enters_the_key(train: Train) -> None:
     others = [
         replaced(train, seed=1),
-        replaced(train, backbone=replaced(train.backbone, width=5)),
+        replaced(train, network=replaced(train.network, width=5)),
         replaced(train, objective=replaced(train.objective, norm="sum")),
         replaced(train, init=train),
         replaced(train, pseudo=train),
@@ -94,7 +94,7 @@ def test_cells_differ_in_all_of_their_results(finished: Finished) -> None:
         dataclasses.replace(condition, label_pct=30),
         dataclasses.replace(condition, seed=1),
         dataclasses.replace(condition, profile=parse_profile("smoke[steps=5]")),
-        dataclasses.replace(condition, backbone=replaced(condition.backbone, width=5)),
+        dataclasses.replace(condition, network=replaced(condition.network, width=5)),
     ]
     ((label, method),) = parse_methods(["inerrant"])
     wanted = [{s.key for s in Run.of(method, label, c).wanted()} for c in [condition, *others]]

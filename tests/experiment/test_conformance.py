@@ -12,7 +12,7 @@ from helpers import ALL_METHODS, bench, shared_store
 
 from bench.errors import BenchError
 from bench.experiment.conformance import CHECKS, SLICES, VOLUMES, Subject, judge
-from bench.nets.backbone import Backbone
+from bench.nets.network import Network
 from bench.plugins import files, registry
 
 SOUND = """
@@ -97,10 +97,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("backbone", [SLICES, VOLUMES], ids=["2D", "3D"])
+@pytest.mark.parametrize("network", [SLICES, VOLUMES], ids=["2D", "3D"])
 @pytest.mark.parametrize("name", ALL_METHODS)
-def test_every_registered_method_conforms(name: str, backbone: Backbone, folder: Path) -> None:
-    verdicts = list(judge(Subject(name, folder, backbone)))
+def test_every_registered_method_conforms(name: str, network: Network, folder: Path) -> None:
+    verdicts = list(judge(Subject(name, folder, network)))
     assert [verdict.check for verdict in verdicts] == [check.__name__ for check in CHECKS]
     assert not [(v.promise, v.problem) for v in verdicts if v.problem is not None]
 

@@ -14,10 +14,10 @@ from bench.errors import BenchError
 from bench.experiment.profiles import PROFILES, parse_profile
 from bench.experiment.selection import (
     ExperimentGrid,
-    parse_backbones,
     parse_datasets,
     parse_label_pcts,
     parse_methods,
+    parse_networks,
     parse_numbers,
     parse_profiles,
 )
@@ -86,8 +86,8 @@ def test_methods_that_differ_in_the_seventh_digit_are_two() -> None:
 def test_what_is_given_twice_runs_once(folder: Path) -> None:
     assert len(parse_datasets([f"{folder},{folder}"], None)) == 1
     assert len(parse_profiles(["smoke,quick", "smoke[steps=6]"])) == 2
-    assert len(parse_backbones(["unet_t11", "unet_t11[width=64]"])) == 1
-    assert parse_backbones([]) == []
+    assert len(parse_networks(["unet_t11", "unet_t11[width=64]"])) == 1
+    assert parse_networks([]) == []
 
 
 @pytest.mark.parametrize("text", ["", " , "])
@@ -125,14 +125,14 @@ def test_the_grid_is_the_product_of_its_axes(folder: Path, tmp_path: Path) -> No
         label_pcts=[100, 50],
         folds="all",
         profiles=parse_profiles(["smoke,smoke[n_folds=3]"]),
-        backbones=parse_backbones(["unet_t11[width=4],unet_t11[width=8]"]),
+        networks=parse_networks(["unet_t11[width=4],unet_t11[width=8]"]),
         seeds=[0, 1],
     )
     runs = selection.runs(Store(tmp_path))
     # methods, data sets, fractions, networks, seeds, folds of the two profiles
     assert len(runs) == 2 * 2 * 2 * 2 * 2 * (2 + 3)
     points = {
-        (r.method, c.source.dataset.name, c.fold, c.label_pct, c.backbone, c.profile, c.seed)
+        (r.method, c.source.dataset.name, c.fold, c.label_pct, c.network, c.profile, c.seed)
         for r in runs
         for c in [r.condition]
     }
@@ -147,14 +147,14 @@ def test_no_network_given_takes_that_of_the_profile(folder: Path, tmp_path: Path
         datasets=[parse_dataset(str(folder))],
         label_pcts=[100],
         folds="0",
-        profiles=[parse_profile("smoke"), parse_profile("smoke[backbone=unet_t11[width=5]]")],
-        backbones=[],
+        profiles=[parse_profile("smoke"), parse_profile("smoke[network=unet_t11[width=5]]")],
+        networks=[],
         seeds=[0],
     )
     runs = selection.runs(Store(tmp_path))
-    assert str(runs[0].condition.backbone) == PROFILES["smoke"].backbone
-    assert str(runs[1].condition.backbone) == "unet_t11[width=5]"
-    assert runs[1].condition.profile.label == "smoke[backbone=unet_t11[width=5]]"
+    assert str(runs[0].condition.network) == PROFILES["smoke"].network
+    assert str(runs[1].condition.network) == "unet_t11[width=5]"
+    assert runs[1].condition.profile.label == "smoke[network=unet_t11[width=5]]"
     assert parse_profile(runs[1].condition.profile.label) == runs[1].condition.profile
 
 
@@ -171,7 +171,7 @@ def test_two_data_sets_of_one_name_are_refused_before_anything_runs(
         label_pcts=[100],
         folds="0",
         profiles=parse_profiles(["smoke"]),
-        backbones=[],
+        networks=[],
         seeds=[0],
     )
     with pytest.raises(BenchError, match="2 data sets are called"):
@@ -188,7 +188,7 @@ def test_impossible_folds_and_organs_are_refused_before_anything_runs(
             label_pcts=[100],
             folds=folds,
             profiles=parse_profiles([profile]),
-            backbones=[],
+            networks=[],
             seeds=[0],
         ).runs(Store(tmp_path / "store"))
 

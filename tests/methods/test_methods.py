@@ -343,6 +343,6 @@ def test_every_training_names_one_network(condition: Condition) -> None:
         for stage in trainings([run_of(name, condition)]):
             assert isinstance(stage, Train)
             assert (
-                stage.backbone.model_dump() == condition.backbone.model_dump()
+                stage.network.model_dump() == condition.network.model_dump()
             )  # dodnet: a subclass
             assert stage.seed == condition.seed

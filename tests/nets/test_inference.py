@@ -5,18 +5,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bench.errors import BenchError
-from bench.nets.backbone import Backbone
+from bench.nets.catalogue import parse_network
 from bench.nets.confidence import ConfidenceNet
 from bench.nets.inference import decide, predict_volume, predict_with_score
 from bench.nets.protocol import FeatureNet
 
-BACKBONE = Backbone(width=4)
+NETWORK = parse_network("unet_t11[width=4]")
 
 
 @pytest.fixture
 def net() -> FeatureNet:
     torch.manual_seed(0)
-    net = BACKBONE.build(3, output_bias=0.0)
+    net = NETWORK.build(3, output_bias=0.0)
     with torch.no_grad():
         net.output.weight *= 3  # type: ignore[operator, union-attr]
     return net
@@ -85,7 +85,7 @@ def test_probability_of_the_predicted_bit_is_the_score_without_a_confidence_net(
 def test_confidence_net_scores_the_predicted_bit(
     net: FeatureNet, image_SHW: NDArray[np.float32]
 ) -> None:
-    confidence = BACKBONE.confidence_net(net, 3)
+    confidence = ConfidenceNet.of(net, 3)
     with torch.no_grad():
         confidence.head.output.weight *= 100
     padded = np.pad(image_SHW, ((0, 0), (0, 12), (0, 5)))
@@ -109,7 +109,7 @@ def test_slices_without_anything_to_rank_are_not_scored(
     pred = predict_volume(net, image_SHW, device="cpu")
     (organ, *_) = sorted(set(np.unique(pred[0])) - set(np.unique(pred[[1, 3]])) - {0})
     missing = np.arange(1, 4) == organ
-    confidence = BACKBONE.confidence_net(net, 3)
+    confidence = ConfidenceNet.of(net, 3)
     scored: list[int] = []
     hidden = confidence.hidden
     confidence.hidden = lambda image: scored.append(len(image)) or hidden(image)  # type: ignore
@@ -126,9 +126,9 @@ def test_slices_without_anything_to_rank_are_not_scored(
 
 def test_confidence_of_a_coarse_decoder_comes_at_the_size_of_the_image() -> None:
     torch.manual_seed(0)
-    backbone = Backbone(name="fpn/tu-resnet10t")
-    net = backbone.build(1, output_bias=0.0)
-    confidence = backbone.confidence_net(net, 1)
+    network = parse_network("fpn/tu-resnet10t")
+    net = network.build(1, output_bias=0.0)
+    confidence = ConfidenceNet.of(net, 1)
     assert isinstance(confidence, ConfidenceNet)
     image = np.random.default_rng(0).random((1, 40, 64), np.float32)
     _, score = predict_with_score(net, image, np.array([True]), confidence=confidence, device="cpu")

@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from bench.errors import BenchError
-from bench.nets.backbone import SMP_ARCHITECTURES, Backbone, ConditionalBackbone
+from bench.nets.catalogue import SMP_ARCHITECTURES, parse_network
 from bench.nets.conditional import ConditionalNet
 from bench.nets.confidence import ConfidenceHead, ConfidenceNet
-from bench.nets.unet_t11 import UNetT11
+from bench.nets.network import ConditionalNetwork
+from bench.nets.unet import UNet
 
 
 def n_parameters(module: nn.Module) -> int:
@@ -23,13 +24,13 @@ def n_parameters(module: nn.Module) -> int:
 )
 def test_table_11_parameter_counts(n_organs: int, segmenter: int, head: int) -> None:
     with torch.device("meta"):
-        assert n_parameters(UNetT11(n_organs)) == segmenter
+        assert n_parameters(UNet(1, n_organs)) == segmenter
         assert n_parameters(ConfidenceHead(64, n_organs)) == head
 
 
 def test_table_11_parameter_counts_per_block() -> None:
     with torch.device("meta"):
-        net = UNetT11(7)
+        net = UNet(1, 7)
     assert {name: n_parameters(block) for name, block in net.named_children()} == {
         "encoder_block_1": 37_696,
         "encoder_block_2": 221_696,
@@ -47,7 +48,7 @@ def test_table_11_parameter_counts_per_block() -> None:
 def test_table_11_block_sizes() -> None:
     shapes: dict[str, tuple[int, ...]] = {}
     with torch.device("meta"):
-        net = UNetT11(7)
+        net = UNet(1, 7)
         for name, block in net.named_children():
             block.register_forward_hook(
                 lambda _module, _args, out, name=name: shapes.update({name: tuple(out.shape[1:])})
@@ -68,7 +69,7 @@ def test_table_11_block_sizes() -> None:
 
 
 def test_2x2_convolution_pads_right_and_bottom_as_tensorflow_does() -> None:
-    net = UNetT11(1, width=1)
+    net = UNet(1, 1, width=1)
     block = net.decoder_block_1
     block.convs = nn.Identity()
     block.up_norm = nn.Identity()
@@ -85,7 +86,7 @@ def test_2x2_convolution_pads_right_and_bottom_as_tensorflow_does() -> None:
 
 
 def test_initial_weights_are_glorot_uniform_with_zero_bias() -> None:
-    net = UNetT11(2, width=16)
+    net = UNet(1, 2, width=16)
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             area = module.kernel_size[0] ** 2
@@ -97,17 +98,17 @@ def test_initial_weights_are_glorot_uniform_with_zero_bias() -> None:
             assert (module.eps, module.momentum) == (1e-3, 0.01)
 
 
-def test_importing_the_backbone_choice_does_not_import_torch() -> None:
-    code = "import sys, bench.nets.backbone as b; b.Backbone.parse('unet_t11[width=4]'); "
+def test_importing_the_catalogue_does_not_import_torch() -> None:
+    code = "import sys, bench.nets.catalogue as c; c.parse_network('unet_t11[width=4]'); "
     subprocess.run([sys.executable, "-c", code + "assert 'torch' not in sys.modules"], check=True)
 
 
 def test_build_is_decided_by_the_seed_and_sets_the_output_bias() -> None:
-    backbone = Backbone.parse("unet_t11[width=4]")
+    network = parse_network("unet_t11[width=4]")
     nets = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        nets.append(backbone.build(3, output_bias=-4.0))
+        nets.append(network.build(3, output_bias=-4.0))
     first, same, other = (net.state_dict() for net in nets)
     assert all(torch.equal(first[name], same[name]) for name in first)
     assert not torch.equal(first["output.weight"], other["output.weight"])
@@ -134,8 +135,8 @@ def test_build_is_decided_by_the_seed_and_sets_the_output_bias() -> None:
 )
 def test_every_architecture_trains_and_feeds_the_confidence_head(name: str, size: int) -> None:
     torch.manual_seed(0)
-    backbone = Backbone.parse(name)
-    net = backbone.build(3)
+    network = parse_network(name)
+    net = network.build(3)
     image = torch.rand(2, 1, size, size)
     features = net.features(image)
     assert features.shape[1] == net.feature_channels
@@ -147,9 +148,9 @@ def test_every_architecture_trains_and_feeds_the_confidence_head(name: str, size
     net(image).sum().backward()
     assert net.output_bias.grad is not None
     assert next(net.parameters()).grad is not None  # back to the first layer
-    assert backbone.divisor % net.divisor == 0
+    assert network.divisor % net.divisor == 0
 
-    confidence = backbone.confidence_net(net, 3)
+    confidence = ConfidenceNet.of(net, 3)
     assert confidence(image).shape == (2, 3, size, size)
 
 
@@ -169,42 +170,44 @@ def test_every_architecture_has_been_tried_above() -> None:
         ("unet/resnet19", "did you mean resnet18"),
         ("unet/tu-resnet10x", "did you mean tu-resnet10t"),
         ("unet/resnet18[weights=imagenett]", "did you mean imagenet"),
-        ("unet/resnet18[width=16]", "does not apply"),
-        ("unet_t11[weights=imagenet]", "no pretrained weights"),
+        ("unet/resnet18[width=16]", "unknown parameter of network unet/resnet18 'width'"),
+        ("unet_t11[weights=imagenet]", "unknown parameter of network unet_t11 'weights'"),
         ("unet_t11[width=0]", "greater than or equal to 1"),
-        ("unet_t11[name=unet]", "no parameter"),
+        ("unet_t11[name=unet]", "no option"),
         ("unet_t11[depth=3]", "unknown parameter"),
+        ("segresnet[width=12]", "multiple of 8"),
+        ("unet/tu-swin_tiny_patch4_window7_224", "cannot use this encoder on slices of any"),
     ],
 )
-def test_a_wrong_backbone_is_explained_in_one_line(text: str, message: str) -> None:
+def test_a_wrong_network_is_explained_in_one_line(text: str, message: str) -> None:
     with pytest.raises(BenchError, match=message) as caught:
-        Backbone.parse(text)
+        parse_network(text)
     assert "\n" not in str(caught.value)
 
 
 def test_an_encoder_that_cannot_serve_the_architecture_is_refused() -> None:
     with pytest.raises(BenchError, match="cannot use this encoder"):
-        Backbone.parse("deeplabv3/vgg11").build(1)
+        parse_network("deeplabv3/vgg11")
 
 
 @pytest.mark.parametrize(
     "text", ["unet_t11", "unet_t11[width=16]", "unet/resnet18[weights=imagenet]"]
 )
 def test_notation_round_trip(text: str) -> None:
-    assert str(Backbone.parse(text)) == text
+    assert str(parse_network(text)) == text
 
 
 def test_only_what_changes_the_network_changes_its_identity() -> None:
-    assert Backbone.parse("unet_t11").identity() == Backbone.parse("unet_t11[width=64]").identity()
-    assert Backbone.parse("unet_t11").identity() != Backbone.parse("unet_t11[width=32]").identity()
+    assert parse_network("unet_t11").identity() == parse_network("unet_t11[width=64]").identity()
+    assert parse_network("unet_t11").identity() != parse_network("unet_t11[width=32]").identity()
 
 
 @pytest.mark.parametrize("mode", ["freeze", "finetune"])
 def test_training_the_confidence_leaves_the_segmenter_alone(mode: str) -> None:
     torch.manual_seed(0)
-    segmenter = Backbone(width=4).build(2)
+    segmenter = parse_network("unet_t11[width=4]").build(2)
     before = copy.deepcopy(segmenter.state_dict())
-    net = Backbone(width=4).confidence_net(segmenter, 2, mode)  # type: ignore[arg-type]
+    net = ConfidenceNet.of(segmenter, 2, mode)  # type: ignore[arg-type]
     trunk_before = copy.deepcopy(net.trunk.state_dict())
     net.train()
     assert not any(module.training for module in net.trunk.modules())
@@ -227,20 +230,19 @@ def test_training_the_confidence_leaves_the_segmenter_alone(mode: str) -> None:
 
 
 def test_confidence_widths_scale_with_the_network() -> None:
-    net = Backbone(width=16).confidence_net(Backbone(width=16).build(2), 2)
+    net = ConfidenceNet.of(parse_network("unet_t11[width=16]").build(2), 2)
     assert isinstance(net, ConfidenceNet)
     widths = [layer.out_channels for layer in net.head.modules() if isinstance(layer, nn.Conv2d)]
     assert widths == [100, 30, 16, 16, 2]
 
 
-@pytest.mark.parametrize("name", ["unet_t11", "unet3d_t11", "fpn/tu-resnet10t"])
+@pytest.mark.parametrize("name", ["unet_t11[width=4]", "unet3d_t11[width=4]", "fpn/tu-resnet10t"])
 def test_a_conditional_head_gives_each_organ_layers_of_its_own(name: str) -> None:
     torch.manual_seed(0)
-    options = {"width": 4} if "t11" in name else {}
-    backbone = ConditionalBackbone.model_validate({"name": name, **options})
-    net = backbone.build(3, output_bias=-2.0).eval()
+    network = ConditionalNetwork(body=parse_network(name))
+    net = network.build(3, output_bias=-2.0).eval()
     assert isinstance(net, ConditionalNet)
-    image = torch.rand(2, 1, *(48, 32, 32)[-backbone.dims :])
+    image = torch.rand(2, 1, *(48, 32, 32)[-network.dims :])
     logits = net(image)
     assert logits.shape == (2, 3, *image.shape[2:])
     assert net.output_bias.tolist() == [-2.0] * 3
@@ -252,7 +254,8 @@ def test_a_conditional_head_gives_each_organ_layers_of_its_own(name: str) -> Non
     torch.testing.assert_close(swapped, logits[:, [1, 0, 2]].detach())
 
 
-def test_a_conditional_backbone_is_another_part_than_the_plain_one() -> None:
-    plain = Backbone(width=8)
-    conditional = ConditionalBackbone.model_validate(plain.model_dump())
-    assert conditional.identity() == plain.identity() | {"kind": "ConditionalBackbone"}
+def test_a_conditional_network_is_another_part_than_the_plain_one() -> None:
+    plain = parse_network("unet_t11[width=8]")
+    conditional = ConditionalNetwork(body=plain)
+    assert conditional.identity()["body"] == plain.identity()
+    assert str(conditional) == "conditional[body=unet_t11[width=8]]"

@@ -34,7 +34,8 @@ from bench.engine.store import Store
 from bench.errors import BenchError
 from bench.experiment.collect import collect
 from bench.experiment.profiles import parse_profile
-from bench.nets.backbone import Backbone
+from bench.nets.catalogue import parse_network
+from bench.nets.confidence import ConfidenceNet
 from bench.nets.inference import decide, predict_volume, predict_with_score
 from bench.nets.protocol import FeatureNet, channels_last, image_channels_last
 from bench.reports.leaderboard import Leaderboard
@@ -137,7 +138,7 @@ def test_bf16_gradients_of_the_smallest_patch_are_sound(name: str) -> None:
     gradients = []
     for enabled in (True, False):
         torch.manual_seed(0)
-        net = channels_last(Backbone.parse(name).build(2, 0.0))
+        net = channels_last(parse_network(name).build(2, 0.0))
         image = image_channels_last(torch.rand(2, 1, *SMALL.size))
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
             logits = net(image)
@@ -155,15 +156,15 @@ def test_bf16_gradients_of_the_smallest_patch_are_sound(name: str) -> None:
     [("unet3d_t11[width=16]", 5.65), ("unet3d_t11", 22.58), ("unet3d_t11[width=64]", 90.30)],
 )
 def test_the_papers_3d_network_has_the_published_size(name: str, millions: float) -> None:
-    net = Backbone.parse(name).build(7)
+    net = parse_network(name).build(7)
     assert sum(p.numel() for p in net.parameters()) / 1e6 == pytest.approx(millions, abs=0.005)
 
 
 @pytest.mark.parametrize("name", ["unet3d_t11[width=2]", "dynunet[width=2]", "segresnet[width=8]"])
 def test_a_3d_network_keeps_the_protocol(name: str) -> None:
-    backbone = Backbone.parse(name)
-    assert backbone.dims == 3
-    net = backbone.build(3, output_bias=-4.0)
+    network = parse_network(name)
+    assert network.dims == 3
+    net = network.build(3, output_bias=-4.0)
     assert net.dims == 3
     image = torch.rand(1, 1, *SMALL.size)
     features = net.features(image)
@@ -172,13 +173,13 @@ def test_a_3d_network_keeps_the_protocol(name: str) -> None:
     assert logits.shape == (1, 3, *SMALL.size)
     torch.testing.assert_close(logits, net.classify(features))
     assert net.output_bias.tolist() == [-4.0] * 3
-    confidence = backbone.confidence_net(net, 3)
+    confidence = ConfidenceNet.of(net, 3)
     assert confidence(image).shape == logits.shape
 
 
 def test_the_confidence_head_of_the_papers_3d_network_is_table_11s() -> None:
-    backbone = Backbone.parse("unet3d_t11")
-    head = backbone.confidence_net(backbone.build(1), 1).head
+    network = parse_network("unet3d_t11")
+    head = ConfidenceNet.of(network.build(1), 1).head
     widths = [m.out_channels for m in head.hidden if isinstance(m, nn.Conv3d)]
     assert widths == [400, 120, 64, 64]
 
@@ -373,7 +374,7 @@ def test_a_3d_prediction_lies_on_the_native_slices() -> None:
 def test_a_3d_experiment_runs_and_shares_nothing_with_a_2d_one(tmp_path: Path) -> None:
     store, data = Store(tmp_path / "store"), "phantom[n_cases=4,scale=0.25]"
     network = "unet3d_t11[width=2,bn_momentum=0.1]"
-    runs = plan(store, data, "inerrant", backbones=[network])
+    runs = plan(store, data, "inerrant", networks=[network])
     compute(runs, store)
     (volumes,) = stage_of(runs, "Volumes")
     index = SliceIndex.read(store.out(volumes))
@@ -395,7 +396,7 @@ def test_what_lies_outside_of_a_centre_crop_is_counted(tmp_path: Path) -> None:
         "phantom[n_cases=4,scale=0.25]",
         "inerrant0",
         profile="smoke[steps=2,spacing_mm=4,patch_sampling=centre,patch=48:32:32]",
-        backbones=["unet3d_t11[width=2,bn_momentum=0.1]"],
+        networks=["unet3d_t11[width=2,bn_momentum=0.1]"],
     )
     store = Store(tmp_path / "store")
     compute(runs, store)

@@ -8,8 +8,10 @@ from torch import Tensor, nn
 from bench.engine.store import Store
 from bench.engine.worker import run_stage
 from bench.errors import BenchError
-from bench.nets.backbone import SMP_ARCHITECTURES, Backbone
+from bench.nets.catalogue import SMP_ARCHITECTURES, parse_network
+from bench.nets.confidence import ConfidenceNet
 from bench.nets.discriminator import Discriminator
+from bench.nets.network import Network
 from bench.nets.weights import check_savable, load_weights, save_weights
 from bench.stage import ancestors
 from bench.training.objective import Objective, Setting
@@ -26,22 +28,22 @@ EVERY = [
 ]
 
 
-def small_image(backbone: Backbone) -> Tensor:
-    side = max(64, backbone.divisor)
-    return torch.rand(2, 1, *(48, 32, 32) if backbone.dims == 3 else (side, side))
+def small_image(network: Network) -> Tensor:
+    side = max(64, network.divisor)
+    return torch.rand(2, 1, *(48, 32, 32) if network.dims == 3 else (side, side))
 
 
 @pytest.mark.parametrize("name", EVERY)
 def test_every_network_comes_back_from_its_file(name: str, tmp_path: Path) -> None:
-    backbone = Backbone.parse(name)
-    image = small_image(backbone)
-    net = backbone.build(3)
-    other = backbone.build(3)
+    network = parse_network(name)
+    image = small_image(network)
+    net = network.build(3)
+    other = network.build(3)
     with torch.no_grad():
         net.train()(image)  # moves the statistics
         for role, saved, fresh in (
             ("segmenter", net, other),
-            ("confidence", backbone.confidence_net(net, 3), backbone.confidence_net(other, 3)),
+            ("confidence", ConfidenceNet.of(net, 3), ConfidenceNet.of(other, 3)),
         ):
             path = tmp_path / f"{role}.safetensors"
             check_savable(role, saved)
@@ -64,9 +66,9 @@ def test_dynunet_computes_what_monai_computes() -> None:
     from monai.networks.nets.dynunet import DynUNet
 
     monai = DynUNet(3, 1, 3, [3] * 5, [1, 2, 2, 2, 2], [2] * 4, filters=[2, 4, 8, 16, 32])
-    net = Backbone.parse("dynunet[width=2]").build(3)
-    own = net.get_submodule("body")
-    own.load_state_dict({name: monai.state_dict()[name] for name in own.state_dict()})
+    net = parse_network("dynunet[width=2]").build(3)
+    weights = monai.state_dict()
+    net.load_state_dict({name: weights[name.removeprefix("body.")] for name in net.state_dict()})
     image = torch.rand(1, 1, 48, 32, 32)
     assert torch.equal(net.eval()(image), monai.eval()(image))
 
@@ -119,5 +121,5 @@ def test_a_network_that_cannot_be_saved_is_refused_before_the_first_step(tmp_pat
 
 def test_an_encoder_of_the_library_goes_through_a_whole_experiment(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
-    runs = plan(store, "phantom[n_cases=4,scale=0.25]", "inerrant", backbones=["unet/resnet18"])
+    runs = plan(store, "phantom[n_cases=4,scale=0.25]", "inerrant", networks=["unet/resnet18"])
     compute(runs, store)

@@ -22,7 +22,7 @@ from bench.data.visible import TrainView
 from bench.engine.events import read_events
 from bench.engine.store import Store
 from bench.experiment.plan import Run
-from bench.nets.backbone import Backbone
+from bench.nets.catalogue import parse_network
 from bench.nets.confidence import ConfidenceNet
 from bench.seeds import generator
 from bench.stages.train import Train
@@ -529,13 +529,12 @@ def test_a_training_logs_its_losses(finished: Finished) -> None:
 
 
 def test_the_confidence_head_starts_from_the_prior_that_bits_are_right() -> None:
-    backbone = Backbone.parse("unet_t11[width=4]")
+    network = parse_network("unet_t11[width=4]")
     setting = Setting(
         n_organs=3,
-        backbone=backbone,
         lr=1e-3,
-        segmenter=lambda: backbone.build(3),
-        rival=lambda: backbone.build(3),
+        segmenter=lambda: network.build(3),
+        rival=lambda: network.build(3),
         intensity_sd=lambda: 0.2,
         seed=lambda _purpose: 0,
     )

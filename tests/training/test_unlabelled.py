@@ -17,7 +17,7 @@ from bench.methods.entropy_min import Certainty
 from bench.methods.marginal import Merged, excluded_overlap, marginal_dice, merged_log_probs
 from bench.methods.mean_teacher import Teaching
 from bench.methods.uamt import CertainTeaching, binary_entropy, entropy_limit
-from bench.nets.backbone import Backbone
+from bench.nets.catalogue import parse_network
 from bench.nets.discriminator import Discriminator
 from bench.nets.dropout import add_dropout
 from bench.nets.inference import decide
@@ -27,7 +27,7 @@ from bench.training.losses import bit_entropy, masked_bce, masked_mean
 from bench.training.objective import Objective, ObjectiveSpec, Setting, TrainingProgress
 from bench.training.relabelling import BACKGROUND, RelabelRule, relabel_volume
 
-BACKBONE = Backbone.parse("unet_t11[width=4]")
+NETWORK = parse_network("unet_t11[width=4]")
 K = 3
 START, MIDDLE, END = TrainingProgress(0, 101), TrainingProgress(50, 101), TrainingProgress(100, 101)
 
@@ -44,7 +44,7 @@ every_semi = pytest.mark.parametrize("name", SEMI)
 
 def net(seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
-    built = BACKBONE.build(K, output_bias=0.0)
+    built = NETWORK.build(K, output_bias=0.0)
     nn.init.normal_(built.output.weight, std=0.5)
     return built
 
@@ -52,7 +52,6 @@ def net(seed: int = 0) -> nn.Module:
 def setting(n_organs: int = K) -> Setting:
     return Setting(
         n_organs=n_organs,
-        backbone=BACKBONE,
         lr=1e-3,
         segmenter=lambda: net(0),
         rival=lambda: net(1),
@@ -210,10 +209,10 @@ def test_the_teacher_may_be_the_one_tested() -> None:
         assert torch.equal(kept, buffer)
 
 
-@pytest.mark.parametrize("backbone", ["unet_t11[width=4]", "unet/resnet18", "fpn/resnet18"])
-def test_dropout_is_off_at_test_and_leaves_names_alone(backbone: str) -> None:
+@pytest.mark.parametrize("network", ["unet_t11[width=4]", "unet/resnet18", "fpn/resnet18"])
+def test_dropout_is_off_at_test_and_leaves_names_alone(network: str) -> None:
     torch.manual_seed(0)
-    built = Backbone.parse(backbone).build(2)
+    built = parse_network(network).build(2)
     plain = list(built.state_dict())
     image = torch.rand(2, 1, 64, 64)
     built.eval()

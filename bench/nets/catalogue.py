@@ -1,0 +1,77 @@
+"""Networks by name, as people write them: ``unet_t11[width=16]``, ``unet/resnet34``."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from bench.errors import BenchError, unknown_name
+from bench.nets.network import Network
+from bench.params import parse_brackets
+
+ENCODER = "ENCODER"
+"""Stands for the second part of a name, any encoder of segmentation_models_pytorch."""
+
+SMP_ARCHITECTURES = (
+    "deeplabv3",
+    "deeplabv3plus",
+    "fpn",
+    "linknet",
+    "manet",
+    "pan",
+    "pspnet",
+    "segformer",
+    "unet",
+    "unetplusplus",
+    "upernet",
+)
+"""The architectures of segmentation_models_pytorch; DPT is left out, its input size is fixed."""
+
+NETWORKS = {
+    "unet_t11": "bench.nets.unet_t11:UNetT11",
+    "unet3d_t11": "bench.nets.unet_t11:UNet3dT11",
+    "dynunet": "bench.nets.dynunet:DynUNet",
+    "segresnet": "bench.nets.segresnet:SegResNet",
+} | {f"{name}/{ENCODER}": "bench.nets.smp:SmpNetwork" for name in SMP_ARCHITECTURES}
+"""Name -> module and class, imported when the network is asked for."""
+
+
+def parse_network(text: str) -> Network:
+    """Return the network of a notation such as ``deeplabv3plus/resnet18[weights=imagenet]``.
+
+    A name of segmentation_models_pytorch is tried out, which takes seconds to import: what is
+    wrong fails here, not in a job.
+
+    Raises
+    ------
+    BenchError
+        An unknown name (with a suggestion), or options that the network does not have or take.
+    """
+    name, overrides = parse_brackets(text)
+    if "name" in overrides:
+        raise BenchError(f"cannot read {text!r}: name is no option of a network")
+    network = load(name).from_overrides("network", name, {"name": name} | overrides)
+    network.check()
+    return network
+
+
+def load(name: str) -> type[Network]:
+    """Import the class of a network by its name, without options.
+
+    Raises
+    ------
+    BenchError
+        Unknown name (with a suggestion), or an architecture without an encoder.
+    """
+    architecture, slash, encoder = name.partition("/")
+    listed = f"{architecture}/{ENCODER}"
+    if encoder and listed in NETWORKS:
+        name = listed
+    elif listed in NETWORKS:
+        raise BenchError(f"network {name!r} lacks an encoder: write {architecture}/resnet34")
+    if name not in NETWORKS:
+        if slash:
+            raise unknown_name("architecture", architecture, SMP_ARCHITECTURES)
+        raise unknown_name("network", name, NETWORKS)
+    module, _, class_name = NETWORKS[name].partition(":")
+    network: type[Network] = getattr(import_module(module), class_name)
+    return network

@@ -1,0 +1,103 @@
+"""The choice of a segmentation network as data: what it is, its options, what it needs of images.
+
+A network of slices or of volumes: the network decides which, and with it how data are prepared.
+"""
+
+from __future__ import annotations
+
+import abc
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from typing_extensions import override
+
+from bench.params import format_brackets
+from bench.stage import Part
+
+if TYPE_CHECKING:
+    from bench.nets.protocol import Dims, FeatureNet
+
+OUTPUT_BIAS = -6.5
+"""About the log-odds of a positive voxel of a small organ."""
+
+
+class Network(Part, abc.ABC):
+    """A segmentation network: its fields are its options, :meth:`make` builds it.
+
+    One class per file. torch is imported inside :meth:`make`, so that planning stays fast.
+    """
+
+    dims: ClassVar[Dims] = 2
+    """Whether it sees slices or patches of volumes."""
+    divisor: ClassVar[int]
+    """The sides of slices or patches are multiples of it."""
+
+    name: str
+    """How it is asked for, without options."""
+
+    @abc.abstractmethod
+    def make(self, in_channels: int, n_organs: int) -> FeatureNet:
+        """Return a new network with random weights; torch is seeded by the caller.
+
+        Parameters
+        ----------
+        in_channels
+            Channels C of an image.
+        n_organs
+            Channels K of the logits.
+        """
+
+    def check(self) -> None:
+        """Raise BenchError for options that only a library can judge; asked once, when chosen."""
+        return
+
+    def build(
+        self, n_organs: int, output_bias: float = OUTPUT_BIAS, in_channels: int = 1
+    ) -> FeatureNet:
+        """Return a new network whose output starts at ``output_bias``, the log-odds of a positive.
+
+        The caller seeds torch before.
+        """
+        from torch import nn
+
+        net = self.make(in_channels, n_organs)
+        net.dims, net.divisor = self.dims, self.divisor
+        nn.init.constant_(net.output_bias, output_bias)
+        return net
+
+    @classmethod
+    def options(cls) -> str:
+        """Return every option with its default, as they are written."""
+        fields = {name: field for name, field in cls.model_fields.items() if name != "name"}
+        return ", ".join(f"{name}={field.get_default()}" for name, field in fields.items())
+
+    @classmethod
+    def summary(cls) -> str:
+        """Return the first line of the docstring."""
+        return (cls.__doc__ or "").strip().split("\n")[0]
+
+    def __str__(self) -> str:
+        overrides = {name: value for name, value in self.overrides().items() if name != "name"}
+        return format_brackets(self.name, overrides)
+
+
+class ConditionalNetwork(Network):
+    """A network with a head that is told which organ to segment; part of the method `dodnet`."""
+
+    name: Literal["conditional"] = "conditional"
+    body: Network
+
+    @property
+    def dims(self) -> Dims:  # type: ignore[override]
+        """Those of the body."""
+        return self.body.dims
+
+    @property
+    def divisor(self) -> int:  # type: ignore[override]
+        """That of the body."""
+        return self.body.divisor
+
+    @override
+    def make(self, in_channels: int, n_organs: int) -> FeatureNet:
+        from bench.nets.conditional import ConditionalNet
+
+        return ConditionalNet(self.body.build(n_organs, in_channels=in_channels), n_organs)
