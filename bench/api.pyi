@@ -1,5 +1,7 @@
 from .data.dataset import Case as Case
 from .data.dataset import Dataset as Dataset
+from .engine.launcher import Launcher as Launcher
+from .engine.launcher import StageEvent as StageEvent
 from .errors import BenchError as BenchError
 from .experiment.method import Method as Method
 from .experiment.method import Recipe as Recipe

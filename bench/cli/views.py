@@ -133,7 +133,7 @@ def listing(what: str) -> RenderableType:
 
     if what == "networks":
         table = _table("network", "sees", "options", "what it is")
-        for name in catalogue.NETWORKS:
+        for name in catalogue.names():
             network = catalogue.load(name)
             sees = "volumes" if network.dims == 3 else "slices"
             _add(table, name, sees, network.options(), network.summary())

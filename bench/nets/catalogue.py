@@ -7,6 +7,7 @@ from importlib import import_module
 from bench.errors import BenchError, unknown_name
 from bench.nets.network import Network
 from bench.params import parse_brackets
+from bench.plugins import registry
 
 ENCODER = "ENCODER"
 """Stands for the second part of a name, any encoder of segmentation_models_pytorch."""
@@ -54,6 +55,11 @@ def parse_network(text: str) -> Network:
     return network
 
 
+def names() -> list[str]:
+    """Return the names of all networks, ours first; ENCODER stands for any encoder."""
+    return [*NETWORKS, *registry.outside("networks")]
+
+
 def load(name: str) -> type[Network]:
     """Import the class of a network by its name, without options.
 
@@ -68,10 +74,12 @@ def load(name: str) -> type[Network]:
         name = listed
     elif listed in NETWORKS:
         raise BenchError(f"network {name!r} lacks an encoder: write {architecture}/resnet34")
+    if name in registry.outside("networks"):
+        return registry.load("networks", name, Network)  # type: ignore[type-abstract]
     if name not in NETWORKS:
         if slash:
             raise unknown_name("architecture", architecture, SMP_ARCHITECTURES)
-        raise unknown_name("network", name, NETWORKS)
+        raise unknown_name("network", name, names())
     module, _, class_name = NETWORKS[name].partition(":")
     network: type[Network] = getattr(import_module(module), class_name)
     return network

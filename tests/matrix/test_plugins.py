@@ -103,3 +103,103 @@ def test_a_broken_plugin_is_one_line(code: str, message: str, tmp_path: Path) ->
     answer = bench("list", "methods", "--plugin", file, code=2)
     assert message in answer.err
     assert len(answer.err.splitlines()) == 1
+
+
+NETWORK = '''
+    """Three convolutions."""
+
+    from typing import ClassVar
+
+    from pydantic import Field
+    from bench.api import FeatureNet, Network
+
+
+    class Plain(Network):
+        """Three convolutions of one width."""
+
+        divisor: ClassVar[int] = 1
+        width: int = Field(default=8, ge=1)
+
+        def make(self, in_channels, n_organs):
+            from torch import nn
+
+            from bench.api import CutNet
+
+            body = nn.Sequential()
+            for number in range(3):
+                into = in_channels if number == 0 else self.width
+                body.append(nn.Conv2d(into, self.width, 3, padding=1)).append(nn.ReLU())
+            body.add_module("last", nn.Conv2d(self.width, n_organs, 1))
+            return CutNet(body, last="last", bottleneck="2")
+'''
+
+
+def test_a_network_from_a_file_takes_part_in_everything(
+    tmp_path: Path, options: list[str | Path], native_scan: Path
+) -> None:
+    file = tmp_path / "plain.py"
+    file.write_text(dedent(NETWORK).lstrip())
+    plugin = ["--plugin", file]
+    assert "plain" in bench("list", "networks", *plugin).out
+    bench("check", "naive", "-b", "plain[width=4]", *plugin)
+    bench("run", "-m", "inerrant[rounds=1]", "-b", "plain[width=4]", *plugin, *options)
+    (folder,) = (tmp_path / "store").glob("Train/*-masked-r1-*")
+    store = ["--store", tmp_path / "store"]
+    bench("predict", f"Train-{folder.name[-12:]}", native_scan, "-o", tmp_path, *store)
+    assert (tmp_path / "scan.nii.gz").is_file()
+
+
+DATA_SET = '''
+    """Two phantoms more, under a name of their own."""
+
+    from bench.datasets.phantom import Phantom
+
+
+    class Mine(Phantom):
+        @property
+        def name(self):
+            return "mine"
+'''
+REPORT = '''
+    """How many rows there are."""
+
+    from bench.api import Report
+
+
+    class Count(Report):
+        def build(self, table, out):
+            path = out / "count.txt"
+            path.write_text(str(len(table)))
+            return [path]
+'''
+LAUNCHER = '''
+    """Everything in this process, with a word before it."""
+
+    from bench.api import Launcher
+    from bench.engine.launchers.inline import Inline
+
+
+    class Greeting(Launcher):
+        word: str = "hello"
+
+        def run(self, graph, store):
+            (store.root / f"{self.word}.txt").write_text("")
+            yield from Inline().run(graph, store)
+'''
+
+
+def test_a_data_set_a_launcher_and_a_report_come_from_files(
+    tmp_path: Path, options: list[str | Path]
+) -> None:
+    plugins: list[str | Path] = []
+    for name, code in {"mine": DATA_SET, "greeting": LAUNCHER, "count": REPORT}.items():
+        file = tmp_path / f"{name}.py"
+        file.write_text(dedent(code).lstrip())
+        plugins += ["--plugin", file]
+    store = ["--store", tmp_path / "store"]
+    run = ["run", "-m", "naive", "-d", "mine[n_cases=4,scale=0.25]", "-p", PROFILE, *store]
+    bench("data", "check", "mine[n_cases=4,scale=0.25]", *plugins)
+    bench(*run, "--launcher", "greeting[word=good_day]", *plugins)
+    assert (tmp_path / "store/good_day.txt").is_file()
+    bench("report", "count", "-o", tmp_path / "out", *plugins, *store)
+    assert int((tmp_path / "out/count.txt").read_text()) > 0
