@@ -16,6 +16,7 @@ from .training.batch import Batch as Batch
 from .training.batch import organ_bits as organ_bits
 from .training.batch import per_voxel as per_voxel
 from .training.batch import targets as targets
+from .training.confidence import LearnedConfidence as LearnedConfidence
 from .training.losses import masked_bce as masked_bce
 from .training.losses import masked_mean as masked_mean
 from .training.objective import Objective as Objective
@@ -25,5 +26,6 @@ from .training.objective import Phase as Phase
 from .training.objective import Setting as Setting
 from .training.objective import TrainingProgress as TrainingProgress
 from .training.relabelling import RelabelRule as RelabelRule
+from .training.relabelling import gamma_at as gamma_at
 from .training.sampler import Stream as Stream
 from .training.supervised import Supervised as Supervised

@@ -28,13 +28,6 @@ class RuntimeOnly:
     """
 
 
-class AddedLater:
-    """Mark, through ``Annotated``, a parameter that stays out of every key at its default.
-
-    What was computed before the parameter existed keeps its key.
-    """
-
-
 class Params(BaseModel):
     """Immutable, fully typed parameters; unknown names are refused."""
 
@@ -51,10 +44,6 @@ class Params(BaseModel):
             name: _plain_data(getattr(self, name))
             for name, field in type(self).model_fields.items()
             if not self.is_runtime(field)
-            and not (
-                any(isinstance(mark, AddedLater) for mark in field.metadata)
-                and getattr(self, name) == field.default
-            )
         }
 
     def as_part(self) -> Any:

@@ -46,7 +46,7 @@ class Asdnet(Method):
 
     def plan(self, recipe: Recipe) -> Iterator[Train]:
         """Yield one model, trained for the total number of steps of the default `inerrant`."""
-        unit = uninformed_loss(recipe.condition.profile.output_bias)
+        unit = uninformed_loss(recipe.condition.profile.training.output_bias)
         objective = (
             Adversarial(adversarial=0.05 * unit, adversarial_unknown=0.05 * unit)
             if self.preset == "asdnet"
@@ -54,7 +54,7 @@ class Asdnet(Method):
                 adversarial=0.01 * unit, adversarial_unknown=0.001 * unit, semi=0.1, threshold=0.2
             )
         )
-        yield recipe.segmenter(objective, extra_rounds=2)
+        yield recipe.segmenter(objective, budget="long")
 
 
 def uninformed_loss(output_bias: float) -> float:

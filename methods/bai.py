@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from bench.api import Method, Recipe, Relabel, RelabelRule, Supervised, Train
+from bench.api import Method, Recipe, RelabelRule, Supervised, Train
 
 
 class Bai(Method):
@@ -33,13 +33,6 @@ class Bai(Method):
         model = recipe.segmenter(objective)
         yield model
         for _ in range(self.rounds):
-            relabelled = Relabel(
-                images=recipe.images,
-                labels=recipe.labels,
-                model=model,
-                gamma=1.0,
-                rule=rule,
-                seed=recipe.condition.seed,
-            )
+            relabelled = recipe.relabel(model, rule, gamma=1.0)
             model = recipe.segmenter(objective, init=model, pseudo=relabelled, budget="round")
             yield model

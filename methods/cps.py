@@ -42,7 +42,7 @@ class Cps(Method):
 
     def plan(self, recipe: Recipe) -> Iterator[Train]:
         """Yield one model, trained for the total number of steps of the default `inerrant`."""
-        yield recipe.segmenter(CrossLabelling(weight=self.weight), extra_rounds=2)
+        yield recipe.segmenter(CrossLabelling(weight=self.weight), budget="long")
 
 
 class CrossLabelling(ObjectiveSpec):

@@ -37,7 +37,7 @@ class EntropyMin(Method):
 
     def plan(self, recipe: Recipe) -> Iterator[Train]:
         """Yield one model, trained for the total number of steps of the default `inerrant`."""
-        yield recipe.segmenter(Certainty(weight=self.weight), extra_rounds=2)
+        yield recipe.segmenter(Certainty(weight=self.weight), budget="long")
 
 
 class Certainty(ObjectiveSpec):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from bench.api import Method, Recipe, Supervised, Train
 
@@ -16,6 +16,12 @@ class Full(Method):
     )
     departs: ClassVar[str] = "nothing but its labels: it sees all of them"
 
+    budget: Literal["base", "long"] = "base"
+    """`long` trains for the total number of steps of the default `inerrant`: the bound for every
+    method of that length, where `base` is the bound for `naive` and `inerrant0`."""
+
     def plan(self, recipe: Recipe) -> Iterator[Train]:
         """Yield one model, the same in every label fraction of a fold."""
-        yield recipe.at(label_pct=100).segmenter(Supervised(unlabelled="ignored"))
+        yield recipe.at(label_pct=100).segmenter(
+            Supervised(unlabelled="ignored"), budget=self.budget
+        )

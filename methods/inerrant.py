@@ -7,9 +7,16 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from bench.api import Method, Recipe, Relabel, RelabelRule, Supervised, Train
-from bench.training.confidence import LearnedConfidence
-from bench.training.relabelling import OneObjectRule, gamma_at
+from bench.api import (
+    LearnedConfidence,
+    Method,
+    Recipe,
+    Relabel,
+    RelabelRule,
+    Supervised,
+    Train,
+    gamma_at,
+)
 
 
 class Inerrant(Method):
@@ -49,8 +56,11 @@ class Inerrant(Method):
     def plan(self, recipe: Recipe) -> Iterator[Train]:
         """Yield the model before relabelling, then one per round."""
         objective = Supervised(unlabelled="ignored", pseudo_negatives=self.pseudo_negatives)
-        rule = (OneObjectRule if self.one_object else RelabelRule)(
-            background=self.background, scope=self.scope, gamma_mode=self.gamma_mode
+        rule = RelabelRule(
+            background=self.background,
+            scope=self.scope,
+            gamma_mode=self.gamma_mode,
+            one_object=self.one_object,
         )
         model = recipe.segmenter(
             Supervised(unlabelled="ignored"),
@@ -66,15 +76,9 @@ class Inerrant(Method):
                     mode=self.confidence_mode, voxels=self.confidence_voxels
                 )
                 confidence = recipe.confidence(model, learned)
-            relabelled = Relabel(
-                images=recipe.images,
-                labels=recipe.labels,
-                model=model,
-                confidence=confidence,
-                previous=relabelled,
-                gamma=gamma_at(t, self.rounds, self.gamma_max),
-                rule=rule,
-                seed=recipe.condition.seed,
+            gamma = gamma_at(t, self.rounds, self.gamma_max)
+            relabelled = recipe.relabel(
+                model, rule, gamma, confidence=confidence, previous=relabelled
             )
             model = recipe.segmenter(objective, init=model, pseudo=relabelled, budget="round")
             yield model

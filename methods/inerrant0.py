@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 from bench.api import Method, Recipe, Supervised, Train
-from bench.training.supervised import CompleteOnly
 
 
 class Inerrant0(Method):
@@ -26,6 +25,5 @@ class Inerrant0(Method):
 
     def plan(self, recipe: Recipe) -> Iterator[Train]:
         """Yield one model."""
-        extra = 2 if self.budget == "long" else 0
-        supervised = CompleteOnly if self.volumes == "complete" else Supervised
-        yield recipe.segmenter(supervised(unlabelled="ignored"), extra_rounds=extra)
+        objective = Supervised(unlabelled="ignored", complete_only=self.volumes == "complete")
+        yield recipe.segmenter(objective, budget=self.budget)

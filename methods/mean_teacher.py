@@ -32,7 +32,7 @@ class MeanTeacher(Method):
 
     def plan(self, recipe: Recipe) -> Iterator[Train]:
         """Yield one model, trained for the total number of steps of the default `inerrant`."""
-        yield recipe.segmenter(Teaching(weight=self.weight), extra_rounds=2)
+        yield recipe.segmenter(Teaching(weight=self.weight), budget="long")
 
 
 class Teaching(Consistency):

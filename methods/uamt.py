@@ -38,7 +38,7 @@ class Uamt(Method):
     def plan(self, recipe: Recipe) -> Iterator[Train]:
         """Yield one model, trained for the total number of steps of the default `inerrant`."""
         objective = CertainTeaching(weight=self.weight, passes=self.passes, tested=self.tested)
-        yield recipe.segmenter(objective, extra_rounds=2)
+        yield recipe.segmenter(objective, budget="long")
 
 
 class CertainTeaching(Consistency):

@@ -143,10 +143,11 @@ def listing(what: str) -> RenderableType:
             Text("ENCODER: any encoder of segmentation_models_pytorch, e.g. resnet34", style="dim"),
         )
     if what == "profiles":
-        fields = ("network", "max_side", "steps", "batch_size", "lr", "n_folds")
-        table = _table("profile", *fields)
-        for profile in PROFILES.values():
-            _add(table, profile.name, *(f"{getattr(profile, field)}" for field in fields))
+        table = _table("profile", "network", "max_side", "steps", "batch_size", "lr", "n_folds")
+        for name, profile in PROFILES.items():
+            size = profile.max_side, profile.steps
+            rates = profile.training.batch_size, profile.training.lr
+            _add(table, name, profile.network, *map(str, (*size, *rates, profile.n_folds)))
         return table
     if what == "methods":
         table = _table("method", "what it does", "published in")
@@ -246,7 +247,7 @@ def _effort(stage: Stage) -> str:
         if part is not None:
             parts.append(part.key if isinstance(part, Stage) else part)
     if isinstance(stage, Train):
-        parts += [stage.network, stage.optimisation.steps, stage.objective.label]
+        parts += [stage.network, stage.length.steps, stage.objective.label]
     return "|".join(p.model_dump_json() if isinstance(p, Params) else str(p) for p in parts)
 
 

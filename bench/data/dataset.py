@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import field_validator
 
-from bench.params import AddedLater, Params, RuntimeOnly, split_colons
+from bench.params import Params, RuntimeOnly, split_colons
 from bench.stage import Part
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Case(Params):
     patient: str
     annotated: tuple[bool, ...]
     """One flag per organ, in the data set's organ order (F of SPEC section 0)."""
-    trains_in: Annotated[tuple[int, ...] | Literal["all"] | None, AddedLater()] = None
+    trains_in: tuple[int, ...] | Literal["all"] | None = None
     """Folds in which it trains, being tested in the others; None leaves that to the simulator."""
 
 

@@ -28,9 +28,9 @@ Size = Annotated[
 
 
 class Window(Params):
-    """Size of patches and where they are taken."""
+    """Size of the patches and where they are taken."""
 
-    size: Size
+    patch: Size = (96, 144, 144)
     sampling: Literal["anywhere", "centre"] = "anywhere"
     """Patches from anywhere, put together by a sliding window at prediction; or only the centre of
     every volume, beyond which everything is background (the paper's 3D variant, SPEC 2.3)."""
@@ -43,4 +43,4 @@ class Window(Params):
         shape
             Of the volume on the training grid.
         """
-        return tuple((length - side) // 2 for length, side in zip(shape, self.size, strict=True))
+        return tuple((length - side) // 2 for length, side in zip(shape, self.patch, strict=True))

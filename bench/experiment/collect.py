@@ -133,7 +133,7 @@ def _network_columns(
     for training in trainings:
         cost = json.loads((store.out(training) / "cost.json").read_text())
         parameters |= cost["parameters"]
-        passes += training.optimisation.steps * sum(cost["passes_per_step"].values())
+        passes += training.length.steps * sum(cost["passes_per_step"].values())
     return {
         "networks": len(parameters),
         "parameters": sum(parameters.values()),
@@ -154,7 +154,7 @@ def _curve_rows(run: Run, store: Store) -> Iterator[dict[str, Any]]:
             "stage": training.key,
         }
         events = read_events(store.folder(training) / "events.jsonl")
-        for name, part, value in parts(events, training.optimisation.steps):
+        for name, part, value in parts(events, training.length.steps):
             yield columns | where | {"name": name, "part": part, "value": value}
 
 

@@ -376,7 +376,7 @@ def _interrupt(store: Store, training: Train) -> None:
 
         def saved(self) -> None:
             self.saves = getattr(self, "saves", 0) + 1
-            if self.saves >= max(1, training.optimisation.steps // 2):
+            if self.saves >= max(1, training.length.steps // 2):
                 raise InterruptedError
 
     folder = store.folder(training) / "scratch"
@@ -423,8 +423,8 @@ def _objective(training: Train, *, known: bool) -> tuple[Objective, Batch]:
 
 def _smallest(training: Train) -> tuple[int, ...]:
     """Return the sides of an image that the network can take."""
-    if training.optimisation.window is not None:
-        return training.optimisation.window.size
+    if training.window is not None:
+        return training.window.patch
     side = math.ceil(32 / training.network.divisor) * training.network.divisor
     return side, 2 * side
 

@@ -21,9 +21,17 @@ from bench.params import Params, format_brackets
 from bench.stages.images import Images, Prepared, Volumes
 from bench.stages.labels import Labels
 from bench.stages.relabel import Relabel
-from bench.stages.train import Optimisation, PatchOptimisation, Train
+from bench.stages.train import Train
 from bench.stages.truth import Truth
+from bench.training.config import Steps, TrainConfig
 from bench.training.objective import ObjectiveSpec
+from bench.training.relabelling import RelabelRule
+
+Budget = Literal["base", "long", "round"]
+"""Steps of a training: those of the profile; those of the default `inerrant` with its rounds, for
+methods that learn from unlabelled voxels in one go; those of one relabelling round."""
+LONG_ROUNDS = 2
+"""Rounds of the default `inerrant`."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ class Recipe:
         """The CT of the data set on the training grid: slices, or volumes for a 3D network."""
         grid = self._data | {"multiple_of": self.condition.network.divisor}
         if self.condition.network.dims == 3:
-            return Volumes(**grid, spacing_mm=self.condition.profile.spacing_mm)
+            return Volumes(**grid, voxel_mm=self.condition.profile.voxel_mm)
         return Images(**grid, max_side=self.condition.profile.max_side)
 
     @cached_property
@@ -92,33 +100,79 @@ class Recipe:
         *,
         init: Train | None = None,
         pseudo: Relabel | None = None,
-        budget: Literal["base", "round"] = "base",
+        budget: Budget = "base",
         extra_rounds: int = 0,
         rounds_after: int = 0,
     ) -> Train:
         """Return the training of a segmentation network.
 
-        ``extra_rounds`` lengthens it by that many round budgets: how one-stage methods get the
-        total number of steps of a method with rounds (SPEC 0.0, decision 3). ``rounds_after``
-        leaves the end of its learning-rate schedule to that many rounds; a training that starts
-        from one with steps left goes on with its schedule, any other starts a schedule of its own.
+        Parameters
+        ----------
+        objective
+            What its steps minimise.
+        init
+            Start from this model; from fresh weights otherwise.
+        pseudo
+            Pseudo-labels to train on as well.
+        budget
+            Its steps: see :data:`Budget`.
+        extra_rounds
+            Round budgets by which it is longer.
+        rounds_after
+            Round budgets at the end of its learning-rate schedule that it leaves to later
+            trainings. A training that starts from one with steps left goes on with its schedule;
+            any other has a schedule of its own.
         """
-        profile = self.condition.profile
-        base = profile.steps if budget == "base" else self.round_steps
-        steps = base + extra_rounds * self.round_steps
-        before, after = 0, rounds_after * self.round_steps
-        if init is not None and init.optimisation.steps_after:
-            begun = init.optimisation
-            before, after = begun.steps_before + begun.steps, begun.steps_after - steps
-        optimisation = self._optimisation(steps, profile.lr, before, after)
-        return self._train(objective, optimisation, init, pseudo)
+        rounds = extra_rounds + (LONG_ROUNDS if budget == "long" else 0)
+        first = self.round_steps if budget == "round" else self.condition.profile.steps
+        steps = first + rounds * self.round_steps
+        length = Steps(steps=steps, after=rounds_after * self.round_steps)
+        if init is not None and (begun := init.length).after:
+            length = Steps(
+                steps=steps, before=begun.before + begun.steps, after=begun.after - steps
+            )
+        return self._train(objective, self.condition.profile.training, length, init, pseudo)
 
     def confidence(self, segmenter: Train, objective: ObjectiveSpec) -> Train:
         """Return the training of a confidence network for ``segmenter``, on true labels."""
         profile = self.condition.profile
+        config = profile.training.model_copy(update={"lr": profile.confidence_lr})
         steps = max(1, round(profile.confidence_share * profile.steps))
-        return self._train(
-            objective, self._optimisation(steps, profile.confidence_lr), segmenter, None
+        return self._train(objective, config, Steps(steps=steps), segmenter, None)
+
+    def relabel(
+        self,
+        model: Train,
+        rule: RelabelRule,
+        gamma: float,
+        *,
+        confidence: Train | None = None,
+        previous: Relabel | None = None,
+    ) -> Relabel:
+        """Return the pseudo-labels that ``model`` gives to unlabelled voxels.
+
+        Parameters
+        ----------
+        model
+            Predicts the candidates.
+        rule
+            Which voxels compete, and what those left over teach.
+        gamma
+            Share of the candidates that become pseudo-labels, in [0, 1].
+        confidence
+            Ranks the candidates; by the predicted probability if not given.
+        previous
+            Earlier pseudo-labels, which are kept.
+        """
+        return Relabel(
+            images=self.images,
+            labels=self.labels,
+            model=model,
+            confidence=confidence,
+            previous=previous,
+            gamma=gamma,
+            rule=rule,
+            seed=self.condition.seed,
         )
 
     @property
@@ -142,20 +196,21 @@ class Recipe:
         profile, network = self.condition.profile, self.condition.network
         if network.dims == 2:
             return None
-        if any(side % network.divisor for side in profile.patch):
-            size = ":".join(map(str, profile.patch))
-            fitting = (-(-side // network.divisor) * network.divisor for side in profile.patch)
-            fits = ":".join(map(str, fitting))
+        patch = profile.window.patch
+        if any(side % network.divisor for side in patch):
+            fitting = (-(-side // network.divisor) * network.divisor for side in patch)
+            size, fits = (":".join(map(str, sides)) for sides in (patch, fitting))
             raise BenchError(
                 f"network {network}: patches of {size} do not fit, their sides must be multiples "
                 f"of {network.divisor}; choose profile {profile.name}[patch={fits}]"
             )
-        return Window(size=profile.patch, sampling=profile.patch_sampling)
+        return profile.window
 
     def _train(
         self,
         objective: ObjectiveSpec,
-        optimisation: Optimisation,
+        config: TrainConfig,
+        length: Steps,
         init: Train | None,
         pseudo: Relabel | None,
     ) -> Train:
@@ -164,32 +219,13 @@ class Recipe:
             labels=self.labels,
             objective=objective,
             network=self.condition.network,
-            optimisation=optimisation,
+            config=config,
+            length=length,
+            window=self.window,
             seed=self.condition.seed,
             init=init,
             pseudo=pseudo,
         )
-
-    def _optimisation(self, steps: int, lr: float, before: int = 0, after: int = 0) -> Optimisation:
-        profile = self.condition.profile
-        recipe: dict[str, Any] = {
-            "steps": steps,
-            "steps_before": before,
-            "steps_after": after,
-            "batch_size": profile.batch_size,
-            "lr": lr,
-            "lr_decay": profile.lr_decay,
-            "foreground_share": profile.foreground_share,
-            "output_bias": profile.output_bias,
-            "shift": profile.shift,
-            "rotation_deg": profile.rotation_deg,
-            "zoom": profile.zoom,
-            "precision": profile.precision,
-        }
-        if self.window is None:
-            return Optimisation.model_validate(recipe)
-        recipe |= {"batch_size": profile.patch_batch_size, "patches": self.window}
-        return PatchOptimisation.model_validate(recipe)
 
 
 class Method(Params, abc.ABC):

@@ -103,7 +103,7 @@ class Run:
     def segmentation_steps(model: Train) -> int:
         """Return the optimiser steps of segmentation networks that led to a model."""
         return sum(
-            training.optimisation.steps
+            training.length.steps
             for training in Run.trainings(model)
             if training.objective.trains_segmenter
         )

@@ -5,104 +5,110 @@ The common recipe of all methods (SPEC sections 0.0 and 7); nothing in here depe
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any
 
 from pydantic import Field, ValidationError
 
-from bench.data.window import Size
+from bench.data.window import Window
 from bench.errors import BenchError, unknown_name
-from bench.nets.network import OUTPUT_BIAS
 from bench.params import (
     Params,
     describe_invalid,
     format_brackets,
     parse_brackets,
 )
+from bench.training.config import TrainConfig
 
 
 class Profile(Params):
-    """Budget, resolution and optimisation of every method in a comparison."""
+    """Budget, resolution and training numbers of every method in a comparison."""
 
     name: str
     network: str
     """Default network, in bracket notation."""
+    n_folds: int = Field(default=5, ge=2)
     max_side: int = Field(ge=16)
-    """Slices whose longer side exceeds this many pixels are reduced to it; never enlarged."""
+    """2D networks: slices whose longer side exceeds this many pixels are reduced to it."""
+    voxel_mm: float = Field(default=2.0, gt=0)
+    """3D networks: side of the cubic voxels that volumes are brought to."""
+    window: Window = Window()
+    """3D networks: what they see at once."""
     steps: int = Field(ge=1)
-    """Base budget J: optimiser steps of `naive`, `full`, `inerrant0`."""
+    """Base budget J: optimiser steps of `naive` and `inerrant0`."""
     round_share: float = Field(default=0.5, gt=0)
     """Budget of one relabelling round, as a share of J."""
     confidence_share: float = Field(default=0.2, gt=0)
     """Budget of one confidence network, as a share of J."""
-    batch_size: int = Field(ge=2)
-    spacing_mm: float = Field(default=2.0, gt=0)
-    """3D networks: side of the cubic voxels that volumes are brought to."""
-    patch: Size = (96, 144, 144)
-    """3D networks: depth, height and width of a patch, ``48:64:64`` in brackets."""
-    patch_sampling: Literal["anywhere", "centre"] = "anywhere"
-    """3D networks: patches from anywhere and a sliding window, or the centre of every volume."""
-    patch_batch_size: int = Field(default=2, ge=2)
-    lr: float = Field(gt=0)
-    """Adam's initial rate; it falls exponentially to ``lr * lr_decay`` at the last step."""
-    lr_decay: float = Field(default=0.1, gt=0, le=1)
     confidence_lr: float = Field(gt=0)
-    foreground_share: float = Field(default=0.5, ge=0, le=1)
-    """Share of every batch drawn from slices that show a visible label."""
-    output_bias: float = OUTPUT_BIAS
-    """Initial bias of the output layer: about the log-odds of a positive voxel of a small organ.
-    From a higher one the first steps push the output weights of rare organs below 0, where some
-    stay for the whole of a short training."""
-    shift: float = Field(default=0.1, ge=0)
-    """Augmentation: translation up to this share of the side."""
-    rotation_deg: float = Field(default=15.0, ge=0)
-    zoom: float = Field(default=0.1, ge=0, lt=1)
-    precision: Literal["bf16", "fp32"] = "bf16"
-    n_folds: int = Field(default=5, ge=2)
+    training: TrainConfig
 
     @property
     def label(self) -> str:
         """Bracket notation: the name and what differs from the stock profile."""
-        stock = PROFILES[self.name]
+        stock = _numbers(PROFILES[self.name])
         changed = {
-            field: getattr(self, field)
-            for field in type(self).model_fields
-            if getattr(self, field) != getattr(stock, field)
+            path[-1]: value for path, value in _numbers(self).items() if value != stock[path]
         }
         return format_brackets(self.name, changed)
+
+
+def _numbers(params: Params, at: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    """Return every number below ``params`` by its path; its last name is that in brackets."""
+    found: dict[tuple[str, ...], Any] = {}
+    for name in type(params).model_fields:
+        value = getattr(params, name)
+        found |= _numbers(value, (*at, name)) if isinstance(value, Params) else {(*at, name): value}
+    return found
 
 
 PROFILES = {
     profile.name: profile
     for profile in (
         Profile(
-            name="smoke", network="unet_t11[width=4,bn_momentum=0.1]", max_side=64, steps=6,
-            batch_size=4, lr=3e-3, confidence_lr=1e-3, n_folds=2, spacing_mm=8, patch=(48, 32, 32),
+            name="smoke", network="unet_t11[width=4,bn_momentum=0.1]", n_folds=2, max_side=64,
+            voxel_mm=8, window=Window(patch=(48, 32, 32)), steps=6, confidence_lr=1e-3,
+            training=TrainConfig(batch_size=4, lr=3e-3),
         ),
         Profile(
-            name="quick", network="unet_t11[width=8,bn_momentum=0.1]", max_side=128, steps=1_600,
-            batch_size=4, lr=1e-3, confidence_lr=1e-3, spacing_mm=4, patch=(48, 48, 48),
+            name="quick", network="unet_t11[width=8,bn_momentum=0.1]", max_side=128,
+            voxel_mm=4, window=Window(patch=(48, 48, 48)), steps=1_600, confidence_lr=1e-3,
+            training=TrainConfig(batch_size=4, lr=1e-3),
         ),
         Profile(
-            name="fast", network="unet_t11", max_side=256, steps=2_000,
-            batch_size=16, lr=5e-4, confidence_lr=3e-4,
+            name="fast", network="unet_t11", max_side=256, steps=2_000, confidence_lr=3e-4,
+            training=TrainConfig(batch_size=16, lr=5e-4),
         ),
         Profile(
-            name="paper", network="unet_t11", max_side=512, steps=20_000,
-            batch_size=8, lr=1e-4, confidence_lr=1e-4, patch_sampling="centre",
+            name="paper", network="unet_t11", max_side=512, steps=20_000, confidence_lr=1e-4,
+            window=Window(sampling="centre"), training=TrainConfig(batch_size=8, lr=1e-4),
         ),
     )
 }  # fmt: skip
 
 
 def parse_profile(text: str) -> Profile:
-    """Return the profile of a bracket notation, e.g. ``quick[steps=300,lr=1e-3]``."""
+    """Return the profile of a bracket notation, e.g. ``quick[steps=300,lr=1e-3,zoom=0.2]``.
+
+    Numbers of parts within a profile go by their own names.
+
+    Raises
+    ------
+    BenchError
+        An unknown profile or number (with a suggestion), or a value out of range.
+    """
     name, overrides = parse_brackets(text)
     if name not in PROFILES:
         raise unknown_name("profile", name, PROFILES)
-    for key in overrides:
-        if key not in Profile.model_fields or key == "name":
-            raise unknown_name(f"parameter of profile {name}", key, Profile.model_fields)
+    paths = {path[-1]: path for path in _numbers(PROFILES[name]) if path != ("name",)}
+    data = PROFILES[name].model_dump()
+    for key, value in overrides.items():
+        if key not in paths:
+            raise unknown_name(f"parameter of profile {name}", key, paths)
+        part = data
+        for step in paths[key][:-1]:
+            part = part[step]
+        part[key] = value
     try:
-        return Profile.model_validate(PROFILES[name].model_dump() | overrides)
+        return Profile.model_validate(data)
     except ValidationError as error:
         raise BenchError(f"profile {name}: {describe_invalid(error)}") from None

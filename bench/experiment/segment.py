@@ -60,9 +60,9 @@ def segment(
             net,
             normalise(slices_ZHW, window),
             device=device,
-            precision=model.optimisation.precision,
+            precision=model.config.precision,
             placement=placement,
-            window=model.optimisation.window,
+            window=model.window,
         )
         target = out / f"{_case_name(path)}.nii.gz"
         labels_XYZ = labels_ZXY.transpose(1, 2, 0)

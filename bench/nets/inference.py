@@ -296,7 +296,7 @@ def _windowed(
     if window.sampling == "anywhere":
         maps_1KSHW = sliding_window_inference(
             image_11SHW,
-            window.size,
+            window.patch,
             WINDOWS_AT_ONCE,
             lambda patch: predict(image_channels_last(patch)),
             overlap=OVERLAP,
@@ -309,7 +309,7 @@ def _windowed(
     # Negative padding crops.
     padding = [
         amount
-        for f, side, length in zip(first[::-1], window.size[::-1], shape[::-1], strict=True)
+        for f, side, length in zip(first[::-1], window.patch[::-1], shape[::-1], strict=True)
         for amount in (-f, f + side - length)
     ]
     maps_1KDHW = predict(image_channels_last(functional.pad(image_11SHW, padding)))

@@ -124,18 +124,19 @@ class Images(Prepared):
 class Volumes(Prepared):
     """For 3D networks: the scan in cubic voxels (SPEC 2.3)."""
 
-    spacing_mm: float = Field(gt=0)
+    voxel_mm: float = Field(gt=0)
+    """Side of the cubic voxels."""
 
     @property
     def title(self) -> str:
         """Data set and side of a voxel."""
-        return f"{slug(self.name)}-{self.spacing_mm:g}mm"
+        return f"{slug(self.name)}-{self.voxel_mm:g}mm"
 
     def size(self, geometry: Geometry) -> tuple[tuple[int, int], int]:
         """Return slice shape and number of slices at the spacing."""
         from bench.data.grid import cubic
 
-        return cubic(geometry.canonical_shape, geometry.spacing_mm, self.spacing_mm)
+        return cubic(geometry.canonical_shape, geometry.spacing_mm, self.voxel_mm)
 
 
 def slug(text: str) -> str:

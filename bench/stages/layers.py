@@ -42,7 +42,7 @@ class Layers(Stage):
         from bench.data.index import SliceIndex
 
         grid = SliceIndex.read(ctx.input(self.images)).grid
-        size = grid if self.window is None else self.window.size
+        size = grid if self.window is None else self.window.patch
         records = blocks(self.network, self.n_organs, size)
         (ctx.out / "layers.json").write_text(json.dumps(records, indent=0))
 

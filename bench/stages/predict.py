@@ -43,7 +43,7 @@ class Predict(Stage):
         manifest = ctx.input(self.labels) / "split.json"
         split = Split.model_validate_json(manifest.read_text())
         net = self.model.load_segmenter(ctx.input(self.model)).to(ctx.device)
-        window = self.model.optimisation.window
+        window = self.model.window
         seen: dict[str, list[tuple[int, int]]] = {}
         for count, case_id in enumerate(split.test, start=1):
             entry = index[case_id]
@@ -51,7 +51,7 @@ class Predict(Stage):
                 net,
                 normalise(images_SHW[entry.rows], index.hu_window),
                 device=ctx.device,
-                precision=self.model.optimisation.precision,
+                precision=self.model.config.precision,
                 placement=entry.placement,
                 window=window,
             )
@@ -59,7 +59,7 @@ class Predict(Stage):
             nib.save(to_native(labels_XYZ, entry.geometry), ctx.out / f"{case_id}.nii.gz")
             if window is not None and window.sampling == "centre":
                 first = window.centre((entry.n_slices, *index.grid))
-                box = native_box(entry.placement, entry.n_slices, first, window.size)
+                box = native_box(entry.placement, entry.n_slices, first, window.patch)
                 seen[case_id] = [(side.start, side.stop) for side in box]
             ctx.tick(count, len(split.test))
         if seen:

@@ -134,8 +134,8 @@ class _Predictor:
         self._view = view
         self._ctx = ctx
         self._background = stage.rule.background == "confident"
-        self._window = stage.model.optimisation.window
-        self._precision = stage.model.optimisation.precision
+        self._window = stage.model.window
+        self._precision = stage.model.config.precision
         self._segmenter = stage.model.load_segmenter(ctx.input(stage.model)).to(ctx.device)
         self._confidence = None
         if stage.confidence is not None:

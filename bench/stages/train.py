@@ -3,56 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
 from bench.data.window import Window
 from bench.nets.network import Network
-from bench.params import AddedLater, Params
 from bench.seeds import generator, torch_seed
 from bench.stage import Stage, StageContext
 from bench.stages.images import Prepared
 from bench.stages.labels import Labels
+from bench.training.config import Steps, TrainConfig
 from bench.training.objective import ObjectiveSpec
 
 if TYPE_CHECKING:
     from bench.nets.protocol import FeatureNet
-
-
-class Optimisation(Params):
-    """The recipe of all methods alike: budget, sampling, augmentation, learning rate, precision."""
-
-    steps: int = Field(ge=1)
-    steps_before: Annotated[int, AddedLater()] = Field(default=0, ge=0)
-    """Steps of the learning-rate schedule that an earlier training has taken."""
-    steps_after: Annotated[int, AddedLater()] = Field(default=0, ge=0)
-    """Steps of the learning-rate schedule that are left to a later training."""
-    batch_size: int = Field(ge=2)
-    lr: float = Field(gt=0)
-    lr_decay: float = Field(gt=0, le=1)
-    foreground_share: float = Field(ge=0, le=1)
-    output_bias: float
-    shift: float = Field(ge=0)
-    rotation_deg: float = Field(ge=0)
-    zoom: float = Field(ge=0, lt=1)
-    precision: Literal["bf16", "fp32"]
-
-    @property
-    def window(self) -> Window | None:
-        """The part of a volume that is trained on at once; None trains on slices."""
-        return None
-
-
-class PatchOptimisation(Optimisation):
-    """The recipe of 3D networks."""
-
-    patches: Window
-
-    @property
-    def window(self) -> Window:
-        """The patches."""
-        return self.patches
+    from bench.training.loader import BatchLoader
+    from bench.training.objective import Objective
 
 
 class Train(Stage):
@@ -65,7 +32,10 @@ class Train(Stage):
     labels: Labels
     objective: ObjectiveSpec
     network: Network
-    optimisation: Optimisation
+    config: TrainConfig
+    length: Steps
+    window: Window | None
+    """The part of a volume that is trained on at once; None trains on slices."""
     seed: int = Field(ge=0)
     init: Train | None = None
     """Start from this segmenter; fresh weights otherwise."""
@@ -82,71 +52,21 @@ class Train(Stage):
         """How many trainings of a segmenter lie before this one."""
         return 0 if self.init is None else self.init.round + self.init.objective.trains_segmenter
 
+    @property
+    def batch_size(self) -> int:
+        """Slices or patches in a batch."""
+        return self.config.batch_size if self.window is None else self.config.patch_batch_size
+
     def run(self, ctx: StageContext) -> None:
         """Write one ``NAME.safetensors`` per network of the objective, and ``cost.json``."""
         import json
 
-        import torch
+        from bench.nets.weights import save_weights
+        from bench.training.trainer import fit
 
-        from bench.data.visible import TrainView
-        from bench.nets.weights import check_savable, save_weights
-        from bench.training.augment import Augmentation
-        from bench.training.loader import BatchLoader
-        from bench.training.objective import Setting
-        from bench.training.readers import PatchReader, SliceReader
-        from bench.training.sampler import SliceSampler
-        from bench.training.trainer import Loop, fit
-
-        recipe = self.optimisation
-        # Names of random streams: never the method, never the label fraction (SPEC 0.0).
-        context = (self.images.name, self.labels.fold, self.round)
-        view = TrainView(
-            ctx.input(self.images),
-            ctx.input(self.labels),
-            None if self.pseudo is None else ctx.input(self.pseudo),
-        )
-        init = None if self.init is None else ctx.input(self.init)
-        torch.manual_seed(torch_seed(self.seed, "networks", *context))
-        objective = self.objective.build(
-            Setting(
-                n_organs=len(self.images.organs),
-                lr=recipe.lr,
-                segmenter=lambda: self._initial_segmenter(init),
-                rival=lambda: self._fresh_segmenter("rival weights"),
-                intensity_sd=view.intensity_sd,
-                seed=lambda purpose: torch_seed(self.seed, purpose, *context),
-            )
-        )
-        for name, module in objective.modules.items():
-            check_savable(name, module)
-        role = self.objective.label if not self.objective.trains_segmenter else "segmenter"
-        augmentation = Augmentation(
-            shift=recipe.shift, rotation_deg=recipe.rotation_deg, zoom=recipe.zoom
-        )
-        loader = BatchLoader(
-            SliceSampler(
-                view,
-                self.objective.streams,
-                recipe.batch_size,
-                recipe.foreground_share,
-                lambda step: generator(self.seed, f"slices/{role}", *context, step),
-            ),
-            SliceReader(view, augmentation)
-            if recipe.window is None
-            else PatchReader(view, augmentation, recipe.window),
-            lambda step: generator(self.seed, f"augmentation/{role}", *context, step),
-            ctx.device,
-        )
-        loop = Loop(
-            recipe.steps,
-            recipe.batch_size,
-            recipe.lr_decay,
-            recipe.precision,
-            torch_seed(self.seed, f"training/{role}", *context),
-            recipe.steps_before,
-            recipe.steps_after,
-        )
-        passes = fit(objective, loader, loop, ctx)
+        objective, loader = self.prepare(ctx)
+        seed = self._seed(f"training/{self._role}")
+        slices = fit(objective, loader, self.config, self.length, seed, ctx)
         for name, module in objective.modules.items():
             save_weights(module, ctx.out / f"{name}.safetensors")
         networks = {**objective.modules, **objective.frozen}
@@ -154,8 +74,74 @@ class Train(Stage):
             name: sum(parameter.numel() for parameter in net.parameters())
             for name, net in networks.items()
         }
+        passes = {name: seen / self.batch_size for name, seen in slices.items()}
         cost = {"parameters": parameters, "passes_per_step": passes}
         (ctx.out / "cost.json").write_text(json.dumps(cost, indent=1))
+
+    def prepare(self, ctx: StageContext) -> tuple[Objective, BatchLoader]:
+        """Return the objective with its initial networks, and the batches it is trained on.
+
+        Raises
+        ------
+        BenchError
+            A network whose weights cannot be saved.
+        """
+        import torch
+
+        from bench.data.visible import TrainView
+        from bench.nets.weights import check_savable
+        from bench.training.loader import BatchLoader
+        from bench.training.objective import Setting
+        from bench.training.readers import PatchReader, SliceReader
+        from bench.training.sampler import SliceSampler
+
+        view = TrainView(
+            ctx.input(self.images),
+            ctx.input(self.labels),
+            None if self.pseudo is None else ctx.input(self.pseudo),
+        )
+        init = None if self.init is None else ctx.input(self.init)
+        torch.manual_seed(self._seed("networks"))
+        objective = self.objective.build(
+            Setting(
+                n_organs=len(self.images.organs),
+                lr=self.config.lr,
+                segmenter=lambda: self._initial_segmenter(init),
+                rival=lambda: self._fresh_segmenter("rival weights"),
+                intensity_sd=view.intensity_sd,
+                seed=self._seed,
+            )
+        )
+        for name, module in objective.modules.items():
+            check_savable(name, module)
+        augmentation = self.config.augmentation
+        loader = BatchLoader(
+            SliceSampler(
+                view,
+                self.objective.streams,
+                self.batch_size,
+                self.config.foreground_share,
+                lambda step: generator(self.seed, f"slices/{self._role}", *self._stream, step),
+            ),
+            SliceReader(view, augmentation)
+            if self.window is None
+            else PatchReader(view, augmentation, self.window),
+            lambda step: generator(self.seed, f"augmentation/{self._role}", *self._stream, step),
+            ctx.device,
+        )
+        return objective, loader
+
+    @property
+    def _role(self) -> str:
+        return "segmenter" if self.objective.trains_segmenter else self.objective.label
+
+    @property
+    def _stream(self) -> tuple[str, int, int]:
+        """Name of the random streams: never the method, never the label fraction."""
+        return self.images.name, self.labels.fold, self.round
+
+    def _seed(self, purpose: str) -> int:
+        return torch_seed(self.seed, purpose, *self._stream)
 
     def load_segmenter(self, folder: Path) -> FeatureNet:
         """Return the trained segmentation network from this stage's output folder, on the CPU."""
@@ -177,4 +163,4 @@ class Train(Stage):
         import torch
 
         torch.manual_seed(torch_seed(self.seed, purpose, self.images.name, self.labels.fold))
-        return self.network.build(len(self.images.organs), self.optimisation.output_bias)
+        return self.network.build(len(self.images.organs), self.config.output_bias)

@@ -5,21 +5,23 @@ No flips: left and right kidney are different organs.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from torch import Tensor
-from torch.nn import functional
 
 from bench.params import Params
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Augmentation(Params):
     """Ranges of the random affine, the same for every method."""
 
     shift: float = Field(default=0.1, ge=0)
-    """Translation, as a share of the side."""
+    """Translation, up to this share of the side."""
     rotation_deg: float = Field(default=15.0, ge=0)
     zoom: float = Field(default=0.1, ge=0, lt=1)
 
@@ -89,6 +91,9 @@ def resample(
     image_BCHW, maps_BCHW
         float32 image and int64 label maps.
     """
+    import torch
+    from torch.nn import functional
+
     grid = functional.affine_grid(theta, [len(image_BHW), 1, *size], align_corners=False)
     image_BCHW = functional.grid_sample(
         image_BHW[:, None], grid, mode="bilinear", align_corners=False

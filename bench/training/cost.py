@@ -32,9 +32,10 @@ class PassCounter:
         for hook in self._hooks:
             hook.remove()
 
-    def passes(self, batch_size: int) -> dict[str, float]:
-        """Return how often each network saw a batch of ``batch_size`` slices."""
-        return {name: slices / batch_size for name, slices in self._slices.items()}
+    @property
+    def slices(self) -> dict[str, int]:
+        """How many slices each network saw."""
+        return dict(self._slices)
 
     def _count(self, name: str, inputs: tuple[Any, ...]) -> None:
         self._slices[name] += len(inputs[0])

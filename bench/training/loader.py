@@ -28,7 +28,7 @@ class BatchLoader:
         rng: Callable[[int], np.random.Generator],
         device: torch.device,
     ) -> None:
-        self._sampler = sampler
+        self.sampler = sampler
         self._reader = reader
         self._rng = rng
         self._device = device
@@ -43,7 +43,7 @@ class BatchLoader:
                 yield self._augment(pending.pop(0).result())
 
     def _gather(self, step: int) -> RawBatch:
-        raw = self._reader.read(self._sampler.batch(step), self._rng(step))
+        raw = self._reader.read(self.sampler.batch(step), self._rng(step))
         if self._device.type != "cuda":
             return raw
         return RawBatch(

@@ -70,7 +70,7 @@ class PatchReader(Reader):
     def __init__(self, view: TrainView, augmentation: Augmentation, window: Window) -> None:
         super().__init__(view, augmentation)
         self._window = window
-        self._source = augmentation.reach(window.size)
+        self._source = augmentation.reach(window.patch)
 
     def read(self, draws: Draws, rng: np.random.Generator) -> RawBatch:
         """Return one patch per drawn slice."""
@@ -79,7 +79,7 @@ class PatchReader(Reader):
             for row, organ in zip(draws.rows, draws.organs, strict=True)
         ]
         images, maps = zip(*patches, strict=True)
-        size = self._window.size
+        size = self._window.patch
         theta = self.augmentation.draw_3d(rng, len(patches), size, self._source)
         flags = self.view.flags_VK[self.view.volume_S[draws.rows]]
         return RawBatch(
@@ -99,7 +99,7 @@ class PatchReader(Reader):
         shape = (case.labels.stop - case.labels.start, *view.grid)
         corner = self._corner(row, row - case.labels.start, organ, shape, rng)
         first = [c - (source - side) // 2 for c, source, side in zip(
-            corner, self._source, self._window.size, strict=True
+            corner, self._source, self._window.patch, strict=True
         )]  # fmt: skip
         inside = [
             slice(min(max(f, 0), n), min(max(f + source, 0), n))
@@ -120,7 +120,7 @@ class PatchReader(Reader):
         self, row: int, z: int, organ: int, shape: tuple[int, ...], rng: np.random.Generator
     ) -> list[int]:
         """Return the first voxel of a patch within its volume; it may lie outside."""
-        size = self._window.size
+        size = self._window.patch
         if self._window.sampling == "centre":
             reach = [round(self.augmentation.shift * side) for side in size]
             return [

@@ -37,19 +37,14 @@ class RelabelRule(Part):
     """Predicted background stays ambiguous, is trusted, or its most confident share is; or all that
     was not selected is background."""
 
-    def plausible(self, pred_SHW: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return a predicted volume without what cannot be a candidate; here, all of it."""
-        return pred_SHW
-
-
-class OneObjectRule(RelabelRule):
-    """An organ is one connected object: candidates come from the largest one (SPEC 0.0, 4).
-
-    Voxels that touch at a corner are connected. The smaller objects stay ambiguous.
-    """
+    one_object: bool = False
+    """An organ is one connected object: candidates come from the largest one, and the smaller ones
+    stay ambiguous. Voxels that touch at a corner are connected."""
 
     def plausible(self, pred_SHW: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return the largest object of every organ, 0 elsewhere."""
+        """Return a predicted volume without what cannot be a candidate."""
+        if not self.one_object:
+            return pred_SHW
         from scipy import ndimage
 
         kept_SHW = np.zeros_like(pred_SHW)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from bench.training.objective import Objective, ObjectiveSpec, OneNetwork, Setting, TrainingProgress
 
@@ -22,31 +22,26 @@ class Supervised(ObjectiveSpec):
     norm: Literal["mean_all", "mean_valid", "sum"] = "mean_all"
     pseudo_negatives: bool = True
     """A pseudo-label of one organ is a negative of the other missing organs (SPEC 5.4)."""
+    complete_only: bool = False
+    """Leave out every volume in which some organ is not labelled."""
 
     @property
     def streams(self) -> tuple[Stream, ...]:  # type: ignore[override]
         """Only volumes with a known target; every volume if nothing is ignored."""
+        if self.complete_only:
+            return ("complete",)
         return ("supervised",) if self.unlabelled == "ignored" else ("all",)
 
     @property
     def label(self) -> str:
-        """``masked`` or ``naive``."""
+        """``complete``, ``masked`` or ``naive``."""
+        if self.complete_only:
+            return "complete"
         return "masked" if self.unlabelled == "ignored" else "naive"
 
     def build(self, setting: Setting) -> Objective:
         """Return the objective around a segmentation network."""
         return _SupervisedObjective(self, setting)
-
-
-class CompleteOnly(Supervised):
-    """Supervised training that leaves out every volume in which some organ is not labelled."""
-
-    streams: ClassVar[tuple[Stream, ...]] = ("complete",)
-
-    @property
-    def label(self) -> str:
-        """The word ``complete``."""
-        return "complete"
 
 
 class _SupervisedObjective(OneNetwork):

@@ -8,8 +8,7 @@ step.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,43 +19,30 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from bench.nets.protocol import channels_last
 from bench.stage import StageContext
+from bench.training.config import Steps, TrainConfig
 from bench.training.cost import PassCounter
 from bench.training.loader import BatchLoader
-from bench.training.objective import Objective, TrainingProgress
+from bench.training.objective import Objective
 
 LOG_EVERY = 20
 
 
-@dataclass(frozen=True)
-class Loop:
-    """Numbers of a training run."""
-
-    steps: int
-    batch_size: int
-    lr_decay: float
-    precision: str
-    torch_seed: int
-    steps_before: int = 0
-    """Steps of the learning-rate schedule that another training has taken."""
-    steps_after: int = 0
-    """Steps of the schedule that are left to a later training."""
-
-    def progress(self, step: int) -> TrainingProgress:
-        """Return where a step of this training stands in the schedule."""
-        return TrainingProgress(
-            self.steps_before + step, self.steps_before + self.steps + self.steps_after
-        )
-
-
 def fit(
-    objective: Objective, loader: BatchLoader, loop: Loop, ctx: StageContext
-) -> dict[str, float]:
-    """Train ``objective`` for ``loop.steps`` steps, from the resume state if there is one.
+    objective: Objective,
+    loader: BatchLoader,
+    config: TrainConfig,
+    length: Steps,
+    seed: int,
+    ctx: StageContext,
+) -> dict[str, int]:
+    """Train ``objective`` to its last step, from the resume state if there is one.
+
+    ``seed`` is that of torch's own generator, which dropout draws from.
 
     Returns
     -------
-    dict of str to float
-        How often each network, frozen ones included, saw a batch in one step.
+    dict of str to int
+        How many slices each network, frozen ones included, saw in one step.
 
     Raises
     ------
@@ -70,17 +56,21 @@ def fit(
         channels_last(module.to(device)).requires_grad_(False).eval()
     phases = objective.phases
     optimisers = [Adam(phase.parameters, phase.lr, phase.betas) for phase in phases]
-    decay = _exponential(loop)
+
+    def decay(step: int) -> float:
+        """Return lr(j) / lr(0) = decay ** (j / (J - 1))."""
+        return float(config.lr_decay ** length.progress(step).share)
+
     schedules = [LambdaLR(optimiser, decay) for optimiser in optimisers]
     resume = _ResumeState(ctx.scratch / "resume.pt", objective, optimisers, schedules, device)
-    torch.manual_seed(loop.torch_seed)
+    torch.manual_seed(seed)
     first = resume.load()
     counter = PassCounter({**objective.modules, **objective.frozen})
-    for step, batch in enumerate(loader.batches(first, loop.steps), start=first):
-        progress = loop.progress(step)
+    for step, batch in enumerate(loader.batches(first, length.steps), start=first):
+        progress = length.progress(step)
         values: dict[str, Tensor] = {}
         for phase, optimiser, schedule in zip(phases, optimisers, schedules, strict=True):
-            with torch.autocast(device.type, torch.bfloat16, enabled=loop.precision == "bf16"):
+            with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
                 losses = phase.loss(batch, progress)
             optimiser.zero_grad(set_to_none=True)
             losses["loss"].backward()
@@ -90,22 +80,17 @@ def fit(
         objective.after_step(progress)
         if step == first:
             counter.detach()
-        logged = step % LOG_EVERY == 0 or step == loop.steps - 1
+        logged = step % LOG_EVERY == 0 or step == length.steps - 1
         if logged:
             rates = {f"{phase.name}/lr": phase.lr * decay(step) for phase in phases}
             note = _log(step, values, rates, ctx)
-        if step + 1 < loop.steps and ctx.save_due():
+        if step + 1 < length.steps and ctx.save_due():
             _check_finite(step, values)
             resume.save(step + 1)
             ctx.saved()
         if logged:
-            ctx.tick(step + 1, loop.steps, note)
-    return counter.passes(loop.batch_size)
-
-
-def _exponential(loop: Loop) -> Callable[[int], float]:
-    """Return lr(j) / lr(0) = decay ** (j / (J - 1)) (SPEC section 7)."""
-    return lambda step: float(loop.lr_decay ** loop.progress(step).share)
+            ctx.tick(step + 1, length.steps, note)
+    return counter.slices
 
 
 def _log(

@@ -165,8 +165,8 @@ def test_a_training_that_fails_goes_on_from_its_checkpoint(
     assert run_stage(store, training)[0] == "done"
     assert weights(training, store) == weights(training, reference)
     steps = [event["step"] for event in read_events(store.folder(training) / "events.jsonl")]
-    assert steps[-1] == training.optimisation.steps - 1
-    assert count[0] == training.optimisation.steps - 1  # no step was done twice
+    assert steps[-1] == training.length.steps - 1
+    assert count[0] == training.length.steps - 1  # no step was done twice
 
 
 def test_time_before_an_interruption_counts(

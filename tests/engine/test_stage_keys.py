@@ -22,6 +22,7 @@ from bench.experiment.selection import parse_methods
 from bench.params import Params
 from bench.stage import ancestors
 from bench.stages.train import Train
+from bench.training.augment import Augmentation
 
 
 def changed(value: Any) -> Any:
@@ -41,12 +42,17 @@ def train(finished: Finished) -> Train:
 
 
 def test_every_number_of_the_recipe_enters_the_key(train: Train) -> None:
-    fields = list(type(train.optimisation).model_fields)
-    keys = {train.key}
-    for name in fields:
-        value = changed(getattr(train.optimisation, name))
-        keys.add(replaced(train, optimisation=replaced(train.optimisation, **{name: value})).key)
-    assert len(keys) == 1 + len(fields)
+    keys, n_numbers = {train.key}, 0
+    for part in ("config", "length"):
+        numbers = getattr(train, part)
+        for name in type(numbers).model_fields:
+            if isinstance(value := getattr(numbers, name), Augmentation):
+                other: Any = replaced(value, zoom=0.3)
+            else:
+                other = changed(value)
+            keys.add(replaced(train, **{part: replaced(numbers, **{name: other})}).key)
+            n_numbers += 1
+    assert len(keys) == 1 + n_numbers
 
 
 def test_every_part_and_input_enters_the_key(train: Train) -> None:

@@ -223,4 +223,4 @@ def test_stage_json_is_readable_and_says_all(finished: Finished) -> None:
     data = json.loads((finished.store.folder(train) / "stage.json").read_text())
     assert data["class"] == "Train"
     assert data["fields"]["labels"] == {"stage": train.labels.key}
-    assert data["fields"]["optimisation"]["fields"]["steps"] == 4
+    assert data["fields"]["length"]["fields"]["steps"] == 4

@@ -9,7 +9,7 @@ import pytest
 from helpers import compute, plan
 
 from bench.data.catalogue import parse_dataset
-from bench.data.dataset import Case, Dataset
+from bench.data.dataset import Dataset
 from bench.data.simulate import Split, make_split
 from bench.data.visible import TrainView
 from bench.engine.store import Store
@@ -65,12 +65,6 @@ def test_only_kept_organs_are_in_the_label_maps(fusion: Dataset) -> None:
     assert np.array_equal(labels == pancreas, original == other.organs.index("pancreas") + 1)
     assert set(np.unique(labels)) == {0, pancreas}
     assert np.array_equal(fusion.image(case).dataobj, other.image(other.cases()[1]).dataobj)
-
-
-def test_a_case_that_names_no_folds_has_the_identity_it_always_had() -> None:
-    case = Case(id="a", patient="a", annotated=(True,))
-    assert "trains_in" not in case.identity()
-    assert case.model_copy(update={"trains_in": "all"}).identity()["trains_in"] == "all"
 
 
 @pytest.mark.parametrize(

@@ -208,6 +208,7 @@ def test_profiles_are_named_by_what_differs(name: str) -> None:
     assert parse_profile(name).label == name
     changed = parse_profile(f"{name}[steps=77,lr=0.001234567]")
     assert changed.label == f"{name}[steps=77,lr=0.001234567]"
+    assert (changed.steps, changed.training.lr) == (77, 0.001234567)
     assert parse_profile(changed.label) == changed
 
 

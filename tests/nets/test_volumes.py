@@ -40,13 +40,12 @@ from bench.nets.inference import decide, predict_volume, predict_with_score
 from bench.nets.protocol import FeatureNet, channels_last, image_channels_last
 from bench.reports.leaderboard import Leaderboard
 from bench.seeds import generator
-from bench.stages.train import PatchOptimisation
 from bench.training.augment import Augmentation, resample
 from bench.training.readers import PatchReader, RawBatch
 from bench.training.sampler import Draws
 
 STILL = Augmentation(shift=0, rotation_deg=0, zoom=0)
-SMALL = Window(size=(48, 32, 32))
+SMALL = Window(patch=(48, 32, 32))
 
 
 # --- the grid -----------------------------------------------------------------------------------
@@ -116,20 +115,24 @@ def test_slices_that_are_the_scans_own_are_left_alone() -> None:
 @pytest.mark.parametrize("size", [(32, 48, 48), (48, 16, 32), (48, 40, 48), (48, 48)])
 def test_a_window_that_networks_cannot_take_is_refused(size: tuple[int, ...]) -> None:
     notation = ":".join(map(str, size))
-    with pytest.raises(BenchError, match="profile quick: patch"):
+    with pytest.raises(BenchError, match=r"profile quick: window\.patch"):
         parse_profile(f"quick[patch={notation}]")
 
 
 def test_a_patch_is_written_with_colons() -> None:
     profile = parse_profile("quick[patch=64:96:96]")
-    assert profile.patch == (64, 96, 96)
+    assert profile.window.patch == (64, 96, 96)
     assert profile.label == "quick[patch=64:96:96]"
     assert parse_profile(profile.label) == profile
 
 
 def test_the_paper_profile_looks_at_the_centre() -> None:
     paper = parse_profile("paper")
-    assert (paper.patch, paper.patch_sampling, paper.spacing_mm) == ((96, 144, 144), "centre", 2.0)
+    assert (paper.window.patch, paper.window.sampling, paper.voxel_mm) == (
+        (96, 144, 144),
+        "centre",
+        2.0,
+    )
 
 
 @pytest.mark.parametrize("name", ["unet3d_t11[width=2]", "dynunet[width=2]", "segresnet[width=8]"])
@@ -139,7 +142,7 @@ def test_bf16_gradients_of_the_smallest_patch_are_sound(name: str) -> None:
     for enabled in (True, False):
         torch.manual_seed(0)
         net = channels_last(parse_network(name).build(2, 0.0))
-        image = image_channels_last(torch.rand(2, 1, *SMALL.size))
+        image = image_channels_last(torch.rand(2, 1, *SMALL.patch))
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
             logits = net(image)
         (logits.float() - 1).square().mean().backward()
@@ -166,11 +169,11 @@ def test_a_3d_network_keeps_the_protocol(name: str) -> None:
     assert network.dims == 3
     net = network.build(3, output_bias=-4.0)
     assert net.dims == 3
-    image = torch.rand(1, 1, *SMALL.size)
+    image = torch.rand(1, 1, *SMALL.patch)
     features = net.features(image)
     assert features.shape[:2] == (1, net.feature_channels)
     logits = net(image)
-    assert logits.shape == (1, 3, *SMALL.size)
+    assert logits.shape == (1, 3, *SMALL.patch)
     torch.testing.assert_close(logits, net.classify(features))
     assert net.output_bias.tolist() == [-4.0] * 3
     confidence = ConfidenceNet.of(net, 3)
@@ -237,11 +240,11 @@ def read(
 def test_a_still_patch_is_a_piece_of_its_volume() -> None:
     view = volume_view()
     raw = read(view, [5, 85], [0, 0])
-    assert raw.image_BHW.shape == (2, *SMALL.size)
+    assert raw.image_BHW.shape == (2, *SMALL.patch)
     assert raw.flags_BK.tolist() == [[True], [False]]
     for number, image in enumerate(raw.image_BHW.numpy()):
         corner = image[0, 0, 0] - number
-        steps = np.indices(SMALL.size).sum(axis=0)
+        steps = np.indices(SMALL.patch).sum(axis=0)
         assert np.array_equal(image - number, corner + steps)
     moved, _ = resample(raw.image_BHW.float(), raw.maps_B2HW, raw.theta, raw.size)
     torch.testing.assert_close(moved[:, 0], raw.image_BHW.float(), atol=1e-2, rtol=0)
@@ -270,13 +273,13 @@ def test_a_volume_smaller_than_the_patch_lies_in_its_middle() -> None:
     image = raw.image_BHW[0].numpy()
     inside = (slice(14, 34), slice(8, 24), slice(8, 24))
     assert image[inside].min() == 0
-    outside = np.ones(SMALL.size, bool)
+    outside = np.ones(SMALL.patch, bool)
     outside[inside] = False
     assert (image[outside] == -160).all()
 
 
 def test_the_centre_is_read_when_only_the_centre_is_looked_at() -> None:
-    window = Window(size=SMALL.size, sampling="centre")
+    window = Window(patch=SMALL.patch, sampling="centre")
     draws = Draws(np.array([0, 79]), np.array([0, 1]))
     raw = PatchReader(volume_view(), STILL, window).read(draws, generator(0, "a"))
     assert raw.image_BHW[:, 0, 0, 0].tolist() == [16 + 16 + 16] * 2
@@ -351,7 +354,7 @@ def test_windows_put_together_are_the_volume(shape: tuple[int, ...]) -> None:
 
 def test_beyond_a_window_in_the_centre_all_is_background() -> None:
     image = np.ones((60, 70, 40), np.float32)
-    window = Window(size=(48, 48, 48), sampling="centre")
+    window = Window(patch=(48, 48, 48), sampling="centre")
     label = predict_volume(Local(), image, device="cpu", window=window)
     assert (label[6:54, 11:59, :] == 1).all()
     assert label.sum() == 48 * 48 * 40
@@ -384,8 +387,7 @@ def test_a_3d_experiment_runs_and_shares_nothing_with_a_2d_one(tmp_path: Path) -
         lengths = np.array(entry.geometry.canonical_shape) * entry.geometry.spacing_mm
         assert np.abs(np.array([h, w, n_slices]) * 8 - lengths).max() <= 4
     for training in stage_of(runs, "Train"):
-        assert isinstance(training.optimisation, PatchOptimisation)
-        assert training.optimisation.window == SMALL
+        assert training.window == SMALL
     flat = plan(store, data, "inerrant")
     assert not {t.key for t in stage_of(runs, "Train")} & {t.key for t in stage_of(flat, "Train")}
 
@@ -395,7 +397,7 @@ def test_what_lies_outside_of_a_centre_crop_is_counted(tmp_path: Path) -> None:
         Store(tmp_path / "store"),
         "phantom[n_cases=4,scale=0.25]",
         "inerrant0",
-        profile="smoke[steps=2,spacing_mm=4,patch_sampling=centre,patch=48:32:32]",
+        profile="smoke[steps=2,voxel_mm=4,sampling=centre,patch=48:32:32]",
         networks=["unet3d_t11[width=2,bn_momentum=0.1]"],
     )
     store = Store(tmp_path / "store")

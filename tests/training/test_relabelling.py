@@ -11,7 +11,6 @@ from bench.errors import BenchError
 from bench.training.batch import targets
 from bench.training.relabelling import (
     BACKGROUND,
-    OneObjectRule,
     RelabelRule,
     add_positives,
     count_new,
@@ -309,10 +308,10 @@ def test_only_the_largest_object_of_an_organ_is_plausible() -> None:
     pred[0, 7, 7] = 2
     expected = pred.copy()
     expected[0, 0, 0] = 0
-    assert np.array_equal(OneObjectRule().plausible(pred), expected)
+    assert np.array_equal(RelabelRule(one_object=True).plausible(pred), expected)
     assert np.array_equal(RelabelRule().plausible(pred), pred)
     nothing = np.zeros_like(pred)
-    assert np.array_equal(OneObjectRule().plausible(nothing), nothing)
+    assert np.array_equal(RelabelRule(one_object=True).plausible(nothing), nothing)
 
 
 def test_smaller_objects_stay_ambiguous() -> None:
@@ -320,7 +319,7 @@ def test_smaller_objects_stay_ambiguous() -> None:
     known = {"lab_SHW": line(0, 0, 0, 0, 0), "ps_SHW": line(0, 0, 0, 0, 0)}
     score = scores(0.9, 0.9, 0.8, 0.7, 0.9)
     for background, elsewhere in (("ambiguous", 0), ("predicted", BACKGROUND)):
-        rule = OneObjectRule(background=background)  # type: ignore[arg-type]
+        rule = RelabelRule(one_object=True, background=background)  # type: ignore[arg-type]
         ps, _ = relabel_volume(pred, score, **known, flags_K=np.array([False]), gamma=1.0,
                                rule=rule, rng=rng())  # fmt: skip
         assert np.array_equal(ps, line(0, elsewhere, 1, 1, elsewhere))

@@ -29,11 +29,12 @@ from bench.stages.train import Train
 from bench.training.augment import Augmentation, resample
 from bench.training.batch import Batch
 from bench.training.confidence import LearnedConfidence
+from bench.training.config import Steps, TrainConfig
 from bench.training.loader import BatchLoader
 from bench.training.objective import Objective, Phase, Setting, TrainingProgress
 from bench.training.readers import SliceReader
 from bench.training.sampler import SliceSampler, Stream
-from bench.training.trainer import Loop, fit
+from bench.training.trainer import fit
 
 IDENTITY = torch.tensor([[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]])
 
@@ -98,7 +99,8 @@ class Targets:
 
 
 def train(objective: Objective, ctx: Any, steps: int = 50, precision: str = "fp32") -> None:
-    fit(objective, Targets(), Loop(steps, 4, 0.1, precision, 7), ctx)  # type: ignore[arg-type]
+    config = TrainConfig(batch_size=4, lr=0.1, precision=precision)  # type: ignore[arg-type]
+    fit(objective, Targets(), config, Steps(steps=steps), 7, ctx)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("steps", [1, 2, 50])
@@ -133,8 +135,9 @@ def test_trainings_that_share_a_schedule_go_through_the_rates_of_one(tmp_path: P
     logged, after = [], []
     for number, (before, steps, left) in enumerate([(0, 21, 20), (21, 1, 19), (22, 19, 0)]):
         ctx, objective = Context(tmp_path / str(number)), OneNumber()
-        loop = Loop(steps, 4, 0.1, "fp32", 7, steps_before=before, steps_after=left)
-        fit(objective, Targets(), loop, ctx)  # type: ignore[arg-type]
+        config = TrainConfig(batch_size=4, lr=0.1, precision="fp32")
+        length = Steps(steps=steps, before=before, after=left)
+        fit(objective, Targets(), config, length, 7, ctx)  # type: ignore[arg-type]
         logged += [(before + j, values["only/lr"]) for j, values in ctx.logged]
         after += objective.after
     assert after == list(range(41))
@@ -418,33 +421,24 @@ def test_labels_are_never_mixed_and_follow_the_image() -> None:
 
 
 def first_batch_and_weights(
-    model: Train, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Train, store: Store, tmp_path: Path
 ) -> tuple[dict[str, Tensor], list[NDArray[np.intp]]]:
-    """Run a training up to its loop; return the initial weights and the rows of three batches."""
-    seen: dict[str, Any] = {}
-
-    def record(objective: Objective, loader: BatchLoader, loop: Loop, ctx: Any) -> None:
-        seen["weights"] = {
-            f"{name}/{key}": value.clone()
-            for name, module in objective.modules.items()
-            for key, value in module.state_dict().items()
-        }
-        seen["rows"] = [loader._sampler.batch(step).rows for step in range(3)]
-
-    monkeypatch.setattr("bench.training.trainer.fit", record)
+    """Prepare a training; return the initial weights and the rows of three batches."""
     ctx = SimpleNamespace(
         out=tmp_path, scratch=tmp_path, input=store.out, device=torch.device("cpu")
     )
-    model.run(ctx)  # type: ignore[arg-type]
-    monkeypatch.undo()
-    return seen["weights"], seen["rows"]
+    objective, loader = model.prepare(ctx)  # type: ignore[arg-type]
+    weights = {
+        f"{name}/{key}": value.clone()
+        for name, module in objective.modules.items()
+        for key, value in module.state_dict().items()
+    }
+    return weights, [loader.sampler.batch(step).rows for step in range(3)]
 
 
-def test_methods_of_a_cell_start_from_equal_weights(
-    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_methods_of_a_cell_start_from_equal_weights(finished: Finished, tmp_path: Path) -> None:
     starts = [
-        first_batch_and_weights(run.rounds[0].model, finished.store, tmp_path, monkeypatch)[0]
+        first_batch_and_weights(run.rounds[0].model, finished.store, tmp_path)[0]
         for run in (finished.of("naive"), finished.of("inerrant0"), finished.of("full"))
     ]
     for other in starts[1:]:
@@ -452,9 +446,7 @@ def test_methods_of_a_cell_start_from_equal_weights(
         assert all(torch.equal(other[key], starts[0][key]) for key in other)
 
 
-def test_only_naive_sees_volumes_without_any_label(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_naive_sees_volumes_without_any_label(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     runs = plan(store, Memory(n_cases=8, n_organs=1), "naive,inerrant0", labelled="1")
     labels = next(stage_of(runs, "Labels"))
@@ -464,15 +456,13 @@ def test_only_naive_sees_volumes_without_any_label(
     seen = {}
     for run in runs:
         model = run.rounds[0].model
-        _, rows = first_batch_and_weights(model, store, tmp_path, monkeypatch)
+        _, rows = first_batch_and_weights(model, store, tmp_path)
         seen[run.method] = view.supervised_V[view.volume_S[np.concatenate(rows)]]
     assert seen["inerrant0"].all()
     assert not seen["naive"].all()
 
 
-def test_folds_and_seeds_start_from_other_weights(
-    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_folds_and_seeds_start_from_other_weights(finished: Finished, tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     firsts = []
     for fold, seed in [("0", 0), ("1", 0), ("0", 1)]:
@@ -480,7 +470,7 @@ def test_folds_and_seeds_start_from_other_weights(
         inputs = [stage for kind in ("Images", "Truth", "Labels") for stage in stage_of(runs, kind)]
         events_of(inputs, store)
         model = runs[0].rounds[0].model
-        begin, rows = first_batch_and_weights(model, store, tmp_path, monkeypatch)
+        begin, rows = first_batch_and_weights(model, store, tmp_path)
         firsts.append((begin["segmenter/" + next(iter(begin)).split("/", 1)[1]], rows))
     assert not torch.equal(firsts[0][0], firsts[1][0])
     assert not torch.equal(firsts[0][0], firsts[2][0])
@@ -501,13 +491,13 @@ def complete(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, dict[str,
 
 
 def test_naive_is_inerrant0_where_everything_is_annotated(
-    complete: tuple[Store, dict[str, Run]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    complete: tuple[Store, dict[str, Run]], tmp_path: Path
 ) -> None:
     store, runs = complete
     naive, inerrant0 = (runs[name].rounds[0].model for name in ("naive", "inerrant0"))
     assert naive.key != inerrant0.key
-    a = first_batch_and_weights(naive, store, tmp_path, monkeypatch)
-    b = first_batch_and_weights(inerrant0, store, tmp_path, monkeypatch)
+    a = first_batch_and_weights(naive, store, tmp_path)
+    b = first_batch_and_weights(inerrant0, store, tmp_path)
     assert all(np.array_equal(x, y) for x, y in zip(a[1], b[1], strict=True))
     assert weights(naive, store) == weights(inerrant0, store)
     assert runs["full"].rounds[0].model.key == inerrant0.key

@@ -1,0 +1,46 @@
+"""The numbers of a training: those that all methods of a comparison share, and its steps."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from bench.nets.network import OUTPUT_BIAS
+from bench.params import Params
+from bench.training.augment import Augmentation
+from bench.training.objective import TrainingProgress
+
+
+class TrainConfig(Params):
+    """Sampling, augmentation, learning rate and precision, the same for every method."""
+
+    batch_size: int = Field(ge=2)
+    """Slices in a batch of a 2D network."""
+    patch_batch_size: int = Field(default=2, ge=2)
+    """Patches in a batch of a 3D network."""
+    lr: float = Field(gt=0)
+    """Adam's initial rate; it falls exponentially to ``lr * lr_decay`` at the last step."""
+    lr_decay: float = Field(default=0.1, gt=0, le=1)
+    foreground_share: float = Field(default=0.5, ge=0, le=1)
+    """Share of every batch sampled from slices that show a visible label."""
+    output_bias: float = OUTPUT_BIAS
+    """Initial bias of the output layer: about the log-odds of a positive voxel of a small organ.
+    From a higher one the first steps push the output weights of rare organs below 0, where some
+    stay for the whole of a short training."""
+    augmentation: Augmentation = Augmentation()
+    precision: Literal["bf16", "fp32"] = "bf16"
+
+
+class Steps(Params):
+    """The steps of a training, and where they lie in a learning-rate schedule."""
+
+    steps: int = Field(ge=1)
+    before: int = Field(default=0, ge=0)
+    """Steps of the schedule that an earlier training has taken."""
+    after: int = Field(default=0, ge=0)
+    """Steps of the schedule that are left to a later training."""
+
+    def progress(self, step: int) -> TrainingProgress:
+        """Return where a step of this training stands in the schedule."""
+        return TrainingProgress(self.before + step, self.before + self.steps + self.after)
