@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file that is either old or new, never half."""
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a file to write to, which takes the place of ``path`` once it is whole."""
     # Random: threads, and machines that share a store, may have equal process numbers.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    temporary.write_text(text)
-    sync(temporary)
-    temporary.replace(path)
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        yield unfinished
+        sync(unfinished)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file that is either old or new, never half."""
+    with replacing(path) as unfinished:
+        unfinished.write_text(text)
 
 
 def sync(path: Path) -> None:

@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 
 from bench.errors import BenchError, unknown_name
+from bench.evaluation.metrics import MetricName
 from bench.reporting import board, scores
 from bench.reporting.board import Board
 from bench.reporting.comparison import Compared, ComparisonColumn, columns, compare, gaps
 from bench.reporting.report import Report
 from bench.reporting.style import display_name
 from bench.reporting.text import NONE, interval, number, p_equation, p_value, sentences, signed
-from bench.results.tables import Metric
 from bench.stats.stability import friedman
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Significance(Report):
 
     summary: ClassVar[str] = "paired comparisons of methods: difference, interval, corrected p"
 
-    metric: Metric = "dsc"
+    metric: MetricName = "dsc"
     reference: str | None = None
     """Compare every method with this one; all pairs if not given."""
     higher_is_better: bool = True

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.evaluation.metrics import dice_percent, mask_status, relabel_audit
+from bench.evaluation.audit import relabel_audit
+from bench.evaluation.masks import mask_status
+from bench.evaluation.metrics import METRICS, dice_percent
 from bench.evaluation.overlay import overlay_png, scan_png
 from bench.results.curves import CURVES, PARTS
 from bench.results.files import BESIDE, Tables
@@ -58,6 +60,7 @@ def result_rows(
                     "case": f"case{folds[fold]}{p}",
                     "patient": f"patient{folds[fold]}{p}",
                     "organ": organs[k],
+                    **dict.fromkeys(METRICS, np.nan),
                     "dsc": dice_percent(tp, n_pred, n_gt),
                     "hd95_mm": 20 * (1 - tp / n_gt) if status == "ok" else np.nan,
                     "nsd": 100 * tp / n_gt,
@@ -92,8 +95,9 @@ def two_patients(values: dict[tuple[str, int, str, str], float]) -> pd.DataFrame
             {
                 "dataset": "hand", "method": method, "label_pct": 30, "fold": fold, "seed": 0,
                 "profile": "smoke", "backbone": "unet", "round": 0, "final": True,
-                "case": patient, "patient": patient, "organ": organ, "dsc": dsc,
-                "hd95_mm": np.nan, "nsd": np.nan, "coverage": np.nan, "dsc_inside": np.nan,
+                "case": patient, "patient": patient, "organ": organ,
+                **dict.fromkeys(METRICS, np.nan),
+                "dsc": dsc, "coverage": np.nan, "dsc_inside": np.nan,
                 "tp": tp, "n_pred": n_gt, "n_gt": n_gt,
                 "status": mask_status(n_gt, n_gt), "seg_steps": 10, "networks": 1, "parameters": 9,
                 "passes": 1.0, "departs": "nothing", "device_s": 1.0,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from bench.errors import BenchError
+from bench.evaluation.metrics import METRICS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -322,7 +323,7 @@ def report_(
             help="Your own scores instead: columns task, case, method, value (fold, organ).",
         ),
     ] = None,
-    metric: Annotated[str | None, typer.Option(help="dsc, hd95_mm or nsd.")] = None,
+    metric: Annotated[str | None, typer.Option(help=f"{', '.join(METRICS)}.")] = None,
     reference: Annotated[
         str | None, typer.Option(help="Compare with this method only, not all pairs.")
     ] = None,

@@ -191,7 +191,7 @@ def _layer_rows(runs: Sequence[Run], store: Store) -> Iterator[dict[str, Any]]:
 
 
 def _audit_rows(run: Run, store: Store) -> list[dict[str, Any]]:
-    from bench.evaluation.metrics import relabel_audit
+    from bench.evaluation.audit import relabel_audit
 
     records: list[tuple[int, float, dict[str, Any]]] = []
     for number, result in enumerate(run.rounds):

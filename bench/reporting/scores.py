@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import BenchError
-from bench.reporting import style
-from bench.results.tables import GROUP, Metric, final_models
+from bench.evaluation.metrics import METRICS, MetricName
+from bench.results.tables import GROUP, final_models
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +38,7 @@ REQUIRED = ("task", "case", "method", "value")
 OPTIONAL = ("fold", "organ")
 
 
-def of_results(table: pd.DataFrame, metric: Metric = "dsc") -> pd.DataFrame:
+def of_results(table: pd.DataFrame, metric: MetricName = "dsc") -> pd.DataFrame:
     """Return the scores of the final models in a valid results table.
 
     A patient with several cases counts once, with the mean of its cases.
@@ -49,11 +49,11 @@ def of_results(table: pd.DataFrame, metric: Metric = "dsc") -> pd.DataFrame:
     key = [*GROUP, "label_pct", "method", "organ", "seed", "fold", "test_to_train", "patient"]
     scores = last.groupby(key, as_index=False).agg(value=(metric, "mean"))
     dataset, profile, backbone = (scores.pop(name) for name in GROUP)
-    name, unit = style.METRICS[metric]
+    name, unit = METRICS[metric].name, METRICS[metric].unit
     scores.insert(0, "task", dataset + ", profile " + profile + ", " + backbone)
-    return scores.assign(
-        metric=name, unit=unit, higher_is_better=metric not in style.LOWER_IS_BETTER
-    )[list(COLUMNS)]
+    return scores.assign(metric=name, unit=unit, higher_is_better=METRICS[metric].best == "high")[
+        list(COLUMNS)
+    ]
 
 
 def read_csv(path: Path, *, higher_is_better: bool = True) -> pd.DataFrame:

@@ -42,12 +42,6 @@ METHODS: dict[str, MethodStyle] = {
     "full": MethodStyle("Full labels", "#000000"),
 }
 UPPER_BOUNDS = frozenset({"full"})
-METRICS: dict[str, tuple[str, str]] = {
-    "dsc": ("DSC", "%"),
-    "hd95_mm": ("HD95", "mm"),
-    "nsd": ("NSD at 2 mm", "%"),
-}
-LOWER_IS_BETTER = frozenset({"hd95_mm"})
 _ORDER = {method: position for position, method in enumerate(METHODS)}
 
 

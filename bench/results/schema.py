@@ -6,13 +6,13 @@ and range, and a wrong one is named by its row.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from bench.errors import BenchError
+from bench.files import replacing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,12 +111,13 @@ class Schema:
         arrow = pa.Table.from_pandas(typed, schema=self._arrow_schema(), preserve_index=False)
         arrow = arrow.replace_schema_metadata({"bench.schema": self.tag})
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        pq.write_table(arrow, unfinished, compression="zstd")
-        unfinished.replace(path)
+        with replacing(path) as unfinished:
+            pq.write_table(arrow, unfinished, compression="zstd")
 
     def read(self, path: Path) -> pd.DataFrame:
         """Read a table written by :meth:`write`.
+
+        A column that may be NaN is NaN throughout if the table was written before there was one.
 
         Raises
         ------
@@ -139,6 +140,9 @@ class Schema:
                 "collect the results again with `bench run`"
             )
         table: pd.DataFrame = arrow.to_pandas()
+        for name, column in self.columns.items():
+            if column.nan and name not in table.columns:  # added since the table was written
+                table[name] = float("nan")
         self._check_columns(table, str(path))
         return self._typed(table, str(path))
 

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, get_args
 
 from bench.errors import BenchError
+from bench.evaluation.metrics import METRICS, MetricName
 from bench.evaluation.status import Status
 from bench.results.schema import Column, Schema
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Metric = Literal["dsc", "hd95_mm", "nsd"]
 
 CELL = ("dataset", "profile", "backbone", "method", "label_pct")
 RUN = (*CELL, "seed", "fold")
@@ -54,9 +53,10 @@ RESULTS = Schema(
         "case": _TEXT,
         "patient": _TEXT,
         "organ": _TEXT,
-        "dsc": _PERCENT,
-        "hd95_mm": Column("float", low=0, nan=True),
-        "nsd": _PERCENT,
+        **{
+            name: Column("float", low=0, high=metric.high, nan=True)
+            for name, metric in METRICS.items()
+        },
         "coverage": _PERCENT,
         "dsc_inside": _PERCENT,
         "tp": _COUNT,
@@ -206,7 +206,7 @@ def final_models(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def organ_values(
-    table: pd.DataFrame, metric: Metric = "dsc", by: Sequence[str] = RUN
+    table: pd.DataFrame, metric: MetricName = "dsc", by: Sequence[str] = RUN
 ) -> pd.DataFrame:
     """Return one value per run and organ: the mean over the fold's test patients (SPEC 8.2).
 
@@ -237,7 +237,7 @@ def organ_values(
 
 
 def fold_values(
-    table: pd.DataFrame, metric: Metric = "dsc", by: Sequence[str] = RUN
+    table: pd.DataFrame, metric: MetricName = "dsc", by: Sequence[str] = RUN
 ) -> pd.DataFrame:
     """Return one value per run: the unweighted mean over organs of :func:`organ_values`.
 
@@ -256,7 +256,7 @@ def fold_values(
 
 
 def cell_values(
-    table: pd.DataFrame, metric: Metric = "dsc", by: Sequence[str] = CELL
+    table: pd.DataFrame, metric: MetricName = "dsc", by: Sequence[str] = CELL
 ) -> pd.DataFrame:
     """Return one row per table cell: mean and standard deviation over the fold values (SPEC 8.2).
 
@@ -353,7 +353,7 @@ def audit_cell_values(audit: pd.DataFrame, by: Sequence[str] = (*CELL, "round"))
     return means.join(spreads).join(groups.size().rename("runs")).reset_index()
 
 
-def _counted(table: pd.DataFrame, metric: Metric) -> pd.DataFrame:
+def _counted(table: pd.DataFrame, metric: MetricName) -> pd.DataFrame:
     """Add ``value`` and a 0 or 1 per row for each of ``COUNTS``."""
     values = table[metric]
     counts = {status: (table["status"] == status).astype("int64") for status in STATUSES}

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from bench.stage import Stage, StageContext
 from bench.stages.predict import Predict
 from bench.stages.truth import Truth
 
 
 class Evaluate(Stage):
-    """DSC, HD95 and NSD per case and annotated organ, on the native grid (SPEC section 8.1)."""
+    """Every metric per case and annotated organ, on the grid of the scan."""
+
+    version: ClassVar[int] = 2
 
     truth: Truth
     prediction: Predict
@@ -26,7 +30,7 @@ class Evaluate(Stage):
 
         from bench.data.hidden import CompleteLabels
         from bench.data.nifti import read_image
-        from bench.evaluation.metrics import add_window_scores, case_scores
+        from bench.evaluation.cases import add_window_scores, case_scores
 
         truth = CompleteLabels(ctx.input(self.truth))
         predictions = sorted(ctx.input(self.prediction).glob("*.nii.gz"))

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
 
+from bench.files import replacing
 from bench.nets.protocol import channels_last
 from bench.stage import StageContext
 from bench.training.config import Steps, TrainConfig
@@ -137,9 +138,8 @@ class _ResumeState:
         state["random"] = torch.get_rng_state()
         if self._device.type == "cuda":
             state["random/cuda"] = torch.cuda.get_rng_state(self._device)
-        temporary = self._path.with_suffix(".tmp")
-        torch.save(state, temporary)
-        temporary.replace(self._path)
+        with replacing(self._path) as unfinished:
+            torch.save(state, unfinished)
 
     def load(self) -> int:
         """Restore and return the next step, 0 if nothing was saved."""

@@ -11,6 +11,7 @@ import pandas as pd
 from pydantic import Field
 
 from bench.errors import BenchError
+from bench.evaluation.metrics import METRICS, MetricName
 from bench.reporting import board, scores, style
 from bench.reporting.board import Board
 from bench.reporting.comparison import Rule, columns
@@ -20,7 +21,6 @@ from bench.reporting.text import NONE, number
 from bench.results.tables import (
     CELL,
     GROUP,
-    Metric,
     cell_values,
     final_models,
     group_name,
@@ -49,7 +49,7 @@ class Leaderboard(Report):
 
     summary: ClassVar[str] = "mean ± standard deviation over folds, per method and label fraction"
 
-    metric: Metric = "dsc"
+    metric: MetricName = "dsc"
     digits: int = Field(default=1, ge=0, le=4)
     bold: Rule = "holm"
     """What bold means: better by the corrected test after Holm, by the paper's t-test, by mean."""
@@ -57,7 +57,7 @@ class Leaderboard(Report):
     def build(self, table: pd.DataFrame, out: Path) -> list[Path]:
         """Write ``leaderboard.{md,csv,tex,html}``; metrics other than DSC are named in the file."""
         boards = self._boards(table)
-        heading = f"Leaderboard: {style.METRICS[self.metric][0]}"
+        heading = f"Leaderboard: {METRICS[self.metric].name}"
         stem = "leaderboard" if self.metric == "dsc" else f"leaderboard-{self.metric}"
         return board.write(boards, heading, to_csv(table, self.metric), out / stem)
 
@@ -73,7 +73,7 @@ class Leaderboard(Report):
         ]
 
 
-def leaderboard(table: pd.DataFrame, metric: Metric = "dsc") -> pd.DataFrame:
+def leaderboard(table: pd.DataFrame, metric: MetricName = "dsc") -> pd.DataFrame:
     """Return the text of the final models' board of one (data set, profile, backbone).
 
     Raises
@@ -89,7 +89,7 @@ def leaderboard(table: pd.DataFrame, metric: Metric = "dsc") -> pd.DataFrame:
 
 def leaderboards(
     table: pd.DataFrame,
-    metric: Metric = "dsc",
+    metric: MetricName = "dsc",
     by: By = "method",
     digits: int = 1,
     bold: Rule = "holm",
@@ -131,10 +131,10 @@ def leaderboards(
 
 
 def _boards_of(
-    group: pd.DataFrame, metric: Metric, by: By, digits: int, bold: Rule
+    group: pd.DataFrame, metric: MetricName, by: By, digits: int, bold: Rule
 ) -> Iterator[Board]:
     last = final_models(group)
-    title = f"{group_name(group)}: {style.METRICS[metric][0]}{TITLE[by]}"
+    title = f"{group_name(group)}: {METRICS[metric].name}{TITLE[by]}"
     if by == "rank":
         yield from _rank_boards(last, metric, title)
     elif by == "failures":
@@ -146,7 +146,7 @@ def _boards_of(
         yield _board(group, last, metric, by, digits, bold)
 
 
-def to_csv(table: pd.DataFrame, metric: Metric = "dsc") -> str:
+def to_csv(table: pd.DataFrame, metric: MetricName = "dsc") -> str:
     """Return the numbers behind the boards, one line per cell.
 
     ``round`` is ``final`` for the last models, ``organ`` is ``mean`` for the mean over organs.
@@ -169,7 +169,7 @@ def to_csv(table: pd.DataFrame, metric: Metric = "dsc") -> str:
 
 
 def _board(
-    group: pd.DataFrame, rows: pd.DataFrame, metric: Metric, by: By, digits: int, bold: Rule
+    group: pd.DataFrame, rows: pd.DataFrame, metric: MetricName, by: By, digits: int, bold: Rule
 ) -> Board:
     line = LINE[by]
     cells = cell_values(rows, metric, [*CELL, *(name for name in line if name != "method")])
@@ -210,7 +210,7 @@ def _board(
         marked = _marks(rows, metric, by, bold, digits)
         for position, pct in enumerate(fractions, start=len(line)):
             marks[:, position] = [marked.get((pct, *keys), "") for keys in lines]
-    name, unit = style.METRICS[metric]
+    name, unit = METRICS[metric].name, METRICS[metric].unit
     return Board(
         title=f"{group_name(group)}: {name} in {unit}{TITLE[by]}",
         frame=frame,
@@ -269,7 +269,7 @@ def _duration(seconds: float) -> str:
 
 
 def _marks(
-    rows: pd.DataFrame, metric: Metric, by: By, bold: Rule, digits: int
+    rows: pd.DataFrame, metric: MetricName, by: By, bold: Rule, digits: int
 ) -> dict[tuple[Any, ...], Mark]:
     """Return the marks of the cells: (label fraction, line) -> mark."""
     found: dict[tuple[Any, ...], Mark] = {}
@@ -282,7 +282,7 @@ def _marks(
     return found
 
 
-def _rank_boards(rows: pd.DataFrame, metric: Metric, title: str) -> list[Board]:
+def _rank_boards(rows: pd.DataFrame, metric: MetricName, title: str) -> list[Board]:
     """Return the board of ranks and of how often a draw of other patients gives them."""
     if rows["method"].map(style.is_upper_bound).all() or rows["method"].nunique() < 2:
         return []

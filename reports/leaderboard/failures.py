@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
+from bench.evaluation.metrics import METRICS, MetricName
 from bench.reporting import style
 from bench.reporting.board import Board
-from bench.results.tables import Metric
 
 STATES = {
     "missed": "missed",
@@ -16,15 +16,15 @@ STATES = {
 }
 
 
-def failed(rows: pd.DataFrame, metric: Metric) -> pd.DataFrame:
-    """Return the (case, organ) pairs that are NaN or, unless the metric is a distance, 0."""
+def failed(rows: pd.DataFrame, metric: MetricName) -> pd.DataFrame:
+    """Return the (case, organ) pairs that are NaN or, where that is the worst value, 0."""
     values = rows[metric]
-    if metric in style.LOWER_IS_BETTER:
-        return rows[values.isna()]
-    return rows[values.isna() | (values == 0)]
+    if METRICS[metric].zero_is_failure:
+        return rows[values.isna() | (values == 0)]
+    return rows[values.isna()]
 
 
-def failure_boards(rows: pd.DataFrame, metric: Metric, title: str) -> list[Board]:
+def failure_boards(rows: pd.DataFrame, metric: MetricName, title: str) -> list[Board]:
     """Return how many pairs of each method failed and why; no board if none did.
 
     Parameters
@@ -45,7 +45,7 @@ def failure_boards(rows: pd.DataFrame, metric: Metric, title: str) -> list[Board
     for state, name in STATES.items():
         if (lost["status"] == state).any():
             cells[name] = list(map(str, _per_method(lost[lost["status"] == state], methods)))
-    if metric in style.LOWER_IS_BETTER:
+    if not METRICS[metric].zero_is_failure:
         what, why = "NaN", "All are NaN: left out."
     else:
         what = "0 or NaN"

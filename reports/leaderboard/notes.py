@@ -9,10 +9,11 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from bench.evaluation.metrics import METRICS, MetricName, empty_masks
 from bench.reporting import style
 from bench.reporting.comparison import Rule
 from bench.reporting.text import FEW_FOLDS, counted
-from bench.results.tables import CELL, Metric, fold_values, lacking_pairs
+from bench.results.tables import CELL, fold_values, lacking_pairs
 
 from .failures import failed
 
@@ -29,12 +30,12 @@ def notes_of(
     group: pd.DataFrame,
     rows: pd.DataFrame,
     cells: pd.DataFrame,
-    metric: Metric,
+    metric: MetricName,
     by: By,
 ) -> list[str]:
     """Return what the reader of a board has to know, one sentence each."""
-    name, unit = style.METRICS[metric]
-    better = "lower" if metric in style.LOWER_IS_BETTER else "higher"
+    name, unit = METRICS[metric].name, METRICS[metric].unit
+    better = "higher" if METRICS[metric].best == "high" else "lower"
     fold_value = "the mean over the fold's test patients"
     if by != "organ":
         fold_value = f"the unweighted mean over organs of {fold_value}"
@@ -50,7 +51,7 @@ def notes_of(
         *_gaps(group, rows, metric, by),
         *_lacking(rows, by),
         *_windows(rows, by),
-        _policy(metric),
+        empty_masks(METRICS[metric]),
         _failures(rows, metric),
     ]
     if by != "organ" and (cells["organs_min"] < cells["organs_max"]).any():
@@ -119,29 +120,16 @@ def _windows(rows: pd.DataFrame, by: By) -> list[str]:
     ]
 
 
-def _policy(metric: Metric) -> str:
-    if metric == "hd95_mm":
-        return (
-            "Empty masks: HD95 is undefined (NaN, left out and counted) where the prediction or "
-            "the ground truth is empty. Predicting nothing therefore costs nothing here: read it "
-            "next to the DSC."
-        )
-    return (
-        "Only annotated organs are evaluated. Empty masks: both empty is NaN, left out and "
-        "counted; one of them empty is 0."
-    )
-
-
-def _failures(rows: pd.DataFrame, metric: Metric) -> str:
+def _failures(rows: pd.DataFrame, metric: MetricName) -> str:
     """Count zeros and NaN among the (case, organ) pairs of all models."""
     lost = failed(rows, metric)
     nan = int(lost[metric].isna().sum())
-    zeros = "" if metric in style.LOWER_IS_BETTER else f"{len(lost) - nan} are 0 and "
+    zeros = f"{len(lost) - nan} are 0 and " if METRICS[metric].zero_is_failure else ""
     where = "; by method in the board of zeros and NaN" if len(lost) else ""
     return f"Of {len(rows)} (case, organ) pairs {zeros}{nan} are NaN{where}."
 
 
-def _gaps(group: pd.DataFrame, rows: pd.DataFrame, metric: Metric, by: By) -> list[str]:
+def _gaps(group: pd.DataFrame, rows: pd.DataFrame, metric: MetricName, by: By) -> list[str]:
     """Name the runs that a cell lacks although another method or label fraction has them."""
     line = ["method", "round"] if by == "round" else ["method"]
     values = fold_values(rows, metric, [*CELL, *line[1:], "seed", "fold"])

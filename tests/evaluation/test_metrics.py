@@ -6,13 +6,9 @@ import pytest
 from scipy import ndimage
 
 from bench.errors import BenchError
-from bench.evaluation.metrics import (
-    NSD_TOLERANCE_MM,
-    case_scores,
-    dice_percent,
-    organ_scores,
-    relabel_audit,
-)
+from bench.evaluation.audit import relabel_audit
+from bench.evaluation.cases import case_scores
+from bench.evaluation.metrics import METRICS, NSD_TOLERANCE_MM, dice_percent
 
 SPACING = (0.8, 1.7, 3.1)
 
@@ -22,13 +18,27 @@ def surface(mask_XYZ):
 
 
 def brute_force(pred_XYZ, truth_XYZ, spacing_mm):
-    """HD95 and NSD by distance transforms of the whole volume."""
+    """Every metric of two masks that are not empty, by distance transforms of the whole volume."""
     border_pred, border_truth = surface(pred_XYZ), surface(truth_XYZ)
     to_truth = ndimage.distance_transform_edt(~border_truth, sampling=spacing_mm)[border_pred]
     to_pred = ndimage.distance_transform_edt(~border_pred, sampling=spacing_mm)[border_truth]
-    near = (to_truth <= NSD_TOLERANCE_MM).sum() + (to_pred <= NSD_TOLERANCE_MM).sum()
-    hd95 = max(np.percentile(to_truth, 95), np.percentile(to_pred, 95))
-    return hd95, 100 * near / (to_truth.size + to_pred.size)
+    both = np.concatenate([to_truth, to_pred])
+    tp, n_pred, n_gt = (pred_XYZ & truth_XYZ).sum(), pred_XYZ.sum(), truth_XYZ.sum()
+    return {
+        "dsc": 200 * tp / (n_pred + n_gt),
+        "hd95_mm": max(np.percentile(to_truth, 95), np.percentile(to_pred, 95)),
+        "nsd": 100 * (both <= NSD_TOLERANCE_MM).mean(),
+        "assd_mm": both.mean(),
+        "rve": 100 * abs(n_pred - n_gt) / n_gt,
+        "sensitivity": 100 * tp / n_gt,
+        "precision": 100 * tp / n_pred,
+    }
+
+
+def one_organ(pred_XYZ, truth_XYZ, spacing_mm=SPACING):
+    """Return the only row of masks with the value 1."""
+    (row,) = case_scores(pred_XYZ, truth_XYZ, [True], ["liver"], spacing_mm)
+    return row
 
 
 def blobs(rng, organs=3):
@@ -42,15 +52,26 @@ def blobs(rng, organs=3):
 def test_scores_agree_with_brute_force_on_anisotropic_voxels(seed):
     rng = np.random.default_rng(seed)
     pred, truth = blobs(rng), blobs(rng)
-    for organ in (1, 2, 3):
+    rows = case_scores(pred, truth, [True] * 3, ["a", "b", "c"], SPACING)
+    for organ, row in enumerate(rows, start=1):
         p, g = pred == organ, truth == organ
-        scores = organ_scores(pred, truth, organ, SPACING)
-        hd95, nsd = brute_force(p, g, SPACING)
-        assert scores.status == "ok"
-        assert (scores.tp, scores.n_pred, scores.n_gt) == ((p & g).sum(), p.sum(), g.sum())
-        assert scores.dsc == pytest.approx(200 * (p & g).sum() / (p.sum() + g.sum()))
-        assert scores.hd95_mm == pytest.approx(hd95, rel=1e-5)
-        assert scores.nsd == pytest.approx(nsd, rel=1e-5)
+        assert row["status"] == "ok"
+        assert (row["tp"], row["n_pred"], row["n_gt"]) == ((p & g).sum(), p.sum(), g.sum())
+        expected = brute_force(p, g, SPACING)
+        assert {name: row[name] for name in METRICS} == pytest.approx(expected, rel=1e-5)
+
+
+def test_metrics_by_hand():
+    truth, pred = np.zeros((2, 8, 8, 8), np.uint8)
+    truth[2:4, 2, 2], pred[2:3, 2, 2] = 1, 1
+    pred[6, 2, 2] = 1
+    row = one_organ(pred, truth, (2.0, 1.0, 1.0))
+    assert (row["sensitivity"], row["precision"], row["rve"]) == (50, 50, 0)
+    assert row["dsc"] == 50
+    # predicted to true: 0 and 6 mm; true to predicted: 0 and 2 mm
+    assert row["assd_mm"] == (0 + 6 + 0 + 2) / 4
+    assert row["nsd"] == 75
+    assert row["hd95_mm"] == pytest.approx(0.95 * 6)
 
 
 @pytest.mark.parametrize("axis", range(3))
@@ -58,13 +79,15 @@ def test_spacing_belongs_to_the_axes_in_order(axis):
     pred, truth = np.zeros((2, 20, 20, 20), np.uint8)
     truth[5:12, 5:12, 5:12] = 1
     pred[:] = np.roll(truth, 3, axis)
-    scores = organ_scores(pred, truth, 1, (1.0, 2.0, 5.0))
-    assert scores.hd95_mm == pytest.approx(3 * (1.0, 2.0, 5.0)[axis])
+    row = one_organ(pred, truth, (1.0, 2.0, 5.0))
+    assert row["hd95_mm"] == pytest.approx(3 * (1.0, 2.0, 5.0)[axis])
 
 
 def test_identical_masks_are_perfect_even_at_the_edge_of_the_image():
     truth = np.ones((6, 5, 4), np.uint8)
-    assert organ_scores(truth, truth, 1, SPACING)[3:] == (100.0, 0.0, 100.0, "ok")
+    row = one_organ(truth, truth)
+    perfect = {name: 0.0 if metric.best == "low" else 100.0 for name, metric in METRICS.items()}
+    assert {name: row[name] for name in METRICS} == perfect
 
 
 def test_empty_masks_follow_the_policy():
@@ -72,15 +95,19 @@ def test_empty_masks_follow_the_policy():
     full[2:4, 2:4, 2:4] = 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        missed = organ_scores(empty, full, 1, SPACING)
-        hallucinated = organ_scores(full, empty, 1, SPACING)
-        both_empty = organ_scores(empty, empty, 1, SPACING)
-    assert (missed.status, missed.dsc, missed.nsd) == ("missed", 0, 0)
-    assert (hallucinated.status, hallucinated.dsc, hallucinated.nsd) == ("hallucinated", 0, 0)
-    assert math.isnan(missed.hd95_mm)
-    assert math.isnan(hallucinated.hd95_mm)
-    assert both_empty.status == "both_empty"
-    assert all(map(math.isnan, both_empty[3:6]))
+        missed, hallucinated, both_empty = (
+            one_organ(*masks) for masks in ((empty, full), (full, empty), (empty, empty))
+        )
+    undefined = dict.fromkeys(METRICS, math.nan)
+    for row, status, values in (
+        (missed, "missed", {"dsc": 0, "nsd": 0, "rve": 100, "sensitivity": 0}),
+        (hallucinated, "hallucinated", {"dsc": 0, "nsd": 0, "precision": 0}),
+        (both_empty, "both_empty", {}),
+    ):
+        assert row["status"] == status
+        assert {name: row[name] for name in METRICS} == pytest.approx(
+            undefined | values, nan_ok=True
+        )
 
 
 def test_case_scores_leave_out_organs_that_are_not_annotated():
@@ -90,13 +117,14 @@ def test_case_scores_leave_out_organs_that_are_not_annotated():
     rows = case_scores(pred, truth, [True, False, True], ["liver", "spleen", "aorta"], SPACING)
     assert [row["organ"] for row in rows] == ["liver", "aorta"]
     for row, organ in zip(rows, (1, 3), strict=True):
-        assert row == {"organ": row["organ"]} | organ_scores(pred, truth, organ, SPACING)._asdict()
+        alone = one_organ((pred == organ).astype(np.uint8), (truth == organ).astype(np.uint8))
+        assert row == alone | {"organ": row["organ"]}
 
 
 def test_maps_that_do_not_fit_are_refused():
     small, large = np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 5), np.uint8)
     with pytest.raises(BenchError, match=r"\(4, 4, 4\).*\(4, 4, 5\)"):
-        organ_scores(small, large, 1, SPACING)
+        one_organ(small, large)
     with pytest.raises(BenchError, match="prediction holds label 9"):
         case_scores(small + np.uint8(9), small, [True], ["liver"], SPACING)
 

@@ -3,10 +3,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from tables import audit_table, result_rows, result_table, two_patients
 
 from bench.errors import BenchError
+from bench.evaluation.metrics import METRICS
 from bench.results import tables as results
 from bench.results.tables import CELL, RUN
 
@@ -190,6 +192,28 @@ def test_the_reference_names_every_column():
     for schema in (results.RESULTS, results.AUDIT):
         assert [name for name in schema.columns if f"`{name}`" not in text] == []
     assert [status for status in results.STATUSES if f"`{status}`" not in text] == []
+
+
+def test_the_reference_lists_metrics_as_they_are_defined():
+    text = (Path(__file__).parents[2] / "docs/reference/results.md").read_text()
+    for name, metric in METRICS.items():
+        (row,) = [line for line in text.splitlines() if line.startswith(f"| `{name}` |")]
+        assert metric.definition in row
+        assert metric.unit in row
+        assert f"{metric.best} is better" in row
+
+
+def test_a_table_written_before_a_metric_existed_is_read(tmp_path):
+    table = result_table()
+    results.write(table, tmp_path / "new.parquet")
+    arrow = pq.read_table(tmp_path / "new.parquet")
+    pq.write_table(arrow.drop_columns(["assd_mm", "precision"]), tmp_path / "old.parquet")
+    read = results.read(tmp_path / "old.parquet")
+    assert read["assd_mm"].isna().all()
+    assert list(read.columns) == list(table.columns)
+    pq.write_table(arrow.drop_columns(["n_gt"]), tmp_path / "broken.parquet")
+    with pytest.raises(BenchError, match="column n_gt is missing"):
+        results.read(tmp_path / "broken.parquet")
 
 
 def test_of_a_run_in_several_files_the_newest_counts(tmp_path):

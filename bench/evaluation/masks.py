@@ -1,0 +1,78 @@
+"""Predicted and true mask of an organ, and what several metrics need of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.evaluation.metrics import METRICS, NAN
+from bench.evaluation.status import Status
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class OrganMasks:
+    """One organ in one case: counts over the whole image, masks cut to what is not empty.
+
+    Shapes are [X, Y, Z]; ``spacing_mm`` is the voxel size along these axes.
+    """
+
+    tp: int
+    n_pred: int
+    n_gt: int
+    prediction_XYZ: NDArray[np.bool_]
+    truth_XYZ: NDArray[np.bool_]
+    spacing_mm: Sequence[float]
+
+    @property
+    def status(self) -> Status:
+        """Which of the two masks are empty."""
+        return mask_status(self.n_pred, self.n_gt)
+
+    @cached_property
+    def surface_distances_mm(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Distance of every predicted surface voxel to the true surface, and the reverse.
+
+        Computed by MONAI, once for all metrics that need it.
+        """
+        import warnings
+
+        import torch
+        from monai.metrics.utils import get_edge_surface_distance
+
+        pred, truth = (
+            torch.from_numpy(np.ascontiguousarray(mask))
+            for mask in (self.prediction_XYZ, self.truth_XYZ)
+        )
+        with warnings.catch_warnings():
+            # MONAI 1.5 and 1.6 warn about an argument that they pass to themselves.
+            warnings.filterwarnings("ignore", "(?s).*always_return_as_numpy", FutureWarning)
+            _, distances, _ = get_edge_surface_distance(
+                pred, truth, spacing=[float(size) for size in self.spacing_mm], symmetric=True
+            )
+        to_truth, to_prediction = (d.numpy().astype(np.float64) for d in distances)
+        return to_truth, to_prediction
+
+
+def mask_status(n_pred: int, n_gt: int) -> Status:
+    """Return which of the two masks are empty."""
+    if n_gt:
+        return "ok" if n_pred else "missed"
+    return "hallucinated" if n_pred else "both_empty"
+
+
+def scores(masks: OrganMasks) -> dict[str, float]:
+    """Return every metric of :data:`bench.evaluation.metrics.METRICS`, by name."""
+    status = masks.status
+    if status == "ok":
+        return {name: metric.compute(masks) for name, metric in METRICS.items()}
+    return {
+        name: NAN if status == "both_empty" else getattr(metric, status)
+        for name, metric in METRICS.items()
+    }
