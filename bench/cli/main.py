@@ -5,11 +5,33 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from bench.cli.codes import EPILOG, ExitCode
+from bench.cli.options import (
+    DataRoot,
+    Datasets,
+    Device,
+    ExperimentFile,
+    Folds,
+    Labelled,
+    Launchers,
+    Methods,
+    Networks,
+    Pictures,
+    Plugins,
+    Profiles,
+    Quiet,
+    Seeds,
+    StoreRoot,
+)
+from bench.engine.devices import use_device
+from bench.engine.provenance import EXPERIMENT
 from bench.errors import BenchError
 from bench.evaluation.metrics import METRICS
 
@@ -20,6 +42,7 @@ if TYPE_CHECKING:
     from bench.engine.launcher import Launcher
     from bench.engine.store import Store
     from bench.experiment.plan import Run
+    from bench.experiment.request import Request
     from bench.reporting.report import Report
 
 app = typer.Typer(
@@ -29,86 +52,54 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=EPILOG,
 )
+command = partial(app.command, epilog=EPILOG)
 data_app = typer.Typer(help="Look at a data set.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
-Methods = Annotated[
-    list[str],
-    typer.Option(
-        "--method",
-        "-m",
-        help="Method, or a list, parameters in brackets: 'naive,inerrant\\[rounds=3]'.",
-    ),
-]
-Datasets = Annotated[
-    list[str],
-    typer.Option("--dataset", "-d", help="Data set, or your folder in nnU-Net layout: ./mine."),
-]
-Labelled = Annotated[
-    str,
-    typer.Option(
-        "--labelled", "-l", help="Percent of the training patients labelled per organ: 100,30,10."
-    ),
-]
-Folds = Annotated[str, typer.Option("--folds", "-f", help="Folds to run: 0, 0-4, 0,2 or all.")]
-Profiles = Annotated[
-    list[str],
-    typer.Option(
-        "--profile", "-p", help="smoke, quick, fast or paper; overrides: 'quick\\[steps=300]'."
-    ),
-]
-Networks = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--backbone",
-        "-b",
-        help="unet_t11\\[width=32], unet3d_t11, unet/resnet34; the profile's if not given.",
-    ),
-]
-Seeds = Annotated[str, typer.Option("--seeds", help="Replicate seeds: 0, 0-2, ...")]
-DataRoot = Annotated[
-    Path | None,
-    typer.Option(
-        "--data", envvar="BENCH_DATA", help="Folder below which data sets lie; ./data if not set."
-    ),
-]
-StoreRoot = Annotated[
-    Path,
-    typer.Option("--store", envvar="BENCH_STORE", help="Folder that keeps every result."),
-]
-Plugins = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--plugin",
-        help="A method, network, data set, report or launcher of your own: the file NAME.py.",
-    ),
-]
-DEFAULT_STORE = Path("bench-store")
+
+def _print_versions(asked: bool) -> None:
+    if asked:
+        from bench.engine.provenance import provenance
+
+        found = provenance()
+        names = ("bench", "commit", "python", "torch", "monai", "segmentation-models-pytorch")
+        typer.echo("\n".join(f"{name} {found[name]}" for name in names if found.get(name)))
+        raise typer.Exit
 
 
-@app.command()
+@app.callback()
+def _bench(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_versions, help="Print versions and stop."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+@command()
 def run(
-    method: Methods,
-    dataset: Datasets,
-    labelled: Labelled = "30",
-    folds: Folds = "0",
-    profile: Profiles = ["quick"],  # noqa: B006
+    ctx: typer.Context,
+    experiment: ExperimentFile = None,
+    method: Methods = None,
+    dataset: Datasets = None,
+    labelled: Labelled = None,
+    folds: Folds = None,
+    profile: Profiles = None,
     backbone: Networks = None,
-    seeds: Seeds = "0",
+    seeds: Seeds = None,
     plugin: Plugins = None,
     data: DataRoot = None,
-    store: StoreRoot = DEFAULT_STORE,
-    launcher: Annotated[
-        str,
-        typer.Option(
-            help="Who runs the stages, options in brackets: 'local\\[workers=2]' for two trainings "
-            "side by side, inline for one process."
-        ),
-    ] = "local",
-    pictures: Annotated[
-        bool, typer.Option("--pictures", help="Also draw predictions, for `bench report html`.")
-    ] = False,
+    store_root: StoreRoot = None,
+    launcher: Launchers = None,
+    device: Device = None,
+    pictures: Pictures = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train, predict and evaluate methods; print their leaderboard.
 
@@ -120,68 +111,69 @@ def run(
     from bench.experiment.plan import graph_of
     from bench.results.tables import read
 
-    console = _console()
-    _plug_in(plugin)
-    launched = parse_launcher(launcher)
-    place, runs = _select(method, dataset, labelled, folds, profile, backbone, seeds, data, store)
-    graph = graph_of(runs, pictures=pictures)
-    n_done = sum(place.is_done(stage) for stage in graph.stages.values())
+    request = _request(ctx)
+    launched = parse_launcher(request.launcher)
+    console = _console(quiet=quiet)
+    store, runs = _planned(request, console)
+    os.environ[EXPERIMENT] = request.record()
+    graph = graph_of(runs, pictures=request.pictures)
+    n_done = sum(store.is_done(stage) for stage in graph.stages.values())
     console.print(_plan_line(runs, len(graph), n_done))
-    exit_code = _execute(graph, place, launched, console)
-    if any(place.is_done(result.evaluation) for run in runs for result in run.rounds):
-        path = save(runs, place)
+    exit_code = _execute(graph, store, launched, console)
+    if any(store.is_done(result.evaluation) for run in runs for result in run.rounds):
+        path = save(runs, store)
         console.print(_report("leaderboard").show(read(path)))
-        console.print(f"results   {path}\nstore     {place.root}", soft_wrap=True)
+        _console().print(f"results   {path}\nstore     {store.root}", soft_wrap=True)
     raise typer.Exit(exit_code)
 
 
-@app.command()
+@command()
 def plan(
-    method: Methods,
-    dataset: Datasets,
-    labelled: Labelled = "30",
-    folds: Folds = "0",
-    profile: Profiles = ["quick"],  # noqa: B006
+    ctx: typer.Context,
+    experiment: ExperimentFile = None,
+    method: Methods = None,
+    dataset: Datasets = None,
+    labelled: Labelled = None,
+    folds: Folds = None,
+    profile: Profiles = None,
     backbone: Networks = None,
-    seeds: Seeds = "0",
+    seeds: Seeds = None,
     plugin: Plugins = None,
     data: DataRoot = None,
-    store: StoreRoot = DEFAULT_STORE,
+    store_root: StoreRoot = None,
 ) -> None:
     """Show what a run would compute and how long it takes; writes nothing."""
     from bench.cli.views import plan_table
 
-    _plug_in(plugin)
-    place, runs = _select(
-        method, dataset, labelled, folds, profile, backbone, seeds, data, store, remember=False
-    )
-    _console().print(plan_table(runs, place))
+    console = _console()
+    store, runs = _planned(_request(ctx), console, remember=False)
+    console.print(plan_table(runs, store))
 
 
-@app.command()
-def status(plugin: Plugins = None, store: StoreRoot = DEFAULT_STORE) -> None:
+@command()
+def status(plugin: Plugins = None, store_root: StoreRoot = None) -> None:
     """List what the store holds: stages done, running, failed and waiting."""
     from bench.cli.views import status_table
 
     _plug_in(plugin)
-    _console().print(status_table(_existing_store(store)))
+    _console().print(status_table(_existing_store(store_root)))
 
 
-@app.command()
+@command()
 def show(
     key: Annotated[str, typer.Argument(help="Key of a stage, or its first digits.")],
     plugin: Plugins = None,
-    store: StoreRoot = DEFAULT_STORE,
+    store_root: StoreRoot = None,
 ) -> None:
     """Show one stage: parameters, inputs, how and where it ran, its files."""
     from bench.cli.views import describe_stage
 
     _plug_in(plugin)
-    place = _existing_store(store)
-    _console().print(describe_stage(place.find(key), place), soft_wrap=True)
+    store = _existing_store(store_root)
+    _console().print(describe_stage(store.find(key), store), soft_wrap=True)
 
 
-@app.command("list")
+@command("list")
 def list_(
     what: Annotated[
         Literal["methods", "datasets", "networks", "profiles", "reports", "launchers"],
@@ -196,7 +188,7 @@ def list_(
     _console().print(listing(what))
 
 
-@app.command()
+@command()
 def check(
     method: Annotated[
         list[str] | None, typer.Argument(help="Methods to check, parameters in brackets.")
@@ -231,35 +223,37 @@ def check(
         subjects = [Subject(name, Path(folder), network) for name in names]
         verdicts = ((subject.label, judge(subject)) for subject in subjects)
         if not print_verdicts(verdicts, _console()):
-            raise typer.Exit(1)
+            raise typer.Exit(ExitCode.FAILED)
 
 
-@app.command()
+@command()
 def predict(
     key: Annotated[str, typer.Argument(help="Key of a trained model (bench status shows them).")],
     images: Annotated[list[Path], typer.Argument(help="CT volumes: NIfTI, or a DICOM folder.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the label maps.")],
     preview: Annotated[bool, typer.Option(help="Also draw each over its CT, as PNG.")] = False,
+    device: Device = None,
     plugin: Plugins = None,
-    store: StoreRoot = DEFAULT_STORE,
+    store_root: StoreRoot = None,
 ) -> None:
     """Segment new CT volumes with a trained model; label maps lie on the grid of their image."""
     from bench.experiment.segment import segment
 
+    use_device(device)
     _plug_in(plugin)
-    place = _existing_store(store)
-    for path in segment(place.find(key), images, out, place, preview=preview):
+    store = _existing_store(store_root)
+    for path in segment(store.find(key), images, out, store, preview=preview):
         _console().print(str(path), soft_wrap=True)
 
 
-@data_app.command("prepare")
+@data_app.command("prepare", epilog=EPILOG)
 def data_prepare(
-    dataset: Datasets,
-    profile: Profiles = ["quick"],  # noqa: B006
+    dataset: Datasets = None,
+    profile: Profiles = None,
     backbone: Networks = None,
     plugin: Plugins = None,
     data: DataRoot = None,
-    store: StoreRoot = DEFAULT_STORE,
+    store_root: StoreRoot = None,
 ) -> None:
     """Read, check and cache data sets, so that runs start training at once."""
     from bench.engine.graph import StageGraph
@@ -273,22 +267,22 @@ def data_prepare(
     )
 
     _plug_in(plugin)
-    place = Store(store)
+    store = Store(_store_root(store_root))
     stages = preparations(
-        parse_datasets(dataset, data),
-        parse_profiles(profile),
+        parse_datasets(dataset or [], _data_root(data)),
+        parse_profiles(profile or ["quick"]),
         parse_networks(backbone or []),
-        place.root / "digests.json",
+        store.root / "digests.json",
     )
     console = _console()
-    exit_code = _execute(StageGraph(stages), place, parse_launcher("local"), console)
+    exit_code = _execute(StageGraph(stages), store, parse_launcher("local"), console)
     if not exit_code:
         for stage in stages:
-            console.print(f"{stage.key}  {place.out(stage)}", soft_wrap=True)
+            console.print(f"{stage.key}  {store.out(stage)}", soft_wrap=True)
     raise typer.Exit(exit_code)
 
 
-@data_app.command("check")
+@data_app.command("check", epilog=EPILOG)
 def data_check(
     dataset: Annotated[str, typer.Argument(help="Data set, or your folder in nnU-Net layout.")],
     plugin: Plugins = None,
@@ -300,11 +294,11 @@ def data_check(
 
     _plug_in(plugin)
     console = _console()
-    if print_check(parse_dataset(dataset, data), console):
-        raise typer.Exit(2)
+    if print_check(parse_dataset(dataset, _data_root(data)), console):
+        raise typer.Exit(ExitCode.MENDABLE)
 
 
-@app.command("report")
+@command("report")
 def report_(
     name: Annotated[
         str, typer.Argument(help="Report, options in brackets: 'leaderboard\\[digits=2]'.")
@@ -334,7 +328,7 @@ def report_(
         Path | None, typer.Option("--out", "-o", help="Folder for the files; ./NAME if not given.")
     ] = None,
     plugin: Plugins = None,
-    store: StoreRoot = DEFAULT_STORE,
+    store_root: StoreRoot = None,
 ) -> None:
     """Write a report from results, and print it: `bench report leaderboard`."""
     from bench.params import parse_brackets
@@ -348,7 +342,7 @@ def report_(
     if csv:
         table = report.read_csv(csv)
     else:
-        files = results or _result_files(store)
+        files = results or _result_files(store_root)
         table = report.read(table_files(files, report.reads))
     out = out or Path(report_name)
     out.mkdir(parents=True, exist_ok=True)
@@ -365,6 +359,9 @@ def main() -> None:
         sys.exit(app(standalone_mode=False))
     except BenchError as error:
         _complain(f"error: {error}")
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        sys.exit(ExitCode.INTERRUPTED)
     except Exception as error:
         # Wrong usage. Typer's class for it has no lasting address: click's once, its own now.
         describe = getattr(error, "format_message", None)
@@ -372,7 +369,7 @@ def main() -> None:
             raise
         if message := " ".join(describe().split()):  # empty: help was asked for and shown
             _complain(f"error: {message.rstrip('.')}; --help shows what there is")
-    sys.exit(2)
+    sys.exit(ExitCode.MENDABLE)
 
 
 def _report(name: str, options: dict[str, str] | None = None) -> Report:
@@ -383,13 +380,13 @@ def _report(name: str, options: dict[str, str] | None = None) -> Report:
     return plugin.from_overrides("report", name, options or {})
 
 
-def _plug_in(files: list[Path] | None) -> None:
+def _plug_in(files: Iterable[Path] | None) -> None:
     from bench.plugins import registry
 
     registry.plug_in(files or [])
 
 
-def _execute(graph: StageGraph, place: Store, launched: Launcher, console: Console) -> int:
+def _execute(graph: StageGraph, store: Store, launched: Launcher, console: Console) -> int:
     """Bring the stages of a graph to completion, say what happened and return the exit code."""
     import time
     from contextlib import closing
@@ -397,70 +394,63 @@ def _execute(graph: StageGraph, place: Store, launched: Launcher, console: Conso
     from bench.cli.progress import Monitor
 
     started = time.monotonic()
-    place.register(graph.in_order())
-    n_done = sum(place.is_done(stage) for stage in graph.stages.values())
+    store.register(graph.in_order())
+    n_done = sum(store.is_done(stage) for stage in graph.stages.values())
     monitor = Monitor(graph, n_done, console)
     try:
-        with closing(launched.run(graph, place)) as events:
+        with closing(launched.run(graph, store)) as events:
             monitor.follow(events)
     except KeyboardInterrupt:
         _complain("interrupted; give the same command to go on from the last checkpoint")
-        raise typer.Exit(130) from None
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
     for message in dict.fromkeys(event.message for event in monitor.messages):
         _complain(f"error: {message}")
     counts = ", ".join(f"{count} {what}" for what, count in monitor.outcomes.most_common())
     console.print(f"stages    {counts}; {time.monotonic() - started:.0f} s")
     if not monitor.messages:
-        return 0
-    return 2 if monitor.outcomes["refused"] else 1
+        return ExitCode.DONE
+    return ExitCode.MENDABLE if monitor.outcomes["refused"] else ExitCode.FAILED
 
 
-def _select(
-    method: list[str],
-    dataset: list[str],
-    labelled: str,
-    folds: str,
-    profile: list[str],
-    backbone: list[str] | None,
-    seeds: str,
-    data: Path | None,
-    store: Path,
-    *,
-    remember: bool = True,
+def _request(ctx: typer.Context) -> Request:
+    """Return what the command line and its file ask for; load plug-ins and choose the device."""
+    from bench.experiment.request import Request
+
+    params = ctx.params | {"store": ctx.params["store_root"]}
+    given = {name: value for name, value in params.items() if name in Request.model_fields}
+    request = Request.of(params["experiment"], given)
+    use_device(request.device)
+    _plug_in(request.plugin)
+    return request
+
+
+def _planned(
+    request: Request, console: Console, *, remember: bool = True
 ) -> tuple[Store, list[Run]]:
     from bench.engine.store import Store
-    from bench.experiment.selection import (
-        ExperimentGrid,
-        parse_datasets,
-        parse_label_pcts,
-        parse_methods,
-        parse_networks,
-        parse_numbers,
-        parse_profiles,
-    )
 
-    place = Store(store)
-    selection = ExperimentGrid(
-        methods=parse_methods(method),
-        label_pcts=parse_label_pcts(labelled),
-        folds=folds,
-        profiles=parse_profiles(profile),
-        networks=parse_networks(backbone or []),
-        seeds=parse_numbers("seed", seeds, 0, 10_000),
-        datasets=parse_datasets(dataset, data),
-    )
-    with _console().status("reading the list of cases") as spinner:
-        runs = selection.runs(
-            place,
+    store = Store(request.store)
+    with console.status("reading the list of cases") as spinner:
+        runs = request.grid().runs(
+            store,
             lambda done, total: spinner.update(f"reading files {done}/{total}"),
             remember=remember,
         )
-    return place, runs
+    return store, runs
 
 
-def _existing_store(root: Path) -> Store:
+def _data_root(given: Path | None) -> Path | None:
+    return given or (Path(os.environ["BENCH_DATA"]) if os.environ.get("BENCH_DATA") else None)
+
+
+def _store_root(given: Path | None) -> Path:
+    return given or Path(os.environ.get("BENCH_STORE") or "bench-store")
+
+
+def _existing_store(given: Path | None) -> Store:
     from bench.engine.store import Store
 
+    root = _store_root(given)
     if not root.is_dir():
         raise BenchError(f"no store at {root}: run something first, or name one with --store")
     return Store(root)
@@ -480,17 +470,18 @@ def _plan_line(runs: list[Run], n_stages: int, n_done: int) -> str:
     )
 
 
-def _result_files(store: Path) -> list[Path]:
-    paths = sorted(_existing_store(store).root.glob("results/*.parquet"))
+def _result_files(store_root: Path | None) -> list[Path]:
+    folder = _existing_store(store_root).root / "results"
+    paths = sorted(folder.glob("*.parquet"))
     if not paths:
-        raise BenchError(f"no results in {store / 'results'}: run something first")
+        raise BenchError(f"no results in {folder}: run something first")
     return paths
 
 
-def _console() -> Console:
+def _console(*, quiet: bool = False) -> Console:
     from rich.console import Console
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, quiet=quiet)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = 160  # nobody's screen: do not cut what goes to a file
     return console

@@ -14,6 +14,10 @@ import bench
 _PACKAGES = ("torch", "numpy", "scipy", "nibabel", "monai", "segmentation-models-pytorch")
 
 
+EXPERIMENT = "BENCH_EXPERIMENT"
+"""Names the file of the store's ``experiments/`` that asked for what is computed."""
+
+
 @cache
 def provenance() -> dict[str, str]:
     """Return versions, the commit of the checkout (if it is one) and the platform."""
@@ -23,6 +27,7 @@ def provenance() -> dict[str, str]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpus": str(cpus()),
+        "experiment": os.environ.get(EXPERIMENT, ""),
     } | {package: found for package in _PACKAGES if (found := _version(package))}
 
 
@@ -41,7 +46,7 @@ def _version(package: str) -> str:
 
 
 def _commit() -> str:
-    folder = Path(bench.__file__).parent
+    folder = Path(__file__).parent
 
     def git(*arguments: str) -> str:
         try:

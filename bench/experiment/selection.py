@@ -73,6 +73,7 @@ class ExperimentGrid:
             pcts = self.label_pcts or source.dataset.label_fractions
             folds = parse_numbers("fold", self.folds, 0, profile.n_folds - 1)
             for network, pct, fold in product(networks, pcts, folds):
+                # Raises what training could not do without, before anything is computed.
                 make_split(
                     cases,
                     source.dataset.organs,

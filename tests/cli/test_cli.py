@@ -117,13 +117,16 @@ def test_a_wrong_choice_is_one_line_and_exit_code_2(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run"], r"Missing option '--method'"),
+        (["run"], r"no method is named: give --method"),
         (["list", "method"], r"'method' is not one of 'methods'"),
         (["frobnicate"], r"No such command 'frobnicate'"),
         (["status"], r"no store at bench-store: run something first, or name one with --store"),
         (["report", "leaderboard"], r"no store at bench-store: run something first"),
         (["report", "leaderbord"], r"unknown report 'leaderbord': did you mean leaderboard"),
-        (["report", "leaderboard", "--metric", "x"], r"metric='x'.*'dsc', 'hd95_mm' or 'nsd'"),
+        (
+            ["report", "leaderboard", "--metric", "x"],
+            r"unknown metric 'x': known: .*dsc, hd95_mm, nsd",
+        ),
         (["report", "leaderboard", "nothing.parquet"], r"nothing.parquet"),
         (["data", "check", "phanton"], r"unknown dataset 'phanton': did you mean phantom"),
     ],
@@ -408,7 +411,7 @@ def test_a_report_finds_its_table_among_those_that_lie_together(
     assert "alone.curves.parquet: no such curves table" in answer.err
 
 
-@pytest.mark.parametrize("what", ["methods", "datasets", "backbones", "profiles", "reports"])
+@pytest.mark.parametrize("what", ["methods", "datasets", "networks", "profiles", "reports"])
 def test_list_names_everything_there_is(bench: Bench, what: str) -> None:
     answer = bench("list", what)
     assert answer.code == 0

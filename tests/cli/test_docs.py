@@ -17,6 +17,7 @@ import typer
 from bench.cli import main as cli
 from bench.experiment.method import Method
 from bench.experiment.profiles import PROFILES
+from bench.experiment.request import Request
 from bench.experiment.selection import (
     parse_label_pcts,
     parse_methods,
@@ -80,15 +81,16 @@ def test_there_are_commands_to_check() -> None:
 @pytest.mark.parametrize(("page", "command"), commands())
 def test_a_documented_command_is_understood(page: str, command: str) -> None:
     name, given = parsed(command)
-    if name not in ("run", "plan"):
+    if name not in ("run", "plan") or given["experiment"]:
         return
     methods = [text for text in given["method"][0].split(",") if not text.startswith(EXAMPLE)]
     parse_methods(methods or ["naive"])
-    parse_profiles(given["profile"])
-    parse_networks(given["backbone"] or [])
-    parse_label_pcts(given["labelled"])
-    parse_numbers("fold", given["folds"], 0, 4)
-    for text in given["dataset"]:
+    request = Request.of(None, {k: v for k, v in given.items() if k in Request.model_fields})
+    parse_profiles(request.profile)
+    parse_networks(request.backbone)
+    parse_label_pcts(request.labelled)
+    parse_numbers("fold", request.folds, 0, 4)
+    for text in request.dataset:
         dataset, _ = parse_brackets(text)
         assert dataset.startswith(("./", "/")) or dataset in registry.names("datasets")
 

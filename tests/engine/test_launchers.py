@@ -25,9 +25,10 @@ from helpers import (
     workers_find_helpers,
 )
 
+from bench.engine.devices import visible_gpus
 from bench.engine.graph import StageGraph
 from bench.engine.launcher import parse_launcher
-from bench.engine.launchers.local import Local, WorkerPool, default_slots, visible_gpus
+from bench.engine.launchers.local import Local, WorkerPool, default_slots
 from bench.engine.store import Store
 from bench.errors import BenchError
 from bench.experiment.collect import collect

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import queue
-import shutil
 import subprocess
 import sys
 import threading
@@ -20,6 +19,7 @@ from typing import Any
 from pydantic import Field
 from typing_extensions import override
 
+from bench.engine.devices import visible_gpus
 from bench.engine.graph import Frontier, StageGraph
 from bench.engine.launcher import Launcher, StageEvent
 from bench.engine.provenance import cpus
@@ -189,17 +189,6 @@ def default_slots(workers: int = 1) -> list[Slot]:
         *(Slot(place + name, True, there) for place, there in places.items() for name in names),
         light,
     ]
-
-
-def visible_gpus() -> list[str]:
-    """Return the GPUs this process may use, without importing torch."""
-    if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        return [gpu for gpu in named.split(",") if gpu]
-    if shutil.which("nvidia-smi") is None:
-        return []
-    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
-    found = [line for line in listed.stdout.splitlines() if line.startswith("GPU ")]
-    return [str(index) for index in range(len(found))]
 
 
 def _ask(

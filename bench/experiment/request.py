@@ -1,0 +1,149 @@
+"""An experiment as it is asked for: by options, by a file, or by a file with options over it."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BeforeValidator, Field, ValidationError
+
+from bench.errors import BenchError, unknown_name
+from bench.experiment.selection import (
+    ExperimentGrid,
+    parse_datasets,
+    parse_label_pcts,
+    parse_methods,
+    parse_networks,
+    parse_numbers,
+    parse_profiles,
+)
+from bench.files import write_atomically
+from bench.params import Params, describe_invalid, digest, split_outside_brackets
+
+
+def _one_text(value: object) -> object:
+    """Return a list as the option writes it, ``[30, 10]`` as ``30,10``; a number as text."""
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _several_texts(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+Text = Annotated[str, BeforeValidator(_one_text)]
+Texts = Annotated[tuple[str, ...], BeforeValidator(_several_texts)]
+
+
+class Request(Params):
+    """The options of ``bench run`` and ``bench plan``, under their own names."""
+
+    method: Texts = ()
+    dataset: Texts = ()
+    labelled: Text = "30"
+    folds: Text = "0"
+    profile: Texts = ("quick",)
+    backbone: Texts = ()
+    seeds: Text = "0"
+    plugin: tuple[Path, ...] = ()
+    data: Path | None = Field(default_factory=lambda: _path("BENCH_DATA"))
+    store: Path = Field(default_factory=lambda: _path("BENCH_STORE") or Path("bench-store"))
+    launcher: str = "local"
+    device: str | None = None
+    pictures: bool = False
+
+    @classmethod
+    def of(cls, file: Path | None, given: Mapping[str, Any]) -> Self:
+        """Return what is asked for; what is given on the command line overrides the file.
+
+        Parameters
+        ----------
+        file
+            TOML with the options' names; paths in it are relative to its folder.
+        given
+            Options by name; None, False and empty lists were not given.
+
+        Raises
+        ------
+        BenchError
+            A file that cannot be read, an unknown option in it, a wrong value, no method or data.
+        """
+        options = {} if file is None else _read(file, cls.model_fields)
+        options |= {
+            name: value for name, value in given.items() if value not in (None, False, [], ())
+        }
+        try:
+            request = cls.model_validate(options)
+        except ValidationError as error:
+            raise BenchError(f"{file or 'options'}: {describe_invalid(error)}") from None
+        for name in ("method", "dataset"):
+            if not getattr(request, name):
+                raise BenchError(f"no {name} is named: give --{name}, or a file with {name} = ...")
+        return request
+
+    def grid(self) -> ExperimentGrid:
+        """Return the experiment; plug-ins have to be loaded before."""
+        return ExperimentGrid(
+            methods=parse_methods(self.method),
+            datasets=parse_datasets(self.dataset, self.data),
+            label_pcts=parse_label_pcts(self.labelled),
+            folds=self.folds,
+            profiles=parse_profiles(self.profile),
+            networks=parse_networks(self.backbone),
+            seeds=parse_numbers("seed", self.seeds, 0, 10_000),
+        )
+
+    def record(self) -> str:
+        """Write the options into the store and return the name they have there.
+
+        It stands in the receipt of every stage that is computed for them.
+        """
+        import tomli_w
+
+        options = {
+            name: list(map(str, value)) if isinstance(value, tuple) else value
+            for name, value in self.model_dump(exclude={"store"}, exclude_none=True).items()
+        }
+        options = {k: str(v) if isinstance(v, Path) else v for k, v in options.items() if v != []}
+        name = digest(options, 12)
+        file = self.store / "experiments" / f"{name}.toml"
+        if not file.is_file():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(file, tomli_w.dumps(options))
+        return name
+
+
+def _path(variable: str) -> Path | None:
+    return Path(os.environ[variable]) if os.environ.get(variable) else None
+
+
+def _read(file: Path, known: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        options = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BenchError(f"{file}: cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise BenchError(f"{file}: is no TOML: {error}") from None
+    for name in options:
+        if name not in known:
+            raise unknown_name(f"option in {file}", name, known)
+    here = file.absolute().parent
+    for name in ("data", "store"):
+        if isinstance(options.get(name), str):
+            options[name] = here / options[name]
+    if "plugin" in options:
+        files = options["plugin"]
+        options["plugin"] = [here / name for name in ([files] if isinstance(files, str) else files)]
+    if "dataset" in options:
+        texts = options["dataset"]
+        names = [
+            name
+            for text in ([texts] if isinstance(texts, str) else texts)
+            for name in split_outside_brackets(text)
+        ]
+        options["dataset"] = [str(here / n) if n.startswith(("./", "../")) else n for n in names]
+    return options

@@ -1,0 +1,68 @@
+"""Experiments asked for by a file, by options, or by both."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from bench.errors import BenchError
+from bench.experiment.request import Request
+
+
+def write(folder: Path, text: str) -> Path:
+    file = folder / "experiment.toml"
+    file.write_text(text)
+    return file
+
+
+def test_a_file_uses_the_names_of_the_options(tmp_path: Path) -> None:
+    file = write(
+        tmp_path, 'method = ["naive", "inerrant"]\ndataset = "phantom"\nlabelled = [30, 10]\n'
+    )
+    request = Request.of(file, {})
+    assert request.method == ("naive", "inerrant")
+    assert (request.dataset, request.labelled, request.folds) == (("phantom",), "30,10", "0")
+
+
+def test_the_command_line_overrides_the_file(tmp_path: Path) -> None:
+    file = write(tmp_path, 'method = "naive"\ndataset = "phantom"\nfolds = "all"\npictures = true')
+    request = Request.of(file, {"folds": "0-1", "method": [], "seeds": None, "pictures": False})
+    assert (request.folds, request.method, request.pictures) == ("0-1", ("naive",), True)
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    file = write(
+        tmp_path,
+        'method = "mine"\ndataset = "./scans[where=tier=A],phantom"\nplugin = "mine.py"\n'
+        'store = "results"\ndata = "/data"\n',
+    )
+    request = Request.of(file, {})
+    assert request.dataset == (f"{tmp_path}/scans[where=tier=A]", "phantom")
+    assert request.plugin == (tmp_path / "mine.py",)
+    assert (request.store, request.data) == (tmp_path / "results", Path("/data"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("method = ", "is no TOML"),
+        ("methods = 'naive'", "unknown option in .*'methods': did you mean method"),
+        ("method = 3\ndataset = 'phantom'", "method=3"),
+        ("method = 'naive'", "no dataset is named"),
+    ],
+)
+def test_a_faulty_file_is_one_line(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match=message) as raised:
+        Request.of(write(tmp_path, text), {})
+    assert "\n" not in str(raised.value)
+
+
+def test_the_store_keeps_what_was_asked_for(tmp_path: Path) -> None:
+    given = {"method": ["naive"], "dataset": ["phantom"], "store": tmp_path, "labelled": "30,10"}
+    request = Request.of(None, given)
+    file = tmp_path / "experiments" / f"{request.record()}.toml"
+    assert Request.of(file, {"store": tmp_path}) == request
+    assert "store" not in tomllib.loads(file.read_text())
+    assert request.record() == file.stem
