@@ -1,4 +1,4 @@
-"""Errors a user can mend. They end the program with exit code 2 and one line, never a traceback."""
+"""Errors a user can mend: one line and exit code 2, never a traceback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frozen parameter objects: what a run is described with, and their one-line bracket notation.
+"""Frozen parameter objects and their bracket notation.
 
 ``inerrant[rounds=3,score=mcp]`` names a component and overrides some of its parameters; the same
 notation serves methods, data sets, networks and profiles.

@@ -1,4 +1,4 @@
-"""Every random draw of the suite, from one rule (SPEC 0.0, decision 2).
+"""Random generators, each named by its purpose and place.
 
 A generator is named by the replicate seed, a purpose and where it is used (data set, fold, organ,
 step); never by the method or the label fraction. So methods in one cell start from the same initial

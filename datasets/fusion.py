@@ -1,4 +1,4 @@
-"""A completely and a partially labelled data set, trained together (SPEC 10, Table 8)."""
+"""A completely and a partially labelled data set, trained together (Table 8)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What consistency methods share: a teacher that follows the student, and a common shape of loss.
+"""Shared by consistency methods: a mean teacher, and a loss between student and teacher.
 
 Adapted to partial labels (SPEC 6.3): "unlabelled" is every bit of unknown target (w = 0), whatever
 volume it lies in, and each organ is a binary problem of its own.

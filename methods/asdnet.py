@@ -1,4 +1,4 @@
-"""ASDNet: a discriminator judges predictions, and those it believes become labels."""
+"""ASDNet: a discriminator selects the predictions that become pseudo-labels."""
 
 from __future__ import annotations
 

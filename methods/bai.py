@@ -1,4 +1,4 @@
-"""Bai et al.: everything the network predicts becomes the label of what was not drawn."""
+"""Bai et al.: predictions become the labels of everything that is not annotated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cross pseudo supervision: two networks label what nobody drew for each other."""
+"""Cross pseudo supervision: each of two networks is trained on the other's pseudo-labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DoDNet: one network that is told which organ to segment."""
+"""DoDNet: one network with a head conditioned on the organ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Entropy minimisation: be sure of what nobody drew, whichever way."""
+"""Entropy minimisation: confident predictions where the target is unknown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Full labels: the upper bound, with every annotation visible."""
+"""Full labels: the upper bound, trained with every annotation visible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""INERRANT: relabel the voxels a learned confidence trusts most, fine-tune, repeat."""
+"""INERRANT: relabel the voxels of highest learned confidence, fine-tune, repeat."""
 
 from __future__ import annotations
 

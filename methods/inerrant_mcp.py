@@ -1,4 +1,4 @@
-"""INERRANT that ranks by the predicted probability, with no confidence network (SMILE)."""
+"""INERRANT ranked by the predicted probability, without a confidence network (SMILE)."""
 
 from __future__ import annotations
 

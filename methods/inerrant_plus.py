@@ -1,4 +1,4 @@
-"""INERRANT+: relabel once and late, of the largest object only, and go on without a restart."""
+"""INERRANT+: relabel once and late, largest object only, on one learning-rate schedule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Marginal and exclusion loss: what was not drawn is part of the background, as one class."""
+"""Marginal and exclusion loss: unannotated organs are merged into the background class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mean teacher: agree with a moving average of yourself where the target is unknown."""
+"""Mean teacher: consistency with a moving average where the target is unknown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Naive training: what nobody drew is background."""
+"""Naive training: what is not annotated is background."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""UA-MT: agree with a mean teacher where it is certain."""
+"""UA-MT: consistency with a mean teacher where it is certain."""
 
 from __future__ import annotations
 

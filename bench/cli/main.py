@@ -1,4 +1,7 @@
-"""The command line. Heavy modules are imported inside the commands, so that help is instant."""
+"""The command line.
+
+Heavy modules are imported inside the commands, so that help is instant.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person sees while stages run: live bars on a terminal, plain lines elsewhere."""
+"""Progress display for running stages."""
 
 from __future__ import annotations
 

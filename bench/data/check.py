@@ -1,4 +1,4 @@
-"""Read every case of a data set and collect all that is wrong or suspicious, before any training.
+"""Check a data set before any training: read every case, report errors and suspicious facts.
 
 Errors are what the reader refuses and every run would stop at. Warnings are facts that run through
 but often mean a mistake: lost headers, mirrored scans, images stored twice.

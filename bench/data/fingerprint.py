@@ -1,4 +1,4 @@
-"""The identity of a data set's content: what its cases are and what their files hold.
+"""The identity of a data set's content: a digest of its case list and files.
 
 File digests are remembered by path, size and modification time, so a data set is read through once.
 """

@@ -1,4 +1,4 @@
-"""The training grid: every axial slice of a data set on one [H, W] raster.
+"""The training grid: axial slices of all cases on one [H, W] raster, and the way back.
 
 For 2D networks a slice whose longer side exceeds the profile's limit is reduced to it, never
 enlarged, and the slices of a volume are its own; for 3D networks volumes are brought to cubic

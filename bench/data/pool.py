@@ -1,4 +1,4 @@
-"""Work over the cases of a data set on every core."""
+"""Threads over the cases of a data set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The simulator of missing labels: folds by patient, nested label subsets per organ (SPEC 1).
+"""The simulator of missing labels: folds by patient, nested label subsets per organ.
 
 Pure functions of patients, annotation flags and seeds. Neither the method nor, for the order in
 which labels vanish, the label fraction plays a part.

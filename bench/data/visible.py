@@ -1,4 +1,4 @@
-"""The training data: images, visible labels, annotation flags, pseudo-labels; nothing else."""
+"""What training may read: images, visible labels, annotation flags, pseudo-labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Under which code and on which machine a result was computed."""
+"""The code and the machine that computed a result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run one stage: take its lease, compute, commit. As a program: a loop over keys from a launcher.
+"""Run one stage: take its lease, compute, commit. As a program: run the stages a launcher names.
 
 The loop reads one JSON request per line from standard input and answers with JSON lines on standard
 output; what the stages themselves print goes to their ``log.txt``.

@@ -1,4 +1,4 @@
-"""Small pictures of label maps over CT: right, wrong and missed voxels of a few axial slices.
+"""Small pictures of label maps over scans: correct, wrong and missed voxels of a few slices.
 
 A strip lays the slices side by side in radiological view (the patient's right on the left, front
 on top). The CT is a grey PNG; what is said about it is a second one of the same size, transparent

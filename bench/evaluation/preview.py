@@ -1,4 +1,4 @@
-"""A picture of a label map over its CT: a few axial slices, organs outlined in fixed colours."""
+"""A picture of a label map over its scan: axial slices with organ outlines."""
 
 from __future__ import annotations
 

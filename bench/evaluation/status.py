@@ -1,4 +1,4 @@
-"""How a predicted mask relates to the true one where either may be empty."""
+"""Which of two masks, predicted and true, are empty."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every method owes, checked on generated data: ``bench check NAME``.
+"""Conformance checks that every method must pass: ``bench check NAME``.
 
 A method that learns nothing from unlabelled scans, sees hidden labels, or changes when it is
 resumed makes a benchmark worthless, and none of it shows in a leaderboard. Each check here is one

@@ -1,4 +1,4 @@
-"""Profiles: how large an experiment is. A profile is a set of numbers that enter every key.
+"""Profiles: sets of numbers that say how large an experiment is.
 
 The common recipe of all methods (SPEC sections 0.0 and 7); nothing in here depends on a method.
 """

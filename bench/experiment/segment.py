@@ -1,4 +1,4 @@
-"""Segment CT volumes that belong to no data set with a trained model."""
+"""Segment new scans with a trained model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From what a user names to what is run: methods, data sets, fractions, folds, profiles."""
+"""The grid of an experiment: methods, data sets, label fractions, folds, networks, seeds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A head that is told which organ to segment, after DoDNet (Zhang et al., CVPR 2021)."""
+"""A task-conditioned dynamic head, after DoDNet (Zhang et al., CVPR 2021)."""
 
 from __future__ import annotations
 

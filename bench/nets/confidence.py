@@ -1,4 +1,4 @@
-"""The confidence network: which bits of a segmentation are right (SPEC section 4)."""
+"""The confidence network: it estimates the true-class probability of each prediction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fully convolutional discriminator: which voxels of a segmentation look drawn by a person."""
+"""A fully convolutional discriminator: does a segmentation look like a human annotation."""
 
 from __future__ import annotations
 

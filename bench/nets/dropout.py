@@ -1,4 +1,4 @@
-"""Dropout in a network that was published without: what UA-MT's Monte Carlo passes need."""
+"""Add dropout to a network that has none, for Monte Carlo passes."""
 
 from __future__ import annotations
 

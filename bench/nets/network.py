@@ -1,4 +1,4 @@
-"""The choice of a segmentation network as data: what it is, its options, what it needs of images.
+"""The choice of a segmentation network as data: its options, and what it needs of images.
 
 A network of slices or of volumes: the network decides which, and with it how data are prepared.
 """

@@ -1,4 +1,4 @@
-"""What the suite asks of a segmentation network.
+"""The interface of a segmentation network: features, logits, output bias.
 
 In array names HW stands for the axes of an image: rows and columns of an axial slice, or with a 3D
 network depth, rows and columns of a patch.

@@ -1,4 +1,4 @@
-"""What a key has to know of code outside the package: whose it is, and a digest of its source."""
+"""The source of plug-ins in keys: whose code it is, and a digest of it."""
 
 from __future__ import annotations
 

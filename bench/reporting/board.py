@@ -1,4 +1,4 @@
-"""A table for people and its renderings: terminal, Markdown, LaTeX, HTML.
+"""A report table and its renderers: terminal, Markdown, LaTeX, HTML.
 
 Reports decide what stands in a board; this module decides how it looks. Equal boards give equal
 text.

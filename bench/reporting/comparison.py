@@ -1,4 +1,4 @@
-"""All paired comparisons in one column of a board: which methods differ, and who is best (SPEC 9).
+"""All paired comparisons within one column of a table, and the marks that follow.
 
 A column is one data set, profile and network at one label fraction, either averaged over organs or
 for one organ. Its comparisons are one family for Holm's correction.

@@ -1,4 +1,4 @@
-"""What every report is: a pure function of one table that writes files."""
+"""Base class of reports: pure functions of the results tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The values that methods are compared by: from results tables, or from anybody's CSV.
+"""The scores on which methods are compared, from results tables or from a CSV.
 
 One row per method, organ, patient, seed and fold. A results table is reduced to one metric of the
 final models; a CSV brings task, case, method and value, and perhaps fold and organ.

@@ -1,4 +1,4 @@
-"""Names, order and colours of the methods, the same in every table and figure.
+"""Names, order, colours and highlighting of methods, the same everywhere.
 
 The colours follow Figure 4 of the paper (naive blue, INERRANT⁰ red, INERRANT green) in the palette
 of Okabe and Ito (2008), which stays distinguishable under colour blindness. A method that is not

@@ -1,4 +1,4 @@
-"""Numbers as people read them, and sentences made of the numbers of a comparison."""
+"""Formatting of numbers, and one-sentence summaries of comparisons."""
 
 from __future__ import annotations
 

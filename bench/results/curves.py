@@ -1,4 +1,4 @@
-"""The third table: what trainings logged, in twenty parts each.
+"""Training curves: logged values, averaged over twenty equal parts of a training.
 
 It shows whether the part that makes a method what it is does anything: how many voxels it decides
 on, how often it is right, how large its loss is.

@@ -1,4 +1,4 @@
-"""Tables about cells of the experiment, whatever the method: what labels teach, what a network is.
+"""Tables that do not depend on the method: what labels teach, and the blocks of networks.
 
 They stand beside the results as ``*.targets.parquet`` and ``*.layers.parquet``.
 """

@@ -1,4 +1,4 @@
-"""The results table and those beside it, as one set of files."""
+"""Read and write the tables of a set of runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fourth table: small pictures of predictions and of relabelled voxels.
+"""The pictures table: small pictures of predictions and of pseudo-labels.
 
 It is empty unless ``bench run --pictures`` drew them.
 """

@@ -1,4 +1,4 @@
-"""What a table holds, checked when it is built, stored and read.
+"""Table schemas: column types, ranges and keys, checked on every read and write.
 
 A table is a file that people may edit, merge or get from elsewhere: every value is checked for type
 and range, and a wrong one is named by its row.

@@ -1,4 +1,4 @@
-"""The one long results table: columns, validation, storage, aggregation.
+"""The results and audit tables: columns, validation, means over patients, organs and folds.
 
 One row per evaluated (method, round, case, organ). Every report is a pure function of this table; a
 second table of the same style holds the audit of relabelled voxels. DSC and NSD are in percent;

@@ -1,1 +1,1 @@
-"""The content-addressed stages of an experiment."""
+"""The stages of an experiment: each computes one result that the store keeps."""

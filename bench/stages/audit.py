@@ -1,4 +1,4 @@
-"""Stage `Audit`: how right a relabelling round was, judged by the hidden labels (SPEC 8.3, 8.4)."""
+"""Stage `Audit`: precision and recall of pseudo-labels, against the hidden labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage `Layers`: the blocks of a network, their output and their size (SPEC 2.1, Table 11)."""
+"""Stage `Layers`: the blocks of a network, their output and their size (Table 11)."""
 
 from __future__ import annotations
 

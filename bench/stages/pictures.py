@@ -1,4 +1,4 @@
-"""Stages that draw: predictions of test cases, and what relabelling rounds added.
+"""Stages that render predictions of test cases, and pseudo-labels of training cases.
 
 Slices are chosen by the complete labels alone, so they are the same for all methods of a cell.
 """

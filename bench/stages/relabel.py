@@ -1,4 +1,4 @@
-"""Stage `Relabel`: pseudo-labels for the organs that training volumes lack (SPEC section 5)."""
+"""Stage `Relabel`: pseudo-labels for the organs that training cases lack."""
 
 from __future__ import annotations
 

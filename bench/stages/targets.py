@@ -1,4 +1,4 @@
-"""Stage `Targets`: what visible labels teach, judged by the complete ones (SPEC 8.6, Table 1)."""
+"""Stage `Targets`: what visible labels teach, against the complete ones (Table 1)."""
 
 from __future__ import annotations
 

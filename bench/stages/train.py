@@ -1,4 +1,4 @@
-"""Stage `Train`: one objective, budget and set of visible labels; all networks come from it."""
+"""Stage `Train`: train the networks of one objective on visible labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bootstrap intervals of a mean difference (SPEC 9.3, 9.6)."""
+"""Bootstrap intervals of a mean difference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A linear mixed model over patients and organs, patients as random effect (SPEC 9.3, 9.6).
+"""A linear mixed model over patients and organs, patients as random effect.
 
 Its use is data with gaps and many organs. It takes the trained models as they are, so it says
 nothing about another training: a secondary analysis.

@@ -1,4 +1,4 @@
-"""Many comparisons at once: Holm's correction inside a declared family (SPEC 9.3)."""
+"""Holm's correction for many comparisons."""
 
 from __future__ import annotations
 

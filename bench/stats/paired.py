@@ -1,4 +1,4 @@
-"""Tests and effect sizes: is a paired difference real, and how large is it (SPEC 9.3, 9.6).
+"""Paired tests and effect sizes.
 
 Values that are missing on either side are left out, and ``n`` says how many pairs were used. What a
 library answers with infinities or warnings (no variance, a single pair) is a NaN with a note here.

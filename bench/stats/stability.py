@@ -1,4 +1,4 @@
-"""Rankings: would they stand on other patients, and across data sets (SPEC 9.3)."""
+"""Ranking stability under resampling of patients, and ranks across data sets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Augmentation: one random affine per slice or patch, resampled once, on the device (SPEC 7).
+"""Augmentation: one random affine per slice or patch, resampled once, on the device.
 
 No flips: left and right kidney are different organs.
 """

@@ -1,4 +1,4 @@
-"""Training of the confidence network (SPEC section 4)."""
+"""Training of the confidence network: regress the true-class probability."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training step costs: how often each network sees a slice."""
+"""The cost of a training step: how often each network sees a slice."""
 
 from __future__ import annotations
 

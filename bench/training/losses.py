@@ -1,4 +1,4 @@
-"""Losses of the masked training and of the confidence network (SPEC 3.2, 4.1, 4.2)."""
+"""Losses of masked training and of the confidence network."""
 
 from __future__ import annotations
 

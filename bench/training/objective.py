@@ -1,4 +1,4 @@
-"""What one optimisation step means: the seam between a method and the one training loop.
+"""The seam between a method and the training loop: networks, losses, and their updates.
 
 An objective owns its networks and losses; the trainer owns the loop, precision, learning rate,
 checkpoints and logging. One optimiser or several, a teacher that averages, a discriminator: all are

@@ -1,4 +1,4 @@
-"""From drawn slices to what one batch needs in memory: whole slices, or patches around them."""
+"""From sampled slices to arrays of a batch: whole slices, or patches around them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which voxels of unannotated organs become pseudo-labels (SPEC section 5), on whole volumes.
+"""Selection of pseudo-labels: which voxels of unannotated organs to trust.
 
 A round on one volume is :func:`relabel_volume`. A threshold over the whole data set needs two
 passes: :func:`find_candidates` of every volume, one :func:`select` over all of them, then

@@ -1,4 +1,4 @@
-"""Which slices make up batch j: a pure function of (seed, j), so resuming needs no sampler state.
+"""Sampling of slices: batch j is a pure function of seed and j.
 
 Volumes are drawn uniformly, then slices uniformly within them (SPEC section 7); a fixed share of
 every batch comes from slices that show a visible label: first an organ is drawn, then a volume that

@@ -12,6 +12,7 @@ from typing import Any
 
 import helpers
 import pytest
+import tree
 import typer
 
 from bench.cli import main as cli
@@ -224,3 +225,11 @@ def test_the_example_of_contributing_runs_as_a_plugin(tmp_path: Path) -> None:
     assert (process.returncode, err) == (0, "")
     assert "3 runs in 1 cells" in out
     assert f"{EXAMPLE} [norm=sum]" in out
+
+
+def test_the_tree_is_that_of_the_code() -> None:
+    assert tree.written() == tree.tree(), "run python tests/tree.py"
+
+
+def test_the_root_of_the_package_holds_few_modules() -> None:
+    assert len(list((ROOT / "bench").glob("*.py"))) <= 8
