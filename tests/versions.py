@@ -35,7 +35,11 @@ def record() -> Record:
     names = sorted(modules())
     for name in names:
         importlib.import_module(name)
-    found = {f"{part.__module__}.{part.__qualname__}": part for part in parts(Part)}
+    found = {
+        f"{part.__module__}.{part.__qualname__}": part
+        for part in parts(Part)
+        if part.__module__ in names
+    }
     return {
         "parts": {name: part.version for name, part in sorted(found.items())},
         "modules": {name: digest(name) for name in names},
@@ -53,10 +57,9 @@ def modules() -> Iterator[str]:
 
 
 def parts(cls: type[Part]) -> Iterator[type[Part]]:
-    """Yield the subclasses that the package defines."""
+    """Yield every subclass."""
     for sub in cls.__subclasses__():
-        if sub.__module__.startswith("bench."):
-            yield sub
+        yield sub
         yield from parts(sub)
 
 
