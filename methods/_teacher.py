@@ -1,6 +1,6 @@
 """Shared by consistency methods: a mean teacher, and a loss between student and teacher.
 
-Adapted to partial labels (SPEC 6.3): "unlabelled" is every bit of unknown target (w = 0), whatever
+Adapted to partial labels: "unlabelled" is every bit of unknown target (w = 0), whatever
 volume it lies in, and each organ is a binary problem of its own.
 """
 
@@ -75,7 +75,7 @@ class ConsistencyObjective(Objective, abc.ABC):
         return [Phase("segment", list(self._student.parameters()), self._loss, self._lr)]
 
     def after_step(self, progress: TrainingProgress) -> None:
-        """Move the teacher: after the first step it equals the student (SPEC 6.3)."""
+        """Move the teacher: after the first step it equals the student."""
         from torch.optim.swa_utils import get_ema_multi_avg_fn
 
         decay = min(1.0 - 1.0 / (progress.step + 1), self._spec.decay)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Asdnet(Method):
-    """Adversarial and confidence-gated terms, one confidence map per organ (SPEC 6.2).
+    """Adversarial and confidence-gated terms, one confidence map per organ.
 
     The discriminator learns to tell labels from predictions, on the organs annotated in a volume;
     for the others the composite label holds the prediction itself. The segmenter is to deceive it,

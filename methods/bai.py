@@ -11,7 +11,7 @@ from bench.api import Method, Recipe, RelabelRule, Supervised, Train
 
 
 class Bai(Method):
-    """Complete pseudo-labels (SPEC 6.1), after `inerrant0`.
+    """Complete pseudo-labels (specification: Other methods), after `inerrant0`.
 
     In every round the organs that a volume lacks are labelled as predicted, background included;
     known negatives stay. Labels of a round replace those of the round before. The publication

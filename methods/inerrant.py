@@ -20,7 +20,7 @@ from bench.api import (
 
 
 class Inerrant(Method):
-    """Iterative confidence relabelling (Algorithm 2 of the paper; SPEC sections 4 and 5).
+    """Iterative confidence relabelling (Algorithm 2 of the paper).
 
     Starts from `inerrant0`. In round t the share ``gamma_max * t / rounds`` of the voxels predicted
     as a missing organ, the most confident ones, become positives; then the network is fine-tuned.
@@ -41,7 +41,7 @@ class Inerrant(Method):
     """Known voxels the confidence is learned on: all (Eq. 3), or those predicted as an organ, the
     only ones that are ranked."""
     background: Literal["ambiguous", "predicted", "confident"] = "ambiguous"
-    """What unselected voxels of relabelled volumes teach (SPEC 0.0, decision 4)."""
+    """What unselected voxels of relabelled volumes teach."""
     scope: Literal["volume", "slice", "dataset"] = "volume"
     gamma_mode: Literal["cumulative", "remaining"] = "cumulative"
     pseudo_negatives: bool = True

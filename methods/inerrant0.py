@@ -9,7 +9,7 @@ from bench.api import Method, Recipe, Supervised, Train
 
 
 class Inerrant0(Method):
-    """Binary cross-entropy per organ with ambiguity maps (SPEC 3.1, 3.2).
+    """Binary cross-entropy per organ with ambiguity maps (specification: Targets and loss).
 
     Where an organ is annotated its whole map is trusted; where it is not, the voxels of the other
     annotated organs are certain negatives and everything else is ignored.

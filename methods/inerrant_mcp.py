@@ -11,7 +11,7 @@ from .inerrant import Inerrant
 
 
 class InerrantMcp(Method):
-    """`inerrant[score=mcp]` under the name the tables use (SPEC 4.5)."""
+    """`inerrant[score=mcp]` under the name the tables use (specification: Confidence)."""
 
     citation: ClassVar[str] = "Petit et al., MICCAI-DLMIA 2018 (SMILE); ablation of INERRANT 2021"
     departs: ClassVar[str] = "fine-tunes in rounds, rate and optimiser restarted, as published"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Marginal(Method):
-    """Softmax in which a volume's unannotated organs merge with its background (SPEC 6.4).
+    """Softmax in which a volume's unannotated organs merge with its background.
 
     Cross-entropy and Dice of the merged probabilities, and a penalty on organs where they cannot
     be. The background's logit is fixed at 0, so that the largest probability and the decision rule

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class MeanTeacher(Method):
-    """Consistency with a teacher of averaged weights under input noise and dropout (SPEC 6.3).
+    """Consistency with a teacher of averaged weights under input noise and dropout.
 
     `uamt` without its uncertainty: every bit of unknown target counts.
     """

@@ -12,7 +12,7 @@ class Naive(Method):
     """Supervised training on the visible labels as if they were complete (w = 1 everywhere).
 
     The same sigmoid head and loss as `inerrant0`, so the ambiguity weight is the only difference
-    (SPEC 2.2).
+    (specification: Networks).
     """
 
     citation: ClassVar[str] = "Baseline of Petit, Thome & Soler, Comput. Med. Imaging Graph. 2021"

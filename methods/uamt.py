@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Uamt(Method):
-    """Uncertainty-aware mean teacher, one binary problem per organ (SPEC 6.3).
+    """Uncertainty-aware mean teacher, one binary problem per organ (specification: Other methods).
 
     The teacher predicts `passes` times with dropout and noise. Bits whose mean prediction has an
     entropy below a threshold, which rises from 0.75 ln 2 to ln 2, are those the student follows.

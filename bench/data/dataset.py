@@ -1,6 +1,6 @@
 """What a data set is to the suite: organs, cases, which organ is annotated in which case.
 
-"Annotated" and "present" are different things (SPEC 0.0, decision 1): an annotated organ may have
+"Annotated" and "present" are different things: an annotated organ may have
 no voxel in a scan, and an organ in the body may be annotated by nobody. The flags are data,
 delivered by the data set, never inferred from a label map.
 """
@@ -27,7 +27,7 @@ class Case(Params):
     id: str
     patient: str
     annotated: tuple[bool, ...]
-    """One flag per organ, in the data set's organ order (F of SPEC section 0)."""
+    """One flag per organ, in the data set's organ order (F)."""
     trains_in: tuple[int, ...] | Literal["all"] | None = None
     """Folds in which it trains, being tested in the others; None leaves that to the simulator."""
 
@@ -55,7 +55,7 @@ class Dataset(Part, abc.ABC):
 
     root: Annotated[Path, RuntimeOnly()] = Path()
     hu_window: tuple[float, float] = (-160.0, 240.0)
-    """HU range kept and scaled to [0, 1] (SPEC section 7); ``hu_window=-200:300`` in brackets."""
+    """HU range kept and scaled to [0, 1]; ``hu_window=-200:300`` in brackets."""
 
     @field_validator("hu_window", mode="before")
     @classmethod

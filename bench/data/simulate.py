@@ -23,7 +23,7 @@ class Split(Params):
     train: tuple[str, ...]
     test: tuple[str, ...]
     flags: dict[str, tuple[bool, ...]]
-    """Per training case: organ k is annotated and not hidden (F of SPEC section 0)."""
+    """Per training case: organ k is annotated and not hidden (F)."""
 
     @property
     def sha256(self) -> str:
@@ -50,14 +50,14 @@ def assign_folds(patients: Sequence[str], n_folds: int, seed: int, dataset: str)
 
 
 def n_labelled(label_pct: int, n_patients: int) -> int:
-    """Return how many of ``n_patients`` keep a label: half-up, at least one (SPEC 1.3)."""
+    """Return how many of ``n_patients`` keep a label: half-up, at least one."""
     return max(1, (2 * label_pct * n_patients + 100) // 200)
 
 
 def labelled_patients(
     patients: Sequence[str], label_pct: int, seed: int, dataset: str, fold: int, organ_index: int
 ) -> frozenset[str]:
-    """Return the patients that keep one organ's label; nested over label fractions (SPEC 1.4)."""
+    """Return the patients that keep one organ's label; nested over label fractions."""
     ordered = sorted(patients)
     permutation = generator(seed, "labels", dataset, fold, organ_index).permutation(len(ordered))
     kept = permutation[: n_labelled(label_pct, len(ordered))]

@@ -33,7 +33,7 @@ class Window(Params):
     patch: Size = (96, 144, 144)
     sampling: Literal["anywhere", "centre"] = "anywhere"
     """Patches from anywhere, put together by a sliding window at prediction; or only the centre of
-    every volume, beyond which everything is background (the paper's 3D variant, SPEC 2.3)."""
+    every volume, beyond which everything is background (the paper's 3D variant)."""
 
     def centre(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the first voxel of the window in the middle of a volume; negative if it is larger.

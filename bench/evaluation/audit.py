@@ -20,7 +20,7 @@ class RelabelRound(NamedTuple):
 
 
 def relabel_audit(added: Sequence[int], tp: Sequence[int], gt_missing: int) -> list[RelabelRound]:
-    """Return precision and recall of the relabelled voxels, per round and cumulated (SPEC 8.4).
+    """Return precision and recall of the relabelled voxels, per round and cumulated.
 
     Both are incremental: round ``t`` looks only at the voxels newly added in it. The denominator of
     the recall is the organ's true voxels in the volumes where it is not labelled.

@@ -26,7 +26,7 @@ class RankingScores(NamedTuple):
 
 
 def ranking_scores(score: ArrayLike, success: ArrayLike) -> RankingScores:
-    """Return AUC, AP_success and AP_error of a confidence (SPEC 8.3; Tables 6 and 10).
+    """Return AUC, AP_success and AP_error of a confidence (specification: Audit; Tables 6 and 10).
 
     Parameters
     ----------

@@ -102,7 +102,7 @@ def _evaluation_rows(
 
 
 def _test_to_train(run: Run, store: Store) -> float:
-    """Return test patients over training patients, which the corrected t-test needs (SPEC 9.3)."""
+    """Return test patients over training patients, which the corrected t-test needs."""
     cases = run.condition.source.dataset.cases()
     if all(case.trains_in is None for case in cases):
         return 1.0 / (run.condition.profile.n_folds - 1)

@@ -1,6 +1,6 @@
 """Profiles: sets of numbers that say how large an experiment is.
 
-The common recipe of all methods (SPEC sections 0.0 and 7); nothing in here depends on a method.
+The common recipe of all methods; nothing in here depends on a method.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ class ConfidenceNet(nn.Module):
     """A trunk and a confidence head: image to confidence logits at the size of the image.
 
     The trunk stays in evaluation mode whatever :meth:`train` says: batch-normalisation statistics
-    are fixed and dropout is off while the confidence is learned (SPEC 4.3).
+    are fixed and dropout is off while the confidence is learned (specification: Confidence).
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ class Discriminator(nn.Module):
     """Hung et al., BMVC 2018: five convolutions of size 4, stride 2, leaky ReLU, no norm.
 
     K maps in and K confidence maps out, so that it learns from whatever organs are annotated
-    (SPEC 6.2).
+    (specification: Other methods).
 
     Parameters
     ----------

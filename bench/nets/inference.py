@@ -32,7 +32,7 @@ SURE_BACKGROUND = -20.0
 
 
 def decide(logits_BKHW: Tensor) -> Tensor:
-    """Return the label map of logits, uint8 of shape [B, H, W] (SPEC 3.3).
+    """Return the label map of logits, uint8 of shape [B, H, W] (specification: Decision).
 
     The organ with the largest logit where that is at least 0 (probability 0.5), else background;
     of equal logits the lowest organ.
@@ -138,7 +138,7 @@ def predict_with_score(
         Organs that are not annotated in this volume.
     confidence
         Confidence network of ``net``; ``None`` takes the probability of the predicted bit itself
-        (MCP, SPEC 4.5).
+        (MCP, specification: Confidence).
     background
         Predicted background is ranked, too. Slices without anything to rank are not scored.
 

@@ -22,7 +22,7 @@ Dims = Literal[2, 3]
 class FeatureNet(nn.Module):
     """A segmentation network that exposes the features before its last 1x1 convolution.
 
-    ``forward`` is ``classify(features(x))``; the confidence head of SPEC section 4 reads the
+    ``forward`` is ``classify(features(x))``; the confidence head reads the
     features.
     """
 
@@ -43,7 +43,7 @@ class FeatureNet(nn.Module):
 
     @property
     def output_bias(self) -> nn.Parameter:
-        """The bias of the last convolution, shape [K]; the recipe initialises it (SPEC 0.0 (6))."""
+        """The bias of the last convolution, shape [K]; the recipe initialises it."""
         raise NotImplementedError
 
     @property

@@ -289,7 +289,7 @@ def compare(
 def marks(
     column: ComparisonColumn, rule: Rule = "holm", digits: int | None = None
 ) -> dict[str, Mark]:
-    """Return the mark of every competitor by the bold rule (SPEC 9.4).
+    """Return the mark of every competitor by the bold rule (specification: Statistics).
 
     Methods that lack a run or a patient take no part. The best by the printed mean is `best` if it
     beats every other, else `best_tied`; those that it does not beat are `tied`. Where no test is

@@ -208,7 +208,7 @@ def final_models(table: pd.DataFrame) -> pd.DataFrame:
 def organ_values(
     table: pd.DataFrame, metric: MetricName = "dsc", by: Sequence[str] = RUN
 ) -> pd.DataFrame:
-    """Return one value per run and organ: the mean over the fold's test patients (SPEC 8.2).
+    """Return one value per run and organ: the mean over the fold's test patients.
 
     A patient with several cases counts once, with the mean of its cases. NaN is left out of the
     mean and counted.
@@ -258,7 +258,7 @@ def fold_values(
 def cell_values(
     table: pd.DataFrame, metric: MetricName = "dsc", by: Sequence[str] = CELL
 ) -> pd.DataFrame:
-    """Return one row per table cell: mean and standard deviation over the fold values (SPEC 8.2).
+    """Return one row per table cell: mean and standard deviation over the fold values.
 
     Every (seed, fold) is one value. The standard deviation divides by n - 1 and is NaN for a single
     fold. With ``organ`` in ``by``, the fold values are those of the organ.
@@ -317,7 +317,7 @@ def cell_values(
 
 
 def audit_fold_values(audit: pd.DataFrame, by: Sequence[str] = (*RUN, "round")) -> pd.DataFrame:
-    """Return one row per run and round: the unweighted mean over organs (SPEC 8.4).
+    """Return one row per run and round: the unweighted mean over organs (specification: Audit).
 
     A row of the audit table is already pooled over the voxels of all volumes of its organ. Ratios
     that are undefined for an organ (nothing added, nothing missing) are left out of its mean.

@@ -122,7 +122,7 @@ class Images(Prepared):
 
 
 class Volumes(Prepared):
-    """For 3D networks: the scan in cubic voxels (SPEC 2.3)."""
+    """For 3D networks: the scan in cubic voxels (specification: Networks)."""
 
     voxel_mm: float = Field(gt=0)
     """Side of the cubic voxels."""

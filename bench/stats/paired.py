@@ -79,7 +79,7 @@ def differences(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
 
 
 def paired_t(a: ArrayLike, b: ArrayLike) -> Tested:
-    """Return the paired t-test over folds, as the paper did (SPEC 9.3).
+    """Return the paired t-test over folds, as the paper did (specification: Statistics).
 
     Folds share most of their training data, so it finds too many differences: see
     :func:`corrected_t`.
@@ -102,7 +102,7 @@ def paired_t(a: ArrayLike, b: ArrayLike) -> Tested:
 
 
 def corrected_t(a: ArrayLike, b: ArrayLike, test_to_train: float) -> Tested:
-    """Return the corrected resampled t-test (Nadeau and Bengio 2003; SPEC 9.3).
+    """Return the corrected resampled t-test (Nadeau and Bengio 2003; specification: Statistics).
 
     The variance of the mean is ``(1/n + n_test/n_train) s²``, which allows for folds that share
     training data; derived for random subsampling and conservative for cross-validation.
@@ -142,7 +142,7 @@ def wilcoxon(a: ArrayLike, b: ArrayLike) -> Tested:
 
 
 def effect(a: ArrayLike, b: ArrayLike) -> Effect:
-    """Return effect sizes of the paired difference a - b (SPEC 9.3)."""
+    """Return effect sizes of the paired difference a - b (specification: Statistics)."""
     from scipy import stats
 
     diff = differences(a, b)

@@ -27,7 +27,7 @@ class Batch:
 def targets(
     lab_BHW: Tensor, ps_BHW: Tensor, flags_BK: Tensor, *, pseudo_negatives: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """Return target y and ambiguity weight w, both bool of shape [B, K, H, W] (SPEC 3.1).
+    """Return target y and ambiguity weight w, both bool of shape [B, K, H, W].
 
     w is 1 where the organ is annotated, where another organ's label makes it a certain negative,
     and where a pseudo-label decides; 0 is ambiguous and ignored.

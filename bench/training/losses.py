@@ -56,7 +56,7 @@ def bit_entropy(logits: Tensor) -> Tensor:
 def confidence_target(logits_BKHW: Tensor, y_BKHW: Tensor) -> Tensor:
     """Return c, the probability given to the true value of each bit: p where y=1, 1-p where y=0.
 
-    Float32 without gradient, from the logits of the frozen segmentation network (SPEC 4.1).
+    Float32 without gradient, from the logits of the frozen segmentation network.
     """
     prob_BKHW = logits_BKHW.detach().float().sigmoid()
     return torch.where(y_BKHW.bool(), prob_BKHW, 1 - prob_BKHW)
@@ -71,7 +71,7 @@ def confidence_loss(
     voxels: ConfidenceVoxels = "all_known",
     error_weight: float = 1.0,
 ) -> Tensor:
-    """Return the mean squared error of the confidence over known bits (SPEC 4.2), in float32.
+    """Return the mean squared error of the confidence over known bits, in float32.
 
     Parameters
     ----------

@@ -27,7 +27,7 @@ GammaMode = Literal["cumulative", "remaining"]
 
 
 class RelabelRule(Part):
-    """How pseudo-labels are chosen; the defaults are those of SPEC 5.3, 5.4 and 0.0 (4)."""
+    """How pseudo-labels are chosen; the defaults are those of the publication."""
 
     gamma_mode: GammaMode = "cumulative"
     """Share of candidates and earlier pseudo-labels together, or of the remaining candidates."""
@@ -89,12 +89,12 @@ class Selection:
 
 
 def gamma_at(step: int, rounds: int, gamma_max: float) -> float:
-    """Return the share to relabel by the end of round ``step`` of 1..``rounds`` (SPEC 5.1)."""
+    """Return the share to relabel by the end of round ``step`` of 1..``rounds``."""
     return step / rounds * gamma_max
 
 
 def count_new(gamma: float, n_candidates: int, n_relabelled: int, mode: GammaMode) -> int:
-    """Return how many candidates to take (SPEC 5.3), rounded half up."""
+    """Return how many candidates to take (specification: Relabelling), rounded half up."""
     if mode == "remaining":
         wanted = floor(gamma * n_candidates + 0.5)
     else:
@@ -161,7 +161,7 @@ def find_candidates(
     ps_SHW: NDArray[np.uint8],
     flags_K: NDArray[np.bool_],
 ) -> list[Candidates]:
-    """Return the candidates of every unannotated organ (SPEC 5.2); parameters as above.
+    """Return the candidates of every unannotated organ; parameters as above.
 
     A candidate is predicted as the organ and carries neither a visible nor a pseudo-label; a voxel
     marked as background in the round before may become one.

@@ -1,8 +1,8 @@
 """Sampling of slices: batch j is a pure function of seed and j.
 
-Volumes are drawn uniformly, then slices uniformly within them (SPEC section 7); a fixed share of
+Volumes are drawn uniformly, then slices uniformly within them; a fixed share of
 every batch comes from slices that show a visible label: first an organ is drawn, then a volume that
-shows it, then a slice, or small organs would hardly be seen (SPEC 0.0, decision 6).
+shows it, then a slice, or small organs would hardly be seen (specification: Rare organs).
 """
 
 from __future__ import annotations

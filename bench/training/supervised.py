@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 class Supervised(ObjectiveSpec):
-    """Binary cross-entropy per voxel and organ (SPEC 3.2), with or without ambiguity weights."""
+    """Binary cross-entropy per voxel and organ, with or without ambiguity weights."""
 
     unlabelled: Literal["ignored", "background"]
     """What a voxel of unknown target is: left out of the loss (INERRANT⁰) or background (naive)."""
     norm: Literal["mean_all", "mean_valid", "sum"] = "mean_all"
     pseudo_negatives: bool = True
-    """A pseudo-label of one organ is a negative of the other missing organs (SPEC 5.4)."""
+    """A pseudo-label of one organ is a negative of the other missing organs."""
     complete_only: bool = False
     """Leave out every volume in which some organ is not labelled."""
 

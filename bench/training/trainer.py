@@ -1,6 +1,6 @@
 """The training loop. It knows phases and modules, never methods.
 
-A fixed number of steps, no validation, the last iterate (SPEC 1.5). Batch j and its augmentation
+A fixed number of steps, no validation, the last iterate. Batch j and its augmentation
 are functions of (seed, j), so the resume state is weights, optimisers, torch's random state and the
 step.
 """

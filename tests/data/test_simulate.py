@@ -1,4 +1,4 @@
-"""The simulator of missing labels (SPEC section 1)."""
+"""The simulator of missing labels (specification: Missing labels)."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def counts(found: Split) -> list[int]:
 @pytest.mark.parametrize(
     ("n_cases", "pct", "expected"),
     [
-        # Table of SPEC 1.3: TCIA, multi-organ and LiTS, the count in each of the five folds.
+        # Table of: TCIA, multi-organ and LiTS, the count in each of the five folds.
         (82, 70, {46}), (82, 50, {33}), (82, 30, {20}), (82, 10, {7}), (82, 100, {65, 66}),
         (90, 70, {50}), (90, 50, {36}), (90, 30, {22}), (90, 10, {7}), (90, 100, {72}),
         (131, 30, {31, 32}), (131, 10, {10, 11}), (131, 5, {5}), (131, 1, {1}),

@@ -76,7 +76,7 @@ def taught(pct: int, n_volumes: int, b: float, n_organs: int) -> pd.DataFrame:
 
 
 def test_the_formulas_are_those_of_table_1() -> None:
-    # SPEC 8.6: seven organs of 2 %, 70 % labelled: the paper's TN is 0.806, the right one 0.711.
+    # Seven organs of 2 %, 70 % labelled: the paper's TN is 0.806, the right one 0.711.
     found = shares(taught(70, 10, 0.02, 7)).set_index(["rule", "outcome", "source", "organ"])
     value = found["value"]
     assert value["inerrant0", "tn", PAPER, "mean"] == pytest.approx(80.6, abs=0.05)

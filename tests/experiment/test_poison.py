@@ -1,4 +1,4 @@
-"""Hidden labels are replaced by garbage: no trained weight may notice (SPEC 12.5)."""
+"""Hidden labels are replaced by garbage: no trained weight may notice."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from torch import Tensor
 from bench.training.batch import targets
 from bench.training.losses import confidence_loss, confidence_target, masked_bce
 
-# SPEC 3.1 and 3.2: six voxels, three organs, the third one not annotated.
+# specification: Targets and loss: six voxels, three organs, the third one not annotated.
 LAB = torch.tensor([0, 1, 1, 2, 0, 0]).view(1, 1, 6)
 FLAGS = torch.tensor([[True, True, False]])
 PROB = torch.tensor(

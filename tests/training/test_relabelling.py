@@ -63,7 +63,7 @@ def volume(seed: int, coarse: bool = False) -> dict[str, Any]:
 
 
 def weights(lab: NDArray[np.uint8], ps: NDArray[np.uint8], flags_K: NDArray[np.bool_]) -> Any:
-    """y and w of SPEC 3.1 as training derives them, shape [K, S, H, W]."""
+    """y and w as training derives them, shape [K, S, H, W]."""
     tensors = (torch.from_numpy(array.astype(np.int64)) for array in (lab, ps))
     flags = torch.from_numpy(flags_K).expand(len(lab), -1)
     return tuple(tensor.transpose(0, 1).numpy() for tensor in targets(*tensors, flags))

@@ -143,7 +143,7 @@ def test_the_unlabelled_term_grows_as_published(name: str) -> None:
         assert added.item() == pytest.approx(expected, rel=2e-3, abs=6e-8)
 
 
-# --- mean teacher, UA-MT (SPEC 6.3, 12.8) --------------------------------------------------------
+# --- mean teacher, UA-MT --------------------------------------------------------
 
 
 def teacher_and_student(objective: Objective) -> tuple[nn.Module, nn.Module]:
@@ -248,7 +248,7 @@ def test_two_networks_start_apart_and_both_learn() -> None:
     assert gradient(second) > 0
 
 
-# --- ASDNet (SPEC 6.2, 12.9) ---------------------------------------------------------------------
+# --- ASDNet ---------------------------------------------------------------------
 
 
 def test_segmenter_and_discriminator_do_not_leak_into_each_other() -> None:
@@ -339,7 +339,7 @@ def test_the_discriminator_is_as_large_as_published() -> None:
     assert judge(torch.rand(2, 1, 48, 80)).shape == (2, 1, 48, 80)
 
 
-# --- Bai (SPEC 6.1, 12.10) -----------------------------------------------------------------------
+# --- Bai -----------------------------------------------------------------------
 
 
 def test_bai_supervises_every_voxel_and_keeps_known_negatives() -> None:
@@ -369,7 +369,7 @@ def test_bai_supervises_every_voxel_and_keeps_known_negatives() -> None:
     assert BACKGROUND in ps
 
 
-# --- marginal and exclusion (SPEC 6.4) -----------------------------------------------------------
+# --- marginal and exclusion -----------------------------------------------------------
 
 
 def test_probabilities_are_merged_not_logits() -> None:
