@@ -19,6 +19,8 @@ PAGES = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
 }
+MATHEMATICS = "explanation/specification.md"
+FORMULA = re.compile(r"\$\$(?P<block>.+?)\$\$|\$(?P<inline>[^$\n]+)\$", re.DOTALL)
 LINK = re.compile(r"\[(?P<text>[^\]]*)\]\((?P<target>[^)\s#]+)(?P<anchor>#[^)\s]*)?\)")
 
 
@@ -62,7 +64,19 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
             return match["text"]
         return f"[{match['text']}]({os.path.relpath(pages[path], Path(here).parent)}{anchor})"
 
+    if here == MATHEMATICS:
+        markdown = FORMULA.sub(_to_mathml, markdown)
     return LINK.sub(link, markdown)
+
+
+def _to_mathml(match: re.Match[str]) -> str:
+    """Return a formula as MathML, which browsers render without a script."""
+    from latex2mathml.converter import convert
+
+    if block := match["block"]:
+        return str(convert(block, display="block"))
+    # In a span: at the start of a line a formula alone would be a paragraph.
+    return f"<span>{convert(match['inline'])}</span>"
 
 
 def _api() -> str:
