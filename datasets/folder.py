@@ -16,6 +16,7 @@ from nibabel.nifti1 import Nifti1Image
 from pydantic import field_validator
 
 from bench.data.dataset import Case, Dataset
+from bench.data.intensity import Rule, rule_of
 from bench.data.nifti import MAX_LABEL, SUFFIXES, load, load_labels, locate
 from bench.errors import BenchError, unknown_name
 from bench.params import format_brackets
@@ -61,6 +62,14 @@ FOLDER/
     def organs(self) -> tuple[str, ...]:
         """Names in ``labels`` of dataset.json, by label value."""
         return tuple(self._labels().values())
+
+    @property
+    def modality_rule(self) -> Rule:
+        """That of the channel in dataset.json: ``{"channel_names": {"0": "CT"}}``; CT without."""
+        description = self._description()
+        channels = description.get("channel_names", description.get("modality", {}))
+        names = list(channels.values()) if isinstance(channels, dict) else []
+        return rule_of(str(names[0])) if names else "window"
 
     def cases(self) -> tuple[Case, ...]:
         """Return the cases that the filter leaves, sorted by id.
@@ -144,8 +153,8 @@ FOLDER/
             case = match["case"] if match else stem
             if match and match["channel"] != "0000":
                 raise BenchError(
-                    f"{self.root / 'imagesTr' / images[stem]}: only one channel, the CT"
-                    f" ({case}_0000), is supported; move the other channels out of the folder"
+                    f"{self.root / 'imagesTr' / images[stem]}: only one channel"
+                    f" ({case}_0000) is supported; move the other channels out of the folder"
                 )
             if case in with_image:
                 raise BenchError(
@@ -209,7 +218,7 @@ def _nifti_names(folder: Path, layout: str) -> dict[str, str]:
 def _refuse_other_channels(path: Path, description: Mapping[str, Any]) -> None:
     channels = description.get("channel_names", description.get("modality", {}))
     if isinstance(channels, dict) and len(channels) > 1:
-        raise BenchError(f"{path}: {len(channels)} channels {channels}; only one, CT, is supported")
+        raise BenchError(f"{path}: {len(channels)} channels {channels}; only one is supported")
 
 
 def _read_labels(path: Path, labels: Any) -> dict[int, str]:

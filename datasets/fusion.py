@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from bench.data.catalogue import parse_dataset
 from bench.data.dataset import Case, Dataset
+from bench.data.intensity import Rule
 from bench.errors import BenchError, unknown_name
 from bench.params import split_colons
 from bench.seeds import generator
@@ -71,6 +72,11 @@ class Fusion(Dataset):
     def organs(self) -> tuple[str, ...]:
         """Those of the complete data set."""
         return self.full.organs
+
+    @property
+    def modality_rule(self) -> Rule:
+        """That of the complete data set."""
+        return self.full.intensity_rule
 
     def cases(self) -> Sequence[Case]:
         """Return the cases of both, each with the folds in which it trains.

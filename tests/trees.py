@@ -86,8 +86,11 @@ def nnunet(
     organs: Sequence[str] = ORGANS,
     hidden: Mapping[int, Sequence[str]] | None = None,
     shape: tuple[int, int, int] = (32, 28, 10),
+    channel: str = "CT",
 ) -> Path:
     """Write an nnU-Net folder with annotations.csv.
+
+    Unless ``channel`` is CT, every volume has a scale and an offset of its own, as in MR.
 
     Parameters
     ----------
@@ -101,13 +104,16 @@ def nnunet(
         scan = volume(number, shape, organs)
         missing = hidden.get(number, ())
         kept = np.array([0] + [0 if organ in missing else labels[organ] for organ in organs])
-        save(root / f"imagesTr/case_{number:03d}_0000.nii.gz", scan.image_XYZ)
+        image_XYZ = scan.image_XYZ.astype(np.float32)
+        if channel != "CT":
+            image_XYZ = (image_XYZ + 1000.0) * 4.0 ** (number % 3) + 500.0 * number
+        save(root / f"imagesTr/case_{number:03d}_0000.nii.gz", image_XYZ)
         save(root / f"labelsTr/case_{number:03d}.nii.gz", kept.astype(np.uint8)[scan.labels_XYZ])
         flags = [int(organ not in missing) for organ in organs]
         rows.append([f"case_{number:03d}", f"patient_{number:03d}", "AB"[number % 2], *flags])
     description = {
         "name": "Generated",
-        "channel_names": {"0": "CT"},
+        "channel_names": {"0": channel},
         "labels": labels,
         "numTraining": cases,
         "file_ending": ".nii.gz",

@@ -195,7 +195,8 @@ def print_check(dataset: Dataset, console: Console) -> bool:
                 f"{spacing.low:.2f} to {spacing.high:.2f} mm",
                 highlight=False,
             )
-        console.print(f"HU  {result.hu.low:.0f} to {result.hu.high:.0f}", highlight=False)
+        unit = "HU " if dataset.intensity_rule == "window" else "values"
+        console.print(f"{unit} {result.hu.low:.0f} to {result.hu.high:.0f}", highlight=False)
     for problem in result.problems:
         style = "red" if problem.severity == "error" else "yellow"
         named = problem.case is None or problem.case in problem.message

@@ -177,10 +177,10 @@ def _case_warnings(
     counts: Sequence[int],
 ) -> Iterator[str]:
     """Yield what one case alone gives away."""
-    if hu[0] >= 0 or hu[1] < MIN_BONE_HU:
+    if dataset.intensity_rule == "window" and (hu[0] >= 0 or hu[1] < MIN_BONE_HU):
         yield (
             f"values from {hu[0]:g} to {hu[1]:g} do not look like HU; apply the rescale slope and"
-            " intercept of the DICOM series"
+            " intercept of the DICOM series, or name the modality in dataset.json if it is no CT"
         )
     coded = any(int(image.header[f"{form}_code"]) for form in ("sform", "qform"))
     if not coded or np.array_equal(image.affine, np.eye(4)):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import field_validator
 
+from bench.data.intensity import Rule
 from bench.params import Params, RuntimeOnly, split_colons
 from bench.stage import Part
 
@@ -56,6 +57,19 @@ class Dataset(Part, abc.ABC):
     root: Annotated[Path, RuntimeOnly()] = Path()
     hu_window: tuple[float, float] = (-160.0, 240.0)
     """HU range kept and scaled to [0, 1]; ``hu_window=-200:300`` in brackets."""
+
+    intensity: Rule | None = None
+    """How values are brought to [0, 1]; that of the data's modality if not given."""
+
+    @property
+    def modality_rule(self) -> Rule:
+        """The rule that goes with the modality; CT unless a data set says otherwise."""
+        return "window"
+
+    @property
+    def intensity_rule(self) -> Rule:
+        """The rule in force."""
+        return self.intensity or self.modality_rule
 
     @field_validator("hu_window", mode="before")
     @classmethod

@@ -30,7 +30,7 @@ class SliceIndex(Params):
     """All cases of a prepared data set, in order, on one grid."""
 
     grid: tuple[int, int]
-    hu_window: tuple[float, float]
+    value_range: tuple[float, float]
     cases: tuple[CaseSlices, ...]
 
     @classmethod

@@ -34,7 +34,7 @@ class TrainView:
     def __init__(self, images: Path, labels: Path, pseudo: Path | None = None) -> None:
         index = SliceIndex.read(images)
         self.split = Split.model_validate_json((labels / "split.json").read_text())
-        self.hu_window = index.hu_window
+        self.value_range = index.value_range
         self.grid = index.grid
         self.images_SHW = open_images(images, index)
         self.labels = LabelSlices(labels / "slices")
@@ -74,7 +74,7 @@ class TrainView:
         Estimated from up to 256 slices, evenly spaced over the training cases.
         """
         rows = self.image_row_S[:: max(1, len(self.image_row_S) // 256)]
-        return float(normalise(self.images_SHW[rows], self.hu_window).std())
+        return float(normalise(self.images_SHW[rows], self.value_range).std())
 
 
 def open_images(folder: Path, index: SliceIndex) -> NDArray[np.int16]:
@@ -83,9 +83,9 @@ def open_images(folder: Path, index: SliceIndex) -> NDArray[np.int16]:
     return np.memmap(folder / "images.bin", np.int16, "r", shape=(n_slices, *index.grid))
 
 
-def normalise(image: NDArray[np.int16], hu_window: tuple[float, float]) -> NDArray[np.float32]:
+def normalise(image: NDArray[np.int16], value_range: tuple[float, float]) -> NDArray[np.float32]:
     """Return HU scaled so that the window becomes [0, 1]."""
-    low, high = hu_window
+    low, high = value_range
     scaled: NDArray[np.float32] = (image.astype(np.float32) - low) / (high - low)
     return scaled
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from bench.data.dataset import Case, Dataset
+from bench.data.intensity import Rule
 from bench.data.simulate import make_split
 from bench.engine.launchers.inline import Inline
 from bench.engine.store import Store
@@ -94,6 +95,11 @@ class Garbled(Dataset):
     def organs(self) -> tuple[str, ...]:
         """Those of the data set."""
         return self.base.organs
+
+    @property
+    def modality_rule(self) -> Rule:
+        """That of the data set."""
+        return self.base.intensity_rule
 
     def cases(self) -> tuple[Case, ...]:
         """Return the cases; in the last one the first organ is annotated by nobody."""

@@ -72,7 +72,10 @@ class Recipe:
     @cached_property
     def images(self) -> Prepared:
         """The CT of the data set on the training grid: slices, or volumes for a 3D network."""
-        grid = self._data | {"multiple_of": self.condition.network.divisor}
+        grid = self._data | {
+            "intensity": self.condition.source.dataset.intensity_rule,
+            "multiple_of": self.condition.network.divisor,
+        }
         if self.condition.network.dims == 3:
             return Volumes(**grid, voxel_mm=self.condition.profile.voxel_mm)
         return Images(**grid, max_side=self.condition.profile.max_side)

@@ -34,6 +34,7 @@ def segment(
     import torch
 
     from bench.data.grid import grid_shape
+    from bench.data.intensity import volume_range
     from bench.data.nifti import read_image, to_native
     from bench.data.visible import normalise
     from bench.evaluation.preview import overlay
@@ -47,7 +48,7 @@ def segment(
         raise BenchError(f"{model.key}: is not finished; run its experiment again first")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     net = model.load_segmenter(store.out(model)).to(device)
-    window = model.images.dataset.hu_window
+    images = model.images
     out.mkdir(parents=True, exist_ok=True)
     organs = {name: k for k, name in enumerate(model.images.organs, start=1)}
     (out / "organs.json").write_text(json.dumps({"background": 0} | organs, indent=1))
@@ -58,7 +59,7 @@ def segment(
         slices_ZHW = model.images.padded(model.images.resized(image_XYZ, geometry), placement, grid)
         labels_ZXY = predict_volume(
             net,
-            normalise(slices_ZHW, window),
+            normalise(slices_ZHW, images.value_range),
             device=device,
             precision=model.config.precision,
             placement=placement,
@@ -71,7 +72,10 @@ def segment(
         if preview:
             picture = out / f"{_case_name(path)}.png"
             spacing = geometry.spacing_mm
-            overlay(image_XYZ, labels_XYZ, spacing, model.images.organs, window, picture)
+            shown = images.dataset.hu_window
+            if images.intensity != "window":
+                shown = volume_range(image_XYZ, images.intensity)
+            overlay(image_XYZ, labels_XYZ, spacing, images.organs, shown, picture)
             yield picture
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from bench.data.dataset import Dataset
+from bench.data.intensity import Rule
 from bench.stage import Stage, StageContext
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Prepared(Stage, abc.ABC):
     organs: tuple[str, ...]
     content: str
     """Fingerprint of the cases and files (:mod:`bench.data.fingerprint`)."""
+    intensity: Rule
     multiple_of: int = Field(default=16, ge=1)
     """Height and width of the grid are padded to a multiple of it."""
 
@@ -34,13 +36,22 @@ class Prepared(Stage, abc.ABC):
     def size(self, geometry: Geometry) -> tuple[tuple[int, int], int]:
         """Return slice shape and number of slices of a case on the grid, without padding."""
 
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """Stored values that stand for 0 and 1."""
+        from bench.data.intensity import stored_range
+
+        return stored_range(self.intensity, self.dataset.hu_window)
+
     def resized(self, image_XYZ: NDArray[np.float32], geometry: Geometry) -> NDArray[np.int16]:
-        """Return the axial slices of a canonical volume, HU within the window, shape [S, h, w]."""
+        """Return the axial slices of a canonical volume, within the range, shape [S, h, w]."""
         import numpy as np
 
         from bench.data.grid import resize_image
+        from bench.data.intensity import to_stored
 
-        slices_SHW = resize_image(np.clip(image_XYZ, *self.dataset.hu_window), *self.size(geometry))
+        values_XYZ = to_stored(image_XYZ, self.intensity, self.dataset.hu_window)
+        slices_SHW = resize_image(values_XYZ, *self.size(geometry))
         return np.rint(slices_SHW).astype(np.int16)
 
     def placement(self, geometry: Geometry, grid: tuple[int, int]) -> Placement:
@@ -57,7 +68,7 @@ class Prepared(Stage, abc.ABC):
         """Return slices of :meth:`resized` on the grid, the lower end of the window around them."""
         import numpy as np
 
-        on_grid = np.full((len(slices_SHW), *grid), round(self.dataset.hu_window[0]), np.int16)
+        on_grid = np.full((len(slices_SHW), *grid), round(self.value_range[0]), np.int16)
         on_grid[(slice(None), *placement.window)] = slices_SHW
         return on_grid
 
@@ -99,7 +110,7 @@ class Prepared(Stage, abc.ABC):
                         geometry=geometry,
                     )
                 )
-        SliceIndex(grid=grid, hu_window=self.dataset.hu_window, cases=tuple(entries)).write(ctx.out)
+        SliceIndex(grid=grid, value_range=self.value_range, cases=tuple(entries)).write(ctx.out)
         shutil.rmtree(pieces)
 
 

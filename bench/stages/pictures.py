@@ -80,8 +80,8 @@ class Pictures(Stage, abc.ABC):
             case, labels_SHW, truth_SHW, judged_K, score_SHW, unknown_K = drawn
             chosen = choose_slices(np.concatenate([[False], judged_K])[truth_SHW])
             ct_SHW = images_SHW[index[case].rows][chosen]
-            box = (slice(None), *body_box(ct_SHW, index.hu_window[0]))
-            scan = scan_png(ct_SHW[box], index.hu_window)
+            box = (slice(None), *body_box(ct_SHW, index.value_range[0]))
+            scan = scan_png(ct_SHW[box], index.value_range)
             labels, truth = labels_SHW[chosen][box], truth_SHW[chosen][box]
             overlays = {self.kind: overlay_png(verdicts(labels, truth, judged_K, unknown_K))}
             if self.shows_truth:

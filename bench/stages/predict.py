@@ -49,7 +49,7 @@ class Predict(Stage):
             entry = index[case_id]
             labels_ZXY = predict_volume(
                 net,
-                normalise(images_SHW[entry.rows], index.hu_window),
+                normalise(images_SHW[entry.rows], index.value_range),
                 device=ctx.device,
                 precision=self.model.config.precision,
                 placement=entry.placement,

@@ -151,7 +151,7 @@ class _Predictor:
 
         return predict_with_score(
             self._segmenter,
-            normalise(self._view.images_SHW[case.images], self._view.hu_window),
+            normalise(self._view.images_SHW[case.images], self._view.value_range),
             ~case.flags_K,
             confidence=self._confidence,
             background=self._background,

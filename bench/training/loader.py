@@ -58,7 +58,7 @@ class BatchLoader:
         def move(tensor: Tensor) -> Tensor:
             return tensor.to(self._device, non_blocking=True)
 
-        low, high = self._reader.view.hu_window
+        low, high = self._reader.view.value_range
         image_BHW = (move(raw.image_BHW).float() - low) / (high - low)
         image_BCHW, maps_B2HW = resample(image_BHW, move(raw.maps_B2HW), move(raw.theta), raw.size)
         return Batch(

@@ -106,7 +106,7 @@ class PatchReader(Reader):
             for f, source, n in zip(first, self._source, shape, strict=True)
         ]
         there = tuple(slice(i.start - f, i.stop - f) for i, f in zip(inside, first, strict=True))
-        image = np.full(self._source, round(view.hu_window[0]), np.int16)
+        image = np.full(self._source, round(view.value_range[0]), np.int16)
         image[there] = view.images_SHW[case.images][tuple(inside)]
         maps = np.zeros((2, *self._source), np.uint8)
         depth, *in_plane = inside

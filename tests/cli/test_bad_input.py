@@ -220,11 +220,11 @@ FOLDERS = {
     ),
     "two modalities": (
         lambda r: edit_json(r, channel_names={"0": "CT", "1": "PET"}),
-        "2 channels .*only one, CT",
+        "2 channels .*only one is supported",
     ),
     "second channel": (
         lambda r: rename(r, IMAGE, "imagesTr/case_000_0001.nii.gz"),
-        "only one channel, the CT",
+        "only one channel .*is supported",
     ),
     "image twice": (
         lambda r: shutil.copy(r / IMAGE, r / "imagesTr/case_001.nii.gz"),

@@ -114,7 +114,7 @@ def test_a_prepared_data_set_is_the_windowed_ct_on_the_grid(finished: Finished) 
     index = SliceIndex.read(folder)
     assert index.grid == (32, 32)
     pixels = np.fromfile(folder / "images.bin", np.int16).reshape(-1, *index.grid)
-    low, high = index.hu_window
+    low, high = index.value_range
     assert (pixels.min(), pixels.max()) == (low, high)
     for entry in index.cases:
         image_XYZ, _ = read_image(images.dataset.image(entry.case), entry.case.id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import trees
 from walk import PROFILE, bench
@@ -42,3 +43,22 @@ def test_a_data_set_is_checked_and_trained_on(name: str, root: Path, tmp_path: P
     options = ["-l", "50", "-p", PROFILE, "--launcher", "inline", "--data", root]
     answer = bench("run", "-m", "naive", "-d", dataset, *options, "--store", tmp_path)
     assert "Naive" in answer.out
+
+
+def scored(store: Path) -> float:
+    """Return the mean DSC in a store."""
+    (table,) = [path for path in store.glob("results/*.parquet") if path.name.count(".") == 1]
+    return float(pd.read_parquet(table)["dsc"].mean())
+
+
+def test_mr_is_normalised_by_volume(tmp_path: Path, native_scan: Path) -> None:
+    root = trees.nnunet(tmp_path / "t2", 6, shape=(48, 40, 12), channel="T2")
+    assert "0 errors, 0 warnings" in bench("data", "check", root).out
+    options = ["-m", "inerrant0", "-l", "100", "-p", "smoke[steps=300]", "--launcher", "inline"]
+    for store, dataset in {"ct": f"{root}[intensity=window]", "mr": str(root)}.items():
+        bench("run", "-d", dataset, *options, "--store", tmp_path / store)
+    assert scored(tmp_path / "mr") > 2 * scored(tmp_path / "ct")
+    (model,) = tmp_path.glob("mr/Train/*")
+    arguments = [f"Train-{model.name[-12:]}", native_scan, "--store", tmp_path / "mr"]
+    bench("predict", *arguments, "-o", tmp_path / "out", "--preview")
+    assert (tmp_path / "out/scan.png").stat().st_size > 10_000

@@ -220,7 +220,7 @@ def volume_view(n_slices: int = 80, side: int = 64) -> Any:
     ]
     return SimpleNamespace(
         grid=(side, side),
-        hu_window=(-160.0, 240.0),
+        value_range=(-160.0, 240.0),
         images_SHW=np.concatenate([place, place + 1]),
         labels=Labels(labels),
         pseudo=None,

@@ -315,7 +315,7 @@ def test_the_loader_yields_what_lies_on_disk(finished: Finished) -> None:
         sampler, SliceReader(view, still), lambda j: generator(0, "a", j), torch.device("cpu")
     )
     batches = list(loader.batches(0, 6))
-    low, high = view.hu_window
+    low, high = view.value_range
     for step, batch in enumerate(batches):
         rows = sampler.batch(step).rows
         assert batch.image_BCHW.shape == (4, 1, *view.grid)
