@@ -1,7 +1,10 @@
 from .data.dataset import Case as Case
 from .data.dataset import Dataset as Dataset
+from .engine.graph import StageGraph as StageGraph
 from .engine.launcher import Launcher as Launcher
 from .engine.launcher import StageEvent as StageEvent
+from .engine.launchers.inline import Inline as Inline
+from .engine.store import Store as Store
 from .errors import BenchError as BenchError
 from .experiment.method import Method as Method
 from .experiment.method import Recipe as Recipe

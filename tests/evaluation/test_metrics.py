@@ -1,5 +1,7 @@
 import math
+import re
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +10,8 @@ from scipy import ndimage
 from bench.errors import BenchError
 from bench.evaluation.audit import relabel_audit
 from bench.evaluation.cases import case_scores
-from bench.evaluation.metrics import METRICS, NSD_TOLERANCE_MM, dice_percent
+from bench.evaluation.masks import OrganMasks
+from bench.evaluation.metrics import METRICS, NSD_TOLERANCE_MM, Metric, dice_percent
 
 SPACING = (0.8, 1.7, 3.1)
 
@@ -127,6 +130,14 @@ def test_maps_that_do_not_fit_are_refused():
         one_organ(small, large)
     with pytest.raises(BenchError, match="prediction holds label 9"):
         case_scores(small + np.uint8(9), small, [True], ["liver"], SPACING)
+
+
+def test_the_example_of_the_documentation_is_a_metric():
+    page = Path(__file__).parents[2] / "docs/howto/add-a-metric.md"
+    code = re.search(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    (metric,) = eval(f"{{{code[1]}}}", {"Metric": Metric}).values()
+    mask = np.ones((2, 2, 2), bool)
+    assert metric.compute(OrganMasks(2, 4, 4, mask, mask, SPACING)) == pytest.approx(100 / 3)
 
 
 def test_dice_of_two_empty_masks_is_undefined():

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from textwrap import dedent
 
+import numpy as np
 import pytest
+import trees
 from walk import PROFILE, bench
 
+HOWTO = Path(__file__).parents[2] / "docs/howto"
 METHOD = """
     \"\"\"Masked cross-entropy times a number.\"\"\"
 
@@ -105,41 +109,21 @@ def test_a_broken_plugin_is_one_line(code: str, message: str, tmp_path: Path) ->
     assert len(answer.err.splitlines()) == 1
 
 
-NETWORK = '''
-    """Three convolutions."""
-
-    from typing import ClassVar
-
-    from pydantic import Field
-    from bench.api import FeatureNet, Network
-
-
-    class Plain(Network):
-        """Three convolutions of one width."""
-
-        divisor: ClassVar[int] = 1
-        width: int = Field(default=8, ge=1)
-
-        def make(self, in_channels, n_organs):
-            from torch import nn
-
-            from bench.api import CutNet
-
-            body = nn.Sequential()
-            for number in range(3):
-                into = in_channels if number == 0 else self.width
-                body.append(nn.Conv2d(into, self.width, 3, padding=1)).append(nn.ReLU())
-            body.add_module("last", nn.Conv2d(self.width, n_organs, 1))
-            return CutNet(body, last="last", bottleneck="2")
-'''
+def example(kind: str, folder: Path) -> Path:
+    """Write the example of a how-to page into the file that the page names."""
+    page = (HOWTO / f"add-a-{kind}.md").read_text(encoding="utf-8")
+    name = re.search(r"Save this as `(\w+\.py)`", page)
+    code = re.search(r"```python\n(.*?)```", page, re.DOTALL)
+    assert name
+    assert code
+    (folder / name[1]).write_text(code[1])
+    return folder / name[1]
 
 
 def test_a_network_from_a_file_takes_part_in_everything(
     tmp_path: Path, options: list[str | Path], native_scan: Path
 ) -> None:
-    file = tmp_path / "plain.py"
-    file.write_text(dedent(NETWORK).lstrip())
-    plugin = ["--plugin", file]
+    plugin = ["--plugin", example("network", tmp_path)]
     assert "plain" in bench("list", "networks", *plugin).out
     bench("check", "naive", "-b", "plain[width=4]", *plugin)
     bench("run", "-m", "inerrant[rounds=1]", "-b", "plain[width=4]", *plugin, *options)
@@ -149,57 +133,21 @@ def test_a_network_from_a_file_takes_part_in_everything(
     assert (tmp_path / "scan.nii.gz").is_file()
 
 
-DATA_SET = '''
-    """Two phantoms more, under a name of their own."""
-
-    from bench.datasets.phantom import Phantom
-
-
-    class Mine(Phantom):
-        @property
-        def name(self):
-            return "mine"
-'''
-REPORT = '''
-    """How many rows there are."""
-
-    from bench.api import Report
-
-
-    class Count(Report):
-        def build(self, table, out):
-            path = out / "count.txt"
-            path.write_text(str(len(table)))
-            return [path]
-'''
-LAUNCHER = '''
-    """Everything in this process, with a word before it."""
-
-    from bench.api import Launcher
-    from bench.engine.launchers.inline import Inline
-
-
-    class Greeting(Launcher):
-        word: str = "hello"
-
-        def run(self, graph, store):
-            (store.root / f"{self.word}.txt").write_text("")
-            yield from Inline().run(graph, store)
-'''
-
-
-def test_a_data_set_a_launcher_and_a_report_come_from_files(
-    tmp_path: Path, options: list[str | Path]
-) -> None:
-    plugins: list[str | Path] = []
-    for name, code in {"mine": DATA_SET, "greeting": LAUNCHER, "count": REPORT}.items():
-        file = tmp_path / f"{name}.py"
-        file.write_text(dedent(code).lstrip())
-        plugins += ["--plugin", file]
+def test_a_data_set_a_launcher_and_a_report_come_from_files(tmp_path: Path) -> None:
+    for number in range(4):
+        scan = trees.volume(number, organs=("liver", "spleen"))
+        case = tmp_path / f"data/clinic/p{number}"
+        trees.save(case / "ct.nii.gz", scan.image_XYZ)
+        trees.save(case / "liver.nii.gz", (scan.labels_XYZ == 1).astype(np.uint8))
+        if number != 2:
+            trees.save(case / "spleen.nii.gz", (scan.labels_XYZ == 2).astype(np.uint8))
+    kinds = ("data-set", "launcher", "report")
+    plugins = [word for kind in kinds for word in ("--plugin", example(kind, tmp_path))]
+    data = ["--data", tmp_path / "data"]
+    assert "0 errors" in bench("data", "check", "clinic", *plugins, *data).out
     store = ["--store", tmp_path / "store"]
-    run = ["run", "-m", "naive", "-d", "mine[n_cases=4,scale=0.25]", "-p", PROFILE, *store]
-    bench("data", "check", "mine[n_cases=4,scale=0.25]", *plugins)
-    bench(*run, "--launcher", "greeting[word=good_day]", *plugins)
-    assert (tmp_path / "store/good_day.txt").is_file()
-    bench("report", "count", "-o", tmp_path / "out", *plugins, *store)
-    assert int((tmp_path / "out/count.txt").read_text()) > 0
+    run = ["run", "-m", "naive", "-d", "clinic", "-l", "100", "-p", PROFILE, *data, *store]
+    bench(*run, "--launcher", "noted[file=today.txt]", *plugins)
+    assert "done Train-" in (tmp_path / "store/today.txt").read_text()
+    bench("report", "worst[n=2]", "-o", tmp_path / "out", *plugins, *store)
+    assert len((tmp_path / "out/worst.csv").read_text().splitlines()) == 3
