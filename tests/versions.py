@@ -23,15 +23,14 @@ from typing import Any
 from bench.stage import Part
 
 RECORD = Path(__file__).with_name("versions.json")
-COMPUTING = ("stages", "training", "nets", "data", "evaluation", "methods", "datasets")
-"""Packages of ``bench`` whose code computes numbers."""
-
+COMPUTING = ("seeds", "stages", "training", "nets", "data", "evaluation", "methods", "datasets")
+"""What of ``bench`` computes numbers, as far as a part runs it."""
 
 Record = dict[str, dict[str, Any]]
 
 
 def record() -> Record:
-    """Return the version of every part of the package, and a digest of every computing module."""
+    """Return the version of every part, and a digest of every module that a part may run."""
     names = sorted(modules())
     for name in names:
         importlib.import_module(name)
@@ -40,18 +39,19 @@ def record() -> Record:
         for part in parts(Part)
         if part.__module__ in names
     }
+    run = set().union(*(behind(part.__module__) for part in found.values()))
     return {
         "parts": {name: part.version for name, part in sorted(found.items())},
-        "modules": {name: digest(name) for name in names},
+        "modules": {name: digest(name) for name in sorted(run)},
     }
 
 
 def modules() -> Iterator[str]:
-    """Yield every module of the computing packages."""
-    for package in COMPUTING:
-        name = f"bench.{package}"
+    """Yield every computing module."""
+    for top in COMPUTING:
+        name = f"bench.{top}"
         yield name
-        folder = importlib.import_module(name).__path__
+        folder = getattr(importlib.import_module(name), "__path__", [])
         for module in pkgutil.walk_packages(folder, f"{name}."):
             yield module.name
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from statistics import median
 from typing import TYPE_CHECKING
 
-from filelock import Timeout
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -85,8 +84,9 @@ def status_table(store: Store) -> RenderableType:
     table = _table("key", "what", "state", "seconds", "finished")
     counts: Counter[str] = Counter()
     rows = []
-    for stage in store.stages():
-        state = _state(store, stage)
+    stages, unreadable = store.survey()
+    for stage in stages:
+        state = store.state(stage)
         counts[state] += 1
         rows.append((stage, state, store.receipt(stage) if state == "done" else {}))
     for stage, state, receipt in sorted(rows, key=lambda row: row[2].get("finished", "")):
@@ -98,8 +98,7 @@ def status_table(store: Store) -> RenderableType:
             f"{receipt['wall_seconds']:.1f}" if receipt else "",
             str(receipt.get("finished", "")),
         )
-    if foreign := len(store.folders()) - counts.total():
-        counts["of another version of the code"] = foreign
+    counts += unreadable
     summary = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
     return Group(table, "", Text(summary or "the store is empty"))
 
@@ -108,7 +107,7 @@ def describe_stage(stage: Stage, store: Store) -> RenderableType:
     """Return parameters, inputs, receipt and files of one stage."""
     folder = store.folder(stage)
     parts: list[RenderableType] = [Text(f"{stage.key}  {stage.title}", style="bold")]
-    parts.append(Text(f"state    {_state(store, stage)}\nfolder   {folder}"))
+    parts.append(Text(f"state    {store.state(stage)}\nfolder   {folder}"))
     for parent in stage.inputs():
         parts.append(Text(f"input    {parent.key}  {parent.title}"))
     parameters = {name: value for name, value in stage.identity().items() if name != "kind"}
@@ -118,9 +117,8 @@ def describe_stage(stage: Stage, store: Store) -> RenderableType:
         digests = receipt.pop("sha256")
         parts.append(Text("\n".join(f"{name:<16} {value}" for name, value in receipt.items())))
         parts.append(Text("\n".join(f"{digest[:12]}  {name}" for name, digest in digests.items())))
-    failure = folder / "FAILED"
-    if failure.is_file():
-        parts.append(Text(f"failed   {failure.read_text().strip()}", style="red"))
+    if failure := store.failure(stage):
+        parts.append(Text(f"failed   {failure}", style="red"))
     return Group(*parts)
 
 
@@ -250,22 +248,6 @@ def _effort(stage: Stage) -> str:
     if isinstance(stage, Train):
         parts += [stage.network, stage.length.steps, stage.objective.label]
     return "|".join(p.model_dump_json() if isinstance(p, Params) else str(p) for p in parts)
-
-
-def _state(store: Store, stage: Stage) -> str:
-    if store.is_done(stage):
-        return "done"
-    folder = store.folder(stage)
-    lease = store.lease(stage)
-    if (folder / "CLAIM").exists():
-        try:
-            lease.acquire(blocking=False)
-        except Timeout:
-            return "running"
-        lease.release()
-    if (folder / "FAILED").is_file():
-        return "failed"
-    return "interrupted" if (folder / "scratch" / "resume.pt").is_file() else "waiting"
 
 
 def _table(first: str, *others: str) -> Table:

@@ -3,7 +3,7 @@
 ::
 
     bench-store/Train/phantom-f0-a30-supervised-3f9a0c1d2b4e/
-      stage.json    all parameters and the keys of the inputs: enough to run the stage again
+      stage.json    all parameters, the keys of the inputs, the plug-ins: enough to run it again
       out/          the result, moved here in one rename when it is complete
       DONE          written last: wall time, device, versions, digests of the outputs
       log.txt       what the stage printed, and the traceback if it failed
@@ -16,16 +16,16 @@ A stage without ``DONE`` does not exist for its consumers, and a failure is neve
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import json
 import shutil
-import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from glob import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from filelock import SoftFileLease
+from filelock import SoftFileLease, Timeout
 
 from bench.errors import BenchError
 from bench.files import sync, write_atomically
@@ -33,8 +33,28 @@ from bench.params import Params
 from bench.plugins import files
 from bench.stage import KEY_DIGITS, Stage
 
+State = Literal["done", "running", "failed", "interrupted", "waiting"]
+
 LEASE_SECONDS = 60.0
 HEARTBEAT_SECONDS = 10.0
+
+
+class UnreadableStageError(BenchError):
+    """A folder of the store that this process cannot make a stage of.
+
+    Parameters
+    ----------
+    folder
+        Of the stage.
+    reason
+        Whose the stage is, equal for all of a kind: ``of another version of the code``.
+    advice
+        Goes on after the reason.
+    """
+
+    def __init__(self, folder: Path, reason: str, advice: str) -> None:
+        super().__init__(f"{folder}: {reason}{advice}")
+        self.reason = reason
 
 
 class Store:
@@ -62,6 +82,46 @@ class Store:
         receipt: dict[str, Any] = json.loads((self.folder(stage) / "DONE").read_text())
         return receipt
 
+    def state(self, stage: Stage) -> State:
+        """Tell how far a stage is. A failure is no obstacle: the next run tries again."""
+        if self.is_done(stage):
+            return "done"
+        if self._is_claimed(stage):
+            return "running"
+        if self.failure(stage) is not None:
+            return "failed"
+        return "interrupted" if self.seconds_spent(stage) else "waiting"
+
+    def failure(self, stage: Stage) -> str | None:
+        """Return why a stage failed when it was last tried, None if it did not."""
+        path = self.folder(stage) / "FAILED"
+        return path.read_text().strip() if path.is_file() else None
+
+    def note_failure(self, stage: Stage, message: str) -> None:
+        """Keep the reason of a failure until the stage is done."""
+        write_atomically(self.folder(stage) / "FAILED", message + "\n")
+
+    def log(self, stage: Stage) -> Path:
+        """Return the file of what a stage printed; it grows with every attempt."""
+        return self.folder(stage) / "log.txt"
+
+    def events(self, stage: Stage) -> Path:
+        """Return the file of what a stage measured (:func:`bench.engine.events.read_events`)."""
+        return self.folder(stage) / "events.jsonl"
+
+    def scratch(self, stage: Stage) -> Path:
+        """Return the folder of the resume state of a stage that is not done."""
+        return self.folder(stage) / "scratch"
+
+    def seconds_spent(self, stage: Stage) -> float:
+        """Return how long an unfinished stage had computed when its state was last saved."""
+        path = self.scratch(stage) / "seconds.json"
+        return float(json.loads(path.read_text())) if path.is_file() else 0.0
+
+    def note_seconds(self, stage: Stage, seconds: float) -> None:
+        """Keep how long a stage has computed, now that its state is saved."""
+        write_atomically(self.scratch(stage) / "seconds.json", json.dumps(seconds))
+
     def register(self, stages: Iterable[Stage]) -> None:
         """Write ``stage.json`` where it is missing, so that a stage's key suffices to run it."""
         for stage in stages:
@@ -81,22 +141,35 @@ class Store:
         BenchError
             No such stage, or several.
         """
-        folders = sorted(self._matching(key))
-        if len(folders) != 1:
-            found = ", ".join(str(folder.relative_to(self.root)) for folder in folders[:4])
-            raise BenchError(
-                f"{key}: {len(folders)} stages in {self.root} match"
-                + (f" ({found}{', ...' if len(folders) > 4 else ''})" if folders else "")
-                + "; `bench status` lists them"
-            )
-        return self._read(folders[0], {})
+        (stage,) = self.find_all([key])
+        return stage
+
+    def find_all(self, keys: Iterable[str]) -> list[Stage]:
+        """Rebuild several stages, reading the inputs that they share once.
+
+        Raises
+        ------
+        BenchError
+            As :meth:`find`.
+        """
+        seen: dict[str, Stage] = {}
+        return [self._read(self._folder_of(key), seen) for key in keys]
 
     def stages(self) -> Iterator[Stage]:
         """Yield every registered stage that this version of the code can rebuild."""
+        yield from self.survey()[0]
+
+    def survey(self) -> tuple[list[Stage], Counter[str]]:
+        """Return every stage that can be rebuilt, and why how many others cannot."""
         seen: dict[str, Stage] = {}
+        reasons: Counter[str] = Counter()
+        stages = []
         for folder in self.folders():
-            with contextlib.suppress(BenchError):
-                yield self._read(folder, seen)
+            try:
+                stages.append(self._read(folder, seen))
+            except UnreadableStageError as error:
+                reasons[error.reason] += 1
+        return stages, reasons
 
     def folders(self) -> list[Path]:
         """Return the folders of all registered stages, those of other versions included."""
@@ -127,26 +200,50 @@ class Store:
         (folder / "FAILED").unlink(missing_ok=True)
         shutil.rmtree(folder / "scratch", ignore_errors=True)
 
+    def _is_claimed(self, stage: Stage) -> bool:
+        if not (self.folder(stage) / "CLAIM").exists():
+            return False
+        lease = self.lease(stage)
+        try:
+            lease.acquire(blocking=False)
+        except Timeout:
+            return True
+        lease.release()
+        return False
+
+    def _folder_of(self, key: str) -> Path:
+        folders = sorted(self._matching(key))
+        if len(folders) != 1:
+            found = ", ".join(str(folder.relative_to(self.root)) for folder in folders[:4])
+            raise BenchError(
+                f"{key}: {len(folders)} stages in {self.root} match"
+                + (f" ({found}{', ...' if len(folders) > 4 else ''})" if folders else "")
+                + "; `bench status` lists them"
+            )
+        return folders[0]
+
     def _matching(self, key: str) -> Iterator[Path]:
         kind, _, hexdigits = key.rpartition("-")
-        for path in self.root.glob(f"{kind or '*'}/*/stage.json"):
+        for path in self.root.glob(f"{escape(kind) or '*'}/*-{escape(hexdigits)}*/stage.json"):
             if path.parent.name[-KEY_DIGITS:].startswith(hexdigits):
                 yield path.parent
 
     def _read(self, folder: Path, seen: dict[str, Stage]) -> Stage:
         key = f"{folder.parent.name}-{folder.name[-KEY_DIGITS:]}"
         if key not in seen:
-            text = (folder / "stage.json").read_text()
+            foreign = UnreadableStageError(
+                folder,
+                "of another version of the code",
+                ", or an input was deleted; run the experiment again to compute it anew",
+            )
             try:
-                stage = self._build(json.loads(text), seen)
+                stage = self._build(json.loads((folder / "stage.json").read_text()), seen)
             except (AttributeError, ImportError, ValueError):
-                stage = None
+                raise foreign from None
+            except _PluginGone as gone:
+                raise UnreadableStageError(folder, *gone.args) from None
             if not isinstance(stage, Stage) or stage.key != key:
-                changed = "its plug-in has changed, " if files.PREFIX in text else ""
-                raise BenchError(
-                    f"{folder}: {changed}written by another version of this code, or an input was "
-                    "deleted; run the experiment again to compute it anew"
-                )
+                raise foreign
             seen[key] = stage
         return seen[key]
 
@@ -162,20 +259,36 @@ class Store:
                 self._read(folder, seen)
             return seen[key]
         if {"class", "module", "fields"} <= set(data):
-            cls = _class(data["module"], data["class"], data.get("file"))
+            if "file" in data:
+                _load_plugin(data["module"], Path(data["file"]), data["source"])
+            cls = _class(data["module"], data["class"])
             return cls.model_validate(
                 {name: self._build(value, seen) for name, value in data["fields"].items()}
             )
         return {name: self._build(value, seen) for name, value in data.items()}
 
 
-def _class(module: str, name: str, file: str | None) -> type[Params]:
-    """Return a class that a ``stage.json`` names; one of a plug-in file is loaded from there."""
-    if module.startswith(files.PREFIX) and module not in sys.modules:
-        if file is None or not Path(file).exists():
-            plugin = module.removeprefix(files.PREFIX)
-            raise BenchError(f"needs the plug-in {plugin}, which is not at {file}: name --plugin")
-        files.load(Path(file))
+class _PluginGone(Exception):  # noqa: N818 - becomes an UnreadableStageError
+    """Holds its reason and advice."""
+
+
+def _load_plugin(module: str, file: Path, source: str) -> None:
+    """Make sure that a plug-in file is loaded, and that it is what a stage was described with."""
+    name = files.named(module)
+    if name is None:
+        raise ValueError(f"{module} belongs to no plug-in file")
+    path = files.path_of(name) or file
+    if not path.exists():
+        raise _PluginGone(f"of the plug-in {file}, which is not there", "; name it with --plugin")
+    if files.digest(path) != source:
+        raise _PluginGone(
+            f"of an earlier version of the plug-in {path}",
+            "; run the experiment again to compute it anew",
+        )
+    files.load(path)
+
+
+def _class(module: str, name: str) -> type[Params]:
     found = getattr(importlib.import_module(module), name)
     if not isinstance(found, type) or not issubclass(found, Params):
         raise ValueError(f"{module}.{name} holds no parameters")
@@ -184,11 +297,12 @@ def _class(module: str, name: str, file: str | None) -> type[Params]:
 
 def _dump_fields(params: Params) -> dict[str, Any]:
     cls = type(params)
-    path = files.module_file(cls.__module__)
+    name = files.named(cls.__module__)
+    path = files.path_of(name) if name else None
     return {
         "class": cls.__name__,
         "module": cls.__module__,
-        **({"file": str(path)} if path else {}),
+        **({"file": str(path), "source": files.digest(path)} if path else {}),
         "fields": {name: _dump(getattr(params, name)) for name in cls.model_fields},
     }
 

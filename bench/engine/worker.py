@@ -18,6 +18,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
@@ -27,7 +28,6 @@ from bench.engine.events import EventLog
 from bench.engine.provenance import provenance
 from bench.engine.store import Store
 from bench.errors import BenchError
-from bench.files import write_atomically
 from bench.stage import Stage
 
 if TYPE_CHECKING:
@@ -51,17 +51,18 @@ class RunContext:
     def __init__(self, store: Store, stage: Stage, out: Path, report: Reporter) -> None:
         folder = store.folder(stage)
         self.out = out
-        self.scratch = folder / "scratch"
+        self.scratch = store.scratch(stage)
         self.scratch.mkdir(parents=True, exist_ok=True)
         self.checkpoint_seconds = float(
             os.environ.get("BENCH_CHECKPOINT_SECONDS", CHECKPOINT_SECONDS)
         )
-        self.events = EventLog(folder / "events.jsonl", f"{folder.parent.name}/{folder.name}")
+        self.events = EventLog(store.events(stage), f"{folder.parent.name}/{folder.name}")
         self._inputs = {parent.key: store.out(parent) for parent in stage.inputs()}
         self._report = report
         self._saved_at = time.monotonic()
-        self._earlier_seconds = _read_seconds(self.scratch)
+        self._earlier_seconds = store.seconds_spent(stage)
         self._started = time.monotonic()
+        self._note_seconds = partial(store.note_seconds, stage)
 
     @property
     def seconds(self) -> float:
@@ -95,7 +96,7 @@ class RunContext:
     def saved(self) -> None:
         """Note that the state is on disk; stops the stage here if the process was asked to stop."""
         self._saved_at = time.monotonic()
-        write_atomically(self.scratch / "seconds.json", json.dumps(self.seconds))
+        self._note_seconds(self.seconds)
         if _stop.is_set():
             raise Interrupted
 
@@ -125,14 +126,14 @@ def run_stage(
 def _compute(
     store: Store, stage: Stage, report: Reporter, lost_lease: Callable[[], bool]
 ) -> tuple[Outcome, str]:
-    folder = store.folder(stage)
-    for abandoned in folder.glob("scratch/out.*"):
+    scratch, log_file = store.scratch(stage), store.log(stage)
+    for abandoned in scratch.glob("out.*"):
         shutil.rmtree(abandoned, ignore_errors=True)
     # A new name: a process that was suspended past its lease never mixes with its successor.
-    out = folder / "scratch" / f"out.{secrets.token_hex(4)}"
+    out = scratch / f"out.{secrets.token_hex(4)}"
     out.mkdir(parents=True)
     context = RunContext(store, stage, out, report)
-    with (folder / "log.txt").open("a", buffering=1) as log, _output_to(log):
+    with log_file.open("a", buffering=1) as log, _output_to(log):
         print(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {stage.key} pid {os.getpid()}")
         try:
             with _peak_memory() as peak_mb:
@@ -145,8 +146,8 @@ def _compute(
         except Exception as error:
             traceback.print_exc()
             message = f"{type(error).__name__}: {error}"
-            write_atomically(folder / "FAILED", message + "\n")
-            return "failed", f"{message} (log: {folder / 'log.txt'})"
+            store.note_failure(stage, message)
+            return "failed", f"{message} (log: {log_file})"
         finally:
             context.events.close()
     receipt = {
@@ -166,11 +167,6 @@ def _compute(
         return "busy", "this process was suspended and another one took the stage over"
     store.commit(stage, out, receipt)
     return "done", ""
-
-
-def _read_seconds(scratch: Path) -> float:
-    path = scratch / "seconds.json"
-    return float(json.loads(path.read_text())) if path.is_file() else 0.0
 
 
 @contextlib.contextmanager

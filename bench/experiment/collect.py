@@ -153,7 +153,7 @@ def _curve_rows(run: Run, store: Store) -> Iterator[dict[str, Any]]:
             "training": training.objective.label,
             "stage": training.key,
         }
-        events = read_events(store.folder(training) / "events.jsonl")
+        events = read_events(store.events(training))
         for name, part, value in parts(events, training.length.steps):
             yield columns | where | {"name": name, "part": part, "value": value}
 

@@ -240,7 +240,7 @@ def trains_and_predicts(subject: Subject) -> None:
         for path, tensors in _weights(training, store):
             if broken := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
                 raise Broken(f"{training.title}: {path} holds values that are not finite: {broken}")
-        for event in read_events(store.folder(training) / "events.jsonl"):
+        for event in read_events(store.events(training)):
             if not all(math.isfinite(value) for value in event.values()):
                 raise Broken(f"{training.title}: logs a value that is not finite: {event}")
     RESULTS.check(collect([run], store).results)

@@ -57,7 +57,7 @@ def parse_network(text: str) -> Network:
 
 def names() -> list[str]:
     """Return the names of all networks, ours first; ENCODER stands for any encoder."""
-    return [*NETWORKS, *registry.outside("networks")]
+    return [*NETWORKS, *_outside()]
 
 
 def load(name: str) -> type[Network]:
@@ -74,7 +74,7 @@ def load(name: str) -> type[Network]:
         name = listed
     elif listed in NETWORKS:
         raise BenchError(f"network {name!r} lacks an encoder: write {architecture}/resnet34")
-    if name in registry.outside("networks"):
+    if name in _outside():
         return registry.load("networks", name, Network)  # type: ignore[type-abstract]
     if name not in NETWORKS:
         if slash:
@@ -83,3 +83,7 @@ def load(name: str) -> type[Network]:
     module, _, class_name = NETWORKS[name].partition(":")
     network: type[Network] = getattr(import_module(module), class_name)
     return network
+
+
+def _outside() -> list[str]:
+    return registry.outside("networks", taken=NETWORKS)

@@ -5,14 +5,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
+from functools import cache
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import NamedTuple
+
+from typing_extensions import override
 
 from bench.errors import BenchError
 
@@ -28,6 +33,8 @@ KINDS = {
     "Network": "networks",
 }
 """Base class, as :mod:`bench.api` exports it -> kind of plug-in."""
+DIGITS = 12
+"""Of a digest of source."""
 
 
 class PlugIn(NamedTuple):
@@ -54,7 +61,7 @@ def add(files: Iterable[Path]) -> None:
     """
     paths = [plugin.path for plugin in known()]
     for file in files:
-        plugin = load(file.absolute())
+        plugin = load(file.resolve())
         if plugin.path not in paths:
             paths.append(plugin.path)
     os.environ[VARIABLE] = os.pathsep.join(map(str, paths))
@@ -77,6 +84,7 @@ def load(path: Path) -> PlugIn:
         raise BenchError(f"plug-in {path}: the file name is the plug-in's name; call it NAME.py")
     module = sys.modules.get(PREFIX + name)
     if module is None:
+        digest(path)  # before the import: what runs is then never newer than what its keys say
         module = _import(PREFIX + name, source)
     elif module.__file__ != str(source):
         raise BenchError(
@@ -85,40 +93,67 @@ def load(path: Path) -> PlugIn:
     return _plugin(module, name, path)
 
 
-def module_file(module: str) -> Path | None:
-    """Return the file or package that a module was loaded from, None if it is no plug-in file."""
-    if not module.startswith(PREFIX):
-        return None
-    top = sys.modules[PREFIX + module.removeprefix(PREFIX).partition(".")[0]]
-    path = Path(str(top.__file__))
+def named(module: str) -> str | None:
+    """Return the name of the plug-in file that a module belongs to, None if it is of none."""
+    return module.split(".")[1] if module.startswith(PREFIX) else None
+
+
+def path_of(name: str) -> Path | None:
+    """Return the file or package of a plug-in that this process knows, None if it knows none."""
+    module = sys.modules.get(PREFIX + name)
+    if module is None:
+        return next((plugin.path for plugin in known() if plugin.name == name), None)
+    path = Path(str(module.__file__))
     return path.parent if path.name == "__init__.py" else path
 
 
+@cache
+def digest(path: Path) -> str:
+    """Return a digest of a Python file, or of every one of a package; read once per process."""
+    files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    found = hashlib.sha256()
+    for file in files:
+        name = file.relative_to(path.parent).as_posix()
+        found.update(name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+    return found.hexdigest()[:DIGITS]
+
+
+class _Loader(SourceFileLoader):
+    """Compiles what the file holds now. Bytecode kept beside it is told apart by seconds alone."""
+
+    @override
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+
 def _import(name: str, source: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, source)
+    loader = _Loader(name, str(source))
+    spec = importlib.util.spec_from_file_location(name, source, loader=loader)
     assert spec is not None
-    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        loader.exec_module(module)
     except BaseException as error:
         del sys.modules[name]
         if isinstance(error, BenchError) or not isinstance(error, Exception):
             raise
+        message = str(error).partition("\n")[0]
         raise BenchError(
-            f"plug-in {source}{_line(error, source)}: {type(error).__name__}: {error}"
+            f"plug-in {_place(error, source)}: {type(error).__name__}: {message}"
         ) from error
     return module
 
 
-def _line(error: Exception, source: Path) -> str:
-    """Return where in the file an import failed, as ``:LINE``."""
+def _place(error: Exception, source: Path) -> str:
+    """Return where in a plug-in an import failed, as ``FILE:LINE``."""
     if isinstance(error, SyntaxError):
-        return f":{error.lineno}"
+        return f"{error.filename}:{error.lineno}"
+    own = source.parent if source.name == "__init__.py" else source
     frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if frame.filename == str(source)]
-    return f":{lines[-1]}" if lines else ""
+    inside = [frame for frame in frames if Path(frame.filename).is_relative_to(own)]
+    return f"{inside[-1].filename}:{inside[-1].lineno}" if inside else str(source)
 
 
 def _plugin(module: ModuleType, name: str, path: Path) -> PlugIn:

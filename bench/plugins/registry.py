@@ -40,11 +40,11 @@ def plug_in(paths: Iterable[Path]) -> None:
     Raises
     ------
     BenchError
-        As :func:`bench.plugins.files.add`, or a name that a plug-in of ours has already.
+        As :func:`bench.plugins.files.add`, or a name that another plug-in has already.
     """
     files.add(paths)
     for kind in get_args(Kind):
-        _plugin_files(kind)
+        outside(kind)
 
 
 def names(kind: Kind) -> list[str]:
@@ -52,9 +52,32 @@ def names(kind: Kind) -> list[str]:
     return sorted({*_own_files(kind), *outside(kind)})
 
 
-def outside(kind: Kind) -> list[str]:
-    """Return the names of those that the package does not bring itself, sorted."""
-    return sorted({*_plugin_files(kind), *_entry_points(kind)})
+def outside(kind: Kind, taken: Iterable[str] = ()) -> list[str]:
+    """Return the names of those that the package does not bring itself, sorted.
+
+    Parameters
+    ----------
+    kind
+        Of plug-in.
+    taken
+        Names that the package has and that do not stand for files of ours.
+
+    Raises
+    ------
+    BenchError
+        A name that the package, or another package, has already.
+    """
+    found = dict.fromkeys((*_own_files(kind), *taken), "the package's own")
+    sources = {name: f"plug-in {plugin.path}" for name, plugin in _plugin_files(kind).items()}
+    points = {name: _described(point) for name, point in _entry_points(kind).items()}
+    for name, source in (*sources.items(), *points.items()):
+        if name in found:
+            raise BenchError(
+                f"{source}: there is a {kind.removesuffix('s')} {name} already, {found[name]}; "
+                "name one differently"
+            )
+        found[name] = source
+    return sorted({*sources, *points})
 
 
 def summary(kind: Kind, name: str) -> str:
@@ -96,7 +119,12 @@ def _module(kind: Kind, name: str) -> ModuleType:
     if (plugin := _plugin_files(kind).get(name)) is not None:
         return importlib.import_module(plugin.cls.__module__)
     if (external := _entry_points(kind).get(name)) is not None:
-        loaded = external.load()
+        try:
+            loaded = external.load()
+        except (ImportError, AttributeError, SyntaxError) as error:
+            raise BenchError(
+                f"{_described(external)}: {type(error).__name__}: {error}; mend or uninstall it"
+            ) from error
         if isinstance(loaded, ModuleType):
             return loaded
         return importlib.import_module(loaded.__module__)
@@ -116,15 +144,12 @@ def _own_files(kind: Kind) -> dict[str, Path]:
 
 
 def _plugin_files(kind: Kind) -> dict[str, PlugIn]:
-    own = _own_files(kind)
-    found = {plugin.name: plugin for plugin in files.known() if plugin.kind == kind}
-    for name in found.keys() & own.keys():
-        raise BenchError(
-            f"plug-in {found[name].path}: there is a {kind.removesuffix('s')} {name} already; "
-            "name the file differently"
-        )
-    return found
+    return {plugin.name: plugin for plugin in files.known() if plugin.kind == kind}
 
 
 def _entry_points(kind: Kind) -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=f"bench.{kind}")}
+
+
+def _described(point: EntryPoint) -> str:
+    return f"entry point {point.name} = {point.value}"

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
 from bench.errors import BenchError
 from bench.plugins import files
-
-DIGITS = 12
 
 
 @cache
@@ -25,13 +22,11 @@ def origin(classes: tuple[type, ...]) -> dict[str, str]:
     outside = list(dict.fromkeys(c.__module__ for c in classes if not _is_ours(c.__module__)))
     if not outside:
         return {}
-    sources = sorted({source for module in outside for source in _sources(module)})
-    digest = hashlib.sha256()
-    for name, content in sources:
-        digest.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
+    name = files.named(outside[0])
+    digests = sorted({files.digest(_path(module)) for module in outside})
     return {
-        "plugin": outside[0].removeprefix(files.PREFIX),
-        "source": digest.hexdigest()[:DIGITS],
+        "plugin": outside[0] if name is None else name,
+        "source": digests[0] if len(digests) == 1 else _joint(digests),
     }
 
 
@@ -39,18 +34,16 @@ def _is_ours(module: str) -> bool:
     return module == "bench" or module.startswith("bench.")
 
 
-def _sources(module: str) -> Iterable[tuple[str, bytes]]:
-    """Yield name and content of the files whose code a module may run."""
-    path = files.module_file(module) or _package(module)
+def _path(module: str) -> Path:
+    """Return the file whose code a module may run, or the folder of its outermost package."""
+    name = files.named(module)
+    path = _package(module) if name is None else files.path_of(name)
     if path is None:
         raise BenchError(f"{module}: its source cannot be read, so results could go stale unseen")
-    paths = path.rglob("*.py") if path.is_dir() else [path]
-    for file in paths:
-        yield file.relative_to(path.parent).as_posix(), file.read_bytes()
+    return path
 
 
 def _package(module: str) -> Path | None:
-    """Return the folder of a module's outermost package, the file of one that lies in none."""
     top = sys.modules.get(module.partition(".")[0])
     home = top if getattr(top, "__file__", None) else sys.modules.get(module)
     file = getattr(home, "__file__", None)
@@ -58,3 +51,7 @@ def _package(module: str) -> Path | None:
         return None
     path = Path(file)
     return path.parent if path.name == "__init__.py" else path
+
+
+def _joint(digests: list[str]) -> str:
+    return hashlib.sha256("".join(digests).encode()).hexdigest()[: files.DIGITS]

@@ -39,7 +39,7 @@ def assert_done_once(store: Store, ledger: Path) -> None:
     assert Counter(ran(ledger)) == dict.fromkeys((s.title for s in store.stages()), 1)
     assert len(ran(ledger)) == 30
     for stage in store.stages():
-        log = (store.folder(stage) / "log.txt").read_text()
+        log = store.log(stage).read_text()
         assert log.count("--- ") == 1, stage.title
         assert store.receipt(stage)["key"] == stage.key
 
@@ -95,7 +95,7 @@ def test_two_commands_on_one_store_compute_each_stage_once(folder: Path, tmp_pat
     assert len(stages) > 15
     for stage in stages:
         assert store.is_done(stage), stage.title
-        log = (store.folder(stage) / "log.txt").read_text()
+        log = store.log(stage).read_text()
         assert log.count("--- ") == 1, (stage.title, log)
     assert len(list((root / "results").glob("*.parquet"))) == 1 + len(BESIDE)
     assert not list(root.rglob("*.tmp"))

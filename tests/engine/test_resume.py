@@ -57,12 +57,12 @@ def assert_equal_weights(store: Store, whole: tuple[Store, list[Run]]) -> None:
 
 
 def sessions(store: Store, stage: Train) -> int:
-    return (store.folder(stage) / "log.txt").read_text().count("--- ")
+    return store.log(stage).read_text().count("--- ")
 
 
 def first_steps(store: Store, stage: Train) -> int:
     """Return how often a training began at its first step."""
-    lines = (store.folder(stage) / "events.jsonl").read_text().splitlines()
+    lines = store.events(stage).read_text().splitlines()
     return sum('"step": 0,' in line for line in lines)
 
 
@@ -73,7 +73,7 @@ def test_a_killed_run_goes_on_where_it_was(
     segmenter, confidence, round_ = trainings(whole[1])
     for training in (segmenter, round_):
         process = command(folder, store.root, 0.05, METHOD, PROFILE)
-        state = store.folder(training) / "scratch" / "resume.pt"
+        state = store.scratch(training) / "resume.pt"
         wait_for(f"{training.title} to save its state", state.is_file)
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
@@ -117,7 +117,7 @@ def test_a_run_asked_to_stop_saves_first(
     store = Store(tmp_path / "store")
     (first,) = trainings(long[1])
     process = command(folder, store.root, 60, "inerrant0", LONG)
-    log = store.folder(first) / "events.jsonl"
+    log = store.events(first)
     wait_for("the training to begin", log.is_file)
     stop(process)
     out, err = process.communicate(timeout=60)
@@ -125,7 +125,7 @@ def test_a_run_asked_to_stop_saves_first(
     assert "Traceback" not in out + err
     if code == 130:
         assert "give the same command to go on" in err
-    state = store.folder(first) / "scratch" / "resume.pt"
+    state = store.scratch(first) / "resume.pt"
     wait_for("the worker to save its state", state.is_file)  # an orphan notices within a second
     assert not store.is_done(first)
     compute(long[1], store)
@@ -164,7 +164,7 @@ def test_a_training_that_fails_goes_on_from_its_checkpoint(
     assert "cable" in message
     assert run_stage(store, training)[0] == "done"
     assert weights(training, store) == weights(training, reference)
-    steps = [event["step"] for event in read_events(store.folder(training) / "events.jsonl")]
+    steps = [event["step"] for event in read_events(store.events(training))]
     assert steps[-1] == training.length.steps - 1
     assert count[0] == training.length.steps - 1  # no step was done twice
 
@@ -177,7 +177,7 @@ def test_time_before_an_interruption_counts(
     for parent in training.inputs():
         shutil.copytree(finished.store.folder(parent), store.folder(parent))
     store.register([training])
-    scratch = store.folder(training) / "scratch"
+    scratch = store.scratch(training)
     scratch.mkdir()
     (scratch / "seconds.json").write_text("1000.0")
     assert run_stage(store, training)[0] == "done"

@@ -150,7 +150,7 @@ def test_a_half_written_result_is_thrown_away(store: Store, tmp_path: Path) -> N
     half = store.folder(toy) / "out"
     half.mkdir()
     (half / "result.txt").write_text("half")
-    scratch = store.folder(toy) / "scratch" / "out.0123"
+    scratch = store.scratch(toy) / "out.0123"
     scratch.mkdir(parents=True)
     (scratch / "rubbish").write_text("x")
     assert run_stage(store, toy)[0] == "done"
@@ -182,14 +182,28 @@ def test_a_failure_is_recorded_but_never_cached(store: Store, tmp_path: Path) ->
     assert ran(tmp_path / "ledger") == ["a", "a"]
     assert not store.is_done(toy)
     assert not store.out(toy).exists()
-    assert "Traceback" in (store.folder(toy) / "log.txt").read_text()
-    assert "the toy is broken" in (store.folder(toy) / "FAILED").read_text()
+    assert "Traceback" in store.log(toy).read_text()
+    assert store.failure(toy) == "ValueError: the toy is broken"
+
+
+def test_the_state_of_a_stage_is_what_became_of_it(store: Store) -> None:
+    toys = {name: registered(store, Toy(name=name)) for name in ("done", "waiting", "running")}
+    toys["failed"] = registered(store, Toy(name="failed", behaviour="raise"))
+    toys["interrupted"] = registered(store, Toy(name="interrupted"))
+    run_stage(store, toys["done"])
+    run_stage(store, toys["failed"])
+    store.scratch(toys["interrupted"]).mkdir()
+    store.note_seconds(toys["interrupted"], 7.5)
+    assert store.seconds_spent(toys["interrupted"]) == 7.5
+    with store.lease(toys["running"]).acquire(timeout=0):
+        assert {name: store.state(toy) for name, toy in toys.items()} == {n: n for n in toys}
+    assert store.state(toys["running"]) == "waiting"
 
 
 def test_what_the_user_can_mend_is_told_without_a_traceback(store: Store) -> None:
     toy = registered(store, Toy(name="a", behaviour="refuse"))
     assert run_stage(store, toy) == ("refused", "the toy's data are bad: buy better ones")
-    assert "Traceback" not in (store.folder(toy) / "log.txt").read_text()
+    assert "Traceback" not in store.log(toy).read_text()
 
 
 def test_a_stage_can_read_its_direct_inputs_only(store: Store) -> None:

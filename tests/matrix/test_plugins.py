@@ -59,7 +59,8 @@ def test_an_edited_loss_trains_anew(tmp_path: Path, options: list[str | Path]) -
     bench(*run)
     assert " 0 to compute" in bench(*run).out
     write(file, 3.0)
-    assert "of another version of the code" in bench("status", "--store", tmp_path / "store").out
+    told = bench("status", "--store", tmp_path / "store").out
+    assert f"of an earlier version of the plug-in {file}" in told
     bench(*run)
     trained = list((tmp_path / "store").glob("Train/*/DONE"))
     assert len(trained) == 2
@@ -89,8 +90,10 @@ def test_status_show_and_predict_load_the_plugin_of_a_stage(
     bench("predict", key, native_scan, "-o", tmp_path / "out", *store)
     file.unlink()
     refused = bench("predict", key, native_scan, "-o", tmp_path / "out", *store, code=2)
-    assert "needs the plug-in alice" in refused.err
+    assert f"of the plug-in {file}, which is not there; name it with --plugin" in refused.err
     assert len(refused.err.splitlines()) == 1
+    moved = write(tmp_path / "out" / "alice.py", 1.0)
+    bench("predict", key, native_scan, "-o", tmp_path / "out", "--plugin", moved, *store)
 
 
 @pytest.mark.parametrize(

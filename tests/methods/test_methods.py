@@ -90,7 +90,7 @@ def test_weights_and_losses_are_finite_under_bf16(name: str, finished: Finished)
             for key, tensor in load_file(path).items():
                 assert torch.isfinite(tensor).all(), (path, key)
                 assert tensor.dtype in (torch.float32, torch.int64), (path, key)
-        events = list(read_events(finished.store.folder(training) / "events.jsonl"))
+        events = list(read_events(finished.store.events(training)))
         assert events
         assert all(math.isfinite(value) for event in events for value in event.values())
 

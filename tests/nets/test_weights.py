@@ -116,7 +116,7 @@ def test_a_network_that_cannot_be_saved_is_refused_before_the_first_step(tmp_pat
     outcome, message = run_stage(store, tied)
     assert outcome == "refused"
     assert "output.weight and tied.weight are one tensor" in message
-    assert not (store.folder(tied) / "events.jsonl").exists()
+    assert not store.events(tied).exists()
 
 
 def test_an_encoder_of_the_library_goes_through_a_whole_experiment(tmp_path: Path) -> None:

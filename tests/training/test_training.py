@@ -510,7 +510,7 @@ def test_naive_is_not_inerrant0_where_labels_are_hidden(finished: Finished) -> N
 
 def test_a_training_logs_its_losses(finished: Finished) -> None:
     model = finished.of("inerrant0").rounds[0].model
-    events = list(read_events(finished.store.folder(model) / "events.jsonl"))
+    events = list(read_events(finished.store.events(model)))
     assert [event["step"] for event in events] == [0, 3]
     for event in events:
         assert {"segment/loss", "segment/known_share", "segment/lr", "time"} <= set(event)
