@@ -98,9 +98,10 @@ def status_table(store: Store) -> RenderableType:
             f"{receipt['wall_seconds']:.1f}" if receipt else "",
             str(receipt.get("finished", "")),
         )
-    counts += unreadable
     summary = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
-    return Group(table, "", Text(summary or "the store is empty"))
+    lines = [summary, *(f"{count} {reason}" for reason, count in sorted(unreadable.items()))]
+    text = "\n".join(filter(None, lines)) or "the store is empty"
+    return Group(table, "", Text(text, no_wrap=True, overflow="ignore"))
 
 
 def describe_stage(stage: Stage, store: Store) -> RenderableType:
