@@ -159,7 +159,7 @@ def status(plugin: Plugins = None, store_root: StoreRoot = None) -> None:
     from bench.cli.views import status_table
 
     _plug_in(plugin)
-    _console().print(status_table(_existing_store(store_root)))
+    _console().print(status_table(_existing_store(store_root)), crop=False)
 
 
 @command()
