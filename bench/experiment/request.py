@@ -49,7 +49,7 @@ class Request(Params):
     profile: Texts = ("quick",)
     backbone: Texts = ()
     seeds: Text = "0"
-    plugin: tuple[Path, ...] = ()
+    plugin: Annotated[tuple[Path, ...], BeforeValidator(_several_texts)] = ()
     data: Path | None = Field(default_factory=lambda: _path("BENCH_DATA"))
     store: Path = Field(default_factory=lambda: _path("BENCH_STORE") or Path("bench-store"))
     launcher: str = "local"
@@ -72,18 +72,39 @@ class Request(Params):
         BenchError
             A file that cannot be read, an unknown option in it, a wrong value, no method or data.
         """
-        options = {} if file is None else _read(file, cls.model_fields)
+        options: dict[str, Any] = {}
+        if file is not None:
+            written = cls._validated(_read(file, cls.model_fields), file)
+            anchored = written.anchored(file.absolute().parent)
+            options = {name: getattr(anchored, name) for name in written.model_fields_set}
         options |= {
             name: value for name, value in given.items() if value not in (None, False, [], ())
         }
-        try:
-            request = cls.model_validate(options)
-        except ValidationError as error:
-            raise BenchError(f"{file or 'options'}: {describe_invalid(error)}") from None
+        request = cls._validated(options, file)
         for name in ("method", "dataset"):
             if not getattr(request, name):
                 raise BenchError(f"no {name} is named: give --{name}, or a file with {name} = ...")
         return request
+
+    @classmethod
+    def _validated(cls, options: Mapping[str, Any], file: Path | None) -> Self:
+        try:
+            return cls.model_validate(options)
+        except ValidationError as error:
+            raise BenchError(f"{file or 'options'}: {describe_invalid(error)}") from None
+
+    def anchored(self, folder: Path) -> Self:
+        """Return the same request with absolute paths, relative ones taken from ``folder``."""
+        names = (name for text in self.dataset for name in split_outside_brackets(text))
+        changed: dict[str, Any] = {
+            "dataset": tuple(
+                str(folder / name) if os.sep in name.partition("[")[0] else name for name in names
+            ),
+            "plugin": tuple(folder / path for path in self.plugin),
+            "store": folder / self.store,
+            "data": None if self.data is None else folder / self.data,
+        }
+        return self.model_copy(update=changed)
 
     def grid(self) -> ExperimentGrid:
         """Return the experiment; plug-ins have to be loaded before."""
@@ -106,7 +127,9 @@ class Request(Params):
 
         options = {
             name: list(map(str, value)) if isinstance(value, tuple) else value
-            for name, value in self.model_dump(exclude={"store"}, exclude_none=True).items()
+            for name, value in self.anchored(Path.cwd())
+            .model_dump(exclude={"store"}, exclude_none=True)
+            .items()
         }
         options = {k: str(v) if isinstance(v, Path) else v for k, v in options.items() if v != []}
         name = digest(options, 12)
@@ -131,19 +154,4 @@ def _read(file: Path, known: Mapping[str, Any]) -> dict[str, Any]:
     for name in options:
         if name not in known:
             raise unknown_name(f"option in {file}", name, known)
-    here = file.absolute().parent
-    for name in ("data", "store"):
-        if isinstance(options.get(name), str):
-            options[name] = here / options[name]
-    if "plugin" in options:
-        files = options["plugin"]
-        options["plugin"] = [here / name for name in ([files] if isinstance(files, str) else files)]
-    if "dataset" in options:
-        texts = options["dataset"]
-        names = [
-            name
-            for text in ([texts] if isinstance(texts, str) else texts)
-            for name in split_outside_brackets(text)
-        ]
-        options["dataset"] = [str(here / n) if n.startswith(("./", "../")) else n for n in names]
     return options

@@ -51,6 +51,9 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
         ("methods = 'naive'", "unknown option in .*'methods': did you mean method"),
         ("method = 3\ndataset = 'phantom'", "method=3"),
         ("method = 'naive'", "no dataset is named"),
+        ("method = 'naive'\ndataset = 3", "dataset=3"),
+        ("method = 'naive'\ndataset = [3]", "dataset.0=3"),
+        ("plugin = 3", "plugin=3"),
     ],
 )
 def test_a_faulty_file_is_one_line(text: str, message: str, tmp_path: Path) -> None:
@@ -66,3 +69,14 @@ def test_the_store_keeps_what_was_asked_for(tmp_path: Path) -> None:
     assert Request.of(file, {"store": tmp_path}) == request
     assert "store" not in tomllib.loads(file.read_text())
     assert request.record() == file.stem
+
+
+def test_what_is_kept_means_the_same_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = {"method": ["mine"], "dataset": ["./scans[where=tier=A]"], "store": tmp_path / "s"}
+    request = Request.of(None, given | {"plugin": [Path("mine.py")], "data": Path("data")})
+    again = Request.of(tmp_path / "s/experiments" / f"{request.record()}.toml", {})
+    assert again.dataset == (f"{tmp_path}/scans[where=tier=A]",)
+    assert (again.plugin, again.data) == ((tmp_path / "mine.py",), tmp_path / "data")
