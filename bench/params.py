@@ -63,6 +63,19 @@ class Params(BaseModel):
         }
 
     @classmethod
+    def options(cls) -> str:
+        """Return what may be left out, as it is written with its default."""
+        defaults = {
+            name: field.get_default(call_default_factory=True)
+            for name, field in cls.model_fields.items()
+            if not field.is_required()
+        }
+        return ", ".join(
+            name if default is None else f"{name}={_plain(default)}"
+            for name, default in defaults.items()
+        )
+
+    @classmethod
     def from_overrides(
         cls, kind: str, name: str, overrides: Mapping[str, str], context: Any = None
     ) -> Self:

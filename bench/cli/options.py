@@ -88,7 +88,7 @@ Launchers = Annotated[
     typer.Option(
         "--launcher",
         help="Who runs the stages, options in brackets: 'local\\[workers=2]' for two trainings "
-        "side by side, inline for one process. Default: local.",
+        "side by side, 'slurm\\[jobs=4]' for jobs, inline for one process. Default: local.",
     ),
 ]
 Pictures = Annotated[

@@ -89,7 +89,7 @@ class Monitor:
         if event.kind in ("progress", "blocked") or reused:
             return
         line = Text(time.strftime("%H:%M:%S "), style="dim")
-        line.append(f"{event.kind:<11}", STYLES.get(event.kind, ""))
+        line.append(f"{event.kind:<12}", STYLES.get(event.kind, ""))
         line.append(_name(event))
         if event.kind == "done":
             seconds = time.monotonic() - self._started.get(event.stage.key, time.monotonic())

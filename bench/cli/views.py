@@ -126,9 +126,11 @@ def describe_stage(stage: Stage, store: Store) -> RenderableType:
 def listing(what: str) -> RenderableType:
     """Return the names there are to choose from, one line each."""
     from bench.data.dataset import Dataset
+    from bench.engine.launcher import Launcher
     from bench.experiment.method import Method
     from bench.experiment.profiles import PROFILES
     from bench.nets import catalogue
+    from bench.reporting.report import Report
 
     if what == "networks":
         table = _table("network", "sees", "options", "what it is")
@@ -161,9 +163,11 @@ def listing(what: str) -> RenderableType:
             _add(table, name, dataset.summary, dataset.source)
         return table
     kind: Kind = "reports" if what == "reports" else "launchers"
-    table = _table(kind.removesuffix("s"), "what it does")
+    base: type[Params] = Report if kind == "reports" else Launcher
+    table = _table(kind.removesuffix("s"), "what it does", "options")
     for name in registry.names(kind):
-        _add(table, name, registry.summary(kind, name))
+        options = registry.load(kind, name, base).options()
+        _add(table, name, registry.summary(kind, name), options)
     return table
 
 

@@ -276,6 +276,7 @@ def main() -> None:
     """Serve the launcher that started this process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher decides what Ctrl-C means
     signal.signal(signal.SIGTERM, request_stop)
+    signal.signal(signal.SIGUSR2, request_stop)  # Slurm's, near the time limit, to all of a job
     threading.Thread(target=_stop_when_orphaned, daemon=True).start()
     # Whatever a library prints below Python must not get between the answers.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")

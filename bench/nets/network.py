@@ -65,12 +65,6 @@ class Network(Part, abc.ABC):
         return net
 
     @classmethod
-    def options(cls) -> str:
-        """Return every option with its default, as they are written."""
-        fields = {name: field for name, field in cls.model_fields.items() if name != "name"}
-        return ", ".join(f"{name}={field.get_default()}" for name, field in fields.items())
-
-    @classmethod
     def summary(cls) -> str:
         """Return the first line of the docstring."""
         return (cls.__doc__ or "").strip().split("\n")[0]

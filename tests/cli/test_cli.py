@@ -94,7 +94,7 @@ def files(root: Path) -> dict[str, int]:
         (["-f", ""], r"fold '' is not a whole number"),
         (["--seeds", "x"], r"seed 'x' is not a whole number"),
         (["-p", "smoke[n_folds=9]"], r"4 patients cannot be split into 9 folds"),
-        (["--launcher", "slurm"], r"unknown launcher 'slurm': known: inline, local"),
+        (["--launcher", "sge"], r"unknown launcher 'sge': known: inline, local, slurm"),
         (["--fold", "0"], r"No such option: --fold.*--folds"),
         (["surplus"], r"surplus"),
     ],
@@ -296,7 +296,7 @@ def test_output_that_goes_to_a_file_is_plain(experiment: Experiment) -> None:
     out = experiment.run.out
     assert "\x1b" not in out
     assert "\r" not in out
-    starts = re.findall(r"^\d\d:\d\d:\d\d started    (\w+)", out, re.MULTILINE)
+    starts = re.findall(r"^\d\d:\d\d:\d\d started +(\w+)", out, re.MULTILINE)
     assert len(starts) == 43
     assert TINY in out, "brackets of a name are no markup"
 

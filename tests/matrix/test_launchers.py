@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from walk import PROFILE, bench
 
-LAUNCHERS = ["inline", "local"]
+LAUNCHERS = ["inline", "local", "slurm[cluster=local,gpus=0,cpus=1]"]
 
 
 def weights(store: Path) -> dict[str, str]:
@@ -20,7 +20,7 @@ def weights(store: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def stores(clinic: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    stores = {name: tmp_path_factory.mktemp(name) for name in LAUNCHERS}
+    stores = {name: tmp_path_factory.mktemp("store") for name in LAUNCHERS}
     for name, store in stores.items():
         options = ["-d", clinic, "-l", "50", "-p", PROFILE, "--launcher", name, "--store", store]
         bench("run", "-m", "naive,inerrant[rounds=1]", *options, OMP_NUM_THREADS="1")

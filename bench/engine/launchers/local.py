@@ -57,6 +57,7 @@ class WorkerPool:
 
     def __init__(self, slots: list[Slot]) -> None:
         self._slots = slots
+        self._threads: list[threading.Thread] = []
         self._workers: set[subprocess.Popen[str]] = set()
         self._stopping = False
 
@@ -66,22 +67,26 @@ class WorkerPool:
         Leaving the generator early (Ctrl-C) asks the workers to save their state and waits for it.
         """
         answers: queue.SimpleQueue[tuple[Slot, dict[str, Any]]] = queue.SimpleQueue()
-        threads = [
+        self._threads = [
             threading.Thread(target=self._serve_slot, args=(slot, store, answers))
             for slot in self._slots
         ]
-        for thread in threads:
+        for thread in self._threads:
             thread.start()
         try:
             yield from self._schedule(graph, store, answers)
         finally:
-            self._stopping = True
-            for worker in list(self._workers):
-                worker.terminate()
-            for slot in self._slots:
-                slot.requests.put(None)
-            for thread in threads:
-                thread.join()
+            self.stop()
+
+    def stop(self) -> None:
+        """Ask the workers to save their state, and return when they have ended."""
+        self._stopping = True
+        for worker in list(self._workers):
+            worker.terminate()
+        for slot in self._slots:
+            slot.requests.put(None)
+        for thread in self._threads:
+            thread.join()
 
     def _schedule(
         self, graph: StageGraph, store: Store, answers: queue.SimpleQueue[tuple[Slot, Any]]
