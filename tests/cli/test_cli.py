@@ -458,7 +458,7 @@ def test_an_interrupted_run_says_how_to_go_on(
 ) -> None:
     assert running.stdout is not None
     for line in running.stdout:
-        if "started    Train" in line:
+        if "started     Train" in line:
             break
     running.send_signal(sent)
     _, err = running.communicate(timeout=60)
