@@ -46,14 +46,15 @@ def record() -> Record:
     }
 
 
-def modules() -> Iterator[str]:
-    """Yield every computing module."""
+@cache
+def modules() -> frozenset[str]:
+    """Return every computing module."""
+    found = set()
     for top in COMPUTING:
         name = f"bench.{top}"
-        yield name
         folder = getattr(importlib.import_module(name), "__path__", [])
-        for module in pkgutil.walk_packages(folder, f"{name}."):
-            yield module.name
+        found |= {name, *(m.name for m in pkgutil.walk_packages(folder, f"{name}."))}
+    return frozenset(found)
 
 
 def parts(cls: type[Part]) -> Iterator[type[Part]]:
@@ -110,7 +111,7 @@ def imports(module: str) -> frozenset[str]:
                 base = ".".join([*home, *([base] if base else [])])
             found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
         pending += ast.iter_child_nodes(node)
-    return frozenset(found & set(modules()))
+    return frozenset(found & modules())
 
 
 @cache

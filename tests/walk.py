@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import helpers
+import pandas as pd
 
 COMMAND = Path(sys.executable).with_name("bench")
 PROFILE = "smoke[steps=12]"
@@ -61,3 +62,15 @@ def interrupt_in_training(*arguments: str | Path) -> None:
 def saved(store: Path) -> list[Path]:
     """Return the states of trainings that are not finished."""
     return list(store.glob("Train/*/scratch/resume.pt"))
+
+
+def results(store: Path) -> pd.DataFrame:
+    """Return the only results table of a store."""
+    (table,) = [path for path in store.glob("results/*.parquet") if path.name.count(".") == 1]
+    return pd.read_parquet(table)
+
+
+def key_of_model(store: Path, named: str = "*") -> str:
+    """Return the key of the only training whose folder is called like ``named``."""
+    (folder,) = store.glob(f"Train/{named}")
+    return f"Train-{folder.name[-12:]}"

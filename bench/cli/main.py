@@ -261,7 +261,7 @@ def data_prepare(
     """Read, check and cache data sets, so that runs start training at once."""
     from bench.engine.graph import StageGraph
     from bench.engine.launcher import parse_launcher
-    from bench.engine.store import Store
+    from bench.engine.store import Store, default_root
     from bench.experiment.selection import (
         parse_datasets,
         parse_networks,
@@ -270,9 +270,9 @@ def data_prepare(
     )
 
     _plug_in(plugin)
-    store = Store(_store_root(store_root))
+    store = Store(store_root or default_root())
     stages = preparations(
-        parse_datasets(dataset or [], _data_root(data)),
+        parse_datasets(dataset or [], data),
         parse_profiles(profile or ["quick"]),
         parse_networks(backbone or []),
         store.root / "digests.json",
@@ -297,7 +297,7 @@ def data_check(
 
     _plug_in(plugin)
     console = _console()
-    if print_check(parse_dataset(dataset, _data_root(data)), console):
+    if print_check(parse_dataset(dataset, data), console):
         raise typer.Exit(ExitCode.MENDABLE)
 
 
@@ -442,18 +442,10 @@ def _planned(
     return store, runs
 
 
-def _data_root(given: Path | None) -> Path | None:
-    return given or (Path(os.environ["BENCH_DATA"]) if os.environ.get("BENCH_DATA") else None)
-
-
-def _store_root(given: Path | None) -> Path:
-    return given or Path(os.environ.get("BENCH_STORE") or "bench-store")
-
-
 def _existing_store(given: Path | None) -> Store:
-    from bench.engine.store import Store
+    from bench.engine.store import Store, default_root
 
-    root = _store_root(given)
+    root = given or default_root()
     if not root.is_dir():
         raise BenchError(f"no store at {root}: run something first, or name one with --store")
     return Store(root)

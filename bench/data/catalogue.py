@@ -10,6 +10,11 @@ from bench.params import parse_brackets
 from bench.plugins import registry
 
 
+def default_data() -> Path | None:
+    """Return the folder that the environment names, below which data sets lie."""
+    return Path(os.environ["BENCH_DATA"]) if os.environ.get("BENCH_DATA") else None
+
+
 def parse_dataset(text: str, data_root: Path | None = None) -> Dataset:
     """Return one data set. A folder is read in the nnU-Net or Decathlon layout.
 
@@ -26,7 +31,7 @@ def parse_dataset(text: str, data_root: Path | None = None) -> Dataset:
 
 
 def _locate(plugin: type[Dataset], data_root: Path | None) -> Path:
-    root = data_root or Path(os.environ.get("BENCH_DATA", "data"))
+    root = data_root or default_data() or Path("data")
     for folder in plugin.folders:
         if (root / folder).is_dir():
             return root / folder

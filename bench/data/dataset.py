@@ -1,8 +1,8 @@
 """What a data set is to the suite: organs, cases, which organ is annotated in which case.
 
-"Annotated" and "present" are different things: an annotated organ may have
-no voxel in a scan, and an organ in the body may be annotated by nobody. The flags are data,
-delivered by the data set, never inferred from a label map.
+"Annotated" and "present" are different things: an annotated organ may have no voxel in a scan, and
+an organ in the body may be annotated by nobody. The flags are data, delivered by the data set,
+never inferred from a label map.
 """
 
 from __future__ import annotations

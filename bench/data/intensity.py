@@ -37,15 +37,19 @@ def to_stored(
     if rule == "window":
         clipped_XYZ: NDArray[np.float32] = np.clip(image_XYZ, *hu_window)
         return clipped_XYZ
-    low, high = volume_range(image_XYZ, rule)
+    low, high = volume_range(image_XYZ, rule, hu_window)
     if low == high:  # a constant volume
         return np.zeros_like(image_XYZ)
     scaled_XYZ: NDArray[np.float32] = np.clip((image_XYZ - low) / (high - low), 0, 1) * SCALED[1]
     return scaled_XYZ.astype(np.float32, copy=False)
 
 
-def volume_range(image_XYZ: NDArray[np.float32], rule: Rule) -> tuple[float, float]:
-    """Return the values of a volume that stand for 0 and 1 under a rule of its own."""
+def volume_range(
+    image_XYZ: NDArray[np.float32], rule: Rule, hu_window: tuple[float, float]
+) -> tuple[float, float]:
+    """Return the values of a volume that stand for 0 and 1."""
+    if rule == "window":
+        return hu_window
     if rule == "percentile":
         low, high = np.percentile(image_XYZ, PERCENTILES)
         return float(low), float(high)

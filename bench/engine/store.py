@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -55,6 +56,11 @@ class UnreadableStageError(BenchError):
     def __init__(self, folder: Path, reason: str, advice: str) -> None:
         super().__init__(f"{folder}: {reason}{advice}")
         self.reason = reason
+
+
+def default_root() -> Path:
+    """Return where the store lies if nothing else is said."""
+    return Path(os.environ.get("BENCH_STORE") or "bench-store")
 
 
 class Store:

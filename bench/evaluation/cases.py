@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Box = tuple[slice, ...]
+NOWHERE: Box = (slice(0),)
+"""Box of an organ that neither map holds."""
 
 
 def case_scores(
@@ -71,7 +73,7 @@ def case_scores(
     for k, (organ, flag) in enumerate(zip(organs, annotated, strict=True), start=1):
         if flag:
             tp, n_pred, n_gt = int(joint[k, k]), int(joint[:, k].sum()), int(joint[k].sum())
-            box = boxes.get(k, ())
+            box = boxes.get(k, NOWHERE)
             masks = OrganMasks(
                 tp, n_pred, n_gt, prediction_XYZ[box] == k, truth_XYZ[box] == k, spacing_mm
             )

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, ValidationError
 
+from bench.data.catalogue import default_data
+from bench.engine.store import default_root
 from bench.errors import BenchError, unknown_name
 from bench.experiment.selection import (
     ExperimentGrid,
@@ -50,8 +52,8 @@ class Request(Params):
     backbone: Texts = ()
     seeds: Text = "0"
     plugin: Annotated[tuple[Path, ...], BeforeValidator(_several_texts)] = ()
-    data: Path | None = Field(default_factory=lambda: _path("BENCH_DATA"))
-    store: Path = Field(default_factory=lambda: _path("BENCH_STORE") or Path("bench-store"))
+    data: Path | None = Field(default_factory=default_data)
+    store: Path = Field(default_factory=default_root)
     launcher: str = "local"
     device: str | None = None
     pictures: bool = False
@@ -138,10 +140,6 @@ class Request(Params):
             file.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(file, tomli_w.dumps(options))
         return name
-
-
-def _path(variable: str) -> Path | None:
-    return Path(os.environ[variable]) if os.environ.get(variable) else None
 
 
 def _read(file: Path, known: Mapping[str, Any]) -> dict[str, Any]:

@@ -72,9 +72,7 @@ def segment(
         if preview:
             picture = out / f"{_case_name(path)}.png"
             spacing = geometry.spacing_mm
-            shown = images.dataset.hu_window
-            if images.intensity != "window":
-                shown = volume_range(image_XYZ, images.intensity)
+            shown = volume_range(image_XYZ, images.intensity, images.dataset.hu_window)
             overlay(image_XYZ, labels_XYZ, spacing, images.organs, shown, picture)
             yield picture
 

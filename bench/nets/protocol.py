@@ -22,8 +22,7 @@ Dims = Literal[2, 3]
 class FeatureNet(nn.Module):
     """A segmentation network that exposes the features before its last 1x1 convolution.
 
-    ``forward`` is ``classify(features(x))``; the confidence head reads the
-    features.
+    ``forward`` is ``classify(features(x))``; the confidence head reads the features.
     """
 
     feature_channels: int

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import trees
-from walk import PROFILE, bench
+from walk import PROFILE, bench, key_of_model, results
 
 from bench.plugins import registry
 
@@ -47,8 +46,7 @@ def test_a_data_set_is_checked_and_trained_on(name: str, root: Path, tmp_path: P
 
 def scored(store: Path) -> float:
     """Return the mean DSC in a store."""
-    (table,) = [path for path in store.glob("results/*.parquet") if path.name.count(".") == 1]
-    return float(pd.read_parquet(table)["dsc"].mean())
+    return float(results(store)["dsc"].mean())
 
 
 def test_mr_is_normalised_by_volume(tmp_path: Path, native_scan: Path) -> None:
@@ -58,7 +56,6 @@ def test_mr_is_normalised_by_volume(tmp_path: Path, native_scan: Path) -> None:
     for store, dataset in {"ct": f"{root}[intensity=window]", "mr": str(root)}.items():
         bench("run", "-d", dataset, *options, "--store", tmp_path / store)
     assert scored(tmp_path / "mr") > 2 * scored(tmp_path / "ct")
-    (model,) = tmp_path.glob("mr/Train/*")
-    arguments = [f"Train-{model.name[-12:]}", native_scan, "--store", tmp_path / "mr"]
+    arguments = [key_of_model(tmp_path / "mr"), native_scan, "--store", tmp_path / "mr"]
     bench("predict", *arguments, "-o", tmp_path / "out", "--preview")
     assert (tmp_path / "out/scan.png").stat().st_size > 10_000

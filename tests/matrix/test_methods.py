@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
 import pytest
-from walk import PROFILE, bench
+from walk import PROFILE, bench, results
 
 from bench.plugins import registry
 
@@ -23,9 +22,8 @@ def test_every_method_trains_with_a_network(network: str, clinic: Path, tmp_path
     options = ["-d", clinic, "-l", "50", "-p", PROFILE, "-b", network]
     options += ["--launcher", "inline", "--store", tmp_path]
     bench("run", "-m", ",".join(methods), *options)
-    (table,) = [path for path in tmp_path.glob("results/*.parquet") if path.name.count(".") == 1]
-    results = pd.read_parquet(table)
-    assert sorted(set(results["method"])) == methods
-    assert results["dsc"].notna().all()
+    table = results(tmp_path)
+    assert sorted(set(table["method"])) == methods
+    assert table["dsc"].notna().all()
     again = bench("run", "-m", ",".join(methods), *options)
     assert " 0 to compute" in again.out

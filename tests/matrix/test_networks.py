@@ -7,7 +7,6 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-import pandas as pd
 import pytest
 import walk
 from walk import PROFILE, bench
@@ -43,8 +42,7 @@ def test_a_network_goes_all_the_way(
     walk.interrupt_in_training(*run)
     bench(*run)
     assert not walk.saved(store)
-    (table,) = [path for path in store.glob("results/*.parquet") if path.name.count(".") == 1]
-    results = pd.read_parquet(table)
+    results = walk.results(store)
     assert set(results["round"]) == {0, 1}
     assert results["dsc"].notna().all()
     assert (results["backbone"] == network).all()
@@ -52,8 +50,8 @@ def test_a_network_goes_all_the_way(
         steps = [json.loads(line)["step"] for line in training.read_text().splitlines()]
         assert steps.count(0) == 1, f"{training} began anew instead of going on"
 
-    (model,) = store.glob("Train/*-masked-r1-*")
-    bench("predict", f"Train-{model.name[-12:]}", native_scan, "-o", tmp_path, "--store", store)
+    key = walk.key_of_model(store, "*-masked-r1-*")
+    bench("predict", key, native_scan, "-o", tmp_path, "--store", store)
     scan, labels = nib.load(native_scan), nib.load(tmp_path / "scan.nii.gz")
     assert labels.shape == scan.shape
     np.testing.assert_allclose(labels.affine, scan.affine, atol=1e-5)

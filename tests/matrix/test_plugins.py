@@ -10,7 +10,7 @@ from textwrap import dedent
 import numpy as np
 import pytest
 import trees
-from walk import PROFILE, bench
+from walk import PROFILE, bench, key_of_model
 
 HOWTO = Path(__file__).parents[2] / "docs/howto"
 METHOD = """
@@ -84,8 +84,7 @@ def test_status_show_and_predict_load_the_plugin_of_a_stage(
     bench("run", "-m", "alice", "--plugin", file, *options)
     store = ["--store", tmp_path / "store"]
     assert "another version" not in bench("status", *store).out
-    (folder,) = (tmp_path / "store").glob("Train/*")
-    key = f"Train-{folder.name[-12:]}"
+    key = key_of_model(tmp_path / "store")
     assert "alice" in bench("show", key, *store).out
     bench("predict", key, native_scan, "-o", tmp_path / "out", *store)
     file.unlink()
@@ -130,9 +129,9 @@ def test_a_network_from_a_file_takes_part_in_everything(
     assert "plain" in bench("list", "networks", *plugin).out
     bench("check", "naive", "-b", "plain[width=4]", *plugin)
     bench("run", "-m", "inerrant[rounds=1]", "-b", "plain[width=4]", *plugin, *options)
-    (folder,) = (tmp_path / "store").glob("Train/*-masked-r1-*")
     store = ["--store", tmp_path / "store"]
-    bench("predict", f"Train-{folder.name[-12:]}", native_scan, "-o", tmp_path, *store)
+    key = key_of_model(tmp_path / "store", "*-masked-r1-*")
+    bench("predict", key, native_scan, "-o", tmp_path, *store)
     assert (tmp_path / "scan.nii.gz").is_file()
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import Field
 from typing_extensions import override
 
-from bench.engine.devices import visible_gpus
+from bench.engine.devices import VARIABLE, visible_gpus
 from bench.engine.graph import Frontier, StageGraph
 from bench.engine.launcher import Launcher, StageEvent
 from bench.engine.provenance import cpus
@@ -183,10 +183,10 @@ def default_slots(workers: int = 1) -> list[Slot]:
         Stages side by side on each GPU, or on the CPU, whose cores they share. Small networks fill
         neither.
     """
-    light = Slot("aux", False, {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"})
-    places = {f"gpu{gpu}": {"CUDA_VISIBLE_DEVICES": gpu} for gpu in visible_gpus()}
+    light = Slot("aux", False, {VARIABLE: "", "OMP_NUM_THREADS": "1"})
+    places = {f"gpu{gpu}": {VARIABLE: gpu} for gpu in visible_gpus()}
     if not places:
-        places = {"cpu": {"CUDA_VISIBLE_DEVICES": ""}}
+        places = {"cpu": {VARIABLE: ""}}
         if workers > 1 and "OMP_NUM_THREADS" not in os.environ:
             places["cpu"]["OMP_NUM_THREADS"] = str(max(1, cpus() // workers))
     names = [""] if workers == 1 else [f".{number}" for number in range(workers)]
