@@ -6,6 +6,8 @@ from .engine.launcher import StageEvent as StageEvent
 from .engine.launchers.inline import Inline as Inline
 from .engine.store import Store as Store
 from .errors import BenchError as BenchError
+from .evaluation.masks import OrganMasks as OrganMasks
+from .evaluation.metrics import Metric as Metric
 from .experiment.method import Method as Method
 from .experiment.method import Recipe as Recipe
 from .nets.network import Network as Network

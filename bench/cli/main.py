@@ -179,7 +179,7 @@ def show(
 @command("list")
 def list_(
     what: Annotated[
-        Literal["methods", "datasets", "networks", "profiles", "reports", "launchers"],
+        Literal["methods", "datasets", "networks", "profiles", "metrics", "reports", "launchers"],
         typer.Argument(help="What to list."),
     ],
     plugin: Plugins = None,
@@ -320,7 +320,9 @@ def report_(
             help="Your own scores instead: columns task, case, method, value (fold, organ).",
         ),
     ] = None,
-    metric: Annotated[str | None, typer.Option(help=f"{', '.join(METRICS)}.")] = None,
+    metric: Annotated[
+        str | None, typer.Option(help=f"{', '.join(METRICS)}, or a plug-in's.")
+    ] = None,
     reference: Annotated[
         str | None, typer.Option(help="Compare with this method only, not all pairs.")
     ] = None,

@@ -64,7 +64,7 @@ Plugins = Annotated[
     list[Path] | None,
     typer.Option(
         "--plugin",
-        help="A method, network, data set, report or launcher of your own: the file NAME.py.",
+        help="A method, network, data set, metric, report or launcher of your own: a file NAME.py.",
     ),
 ]
 Device = Annotated[

@@ -127,6 +127,7 @@ def listing(what: str) -> RenderableType:
     """Return the names there are to choose from, one line each."""
     from bench.data.dataset import Dataset
     from bench.engine.launcher import Launcher
+    from bench.evaluation import metrics
     from bench.experiment.method import Method
     from bench.experiment.profiles import PROFILES
     from bench.nets import catalogue
@@ -161,6 +162,11 @@ def listing(what: str) -> RenderableType:
         for name in registry.names("datasets"):
             dataset = registry.load("datasets", name, Dataset)  # type: ignore[type-abstract]
             _add(table, name, dataset.summary, dataset.source)
+        return table
+    if what == "metrics":
+        table = _table("metric", "title", "unit", "best", "what it is")
+        for name, metric in metrics.every().items():
+            _add(table, name, metric.title, metric.unit, metric.best, metric.definition())
         return table
     kind: Kind = "reports" if what == "reports" else "launchers"
     base: type[Params] = Report if kind == "reports" else Launcher

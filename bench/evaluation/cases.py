@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bench.errors import BenchError
 from bench.evaluation.masks import OrganMasks, scores
-from bench.evaluation.metrics import NAN, dice_percent
+from bench.evaluation.metrics import NAN, Metric, dice_percent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,6 +25,7 @@ def case_scores(
     annotated: Sequence[bool],
     organs: Sequence[str],
     spacing_mm: Sequence[float],
+    metrics: Mapping[str, Metric],
 ) -> list[dict[str, Any]]:
     """Score every annotated organ of one case.
 
@@ -41,6 +42,8 @@ def case_scores(
         Names of the K organs; ``organs[k - 1]`` has the value ``k``.
     spacing_mm
         Voxel size along X, Y, Z.
+    metrics
+        What to measure, by name.
 
     Returns
     -------
@@ -78,7 +81,7 @@ def case_scores(
                 tp, n_pred, n_gt, prediction_XYZ[box] == k, truth_XYZ[box] == k, spacing_mm
             )
             counts = {"tp": tp, "n_pred": n_pred, "n_gt": n_gt, "status": masks.status}
-            rows.append({"organ": organ} | counts | scores(masks))
+            rows.append({"organ": organ} | counts | scores(masks, metrics))
     return rows
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.evaluation.metrics import METRICS, NAN
+from bench.evaluation.metrics import NAN, Metric
 from bench.evaluation.status import Status
 
 if TYPE_CHECKING:
@@ -67,12 +67,12 @@ def mask_status(n_pred: int, n_gt: int) -> Status:
     return "hallucinated" if n_pred else "both_empty"
 
 
-def scores(masks: OrganMasks) -> dict[str, float]:
-    """Return every metric of :data:`bench.evaluation.metrics.METRICS`, by name."""
+def scores(masks: OrganMasks, metrics: Mapping[str, Metric]) -> dict[str, float]:
+    """Return the value of every metric, by name."""
     status = masks.status
     if status == "ok":
-        return {name: metric.compute(masks) for name, metric in METRICS.items()}
+        return {name: metric.compute(masks) for name, metric in metrics.items()}
     return {
         name: NAN if status == "both_empty" else getattr(metric, status)
-        for name, metric in METRICS.items()
+        for name, metric in metrics.items()
     }

@@ -1,21 +1,25 @@
 """The metrics of a test case: what each is called, which values it takes, how it is computed.
 
-One entry of :data:`METRICS` is all there is to a metric: columns of the results table, what they
-may hold, options and notes of reports follow from it. Nothing heavy is imported here.
+One entry of :data:`METRICS`, or one plug-in, is all there is to a metric: columns of the results
+table, what they may hold, options and notes of reports follow from it. Nothing heavy is imported
+here.
 
-Where a mask is empty a metric has the value of the table below, whatever the method or data set.
-``nan`` is undefined: left out of means, and counted.
+Where a mask is empty a metric has the value it declares, whatever the method or data set. ``nan``
+is undefined: left out of means, and counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+import abc
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator
+from typing_extensions import override
 
 from bench.errors import unknown_name
+from bench.plugins import registry
+from bench.stage import Part
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,25 +31,32 @@ NAN = float("nan")
 NSD_TOLERANCE_MM = 2.0
 
 
-@dataclass(frozen=True)
-class Metric:
-    """A number per organ and test case."""
+class Metric(Part, abc.ABC):
+    """A number per organ and test case.
 
-    name: str
+    The first line of a subclass's docstring is its definition in tables and documentation.
+    """
+
+    title: ClassVar[str]
     """What tables call it."""
-    unit: str
-    best: Literal["high", "low"]
+    unit: ClassVar[str]
+    best: ClassVar[Literal["high", "low"]]
     """Whether higher or lower is better."""
-    high: float | None
+    high: ClassVar[float | None] = None
     """Largest value, if there is one; the smallest is 0."""
-    missed: float
+    missed: ClassVar[float]
     """Its value where the organ is there and nothing is predicted."""
-    hallucinated: float
+    hallucinated: ClassVar[float]
     """Its value where the organ is not there and something is predicted."""
-    compute: Callable[[OrganMasks], float]
-    """Its value where neither mask is empty. Where both are, it is undefined."""
-    definition: str
-    """One sentence for the documentation."""
+
+    @abc.abstractmethod
+    def compute(self, masks: OrganMasks) -> float:
+        """Return its value where neither mask is empty. Where both are, it is undefined."""
+
+    @classmethod
+    def definition(cls) -> str:
+        """Return the first line of the docstring, without its full stop."""
+        return (cls.__doc__ or "").strip().split("\n")[0].rstrip(".")
 
     @property
     def zero_is_failure(self) -> bool:
@@ -58,71 +69,148 @@ def dice_percent(tp: int, n_pred: int, n_gt: int) -> float:
     return 200.0 * tp / (n_pred + n_gt) if n_pred + n_gt else NAN
 
 
-def _percentile_95(distances_mm: NDArray[np.float64]) -> float:
-    import numpy as np
+class Dice(Metric):
+    """Dice similarity coefficient, 2 TP / (predicted + true voxels)."""
 
-    return float(np.percentile(distances_mm, 95))
+    title = "DSC"
+    unit = "%"
+    best = "high"
+    high = 100.0
+    missed = 0.0
+    hallucinated = 0.0
+
+    @override
+    def compute(self, masks: OrganMasks) -> float:
+        return dice_percent(masks.tp, masks.n_pred, masks.n_gt)
 
 
-def _surface_dice(masks: OrganMasks) -> float:
-    near = sum(int((d <= NSD_TOLERANCE_MM).sum()) for d in masks.surface_distances_mm)
-    return 100.0 * near / sum(map(len, masks.surface_distances_mm))
+class Hausdorff95(Metric):
+    """95th percentile Hausdorff distance, the larger of both directions."""
+
+    title = "HD95"
+    unit = "mm"
+    best = "low"
+    missed = NAN
+    hallucinated = NAN
+
+    @override
+    def compute(self, masks: OrganMasks) -> float:
+        return max(map(_percentile_95, masks.surface_distances_mm))
 
 
-def _average_distance(masks: OrganMasks) -> float:
-    total = sum(float(d.sum()) for d in masks.surface_distances_mm)
-    return total / sum(map(len, masks.surface_distances_mm))
+class SurfaceDice(Metric):
+    """Normalised surface Dice: share of both surfaces within 2 mm of the other one."""
+
+    title = "NSD at 2 mm"
+    unit = "%"
+    best = "high"
+    high = 100.0
+    missed = 0.0
+    hallucinated = 0.0
+
+    @override
+    def compute(self, masks: OrganMasks) -> float:
+        near = sum(int((d <= NSD_TOLERANCE_MM).sum()) for d in masks.surface_distances_mm)
+        return 100.0 * near / sum(map(len, masks.surface_distances_mm))
+
+
+class AverageSurfaceDistance(Metric):
+    """Average symmetric surface distance, over the surface voxels of both masks."""
+
+    title = "ASSD"
+    unit = "mm"
+    best = "low"
+    missed = NAN
+    hallucinated = NAN
+
+    @override
+    def compute(self, masks: OrganMasks) -> float:
+        total = sum(float(d.sum()) for d in masks.surface_distances_mm)
+        return total / sum(map(len, masks.surface_distances_mm))
+
+
+class RelativeVolumeError(Metric):
+    """Size of the error in volume, abs(predicted - true) / true voxels."""
+
+    title = "Relative volume error"
+    unit = "%"
+    best = "low"
+    missed = 100.0
+    hallucinated = NAN
+
+    @override
+    def compute(self, masks: OrganMasks) -> float:
+        return 100.0 * abs(masks.n_pred - masks.n_gt) / masks.n_gt
+
+
+class Sensitivity(Metric):
+    """Share of the true voxels that are predicted (recall), TP / true voxels."""
+
+    title = "Sensitivity"
+    unit = "%"
+    best = "high"
+    high = 100.0
+    missed = 0.0
+    hallucinated = NAN
+
+    @override
+    def compute(self, masks: OrganMasks) -> float:
+        return 100.0 * masks.tp / masks.n_gt
+
+
+class Precision(Metric):
+    """Share of the predicted voxels that are right, TP / predicted voxels."""
+
+    title = "Precision"
+    unit = "%"
+    best = "high"
+    high = 100.0
+    missed = NAN
+    hallucinated = 0.0
+
+    @override
+    def compute(self, masks: OrganMasks) -> float:
+        return 100.0 * masks.tp / masks.n_pred
 
 
 METRICS: dict[str, Metric] = {
-    "dsc": Metric(
-        "DSC", "%", "high", 100.0, missed=0.0, hallucinated=0.0,
-        compute=lambda m: dice_percent(m.tp, m.n_pred, m.n_gt),
-        definition="Dice similarity coefficient, 2 TP / (predicted + true voxels)",
-    ),
-    "hd95_mm": Metric(
-        "HD95", "mm", "low", None, missed=NAN, hallucinated=NAN,
-        compute=lambda m: max(map(_percentile_95, m.surface_distances_mm)),
-        definition="95th percentile Hausdorff distance, the larger of both directions",
-    ),
-    "nsd": Metric(
-        "NSD at 2 mm", "%", "high", 100.0, missed=0.0, hallucinated=0.0,
-        compute=_surface_dice,
-        definition="normalised surface Dice: share of both surfaces within 2 mm of the other one",
-    ),
-    "assd_mm": Metric(
-        "ASSD", "mm", "low", None, missed=NAN, hallucinated=NAN,
-        compute=_average_distance,
-        definition="average symmetric surface distance, over the surface voxels of both masks",
-    ),
-    "rve": Metric(
-        "Relative volume error", "%", "low", None, missed=100.0, hallucinated=NAN,
-        compute=lambda m: 100.0 * abs(m.n_pred - m.n_gt) / m.n_gt,
-        definition="size of the error in volume, |predicted - true| / true voxels",
-    ),
-    "sensitivity": Metric(
-        "Sensitivity", "%", "high", 100.0, missed=0.0, hallucinated=NAN,
-        compute=lambda m: 100.0 * m.tp / m.n_gt,
-        definition="share of the true voxels that are predicted (recall), TP / true voxels",
-    ),
-    "precision": Metric(
-        "Precision", "%", "high", 100.0, missed=NAN, hallucinated=0.0,
-        compute=lambda m: 100.0 * m.tp / m.n_pred,
-        definition="share of the predicted voxels that are right, TP / predicted voxels",
-    ),
-}  # fmt: skip
-"""Column of the results table -> metric. Surfaces are the border voxels of a mask, those at the
-edge of the image included, each counting the same."""
+    "dsc": Dice(),
+    "hd95_mm": Hausdorff95(),
+    "nsd": SurfaceDice(),
+    "assd_mm": AverageSurfaceDistance(),
+    "rve": RelativeVolumeError(),
+    "sensitivity": Sensitivity(),
+    "precision": Precision(),
+}
+"""Column of the results table -> metric of the package. Surfaces are the border voxels of a mask,
+those at the edge of the image included, each counting the same."""
 
 
-def known(name: str) -> str:
-    """Return ``name`` if there is such a metric; raise BenchError with a suggestion otherwise."""
-    if name not in METRICS:
-        raise unknown_name("metric", name, METRICS)
+def plugged() -> dict[str, Metric]:
+    """Return the metrics of plug-ins by name."""
+    names = registry.outside("metrics", taken=METRICS)
+    return {name: registry.load("metrics", name, Metric)() for name in names}  # type: ignore[type-abstract]
+
+
+def every() -> dict[str, Metric]:
+    """Return all metrics by name, ours first."""
+    return METRICS | plugged()
+
+
+def find(name: str) -> Metric:
+    """Return a metric by its name; raise BenchError with a suggestion if there is none."""
+    metrics = every()
+    if name not in metrics:
+        raise unknown_name("metric", name, metrics)
+    return metrics[name]
+
+
+def _known(name: str) -> str:
+    find(name)
     return name
 
 
-MetricName = Annotated[str, AfterValidator(known)]
+MetricName = Annotated[str, AfterValidator(_known)]
 """Name of a metric, as an option."""
 
 
@@ -131,7 +219,7 @@ def empty_masks(metric: Metric) -> str:
     values = (metric.missed, metric.hallucinated)
     if all(value != value for value in values):
         return (
-            f"Empty masks: {metric.name} is undefined (NaN, left out and counted) where the "
+            f"Empty masks: {metric.title} is undefined (NaN, left out and counted) where the "
             "prediction or the ground truth is empty. Predicting nothing therefore costs nothing "
             "here: read it next to the DSC."
         )
@@ -147,3 +235,9 @@ def empty_masks(metric: Metric) -> str:
 
 def _shown(values: Iterable[float]) -> list[str]:
     return ["NaN" if value != value else f"{value:g}" for value in values]
+
+
+def _percentile_95(distances_mm: NDArray[np.float64]) -> float:
+    import numpy as np
+
+    return float(np.percentile(distances_mm, 95))

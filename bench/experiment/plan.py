@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from bench.engine.graph import StageGraph
+from bench.evaluation import metrics
 from bench.experiment.method import Condition, Method, Recipe
 from bench.stage import Stage, ancestors
 from bench.stages.audit import Audit
@@ -49,7 +50,9 @@ class Run:
         rounds = []
         for model in method.plan(recipe):
             prediction = Predict(images=recipe.images, labels=model.labels, model=model)
-            evaluation = Evaluate(truth=recipe.truth, prediction=prediction)
+            evaluation = Evaluate(
+                truth=recipe.truth, prediction=prediction, metrics=metrics.every()
+            )
             audit = None
             if isinstance(model.pseudo, Relabel):
                 audit = Audit(images=recipe.images, truth=recipe.truth, relabelling=model.pseudo)

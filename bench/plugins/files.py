@@ -31,6 +31,7 @@ KINDS = {
     "Report": "reports",
     "Launcher": "launchers",
     "Network": "networks",
+    "Metric": "metrics",
 }
 """Base class, as :mod:`bench.api` exports it -> kind of plug-in."""
 DIGITS = 12

@@ -22,7 +22,7 @@ from bench.errors import BenchError, unknown_name
 from bench.plugins import files
 from bench.plugins.files import PlugIn
 
-Kind = Literal["methods", "networks", "datasets", "reports", "launchers"]
+Kind = Literal["methods", "networks", "datasets", "reports", "launchers", "metrics"]
 PluginT = TypeVar("PluginT")
 
 FOLDERS: dict[Kind, str] = {
@@ -31,7 +31,7 @@ FOLDERS: dict[Kind, str] = {
     "reports": "bench.reports",
     "launchers": "bench.engine.launchers",
 }
-"""Where the package keeps its own. Its networks stand in a table (:mod:`bench.nets`)."""
+"""Where the package keeps its own. Its networks and metrics stand in tables."""
 
 
 def plug_in(paths: Iterable[Path]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import BenchError
-from bench.evaluation.metrics import METRICS, MetricName
+from bench.evaluation.metrics import MetricName, find
 from bench.results.tables import GROUP, final_models
 
 if TYPE_CHECKING:
@@ -49,11 +49,11 @@ def of_results(table: pd.DataFrame, metric: MetricName = "dsc") -> pd.DataFrame:
     key = [*GROUP, "label_pct", "method", "organ", "seed", "fold", "test_to_train", "patient"]
     scores = last.groupby(key, as_index=False).agg(value=(metric, "mean"))
     dataset, profile, backbone = (scores.pop(name) for name in GROUP)
-    name, unit = METRICS[metric].name, METRICS[metric].unit
+    measured = find(metric)
     scores.insert(0, "task", dataset + ", profile " + profile + ", " + backbone)
-    return scores.assign(metric=name, unit=unit, higher_is_better=METRICS[metric].best == "high")[
-        list(COLUMNS)
-    ]
+    return scores.assign(
+        metric=measured.title, unit=measured.unit, higher_is_better=measured.best == "high"
+    )[list(COLUMNS)]
 
 
 def read_csv(path: Path, *, higher_is_better: bool = True) -> pd.DataFrame:

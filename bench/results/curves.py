@@ -22,7 +22,7 @@ PARTS = 20
 CURVES = Schema(
     name="curves",
     version=1,
-    columns=RUN_COLUMNS
+    declared=RUN_COLUMNS
     | {
         "round": Column("int", low=0),
         "training": Column("text"),

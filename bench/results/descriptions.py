@@ -20,7 +20,7 @@ _CELL = (*_NETWORK, "label_pct", "seed", "fold")
 TARGETS = Schema(
     name="targets",
     version=1,
-    columns={name: RUN_COLUMNS[name] for name in _CELL}
+    declared={name: RUN_COLUMNS[name] for name in _CELL}
     | {
         "rule": Column("text", choices=RULES),
         "organ": _TEXT,
@@ -38,7 +38,7 @@ TARGETS = Schema(
 LAYERS = Schema(
     name="layers",
     version=1,
-    columns={name: RUN_COLUMNS[name] for name in _NETWORK}
+    declared={name: RUN_COLUMNS[name] for name in _NETWORK}
     | {
         "position": _COUNT,
         "network": Column("text", choices=("segmentation", "confidence")),

@@ -11,7 +11,7 @@ from bench.results.tables import RUN, RUN_COLUMNS
 PICTURES = Schema(
     name="pictures",
     version=1,
-    columns=RUN_COLUMNS
+    declared=RUN_COLUMNS
     | {
         "round": Column("int", low=0),
         "kind": Column("text", choices=("prediction", "truth", "relabelling", "confidence")),

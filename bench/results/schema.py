@@ -49,9 +49,16 @@ class Schema:
 
     name: str
     version: int
-    columns: Mapping[str, Column]
+    declared: Mapping[str, Column]
     key: tuple[str, ...]
     run: tuple[str, ...]
+    plugged: Callable[[], Mapping[str, Column]] = dict
+    """The columns that plug-ins bring, behind the declared ones."""
+
+    @property
+    def columns(self) -> dict[str, Column]:
+        """Every column, in order."""
+        return {**self.declared, **self.plugged()}
 
     @property
     def tag(self) -> str:
@@ -194,7 +201,10 @@ class Schema:
             raise BenchError(f"{source}: column {', '.join(missing)} is missing")
         unknown = [str(name) for name in table.columns if name not in self.columns]
         if unknown:
-            raise BenchError(f"{source}: unknown column {', '.join(unknown)}")
+            raise BenchError(
+                f"{source}: unknown column {', '.join(unknown)}; if it is a metric of a plug-in, "
+                "name that with --plugin"
+            )
 
     def _typed(self, table: pd.DataFrame, source: str, *, sort: bool = True) -> pd.DataFrame:
         """Return a copy with columns in order and of their types."""

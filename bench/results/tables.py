@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from bench.errors import BenchError
-from bench.evaluation.metrics import METRICS, MetricName
+from bench.evaluation.metrics import METRICS, Metric, MetricName, plugged
 from bench.evaluation.status import Status
 from bench.results.schema import Column, Schema
 
@@ -41,10 +41,22 @@ RUN_COLUMNS: dict[str, Column] = {
     "backbone": _TEXT,
 }
 
+
+def _metric_column(metric: Metric) -> Column:
+    return Column("float", low=0, high=metric.high, nan=True)
+
+
+def _plugged_metrics() -> dict[str, Column]:
+    metrics = plugged()
+    for name in metrics.keys() & RESULTS.declared:
+        raise BenchError(f"metric {name}: a column is called so already; name the file differently")
+    return {name: _metric_column(metric) for name, metric in metrics.items()}
+
+
 RESULTS = Schema(
     name="results",
     version=5,
-    columns=RUN_COLUMNS
+    declared=RUN_COLUMNS
     | {
         "dims": Column("int", low=2, high=3),
         "test_to_train": Column("float", low=0),
@@ -53,10 +65,7 @@ RESULTS = Schema(
         "case": _TEXT,
         "patient": _TEXT,
         "organ": _TEXT,
-        **{
-            name: Column("float", low=0, high=metric.high, nan=True)
-            for name, metric in METRICS.items()
-        },
+        **{name: _metric_column(metric) for name, metric in METRICS.items()},
         "coverage": _PERCENT,
         "dsc_inside": _PERCENT,
         "tp": _COUNT,
@@ -76,12 +85,13 @@ RESULTS = Schema(
     },
     key=(*RUN, "round", "case", "organ"),
     run=RUN,
+    plugged=_plugged_metrics,
 )
 
 AUDIT = Schema(
     name="audit",
     version=1,
-    columns=RUN_COLUMNS
+    declared=RUN_COLUMNS
     | {
         "round": Column("int", low=1),
         "organ": _TEXT,

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from bench.evaluation.metrics import Metric
 from bench.stage import Stage, StageContext
 from bench.stages.predict import Predict
 from bench.stages.truth import Truth
 
 
 class Evaluate(Stage):
-    """Every metric per case and annotated organ, on the grid of the scan."""
+    """The metrics per case and annotated organ, on the grid of the scan."""
 
     version: ClassVar[int] = 2
 
     truth: Truth
     prediction: Predict
+    metrics: dict[str, Metric]
+    """By name: a metric more is another stage, so that all are measured at once."""
 
     @property
     def title(self) -> str:
@@ -42,7 +45,11 @@ class Evaluate(Stage):
             predicted_XYZ, _ = read_image(path, f"prediction {path}")
             labels = predicted_XYZ.astype(np.uint8), truth.labels_XYZ(entry.case.id)
             scores = case_scores(
-                *labels, entry.case.annotated, self.truth.organs, entry.geometry.spacing_mm
+                *labels,
+                entry.case.annotated,
+                self.truth.organs,
+                entry.geometry.spacing_mm,
+                self.metrics,
             )
             if box := seen.get(entry.case.id):
                 add_window_scores(scores, *labels, self.truth.organs, box)

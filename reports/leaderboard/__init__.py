@@ -11,7 +11,7 @@ import pandas as pd
 from pydantic import Field
 
 from bench.errors import BenchError
-from bench.evaluation.metrics import METRICS, MetricName
+from bench.evaluation.metrics import MetricName, find
 from bench.reporting import board, scores, style
 from bench.reporting.board import Board
 from bench.reporting.comparison import Rule, columns
@@ -57,7 +57,7 @@ class Leaderboard(Report):
     def build(self, table: pd.DataFrame, out: Path) -> list[Path]:
         """Write ``leaderboard.{md,csv,tex,html}``; metrics other than DSC are named in the file."""
         boards = self._boards(table)
-        heading = f"Leaderboard: {METRICS[self.metric].name}"
+        heading = f"Leaderboard: {find(self.metric).title}"
         stem = "leaderboard" if self.metric == "dsc" else f"leaderboard-{self.metric}"
         return board.write(boards, heading, to_csv(table, self.metric), out / stem)
 
@@ -134,7 +134,7 @@ def _boards_of(
     group: pd.DataFrame, metric: MetricName, by: By, digits: int, bold: Rule
 ) -> Iterator[Board]:
     last = final_models(group)
-    title = f"{group_name(group)}: {METRICS[metric].name}{TITLE[by]}"
+    title = f"{group_name(group)}: {find(metric).title}{TITLE[by]}"
     if by == "rank":
         yield from _rank_boards(last, metric, title)
     elif by == "failures":
@@ -210,9 +210,9 @@ def _board(
         marked = _marks(rows, metric, by, bold, digits)
         for position, pct in enumerate(fractions, start=len(line)):
             marks[:, position] = [marked.get((pct, *keys), "") for keys in lines]
-    name, unit = METRICS[metric].name, METRICS[metric].unit
+    measured = find(metric)
     return Board(
-        title=f"{group_name(group)}: {name} in {unit}{TITLE[by]}",
+        title=f"{group_name(group)}: {measured.title} in {measured.unit}{TITLE[by]}",
         frame=frame,
         notes=(*notes_of(group, rows, cells, metric, by), *bold_notes(group, by, bold, marks)),
         marks=marks,

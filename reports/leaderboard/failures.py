@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from bench.evaluation.metrics import METRICS, MetricName
+from bench.evaluation.metrics import Metric, MetricName, find
 from bench.reporting import style
 from bench.reporting.board import Board
 
@@ -19,7 +19,7 @@ STATES = {
 def failed(rows: pd.DataFrame, metric: MetricName) -> pd.DataFrame:
     """Return the (case, organ) pairs that are NaN or, where that is the worst value, 0."""
     values = rows[metric]
-    if METRICS[metric].zero_is_failure:
+    if find(metric).zero_is_failure:
         return rows[values.isna() | (values == 0)]
     return rows[values.isna()]
 
@@ -45,11 +45,11 @@ def failure_boards(rows: pd.DataFrame, metric: MetricName, title: str) -> list[B
     for state, name in STATES.items():
         if (lost["status"] == state).any():
             cells[name] = list(map(str, _per_method(lost[lost["status"] == state], methods)))
-    if not METRICS[metric].zero_is_failure:
+    if not find(metric).zero_is_failure:
         what, why = "NaN", "All are NaN: left out."
     else:
         what = "0 or NaN"
-        why = "Apart: both, without a common voxel. Both empty is NaN, left out; all others are 0."
+        why = f"Apart: both, without a common voxel. {_undefined(find(metric))}"
     notes = (
         f"How many (case, organ) pairs are {what}, of how many; then why, all label fractions "
         "together.",
@@ -60,3 +60,12 @@ def failure_boards(rows: pd.DataFrame, metric: MetricName, title: str) -> list[B
 
 def _per_method(rows: pd.DataFrame, methods: list[str]) -> list[int]:
     return [int(count) for count in rows["method"].value_counts().reindex(methods, fill_value=0)]
+
+
+def _undefined(metric: Metric) -> str:
+    """Say which failures have no value."""
+    values = {"missed": metric.missed, "hallucinated": metric.hallucinated}
+    names = [STATES[state] for state, value in values.items() if value != value]
+    names.append(STATES["both_empty"])
+    verb = "is" if len(names) == 1 else "are"
+    return f"{' and '.join(names).capitalize()} {verb} NaN, left out; all others are 0."

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from bench.evaluation.metrics import METRICS, MetricName, empty_masks
+from bench.evaluation.metrics import MetricName, empty_masks, find
 from bench.reporting import style
 from bench.reporting.comparison import Rule
 from bench.reporting.text import FEW_FOLDS, counted
@@ -34,8 +34,8 @@ def notes_of(
     by: By,
 ) -> list[str]:
     """Return what the reader of a board has to know, one sentence each."""
-    name, unit = METRICS[metric].name, METRICS[metric].unit
-    better = "higher" if METRICS[metric].best == "high" else "lower"
+    measured = find(metric)
+    better = "higher" if measured.best == "high" else "lower"
     fold_value = "the mean over the fold's test patients"
     if by != "organ":
         fold_value = f"the unweighted mean over organs of {fold_value}"
@@ -43,15 +43,16 @@ def notes_of(
     seeds = sorted({int(seed) for seed in group["seed"]})
     folds = sorted({int(fold) for fold in group["fold"]})
     notes = [
-        f"{name} in {unit}, {better} is better. Mean ± standard deviation (n − 1) over fold "
-        f"values; a fold value{' (one per seed)' if len(seeds) > 1 else ''} is {fold_value}.",
+        f"{measured.title} in {measured.unit}, {better} is better. Mean ± standard deviation "
+        f"(n − 1) over fold values; a fold value{' (one per seed)' if len(seeds) > 1 else ''} is "
+        f"{fold_value}.",
         f"{group['patient'].nunique()} test patients (n), folds {_listed(folds)}, "
         f"seed {_listed(seeds)}, {counted(len(organs), 'organ')}: {', '.join(organs)}.",
         *(["One fold and seed: no standard deviation."] if (cells["runs"] == 1).all() else []),
         *_gaps(group, rows, metric, by),
         *_lacking(rows, by),
         *_windows(rows, by),
-        empty_masks(METRICS[metric]),
+        empty_masks(measured),
         _failures(rows, metric),
     ]
     if by != "organ" and (cells["organs_min"] < cells["organs_max"]).any():
@@ -124,7 +125,7 @@ def _failures(rows: pd.DataFrame, metric: MetricName) -> str:
     """Count zeros and NaN among the (case, organ) pairs of all models."""
     lost = failed(rows, metric)
     nan = int(lost[metric].isna().sum())
-    zeros = f"{len(lost) - nan} are 0 and " if METRICS[metric].zero_is_failure else ""
+    zeros = f"{len(lost) - nan} are 0 and " if find(metric).zero_is_failure else ""
     where = "; by method in the board of zeros and NaN" if len(lost) else ""
     return f"Of {len(rows)} (case, organ) pairs {zeros}{nan} are NaN{where}."
 

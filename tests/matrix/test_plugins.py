@@ -8,6 +8,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import numpy as np
+import pandas as pd
 import pytest
 import trees
 from walk import PROFILE, bench, key_of_model
@@ -153,3 +154,39 @@ def test_a_data_set_a_launcher_and_a_report_come_from_files(tmp_path: Path) -> N
     assert "done Train-" in (tmp_path / "store/today.txt").read_text()
     bench("report", "worst[n=2]", "-o", tmp_path / "out", *plugins, *store)
     assert len((tmp_path / "out/worst.csv").read_text().splitlines()) == 3
+
+
+def test_a_metric_from_a_file_is_measured_and_reported(
+    tmp_path: Path, options: list[str | Path]
+) -> None:
+    file = example("metric", tmp_path)
+    plugin = ["--plugin", file]
+    store = ["--store", tmp_path / "store"]
+    assert "Intersection over union" in bench("list", "metrics", *plugin).out
+    bench("run", "-m", "naive", *options)
+    bench("run", "-m", "naive", *plugin, *options)
+    assert len(list((tmp_path / "store").glob("Train/*/DONE"))) == 1
+    (results,) = (tmp_path / "store").glob("results/*-????????.parquet")
+    table = pd.read_parquet(results)
+    union = table["n_pred"] + table["n_gt"] - table["tp"]
+    np.testing.assert_allclose(table["jaccard"], 100 * table["tp"] / union)
+    report = ["report", "leaderboard", "--metric", "jaccard", *store, "-o", tmp_path / "out"]
+    assert "Jaccard index" in bench(*report, *plugin).out
+    refused = bench("report", "leaderboard", *store, "-o", tmp_path / "out", code=2)
+    assert "unknown column jaccard; if it is a metric of a plug-in" in refused.err
+    assert len(refused.err.splitlines()) == 1
+    keys = [path.name for path in (tmp_path / "store").glob("Evaluate/*")]
+    file.write_text(file.read_text().replace("missed = 0.0", "missed = 25.0"))
+    bench("run", "-m", "naive", *plugin, *options)
+    assert len(list((tmp_path / "store").glob("Evaluate/*"))) == len(keys) + 1
+    table = pd.read_parquet(results)
+    assert (table["jaccard"] == 25).equals(table["status"] == "missed")
+
+
+def test_a_metric_does_not_take_the_name_of_a_column(tmp_path: Path) -> None:
+    named = example("metric", tmp_path).rename(tmp_path / "dsc.py")
+    refused = bench("list", "metrics", "--plugin", named, code=2)
+    assert "there is a metric dsc already" in refused.err
+    named = named.rename(tmp_path / "status.py")
+    refused = bench("run", "-m", "naive", "-d", "phantom", "--plugin", named, code=2)
+    assert "metric status: a column is called so already" in refused.err

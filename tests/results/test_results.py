@@ -198,9 +198,15 @@ def test_the_reference_lists_metrics_as_they_are_defined():
     text = (Path(__file__).parents[2] / "docs/reference/results.md").read_text()
     for name, metric in METRICS.items():
         (row,) = [line for line in text.splitlines() if line.startswith(f"| `{name}` |")]
-        assert metric.definition in row
+        assert metric.definition() in row
         assert metric.unit in row
         assert f"{metric.best} is better" in row
+    head, _, _, missed, hallucinated, _ = text.partition("## Empty masks\n\n")[2].splitlines()[:6]
+    assert [cell.strip("` ") for cell in head.split("|")[4:-1]] == list(METRICS)
+    for row, status in ((missed, "missed"), (hallucinated, "hallucinated")):
+        stated = [float(cell) for cell in row.split("|")[4:-1]]
+        declared = [getattr(metric, status) for metric in METRICS.values()]
+        assert stated == pytest.approx(declared, nan_ok=True)
 
 
 def test_a_table_written_before_a_metric_existed_is_read(tmp_path):
