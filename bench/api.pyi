@@ -10,9 +10,12 @@ from .evaluation.masks import OrganMasks as OrganMasks
 from .evaluation.metrics import Metric as Metric
 from .experiment.method import Method as Method
 from .experiment.method import Recipe as Recipe
+from .nets.inference import decide as decide
 from .nets.network import Network as Network
 from .nets.protocol import CutNet as CutNet
+from .nets.protocol import Dims as Dims
 from .nets.protocol import FeatureNet as FeatureNet
+from .nets.protocol import resize as resize
 from .reporting.board import Board as Board
 from .reporting.report import Report as Report
 from .stages.relabel import Relabel as Relabel
@@ -22,11 +25,12 @@ from .training.batch import organ_bits as organ_bits
 from .training.batch import per_voxel as per_voxel
 from .training.batch import targets as targets
 from .training.confidence import LearnedConfidence as LearnedConfidence
+from .training.losses import bit_entropy as bit_entropy
 from .training.losses import masked_bce as masked_bce
 from .training.losses import masked_mean as masked_mean
+from .training.objective import Loss as Loss
 from .training.objective import Objective as Objective
 from .training.objective import ObjectiveSpec as ObjectiveSpec
-from .training.objective import OneNetwork as OneNetwork
 from .training.objective import Phase as Phase
 from .training.objective import Setting as Setting
 from .training.objective import TrainingProgress as TrainingProgress

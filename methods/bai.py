@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from pydantic import Field
+from typing_extensions import override
 
 from bench.api import Method, Recipe, RelabelRule, Supervised, Train
 
@@ -26,6 +27,7 @@ class Bai(Method):
     positives_only: bool = False
     """Predicted background teaches nothing."""
 
+    @override
     def plan(self, recipe: Recipe) -> Iterator[Train]:
         """Yield the model before relabelling, then one per round."""
         objective = Supervised(unlabelled="ignored")

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
+from typing_extensions import override
 
 from bench.api import (
     Method,
@@ -18,7 +19,7 @@ from bench.api import (
     TrainingProgress,
 )
 
-from ._teacher import ramp
+from ._consistency import ramp
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from bench.api import Batch, Stream
 
 
-class Cps(Method):
+class Cps(Method, ObjectiveSpec):
     """Each network learns the other's hard labels where the target is unknown.
 
     Two networks of different initial weights, the same batches. The first is the one tested. The
@@ -37,42 +38,34 @@ class Cps(Method):
     citation: ClassVar[str] = "Chen et al., CVPR 2021"
     departs: ClassVar[str] = "half of a batch from incomplete volumes; two networks, as published"
 
+    label: ClassVar[str] = "cps"
+    streams: ClassVar[tuple[Stream, ...]] = ("supervised", "incomplete")
+
     weight: float = Field(default=0.1, gt=0)
     """Of the cross term at the end of training."""
 
+    @override
     def plan(self, recipe: Recipe) -> Iterator[Train]:
-        """Yield one model, trained for the total number of steps of the default `inerrant`."""
-        yield recipe.segmenter(CrossLabelling(weight=self.weight), budget="long")
+        yield recipe.segmenter(self, budget="long")
 
-
-class CrossLabelling(ObjectiveSpec):
-    """The objective of :class:`Cps`."""
-
-    streams: ClassVar[tuple[Stream, ...]] = ("supervised", "incomplete")
-
-    weight: float
-
-    @property
-    def label(self) -> str:
-        """The word ``cps``."""
-        return "cps"
-
+    @override
     def build(self, setting: Setting) -> Objective:
-        """Return the objective with both networks."""
-        return _CrossLabellingObjective(self, setting)
+        return _TwoNetworks(self, setting)
 
 
-class _CrossLabellingObjective(Objective):
-    def __init__(self, spec: CrossLabelling, setting: Setting) -> None:
+class _TwoNetworks(Objective):
+    def __init__(self, spec: Cps, setting: Setting) -> None:
         self._weight = spec.weight
         self._lr = setting.lr
-        self._nets = {"segmenter": setting.segmenter(), "rival": setting.rival()}
+        self._nets = {name: setting.network(name) for name in ("segmenter", "rival")}
 
     @property
+    @override
     def modules(self) -> Mapping[str, nn.Module]:
         return self._nets
 
     @property
+    @override
     def phases(self) -> Sequence[Phase]:
         both = [parameter for net in self._nets.values() for parameter in net.parameters()]
         return [Phase("segment", both, self._loss, self._lr)]
@@ -94,7 +87,7 @@ class _CrossLabellingObjective(Objective):
 
 
 def _taught(logits_BKHW: Tensor, teacher_BKHW: Tensor, unknown_BKHW: Tensor) -> Tensor:
-    """Return the cross-entropy of the unknown bits with the other network's hard labels."""
+    """Return the cross-entropy with the other network's hard labels where the target is unknown."""
     from torch.nn.functional import binary_cross_entropy_with_logits
 
     from bench.api import masked_mean

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 
+from typing_extensions import override
+
 from bench.api import Method, Recipe, Supervised, Train
 
 
@@ -20,6 +22,7 @@ class Full(Method):
     """`long` trains for the total number of steps of the default `inerrant`: the bound for every
     method of that length, where `base` is the bound for `naive` and `inerrant0`."""
 
+    @override
     def plan(self, recipe: Recipe) -> Iterator[Train]:
         """Yield one model, the same in every label fraction of a fold."""
         yield recipe.at(label_pct=100).segmenter(

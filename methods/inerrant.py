@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 from pydantic import Field
+from typing_extensions import override
 
 from bench.api import (
     LearnedConfidence,
@@ -53,6 +54,7 @@ class Inerrant(Method):
     """The learning rate starts anew in every round, or falls once over all of them (not
     published)."""
 
+    @override
     def plan(self, recipe: Recipe) -> Iterator[Train]:
         """Yield the model before relabelling, then one per round."""
         objective = Supervised(unlabelled="ignored", pseudo_negatives=self.pseudo_negatives)

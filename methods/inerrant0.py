@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 
+from typing_extensions import override
+
 from bench.api import Method, Recipe, Supervised, Train
 
 
@@ -23,7 +25,7 @@ class Inerrant0(Method):
     volumes: Literal["labelled", "complete"] = "labelled"
     """`complete` leaves out volumes that lack some label: what the rest of them adds (Table 8)."""
 
+    @override
     def plan(self, recipe: Recipe) -> Iterator[Train]:
-        """Yield one model."""
         objective = Supervised(unlabelled="ignored", complete_only=self.volumes == "complete")
         yield recipe.segmenter(objective, budget=self.budget)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
+from typing_extensions import override
+
 from bench.api import Method, Recipe, Train
 
 from .inerrant import Inerrant
@@ -16,6 +18,6 @@ class InerrantMcp(Method):
     citation: ClassVar[str] = "Petit et al., MICCAI-DLMIA 2018 (SMILE); ablation of INERRANT 2021"
     departs: ClassVar[str] = "fine-tunes in rounds, rate and optimiser restarted, as published"
 
+    @override
     def plan(self, recipe: Recipe) -> Iterator[Train]:
-        """Yield the models of `inerrant[score=mcp]`."""
         yield from Inerrant(score="mcp").plan(recipe)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
+from typing_extensions import override
+
 from bench.api import Method, Recipe, Train
 
 from .inerrant import Inerrant
@@ -21,8 +23,8 @@ class InerrantPlus(Method):
     citation: ClassVar[str] = "this suite; after Petit, Thome & Soler 2021"
     departs: ClassVar[str] = "the last quarter of the schedule trains on relabelled volumes"
 
+    @override
     def plan(self, recipe: Recipe) -> Iterator[Train]:
-        """Yield the model before relabelling and the result, of the steps of `inerrant` in all."""
         relabelled_late = Inerrant(
             rounds=1, extra_rounds=1, schedule="continued", score="mcp", one_object=True
         )

@@ -6,25 +6,17 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
+from typing_extensions import override
 
-from bench.api import (
-    Method,
-    Objective,
-    ObjectiveSpec,
-    OneNetwork,
-    Recipe,
-    Setting,
-    Train,
-    TrainingProgress,
-)
+from bench.api import Loss, Method, Recipe, Train, TrainingProgress
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bench.api import Batch, Stream
+    from bench.api import Batch, FeatureNet, Stream
 
 
-class Marginal(Method):
+class Marginal(Method, Loss):
     """Softmax in which a volume's unannotated organs merge with its background.
 
     Cross-entropy and Dice of the merged probabilities, and a penalty on organs where they cannot
@@ -37,45 +29,28 @@ class Marginal(Method):
         "softmax, cross-entropy and Dice in place of a binary cross-entropy, as published"
     )
 
-    exclusion: float = Field(default=2.0, ge=0)
-    """Weight of the overlap with regions where the organ is impossible."""
-
-    def plan(self, recipe: Recipe) -> Iterator[Train]:
-        """Yield one model, trained for the base budget on volumes with some annotation."""
-        yield recipe.segmenter(Merged(exclusion=self.exclusion))
-
-
-class Merged(ObjectiveSpec):
-    """The objective of :class:`Marginal`."""
-
+    label: ClassVar[str] = "marginal"
     streams: ClassVar[tuple[Stream, ...]] = ("supervised",)
     version: ClassVar[int] = 2
 
-    exclusion: float
+    exclusion: float = Field(default=2.0, ge=0)
+    """Weight of the overlap with regions where the organ is impossible."""
 
-    @property
-    def label(self) -> str:
-        """The word ``marginal``."""
-        return "marginal"
+    @override
+    def plan(self, recipe: Recipe) -> Iterator[Train]:
+        yield recipe.segmenter(self)
 
-    def build(self, setting: Setting) -> Objective:
-        """Return the objective around a segmentation network."""
-        return _MergedObjective(self, setting)
-
-
-class _MergedObjective(OneNetwork):
-    def __init__(self, spec: Merged, setting: Setting) -> None:
-        super().__init__(setting)
-        self._spec = spec
-
-    def loss(self, batch: Batch, _progress: TrainingProgress) -> Mapping[str, Tensor]:
-        logits_BKHW = self.segmenter(batch.image_BCHW).float()
+    @override
+    def loss(
+        self, net: FeatureNet, batch: Batch, progress: TrainingProgress
+    ) -> Mapping[str, Tensor]:
+        logits_BKHW = net(batch.image_BCHW).float()
         log_BCHW = merged_log_probs(logits_BKHW, batch.flags_BK)
         cross_entropy = -log_BCHW.gather(1, batch.lab_BHW.unsqueeze(1)).mean()
         dice = 1.0 - marginal_dice(log_BCHW.exp(), batch.lab_BHW, batch.flags_BK)
         exclusion = excluded_overlap(logits_BKHW, batch.lab_BHW, batch.flags_BK)
         return {
-            "loss": cross_entropy + dice + self._spec.exclusion * exclusion,
+            "loss": cross_entropy + dice + self.exclusion * exclusion,
             "cross_entropy": cross_entropy,
             "dice": dice,
             "exclusion": exclusion,

@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field
+from typing_extensions import override
 
-from bench.api import Method, Objective, Recipe, Setting, Train, TrainingProgress
+from bench.api import Method, Recipe, Train, TrainingProgress
 
-from ._teacher import Consistency, ConsistencyObjective
+from ._consistency import Consistency
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ._consistency import Predict
 
-class MeanTeacher(Method):
+
+class MeanTeacher(Method, Consistency):
     """Consistency with a teacher of averaged weights under input noise and dropout.
 
-    `uamt` without its uncertainty: every bit of unknown target counts.
+    `uamt` without its uncertainty: the student follows it wherever the target is unknown.
     """
 
     citation: ClassVar[str] = "Tarvainen & Valpola, NeurIPS 2017"
@@ -27,30 +29,15 @@ class MeanTeacher(Method):
         "control of"
     )
 
-    weight: float = Field(default=0.1, gt=0)
-    """Of the consistency loss at the end of training."""
+    label: ClassVar[str] = "teacher"
 
+    @override
     def plan(self, recipe: Recipe) -> Iterator[Train]:
-        """Yield one model, trained for the total number of steps of the default `inerrant`."""
-        yield recipe.segmenter(Teaching(weight=self.weight), budget="long")
+        yield recipe.segmenter(self, budget="long")
 
-
-class Teaching(Consistency):
-    """The objective of :class:`MeanTeacher`."""
-
-    @property
-    def label(self) -> str:
-        """The word ``teacher``."""
-        return "teacher"
-
-    def build(self, setting: Setting) -> Objective:
-        """Return the objective with student and teacher."""
-        return _TeachingObjective(self, setting)
-
-
-class _TeachingObjective(ConsistencyObjective):
-    def _trusted(
-        self, image_BCHW: Tensor, _progress: TrainingProgress
+    @override
+    def trusted(
+        self, predict: Predict, image_BCHW: Tensor, progress: TrainingProgress
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
         import torch
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
+from typing_extensions import override
+
 from bench.api import Method, Recipe, Supervised, Train
 
 
@@ -18,6 +20,6 @@ class Naive(Method):
     citation: ClassVar[str] = "Baseline of Petit, Thome & Soler, Comput. Med. Imaging Graph. 2021"
     departs: ClassVar[str] = "nothing but its loss: what nobody drew is background"
 
+    @override
     def plan(self, recipe: Recipe) -> Iterator[Train]:
-        """Yield one model, trained on every volume for the base budget."""
         yield recipe.segmenter(Supervised(unlabelled="background"))

@@ -43,7 +43,7 @@ def test_every_method_loads_and_is_cited(name: str) -> None:
     plugin = registry.load("methods", name, Method)  # type: ignore[type-abstract]
     assert issubclass(plugin, Method)
     assert plugin.citation
-    assert plugin().label(name) == name
+    assert plugin().notation(name) == name
 
 
 @pytest.mark.parametrize("name", registry.names("datasets"))

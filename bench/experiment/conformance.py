@@ -403,8 +403,8 @@ def _objective(training: Train, *, known: bool) -> tuple[Objective, Batch]:
 
     n_organs = len(training.images.organs)
 
-    def network(seed: int) -> FeatureNet:
-        torch.manual_seed(seed)
+    def network(purpose: str) -> FeatureNet:
+        torch.manual_seed(0 if purpose == "segmenter" else 1)
         return training.network.build(n_organs, output_bias=0.0)
 
     torch.manual_seed(0)
@@ -412,8 +412,7 @@ def _objective(training: Train, *, known: bool) -> tuple[Objective, Batch]:
         Setting(
             n_organs=n_organs,
             lr=1e-2,
-            segmenter=lambda: network(0),
-            rival=lambda: network(1),
+            network=network,
             intensity_sd=lambda: 0.2,
             seed=lambda _purpose: 2,
         )

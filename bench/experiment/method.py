@@ -16,7 +16,7 @@ from bench.data.dataset import Dataset
 from bench.data.window import Window
 from bench.errors import BenchError
 from bench.experiment.profiles import Profile
-from bench.nets.network import ConditionalNetwork, Network
+from bench.nets.network import Network
 from bench.params import Params, format_brackets
 from bench.stages.images import Images, Prepared, Volumes
 from bench.stages.labels import Labels
@@ -64,9 +64,8 @@ class Recipe:
         """Return the recipe of the same condition at another label fraction."""
         return Recipe(replace(self.condition, label_pct=label_pct))
 
-    def conditional(self) -> Recipe:
-        """Return the same recipe with a network that is told which organ to segment."""
-        network = ConditionalNetwork(body=self.condition.network)
+    def with_network(self, network: Network) -> Recipe:
+        """Return the same recipe with another network."""
         return Recipe(replace(self.condition, network=network))
 
     @cached_property
@@ -249,6 +248,6 @@ class Method(Params, abc.ABC):
         Pure: nothing is computed or read. Each model is predicted, evaluated and reported.
         """
 
-    def label(self, name: str) -> str:
-        """Return the notation of this method in tables: its name and what differs from default."""
+    def notation(self, name: str) -> str:
+        """Return how this method is written: its name, and in brackets what is not default."""
         return format_brackets(name, self.overrides())

@@ -112,7 +112,7 @@ def parse_methods(texts: Sequence[str]) -> list[tuple[str, Method]]:
         name, overrides = parse_brackets(text)
         plugin = registry.load("methods", name, Method)  # type: ignore[type-abstract]
         method = plugin.from_overrides("method", name, overrides)
-        found[method.label(name)] = method
+        found[method.notation(name)] = method
     return list(found.items())
 
 

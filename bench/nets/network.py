@@ -6,9 +6,7 @@ A network of slices or of volumes: the network decides which, and with it how da
 from __future__ import annotations
 
 import abc
-from typing import TYPE_CHECKING, ClassVar, Literal
-
-from typing_extensions import override
+from typing import TYPE_CHECKING, ClassVar
 
 from bench.params import format_brackets
 from bench.stage import Part
@@ -72,26 +70,3 @@ class Network(Part, abc.ABC):
     def __str__(self) -> str:
         overrides = {name: value for name, value in self.overrides().items() if name != "name"}
         return format_brackets(self.name, overrides)
-
-
-class ConditionalNetwork(Network):
-    """A network with a head that is told which organ to segment; part of the method `dodnet`."""
-
-    name: Literal["conditional"] = "conditional"
-    body: Network
-
-    @property
-    def dims(self) -> Dims:  # type: ignore[override]
-        """Those of the body."""
-        return self.body.dims
-
-    @property
-    def divisor(self) -> int:  # type: ignore[override]
-        """That of the body."""
-        return self.body.divisor
-
-    @override
-    def make(self, in_channels: int, n_organs: int) -> FeatureNet:
-        from bench.nets.conditional import ConditionalNet
-
-        return ConditionalNet(self.body.build(n_organs, in_channels=in_channels), n_organs)

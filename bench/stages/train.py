@@ -106,8 +106,7 @@ class Train(Stage):
             Setting(
                 n_organs=len(self.images.organs),
                 lr=self.config.lr,
-                segmenter=lambda: self._initial_segmenter(init),
-                rival=lambda: self._fresh_segmenter("rival weights"),
+                network=lambda purpose: self._initial_network(purpose, init),
                 intensity_sd=view.intensity_sd,
                 seed=self._seed,
             )
@@ -153,14 +152,12 @@ class Train(Stage):
         channels_last(net)
         return net
 
-    def _initial_segmenter(self, init: Path | None) -> FeatureNet:
-        if init is not None:
-            assert self.init is not None
-            return self.init.load_segmenter(init)
-        return self._fresh_segmenter("weights")
-
-    def _fresh_segmenter(self, purpose: str) -> FeatureNet:
+    def _initial_network(self, purpose: str, init: Path | None) -> FeatureNet:
         import torch
 
-        torch.manual_seed(torch_seed(self.seed, purpose, self.images.name, self.labels.fold))
+        if purpose == "segmenter" and self.init is not None:
+            assert init is not None
+            return self.init.load_segmenter(init)
+        weights = "weights" if purpose == "segmenter" else f"{purpose} weights"
+        torch.manual_seed(torch_seed(self.seed, weights, self.images.name, self.labels.fold))
         return self.network.build(len(self.images.organs), self.config.output_bias)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
+from typing_extensions import override
 
 from bench.training.objective import Objective, ObjectiveSpec, Phase, Setting, TrainingProgress
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 class LearnedConfidence(ObjectiveSpec):
     """Regress the probability the segmenter gives to the true bit, on true labels only."""
 
+    label: ClassVar[str] = "confidence"
     streams: ClassVar[tuple[Stream, ...]] = ("supervised",)
     trains_segmenter: ClassVar[bool] = False
 
@@ -30,13 +32,8 @@ class LearnedConfidence(ObjectiveSpec):
     """Initial log-odds that a bit is right, as most are. From 0 the first steps push all outputs
     to 1, and with them the hidden units out of the range in which they learn."""
 
-    @property
-    def label(self) -> str:
-        """The word ``confidence``."""
-        return "confidence"
-
+    @override
     def build(self, setting: Setting) -> Objective:
-        """Return the objective around a frozen segmenter and a fresh confidence network."""
         return _ConfidenceObjective(self, setting)
 
 
@@ -46,7 +43,7 @@ class _ConfidenceObjective(Objective):
 
         self._spec = spec
         self._lr = setting.lr
-        self._segmenter = setting.segmenter()
+        self._segmenter = setting.network("segmenter")
         self._confidence = ConfidenceNet.of(self._segmenter, setting.n_organs, spec.mode)
         bias = self._confidence.head.output.bias
         assert bias is not None

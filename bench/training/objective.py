@@ -8,9 +8,13 @@ phases and modules of an objective, the loop does not change.
 from __future__ import annotations
 
 import abc
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
+
+from typing_extensions import override
 
 from bench.stage import Part
 
@@ -78,52 +82,88 @@ class Setting:
 
     n_organs: int
     lr: float
-    segmenter: Callable[[], FeatureNet]
-    """A network with the stage's initial weights: those of ``init``, or fresh ones that are equal
-    for all methods of a cell."""
-    rival: Callable[[], FeatureNet]
-    """A network of the same kind with other fresh weights, for methods that train two."""
+    network: Callable[[str], FeatureNet]
+    """A network by purpose. ``segmenter`` has the initial weights of the stage: those of ``init``,
+    or fresh ones that are equal for all methods of a condition. Any other purpose names fresh
+    weights of its own."""
     intensity_sd: Callable[[], float]
     """Standard deviation of the training images in units of the HU window."""
     seed: Callable[[str], int] = field(repr=False)
     """Seed of a further random purpose, by name."""
 
 
-class OneNetwork(Objective):
-    """An objective whose only network is the segmenter; its subclass is a loss."""
-
-    def __init__(self, setting: Setting) -> None:
-        self.segmenter = setting.segmenter()
-        self._lr = setting.lr
-
-    @abc.abstractmethod
-    def loss(self, batch: Batch, progress: TrainingProgress) -> Mapping[str, Tensor]:
-        """Return named scalars of a batch, ``loss`` among them."""
-
-    @property
-    def modules(self) -> Mapping[str, nn.Module]:
-        """The segmenter."""
-        return {"segmenter": self.segmenter}
-
-    @property
-    def phases(self) -> Sequence[Phase]:
-        """One update of the segmenter."""
-        return [Phase("segment", list(self.segmenter.parameters()), self.loss, self._lr)]
-
-
 class ObjectiveSpec(Part, abc.ABC):
-    """The parameters of an objective; they are part of the training stage's key."""
+    """The parameters of an objective; they are part of the training stage's key.
 
+    Raises
+    ------
+    TypeError
+        A subclass does not declare ``label`` or ``streams``.
+    """
+
+    label: ClassVar[str]
+    """One word for folder names and progress lines."""
     streams: ClassVar[tuple[Stream, ...]]
     """Volumes the batches are drawn from, equal shares of each."""
     trains_segmenter: ClassVar[bool] = True
     """Whether its steps count as segmentation steps in the budget."""
 
-    @property
-    @abc.abstractmethod
-    def label(self) -> str:
-        """One word for folder names and progress lines."""
+    @classmethod
+    @override
+    def __pydantic_init_subclass__(cls, **_options: object) -> None:
+        for name in ("label", "streams"):
+            if not inspect.isabstract(cls) and not hasattr(cls, name):
+                raise TypeError(f"class {cls.__name__} declares no {name}")
 
     @abc.abstractmethod
     def build(self, setting: Setting) -> Objective:
         """Return the objective with its networks; torch is seeded by the caller."""
+
+
+class Loss(ObjectiveSpec):
+    """An objective that is one loss of one network; its fields are the loss's parameters."""
+
+    @abc.abstractmethod
+    def loss(
+        self, net: FeatureNet, batch: Batch, progress: TrainingProgress
+    ) -> Mapping[str, Tensor]:
+        """Return named scalars of a batch.
+
+        Parameters
+        ----------
+        net
+            The segmenter: from images to logits, shape [B, K, H, W].
+        batch
+            Images, visible labels and pseudo-labels (:func:`bench.training.batch.targets`).
+        progress
+            Where training stands, for weights that change with it.
+
+        Returns
+        -------
+        Mapping
+            The one called ``loss`` is differentiated, all are logged.
+        """
+
+    @override
+    def build(self, setting: Setting) -> Objective:
+        return _OneNetwork(self, setting)
+
+
+class _OneNetwork(Objective):
+    """The segmenter, and one update of it per step."""
+
+    def __init__(self, loss: Loss, setting: Setting) -> None:
+        self._loss = loss
+        self._lr = setting.lr
+        self._segmenter = setting.network("segmenter")
+
+    @property
+    @override
+    def modules(self) -> Mapping[str, nn.Module]:
+        return {"segmenter": self._segmenter}
+
+    @property
+    @override
+    def phases(self) -> Sequence[Phase]:
+        loss = partial(self._loss.loss, self._segmenter)
+        return [Phase("segment", list(self._segmenter.parameters()), loss, self._lr)]

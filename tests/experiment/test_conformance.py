@@ -27,11 +27,8 @@ class Mine(Method):
 
 
 class Mixed(ObjectiveSpec):
+    label = "mixed"
     streams = ("supervised", "incomplete")
-
-    @property
-    def label(self):
-        return "mixed"
 
     def build(self, setting):
         return MixedObjective(setting)
@@ -39,7 +36,7 @@ class Mixed(ObjectiveSpec):
 
 class MixedObjective(Objective):
     def __init__(self, setting):
-        self.net = setting.segmenter()
+        self.net = setting.network("segmenter")
         self.lr = setting.lr
         self.calls = 0
 

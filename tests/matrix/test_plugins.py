@@ -17,29 +17,19 @@ HOWTO = Path(__file__).parents[2] / "docs/howto"
 METHOD = """
     \"\"\"Masked cross-entropy times a number.\"\"\"
 
-    from bench.api import Method, OneNetwork, ObjectiveSpec, Train, masked_bce, targets
+    from bench.api import Loss, Method, masked_bce, targets
 
 
-    class Scaled(Method):
-        def plan(self, recipe):
-            yield recipe.segmenter(Mine())
-
-
-    class _Objective(OneNetwork):
-        def loss(self, batch, progress):
-            y_BKHW, w_BKHW = targets(batch.lab_BHW, batch.ps_BHW, batch.flags_BK)
-            return {"loss": SCALE * masked_bce(self.segmenter(batch.image_BCHW), y_BKHW, w_BKHW)}
-
-
-    class Mine(ObjectiveSpec):
+    class Scaled(Method, Loss):
+        label = "scaled"
         streams = ("supervised",)
 
-        @property
-        def label(self):
-            return "mine"
+        def plan(self, recipe):
+            yield recipe.segmenter(self)
 
-        def build(self, setting):
-            return _Objective(setting)
+        def loss(self, net, batch, progress):
+            y_BKHW, w_BKHW = targets(batch.lab_BHW, batch.ps_BHW, batch.flags_BK)
+            return {"loss": SCALE * masked_bce(net(batch.image_BCHW), y_BKHW, w_BKHW)}
 """
 
 
@@ -102,11 +92,12 @@ def test_status_show_and_predict_load_the_plugin_of_a_stage(
         ("x = 1 +", ":1: SyntaxError"),
         ("import nothing_of_that_name", ":1: ModuleNotFoundError"),
         ("x = 1", "defines 0 public subclasses"),
+        (METHOD.replace('label = "scaled"', ""), ":6: TypeError: class Scaled declares no label"),
     ],
 )
 def test_a_broken_plugin_is_one_line(code: str, message: str, tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
-    file.write_text(code)
+    file.write_text(dedent(code).lstrip())
     answer = bench("list", "methods", "--plugin", file, code=2)
     assert message in answer.err
     assert len(answer.err.splitlines()) == 1

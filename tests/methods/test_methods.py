@@ -144,9 +144,9 @@ def test_a_label_is_read_back_as_the_same_method(name: str) -> None:
             continue
         others = (v for v in (value / 3, value + 1, 2 * value) if v != value)
         changed = next(filter(None, (other(method, field, v) for v in others)))
-        ((label, again),) = parse_methods([changed.label(name)])
+        ((label, again),) = parse_methods([changed.notation(name)])
         assert again == changed
-        assert label == changed.label(name) != name
+        assert label == changed.notation(name) != name
 
 
 def other(method: Method, field: str, value: float) -> Method | None:

@@ -9,9 +9,7 @@ from torch import nn
 
 from bench.errors import BenchError
 from bench.nets.catalogue import SMP_ARCHITECTURES, parse_network
-from bench.nets.conditional import ConditionalNet
 from bench.nets.confidence import ConfidenceHead, ConfidenceNet
-from bench.nets.network import ConditionalNetwork
 from bench.nets.unet import UNet
 
 
@@ -234,28 +232,3 @@ def test_confidence_widths_scale_with_the_network() -> None:
     assert isinstance(net, ConfidenceNet)
     widths = [layer.out_channels for layer in net.head.modules() if isinstance(layer, nn.Conv2d)]
     assert widths == [100, 30, 16, 16, 2]
-
-
-@pytest.mark.parametrize("name", ["unet_t11[width=4]", "unet3d_t11[width=4]", "fpn/tu-resnet10t"])
-def test_a_conditional_head_gives_each_organ_layers_of_its_own(name: str) -> None:
-    torch.manual_seed(0)
-    network = ConditionalNetwork(body=parse_network(name))
-    net = network.build(3, output_bias=-2.0).eval()
-    assert isinstance(net, ConditionalNet)
-    image = torch.rand(2, 1, *(48, 32, 32)[-network.dims :])
-    logits = net(image)
-    assert logits.shape == (2, 3, *image.shape[2:])
-    assert net.output_bias.tolist() == [-2.0] * 3
-    assert not torch.allclose(logits[:, 0], logits[:, 1])
-    code = net.get_buffer("code_KK")
-    code.copy_(code[[1, 0, 2]].clone())
-    with torch.no_grad():
-        swapped = net(image)
-    torch.testing.assert_close(swapped, logits[:, [1, 0, 2]].detach())
-
-
-def test_a_conditional_network_is_another_part_than_the_plain_one() -> None:
-    plain = parse_network("unet_t11[width=8]")
-    conditional = ConditionalNetwork(body=plain)
-    assert conditional.identity()["body"] == plain.identity()
-    assert str(conditional) == "conditional[body=unet_t11[width=8]]"

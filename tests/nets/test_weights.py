@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from bench.engine.store import Store
 from bench.engine.worker import run_stage
 from bench.errors import BenchError
+from bench.methods.asdnet.discriminator import Discriminator
 from bench.nets.catalogue import SMP_ARCHITECTURES, parse_network
 from bench.nets.confidence import ConfidenceNet
-from bench.nets.discriminator import Discriminator
 from bench.nets.network import Network
 from bench.nets.weights import check_savable, load_weights, save_weights
 from bench.stage import ancestors

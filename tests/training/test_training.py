@@ -523,8 +523,7 @@ def test_the_confidence_head_starts_from_the_prior_that_bits_are_right() -> None
     setting = Setting(
         n_organs=3,
         lr=1e-3,
-        segmenter=lambda: network.build(3),
-        rival=lambda: network.build(3),
+        network=lambda _purpose: network.build(3),
         intensity_sd=lambda: 0.2,
         seed=lambda _purpose: 0,
     )

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
+from typing_extensions import override
+
 from bench.api import Method, Recipe, Supervised, Train
+
+from .network import ConditionalNetwork
 
 
 class Dodnet(Method):
@@ -13,12 +17,13 @@ class Dodnet(Method):
 
     The loss is that of `inerrant0`, so the two differ in the head and in nothing else. The
     publication trains on one data set per organ, takes cross-entropy and Dice, and feeds the
-    controller with features of the encoder (:class:`bench.nets.conditional.ConditionalNet`).
+    controller with features of the encoder (:class:`~.head.ConditionalNet`).
     """
 
     citation: ClassVar[str] = "Zhang et al., CVPR 2021"
     departs: ClassVar[str] = "a conditional head in place of the last convolution, as published"
 
+    @override
     def plan(self, recipe: Recipe) -> Iterator[Train]:
-        """Yield one model."""
-        yield recipe.conditional().segmenter(Supervised(unlabelled="ignored"))
+        network = ConditionalNetwork(body=recipe.condition.network)
+        yield recipe.with_network(network).segmenter(Supervised(unlabelled="ignored"))

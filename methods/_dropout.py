@@ -7,14 +7,14 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.nets.protocol import FeatureNet
+from bench.api import FeatureNet
 
 
 def add_dropout(net: FeatureNet, p: float) -> None:
     """Drop whole channels at the network's bottleneck while it is in training mode.
 
     Published networks also drop some before the last convolution. There the networks here are
-    narrow (8 to 32 channels), and organs that are rare bits of a cross-entropy are never found.
+    narrow (8 to 32 channels), and organs, rare in a cross-entropy, are never found.
     The weights and their names stay those of the plain network, so that it loads them.
 
     Parameters

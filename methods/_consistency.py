@@ -1,6 +1,6 @@
 """Shared by consistency methods: a mean teacher, and a loss between student and teacher.
 
-Adapted to partial labels: "unlabelled" is every bit of unknown target (w = 0), whatever
+Adapted to partial labels: "unlabelled" is every voxel and organ of unknown target (w = 0), whatever
 volume it lies in, and each organ is a binary problem of its own.
 """
 
@@ -9,10 +9,11 @@ from __future__ import annotations
 import abc
 import copy
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 from pydantic import Field
+from typing_extensions import override
 
 from bench.api import Objective, ObjectiveSpec, Phase, Setting, TrainingProgress
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from bench.api import Batch, Stream
 
+    Predict: TypeAlias = Callable[[Tensor], Tensor]
+
 
 def ramp(share: float) -> float:
     """Return exp(-5 (1 - share)^2), from 0.0067 at the start of training to 1 at its end."""
@@ -28,7 +31,7 @@ def ramp(share: float) -> float:
 
 
 class Consistency(ObjectiveSpec):
-    """Masked cross-entropy, plus a student that is to agree with its teacher on unknown bits."""
+    """Masked cross-entropy, plus agreement of student and teacher where the target is unknown."""
 
     streams: ClassVar[tuple[Stream, ...]] = ("supervised", "incomplete")
     version: ClassVar[int] = 2
@@ -40,40 +43,61 @@ class Consistency(ObjectiveSpec):
     noise: float = Field(default=0.1, ge=0)
     """Of the teacher's input, in standard deviations of the training images, cut at twice that."""
     dropout: float = Field(default=0.5, ge=0, lt=1)
+    """Share of the channels dropped at the bottleneck, in training only."""
     tested: Literal["student", "teacher"] = "student"
+    """Whose weights are the result."""
+
+    @abc.abstractmethod
+    def trusted(
+        self, predict: Predict, image_BCHW: Tensor, progress: TrainingProgress
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Return where the student follows its teacher, and what to log.
+
+        Parameters
+        ----------
+        predict
+            Probabilities of the teacher for images, under fresh noise and dropout.
+        image_BCHW
+            Images of the batch.
+        progress
+            Where training stands.
+
+        Returns
+        -------
+        trusted_BKHW, logged
+            bool, of a shape that broadcasts to the logits; named scalars.
+        """
+
+    @override
+    def build(self, setting: Setting) -> Objective:
+        return _StudentAndTeacher(self, setting)
 
 
-class ConsistencyObjective(Objective, abc.ABC):
-    """Student, teacher, and one update of the student."""
+class _StudentAndTeacher(Objective):
+    """Two networks, and one update of the student."""
 
     def __init__(self, spec: Consistency, setting: Setting) -> None:
-        from bench.nets.dropout import add_dropout
+        from ._dropout import add_dropout
 
         self._spec = spec
         self._lr = setting.lr
         self._noise_sd = spec.noise * setting.intensity_sd()
-        self._student = setting.segmenter()
+        self._student = setting.network("segmenter")
         add_dropout(self._student, spec.dropout)
         self._teacher = copy.deepcopy(self._student).requires_grad_(False)
 
-    @abc.abstractmethod
-    def _trusted(
-        self, image_BCHW: Tensor, progress: TrainingProgress
-    ) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """Return which of the teacher's bits the student follows, and what to log.
-
-        The bits have the shape of the logits, or one that broadcasts to it.
-        """
-
     @property
+    @override
     def modules(self) -> Mapping[str, nn.Module]:
         nets = {"student": self._student, "teacher": self._teacher}
         return {"segmenter" if n == self._spec.tested else n: net for n, net in nets.items()}
 
     @property
+    @override
     def phases(self) -> Sequence[Phase]:
         return [Phase("segment", list(self._student.parameters()), self._loss, self._lr)]
 
+    @override
     def after_step(self, progress: TrainingProgress) -> None:
         """Move the teacher: after the first step it equals the student."""
         from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -85,12 +109,14 @@ class ConsistencyObjective(Objective, abc.ABC):
             for kept, buffer in zip(self._teacher.buffers(), self._student.buffers(), strict=True):
                 kept.copy_(buffer)
 
-    def noisy(self, image_BCHW: Tensor) -> Tensor:
-        """Return the image with noise of the teacher's kind."""
+    def _predict(self, image_BCHW: Tensor) -> Tensor:
+        """Return what the teacher makes of a noisy image, as probabilities."""
         import torch
 
         sd = self._noise_sd
-        return image_BCHW + (sd * torch.randn_like(image_BCHW)).clamp(-2 * sd, 2 * sd)
+        noise_BCHW = (sd * torch.randn_like(image_BCHW)).clamp(-2 * sd, 2 * sd)
+        prob_BKHW: Tensor = self._teacher(image_BCHW + noise_BCHW).float().sigmoid()
+        return prob_BKHW
 
     def _loss(self, batch: Batch, progress: TrainingProgress) -> Mapping[str, Tensor]:
         import torch
@@ -101,8 +127,8 @@ class ConsistencyObjective(Objective, abc.ABC):
         logits_BKHW = self._student(batch.image_BCHW)
         supervised = masked_bce(logits_BKHW, y_BKHW, w_BKHW)
         with torch.no_grad():
-            taught_BKHW = self._teacher(self.noisy(batch.image_BCHW)).float().sigmoid()
-            trusted_BKHW, logged = self._trusted(batch.image_BCHW, progress)
+            taught_BKHW = self._predict(batch.image_BCHW)
+            trusted_BKHW, logged = self._spec.trusted(self._predict, batch.image_BCHW, progress)
         positive_BKHW = taught_BKHW >= 0.5
         unknown_BKHW = ~w_BKHW
         followed_BKHW = unknown_BKHW & trusted_BKHW

@@ -7,8 +7,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.nets.protocol import Dims, resize
-from bench.nets.unet import CONV
+from bench.api import Dims, resize
 
 PAPER_WIDTH = 64
 
@@ -32,12 +31,13 @@ class Discriminator(nn.Module):
     def __init__(self, n_organs: int, width: int = PAPER_WIDTH, dims: Dims = 2) -> None:
         super().__init__()
         widths = [n_organs, width, 2 * width, 4 * width, 8 * width, n_organs]
+        conv = nn.Conv3d if dims == 3 else nn.Conv2d
         self.convs = nn.ModuleList(
-            CONV[dims](before, after, 4, stride=2, padding=1) for before, after in pairwise(widths)
+            conv(before, after, 4, stride=2, padding=1) for before, after in pairwise(widths)
         )
 
     def forward(self, maps_BKHW: Tensor) -> Tensor:
-        """Return logits of "drawn by a person" at the size of the maps, shape [B, K, H, W]."""
+        """Return logits of "annotated by a person" at the size of the maps, shape [B, K, H, W]."""
         x: Tensor = maps_BKHW
         *hidden, last = self.convs
         for conv in hidden:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
+from typing_extensions import override
 
 from bench.api import (
     Method,
@@ -29,8 +30,8 @@ class Asdnet(Method):
     """Adversarial and confidence-gated terms, one confidence map per organ.
 
     The discriminator learns to tell labels from predictions, on the organs annotated in a volume;
-    for the others the composite label holds the prediction itself. The segmenter is to deceive it,
-    and learns its own hard labels of unknown bits where the discriminator believes them.
+    for the others the composite label holds the prediction itself. The segmenter is
+    trained to fool it, and to fit its own hard labels wherever the discriminator is confident.
     """
 
     citation: ClassVar[str] = "Nie et al., MICCAI 2018; Hung et al., BMVC 2018"
@@ -44,8 +45,8 @@ class Asdnet(Method):
     `hung`: 0.01 (annotated), 0.001 (unknown), 0.1, and 0.2. The first two are relative to
     :func:`uninformed_loss`."""
 
+    @override
     def plan(self, recipe: Recipe) -> Iterator[Train]:
-        """Yield one model, trained for the total number of steps of the default `inerrant`."""
         unit = uninformed_loss(recipe.condition.profile.training.output_bias)
         objective = (
             Adversarial(adversarial=0.05 * unit, adversarial_unknown=0.05 * unit)
@@ -58,13 +59,15 @@ class Asdnet(Method):
 
 
 def uninformed_loss(output_bias: float) -> float:
-    """Return the supervised loss (nats per bit) of a network that knows how rare organs are.
+    """Return the supervised loss of a network that only knows how rare organs are.
+
+    In nats per voxel and organ.
 
     Published weights of the adversarial term stand beside a supervised loss that begins near 1, a
     Dice loss or a cross-entropy over balanced classes. Here it is a mean over voxels and organs,
     nearly all of them negative, and begins at the entropy of the initial prediction, 0.011 for a
-    bias of -6.5. The deceived discriminator costs ln 2 per bit either way, so the published
-    number would weigh it ninety times as much as there, and nothing but deceiving is learnt.
+    bias of -6.5. Fooling the discriminator costs ln 2 per voxel and organ either way, so the
+    published number would weigh it ninety times as much as there, and nothing else is learnt.
     """
     prior = 1 / (1 + math.exp(-output_bias))
     return -prior * math.log(prior) - (1 - prior) * math.log1p(-prior)
@@ -73,28 +76,24 @@ def uninformed_loss(output_bias: float) -> float:
 class Adversarial(ObjectiveSpec):
     """The objective of :class:`Asdnet`."""
 
+    label: ClassVar[str] = "adversarial"
     streams: ClassVar[tuple[Stream, ...]] = ("supervised", "incomplete")
 
     adversarial: float = 0.05
-    """Weight of deceiving the discriminator, on organs annotated in the volume."""
+    """Weight of fooling the discriminator, on organs annotated in the volume."""
     adversarial_unknown: float = 0.05
     """The same on the others."""
     semi: float = 0.5
-    """Weight of the believed hard labels."""
+    """Weight of the hard labels the discriminator is confident of."""
     threshold: float | None = Field(default=None, ge=0, le=1)
-    """Belief from which a hard label counts; None: 1 - DSC of labelled training batches, averaged
-    over time, within 0.2 to 0.8. Never measured on a test case, as the published code does."""
+    """Confidence from which a hard label counts; None: 1 - DSC of labelled training batches,
+    averaged over time, within 0.2 to 0.8. Published code measures it on a test case, this never."""
     warm_up: float = Field(default=0.25, ge=0, le=1)
     """Share of training before hard labels count."""
     discriminator_lr: float = Field(default=1e-4, gt=0)
 
-    @property
-    def label(self) -> str:
-        """The word ``adversarial``."""
-        return "adversarial"
-
+    @override
     def build(self, setting: Setting) -> Objective:
-        """Return the objective with segmenter and discriminator."""
         return _AdversarialObjective(self, setting)
 
 
@@ -102,11 +101,11 @@ class _AdversarialObjective(Objective):
     def __init__(self, spec: Adversarial, setting: Setting) -> None:
         import torch
 
-        from bench.nets.discriminator import PAPER_WIDTH, Discriminator
+        from .discriminator import PAPER_WIDTH, Discriminator
 
         self._spec = spec
         self._lr = setting.lr
-        self._segmenter = setting.segmenter()
+        self._segmenter = setting.network("segmenter")
         torch.manual_seed(setting.seed("discriminator"))
         width = min(PAPER_WIDTH, self._segmenter.feature_channels)
         self._discriminator = Discriminator(setting.n_organs, width, self._segmenter.dims)
@@ -115,10 +114,12 @@ class _AdversarialObjective(Objective):
         self._judged: tuple[Tensor, Tensor, Tensor] | None = None
 
     @property
+    @override
     def modules(self) -> Mapping[str, nn.Module]:
         return {"segmenter": self._segmenter, "discriminator": self._discriminator}
 
     @property
+    @override
     def phases(self) -> Sequence[Phase]:
         spec, segmenter, judge = self._spec, self._segmenter, self._discriminator
         return [
@@ -137,8 +138,7 @@ class _AdversarialObjective(Objective):
         from torch.nn.functional import binary_cross_entropy_with_logits as bce
         from torch.nn.functional import logsigmoid
 
-        from bench.api import masked_bce, masked_mean, organ_bits, per_voxel, targets
-        from bench.nets.inference import decide
+        from bench.api import decide, masked_bce, masked_mean, organ_bits, per_voxel, targets
 
         spec = self._spec
         y_BKHW, w_BKHW = targets(batch.lab_BHW, batch.ps_BHW, batch.flags_BK)
@@ -148,25 +148,27 @@ class _AdversarialObjective(Objective):
         supervised = masked_bce(logits_BKHW, y_BKHW, w_BKHW)
 
         self._discriminator.requires_grad_(False)
-        belief_BKHW = self._discriminator(prob_BKHW).float()
-        annotated_BK11 = per_voxel(batch.flags_BK, belief_BKHW).expand_as(belief_BKHW)
-        deceive = spec.adversarial * masked_mean(-logsigmoid(belief_BKHW), annotated_BK11)
-        deceive += spec.adversarial_unknown * masked_mean(-logsigmoid(belief_BKHW), ~annotated_BK11)
+        confidence_BKHW = self._discriminator(prob_BKHW).float()
+        annotated_BK11 = per_voxel(batch.flags_BK, confidence_BKHW).expand_as(confidence_BKHW)
+        fool = spec.adversarial * masked_mean(-logsigmoid(confidence_BKHW), annotated_BK11)
+        fool += spec.adversarial_unknown * masked_mean(
+            -logsigmoid(confidence_BKHW), ~annotated_BK11
+        )
 
         with torch.no_grad():
             hard_BKHW = organ_bits(decide(logits_BKHW), logits_BKHW.shape[1])
-            passes_BKHW = belief_BKHW.sigmoid() > self._limit(hard_BKHW, y_BKHW, batch)
-            believed_BKHW = ~w_BKHW & passes_BKHW
-        semi = masked_mean(bce(logits_BKHW, hard_BKHW.float(), reduction="none"), believed_BKHW)
+            passes_BKHW = confidence_BKHW.sigmoid() > self._limit(hard_BKHW, y_BKHW, batch)
+            trusted_BKHW = ~w_BKHW & passes_BKHW
+        semi = masked_mean(bce(logits_BKHW, hard_BKHW.float(), reduction="none"), trusted_BKHW)
         on = float(progress.share >= spec.warm_up)
         return {
-            "loss": supervised + deceive + on * spec.semi * semi,
+            "loss": supervised + fool + on * spec.semi * semi,
             "supervised": supervised,
-            "adversarial": deceive,
+            "adversarial": fool,
             "semi": semi,
-            "believed_share": masked_mean(believed_BKHW.float(), ~w_BKHW),
-            "believed_positive_share": masked_mean(hard_BKHW.float(), believed_BKHW),
-            "believed_precision": masked_mean(y_BKHW.float(), w_BKHW & passes_BKHW & hard_BKHW),
+            "trusted_share": masked_mean(trusted_BKHW.float(), ~w_BKHW),
+            "trusted_positive_share": masked_mean(hard_BKHW.float(), trusted_BKHW),
+            "trusted_precision": masked_mean(y_BKHW.float(), w_BKHW & passes_BKHW & hard_BKHW),
         }
 
     def _discriminate(self, _batch: Batch, _progress: TrainingProgress) -> Mapping[str, Tensor]:
@@ -190,7 +192,7 @@ class _AdversarialObjective(Objective):
         }
 
     def _limit(self, hard_BKHW: Tensor, y_BKHW: Tensor, batch: Batch) -> Tensor | float:
-        """Return the belief from which a hard label counts, and remember how good they are."""
+        """Return the confidence from which a hard label counts; update the mean that it is from."""
         from bench.api import per_voxel
 
         if self._spec.threshold is not None:

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bench.methods._dropout import add_dropout
 from bench.methods.asdnet import Adversarial, uninformed_loss
-from bench.methods.cps import CrossLabelling
-from bench.methods.entropy_min import Certainty
-from bench.methods.marginal import Merged, excluded_overlap, marginal_dice, merged_log_probs
-from bench.methods.mean_teacher import Teaching
-from bench.methods.uamt import CertainTeaching, binary_entropy, entropy_limit
+from bench.methods.asdnet.discriminator import Discriminator
+from bench.methods.cps import Cps
+from bench.methods.entropy_min import EntropyMin
+from bench.methods.marginal import Marginal, excluded_overlap, marginal_dice, merged_log_probs
+from bench.methods.mean_teacher import MeanTeacher
+from bench.methods.uamt import Uamt, binary_entropy, entropy_limit
 from bench.nets.catalogue import parse_network
-from bench.nets.discriminator import Discriminator
-from bench.nets.dropout import add_dropout
 from bench.nets.inference import decide
 from bench.seeds import generator
 from bench.training.batch import Batch, targets
@@ -32,10 +32,10 @@ K = 3
 START, MIDDLE, END = TrainingProgress(0, 101), TrainingProgress(50, 101), TrainingProgress(100, 101)
 
 SEMI: Mapping[str, tuple[ObjectiveSpec, str]] = {
-    "mean_teacher": (Teaching(), "consistency"),
-    "uamt": (CertainTeaching(), "consistency"),
-    "entropy_min": (Certainty(weight=0.1), "entropy"),
-    "cps": (CrossLabelling(weight=0.1), "cross"),
+    "mean_teacher": (MeanTeacher(), "consistency"),
+    "uamt": (Uamt(), "consistency"),
+    "entropy_min": (EntropyMin(), "entropy"),
+    "cps": (Cps(), "cross"),
     "asdnet": (Adversarial(), "adversarial"),
 }
 """Objective, and the name of its term for unknown bits."""
@@ -53,8 +53,7 @@ def setting(n_organs: int = K) -> Setting:
     return Setting(
         n_organs=n_organs,
         lr=1e-3,
-        segmenter=lambda: net(0),
-        rival=lambda: net(1),
+        network=lambda purpose: net(0 if purpose == "segmenter" else 1),
         intensity_sd=lambda: 0.2,
         seed=lambda _purpose: 3,
     )
@@ -150,7 +149,7 @@ def teacher_and_student(objective: Objective) -> tuple[nn.Module, nn.Module]:
     return objective.modules["teacher"], objective.modules["segmenter"]
 
 
-@pytest.mark.parametrize("spec", [Teaching(), CertainTeaching()])
+@pytest.mark.parametrize("spec", [MeanTeacher(), Uamt()])
 def test_the_teacher_follows_its_formula(spec: ObjectiveSpec) -> None:
     objective = spec.build(setting())
     teacher, student = teacher_and_student(objective)
@@ -171,7 +170,7 @@ def test_the_teacher_follows_its_formula(spec: ObjectiveSpec) -> None:
                 assert torch.equal(got, want)
 
 
-@pytest.mark.parametrize("spec", [Teaching(), CertainTeaching()])
+@pytest.mark.parametrize("spec", [MeanTeacher(), Uamt()])
 def test_no_gradient_reaches_the_teacher(spec: ObjectiveSpec) -> None:
     torch.manual_seed(0)
     objective = spec.build(setting())
@@ -192,13 +191,13 @@ def test_only_certain_bits_are_followed() -> None:
     torch.manual_seed(0)
     shares = []
     for progress in (START, END):
-        values = CertainTeaching().build(setting()).phases[0].loss(batch(), progress)
+        values = Uamt().build(setting()).phases[0].loss(batch(), progress)
         shares.append(values["followed_share"].item())
     assert 0 < shares[0] < shares[1] <= 1
 
 
 def test_the_teacher_may_be_the_one_tested() -> None:
-    objective = CertainTeaching(tested="teacher").build(setting())
+    objective = Uamt(tested="teacher").build(setting())
     assert set(objective.modules) == {"segmenter", "student"}
     student, teacher = objective.modules["student"], objective.modules["segmenter"]
     step(objective, batch(), END)
@@ -240,7 +239,7 @@ def test_the_mean_over_nothing_is_zero() -> None:
 
 
 def test_two_networks_start_apart_and_both_learn() -> None:
-    objective = CrossLabelling(weight=0.1).build(setting())
+    objective = Cps().build(setting())
     values = step(objective, batch(), END)
     first, second = objective.modules["segmenter"], objective.modules["rival"]
     assert values["segment/disagreement"] > 0
@@ -293,7 +292,7 @@ def test_the_composite_label_hides_missing_organs_from_the_discriminator() -> No
     assert set(real[data.flags_BK].unique().tolist()) <= {0.0, 1.0}
 
 
-def test_hard_labels_wait_for_the_warm_up_and_for_belief() -> None:
+def test_hard_labels_wait_for_the_warm_up_and_for_confidence() -> None:
     spec = Adversarial(threshold=0.0, warm_up=0.5)
     early = spec.build(setting()).phases[0].loss(batch(), START)
     late = spec.build(setting()).phases[0].loss(batch(), END)
@@ -304,7 +303,7 @@ def test_hard_labels_wait_for_the_warm_up_and_for_belief() -> None:
     )
     nobody = Adversarial(threshold=1.0).build(setting()).phases[0].loss(batch(), END)
     assert nobody["semi"] == 0
-    assert nobody["believed_share"] == 0
+    assert nobody["trusted_share"] == 0
 
 
 def test_adversarial_weights_are_relative_to_a_loss_of_rare_organs() -> None:
@@ -383,7 +382,7 @@ def test_probabilities_are_merged_not_logits() -> None:
 
 def test_with_all_labels_it_is_cross_entropy_and_dice() -> None:
     data = batch(ALL_KNOWN)
-    objective = Merged(exclusion=0.0).build(setting())
+    objective = Marginal(exclusion=0.0).build(setting())
     values = objective.phases[0].loss(data, START)
     logits = objective.modules["segmenter"](data.image_BCHW)
     expected = functional.cross_entropy(functional.pad(logits, (0, 0, 0, 0, 1, 0)), data.lab_BHW)

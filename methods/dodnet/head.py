@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bench.nets.protocol import FeatureNet, resize
+from bench.api import FeatureNet, resize
 
 HEAD_WIDTH = 8
 
