@@ -55,7 +55,7 @@ def hash_of(text: str) -> int:
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "large.parquet"
-        RESULTS.write(table(), path)
+        RESULTS.save(table(), path)
         print(f"{6 * 5 * 5 * 90 * 7} rows")
         for report in REPORTS:
             started = time.perf_counter()

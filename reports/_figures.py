@@ -13,7 +13,7 @@ import pandas as pd
 from bench.reporting import style
 from bench.reporting.comparison import Compared
 from bench.reporting.text import NONE, signed
-from bench.results.curves import PARTS
+from bench.results.tables import PARTS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -158,7 +158,7 @@ def losses(curves: pd.DataFrame) -> Figure:
     ----------
     curves
         Curves of one data set, profile and network, averaged over folds
-        (``bench.results.curves.curve_values``).
+        (``bench.results.aggregate.curve_values``).
     """
     import seaborn as sns
 
@@ -195,7 +195,7 @@ def rounds(audit: pd.DataFrame) -> Figure:
     Parameters
     ----------
     audit
-        Cell values (``bench.results.tables.audit_cell_values``) of one data set, profile and
+        Cell values (``bench.results.aggregate.audit_cell_values``) of one data set, profile and
         network.
     """
     import seaborn as sns
@@ -237,7 +237,7 @@ def terms(values: pd.DataFrame) -> Figure:
     Parameters
     ----------
     values
-        Mean curves of one data set, profile and network (``bench.results.curves.curve_values``).
+        Mean curves of one data set, profile and network (``bench.results.aggregate.curve_values``).
     """
     import seaborn as sns
 

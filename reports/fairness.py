@@ -11,7 +11,8 @@ from bench.reporting import board, style
 from bench.reporting.board import Board
 from bench.reporting.report import Report
 from bench.reporting.text import number
-from bench.results.tables import GROUP, final_models, group_name
+from bench.results.aggregate import final_models
+from bench.results.tables import GROUP, group_name
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

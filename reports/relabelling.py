@@ -12,7 +12,8 @@ from bench.reporting import board, style
 from bench.reporting.board import Board
 from bench.reporting.report import Report, TableName
 from bench.reporting.text import number
-from bench.results.tables import CELL, GROUP, audit_cell_values, group_name
+from bench.results.aggregate import audit_cell_values
+from bench.results.tables import CELL, GROUP, group_name
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -13,8 +13,8 @@ from bench.reporting import board, style
 from bench.reporting.board import Board
 from bench.reporting.report import Report, TableName
 from bench.reporting.text import NONE
-from bench.results.curves import CURVE, PARTS, curve_values
-from bench.results.tables import GROUP, group_name
+from bench.results.aggregate import curve_values
+from bench.results.tables import CURVE, GROUP, PARTS, group_name
 
 from . import _figures
 

@@ -11,10 +11,8 @@ from bench.evaluation.audit import relabel_audit
 from bench.evaluation.masks import mask_status
 from bench.evaluation.metrics import METRICS, dice_percent
 from bench.evaluation.overlay import overlay_png, scan_png
-from bench.results.curves import CURVES, PARTS
 from bench.results.files import BESIDE, Tables
-from bench.results.pictures import PICTURES
-from bench.results.tables import AUDIT, RESULTS
+from bench.results.tables import AUDIT, CURVES, PARTS, PICTURES, RESULTS
 
 QUALITY = {"naive": 0.2, "inerrant0": 0.5, "bai": 0.55, "inerrant": 0.6, "full": 0.8}
 ROUNDS = {"inerrant": 3, "bai": 3}

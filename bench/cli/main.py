@@ -112,7 +112,7 @@ def run(
     from bench.engine.launcher import parse_launcher
     from bench.experiment.collect import save
     from bench.experiment.plan import graph_of
-    from bench.results.tables import read
+    from bench.results.tables import RESULTS
 
     request = _request(ctx)
     launched = parse_launcher(request.launcher)
@@ -125,7 +125,7 @@ def run(
     exit_code = _execute(graph, store, launched, console)
     if any(store.is_done(result.evaluation) for run in runs for result in run.rounds):
         path = save(runs, store)
-        console.print(_report("leaderboard").show(read(path)))
+        console.print(_report("leaderboard").show(RESULTS.load(path)))
         _console().print(f"results   {path}\nstore     {store.root}", soft_wrap=True)
     raise typer.Exit(exit_code)
 
@@ -337,7 +337,6 @@ def report_(
 ) -> None:
     """Write a report from results, and print it: `bench report leaderboard`."""
     from bench.params import parse_brackets
-    from bench.results.files import table_files
 
     _plug_in(plugin)
     console = _console()
@@ -348,7 +347,7 @@ def report_(
         table = report.read_csv(csv)
     else:
         files = results or _result_files(store_root)
-        table = report.read(table_files(files, report.reads))
+        table = report.read(files)
     out = out or Path(report_name)
     out.mkdir(parents=True, exist_ok=True)
     written = report.build(table, out)

@@ -22,11 +22,8 @@ if TYPE_CHECKING:
 
 def collect(runs: Sequence[Run], store: Store) -> Tables:
     """Return the tables of all finished models of ``runs``."""
-    from bench.results.curves import CURVES
-    from bench.results.descriptions import LAYERS, TARGETS
     from bench.results.files import Tables
-    from bench.results.pictures import PICTURES
-    from bench.results.tables import AUDIT, RESULTS
+    from bench.results.tables import AUDIT, CURVES, LAYERS, PICTURES, RESULTS, TARGETS
 
     return Tables(
         results=RESULTS.frame(_result_rows(runs, store)),
@@ -43,12 +40,10 @@ def save(runs: Sequence[Run], store: Store) -> Path:
 
     The file is named after what was run, so the same command replaces it.
     """
-    from bench.results.files import save_tables
-
     identity = digest([[run.method, *_cell_columns(run).values()] for run in runs], 8)
     datasets = "-".join(sorted({slug(run.condition.source.dataset.name) for run in runs}))
     path = store.root / "results" / f"{datasets}-{identity}.parquet"
-    save_tables(collect(runs, store), path)
+    collect(runs, store).save(path)
     return path
 
 
@@ -142,7 +137,7 @@ def _network_columns(
 
 
 def _curve_rows(run: Run, store: Store) -> Iterator[dict[str, Any]]:
-    from bench.results.curves import parts
+    from bench.results.aggregate import parts
 
     columns = _cell_columns(run) | {"method": run.method}
     for training in run.all_trainings():
@@ -176,7 +171,7 @@ def _target_rows(runs: Sequence[Run], store: Store) -> Iterator[dict[str, Any]]:
 
 
 def _layer_rows(runs: Sequence[Run], store: Store) -> Iterator[dict[str, Any]]:
-    from bench.results.descriptions import LAYERS
+    from bench.results.tables import LAYERS
 
     networks = {}
     for run in runs:

@@ -32,11 +32,9 @@ class Report(Params, abc.ABC):
 
     def read(self, paths: Sequence[Path]) -> Any:
         """Read the files of a store as one table; of a run that stands in several, the newest."""
-        from bench.results.curves import CURVES
-        from bench.results.tables import AUDIT, read_all
+        from bench.results.files import Tables
 
-        readers = {"results": read_all, "audit": AUDIT.load_all, "curves": CURVES.load_all}
-        return readers[self.reads](paths)
+        return getattr(Tables.read(paths), self.reads)
 
     def read_csv(self, path: Path) -> pd.DataFrame:
         """Read somebody's own CSV instead, if the report takes one."""

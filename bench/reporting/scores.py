@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from bench.errors import BenchError
 from bench.evaluation.metrics import MetricName, find
-from bench.results.tables import GROUP, final_models
+from bench.results.aggregate import final_models
+from bench.results.tables import GROUP, group_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,9 +49,8 @@ def of_results(table: pd.DataFrame, metric: MetricName = "dsc") -> pd.DataFrame:
     last = final_models(table)
     key = [*GROUP, "label_pct", "method", "organ", "seed", "fold", "test_to_train", "patient"]
     scores = last.groupby(key, as_index=False).agg(value=(metric, "mean"))
-    dataset, profile, backbone = (scores.pop(name) for name in GROUP)
     measured = find(metric)
-    scores.insert(0, "task", dataset + ", profile " + profile + ", " + backbone)
+    scores["task"] = group_names(scores)
     return scores.assign(
         metric=measured.title, unit=measured.unit, higher_is_better=measured.best == "high"
     )[list(COLUMNS)]

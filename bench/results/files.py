@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
-from bench.results.curves import CURVES
-from bench.results.descriptions import LAYERS, TARGETS
-from bench.results.pictures import PICTURES
-from bench.results.tables import AUDIT, RESULTS, read_all, write
+from bench.results.tables import AUDIT, CURVES, LAYERS, PICTURES, RESULTS, TARGETS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,35 +25,37 @@ class Tables(NamedTuple):
     targets: pd.DataFrame
     layers: pd.DataFrame
 
+    @classmethod
+    def of(cls, **given: pd.DataFrame) -> Self:
+        """Return the given tables, the others without rows."""
+        return cls(**{schema.name: schema.frame([]) for schema in (RESULTS, *BESIDE)} | given)
 
-def table_files(paths: Sequence[Path], table: str) -> list[Path]:
-    """Return one table's file for every set of files that ``paths`` name by any of its members."""
+    @classmethod
+    def read(cls, paths: Sequence[Path]) -> Self:
+        """Read several sets of tables as one, each named by any of its files."""
+        sets = dict.fromkeys(map(_results_path, paths))
+        others = {
+            schema.name: schema.load_all(
+                [found for path in sets if (found := _beside(path, schema.name)).is_file()]
+            )
+            for schema in BESIDE
+        }
+        return cls(results=RESULTS.load_all(list(sets)), **others)
+
+    def save(self, path: Path) -> None:
+        """Check and write the results to ``path`` and the other tables beside it."""
+        RESULTS.save(self.results, path)
+        for schema in BESIDE:
+            schema.save(getattr(self, schema.name), _beside(path, schema.name))
+
+
+def _results_path(path: Path) -> Path:
+    """Return the results that a table is stored beside, or the path itself."""
     endings = tuple(f".{schema.name}" for schema in BESIDE)
-    named = dict.fromkeys(
-        path.with_name(path.stem).with_suffix(".parquet") if path.stem.endswith(endings) else path
-        for path in paths
-    )
-    return [path if table == RESULTS.name else beside(path, table) for path in named]
+    if not path.stem.endswith(endings):
+        return path
+    return path.with_name(path.stem).with_suffix(".parquet")
 
 
-def beside(path: Path, table: str) -> Path:
-    """Return the file of a table that is stored beside the results at ``path``."""
+def _beside(path: Path, table: str) -> Path:
     return path.with_suffix(f".{table}.parquet")
-
-
-def save_tables(tables: Tables, path: Path) -> None:
-    """Check and write the results to ``path`` and the other tables beside it."""
-    write(tables.results, path)
-    for schema in BESIDE:
-        schema.save(getattr(tables, schema.name), beside(path, schema.name))
-
-
-def read_tables(paths: Sequence[Path]) -> Tables:
-    """Read several results tables as one, and all that lies beside them."""
-    others = {
-        schema.name: schema.load_all(
-            [found for path in paths if (found := beside(path, schema.name)).is_file()]
-        )
-        for schema in BESIDE
-    }
-    return Tables(read_all(paths), **others)

@@ -6,7 +6,7 @@ and range, and a wrong one is named by its row.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -40,11 +40,31 @@ class Column(NamedTuple):
     choices: tuple[str, ...] = ()
 
 
+class Fault(NamedTuple):
+    """Rows that contradict others or themselves, and what is wrong with the first of them."""
+
+    rows: pd.Series
+    problem: str
+
+
 @dataclass(frozen=True)
 class Schema:
-    """Columns of a table, in order, those that name a row, and those that name a run.
+    """What a table holds, and how it is built, checked, written and read.
 
-    Of a run that stands in several files, the newest file counts.
+    Attributes
+    ----------
+    name, version
+        Stored in the file; a file of another version is not read.
+    declared
+        Columns in order.
+    key
+        Columns that name a row.
+    run
+        Columns that name a run: if a run is in several files, the newest wins.
+    checks
+        What holds between columns or rows: each yields a fault for every rule that is broken.
+    plugged
+        Returns the columns that plug-ins bring, behind the declared ones.
     """
 
     name: str
@@ -52,8 +72,8 @@ class Schema:
     declared: Mapping[str, Column]
     key: tuple[str, ...]
     run: tuple[str, ...]
+    checks: tuple[Callable[[pd.DataFrame], Iterator[Fault]], ...] = ()
     plugged: Callable[[], Mapping[str, Column]] = dict
-    """The columns that plug-ins bring, behind the declared ones."""
 
     @property
     def columns(self) -> dict[str, Column]:
@@ -82,7 +102,7 @@ class Schema:
         return self._typed(table, self.name)
 
     def check(self, table: pd.DataFrame, source: str = "") -> None:
-        """Raise for wrong columns, types, ranges and duplicates.
+        """Raise for wrong columns, types, ranges, duplicates, and rows that contradict each other.
 
         Raises
         ------
@@ -97,23 +117,19 @@ class Schema:
         duplicated = table.duplicated(list(self.key))
         if duplicated.any():
             raise BenchError(
-                f"{source} {self.describe(table, duplicated)}: the same row stands there "
+                f"{source} {self._describe(table, duplicated)}: the same row stands there "
                 f"{_times(table, duplicated, self.key)} times, keep one"
             )
+        for check in self.checks:
+            for bad, problem in check(table):
+                raise BenchError(f"{source} {self._describe(table, bad)}: {problem}")
 
-    def describe(self, table: pd.DataFrame, bad: pd.Series) -> str:
-        """Name the first row that ``bad`` marks by position and key, and count the others."""
-        position = int(bad.to_numpy().argmax())
-        row = table.iloc[position]
-        more = int(bad.sum()) - 1
-        named = ", ".join(f"{name}={row[name]}" for name in self.key)
-        return f"row {position} ({named})" + (f" and {more} more" if more else "")
-
-    def write(self, table: pd.DataFrame, path: Path) -> None:
-        """Store a table as parquet: equal rows give equal bytes, in whatever order they come."""
+    def save(self, table: pd.DataFrame, path: Path) -> None:
+        """Check and store a table as parquet: equal rows give equal bytes, whatever their order."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        self.check(table, str(path))
         typed = self._typed(table, str(path))
         arrow = pa.Table.from_pandas(typed, schema=self._arrow_schema(), preserve_index=False)
         arrow = arrow.replace_schema_metadata({"bench.schema": self.tag})
@@ -121,15 +137,15 @@ class Schema:
         with replacing(path) as unfinished:
             pq.write_table(arrow, unfinished, compression="zstd")
 
-    def read(self, path: Path) -> pd.DataFrame:
-        """Read a table written by :meth:`write`.
+    def load(self, path: Path) -> pd.DataFrame:
+        """Read and check a table.
 
         A column that may be NaN is NaN throughout if the table was written before there was one.
 
         Raises
         ------
         BenchError
-            The file is missing, no parquet file, or of another schema.
+            The file is missing, no parquet file, of another schema, or :meth:`check` refuses it.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -150,32 +166,24 @@ class Schema:
         for name, column in self.columns.items():
             if column.nan and name not in table.columns:  # added since the table was written
                 table[name] = float("nan")
-        self._check_columns(table, str(path))
+        self.check(table, str(path))
         return self._typed(table, str(path))
 
-    def save(self, table: pd.DataFrame, path: Path) -> None:
-        """Check a table, then :meth:`write` it."""
-        self.check(table, str(path))
-        self.write(table, path)
+    def load_all(self, paths: Sequence[Path]) -> pd.DataFrame:
+        """Load several tables as one, the empty table for no path.
 
-    def load(self, path: Path) -> pd.DataFrame:
-        """:meth:`read` a table, then check it."""
-        table = self.read(path)
-        self.check(table, str(path))
-        return table
+        If a run is in several files, the newest wins.
 
-    def load_all(
-        self, paths: Sequence[Path], load: Callable[[Path], pd.DataFrame] | None = None
-    ) -> pd.DataFrame:
-        """Return several tables as one; of a run that stands in several, the newest file counts.
-
-        Of no file, the empty table. ``load`` reads and checks one; :meth:`load` by default.
+        Raises
+        ------
+        BenchError
+            As :meth:`load`, also when runs of different files do not fit together.
         """
         import pandas as pd
 
         if not paths:
             return self.frame([])
-        loaded = {path: (load or self.load)(path) for path in paths}
+        loaded = {path: self.load(path) for path in paths}
         newest_first = sorted(paths, key=lambda path: (-path.stat().st_mtime_ns, str(path)))
         table = pd.concat(
             [loaded[path].assign(_file=number) for number, path in enumerate(newest_first)],
@@ -183,7 +191,18 @@ class Schema:
         )
         first = table.groupby(list(self.run))["_file"].transform("min")
         merged = table[table["_file"] == first].drop(columns="_file")
-        return merged.sort_values(list(self.key), ignore_index=True)
+        merged = merged.sort_values(list(self.key), ignore_index=True)
+        if len(paths) > 1:
+            self.check(merged, f"the {len(paths)} {self.name} tables together")
+        return merged
+
+    def _describe(self, table: pd.DataFrame, bad: pd.Series) -> str:
+        """Name the first row that ``bad`` marks by position and key, and count the others."""
+        position = int(bad.to_numpy().argmax())
+        row = table.iloc[position]
+        more = int(bad.sum()) - 1
+        named = ", ".join(f"{name}={row[name]}" for name in self.key)
+        return f"row {position} ({named})" + (f" and {more} more" if more else "")
 
     def _arrow_schema(self) -> pa.Schema:
         import pyarrow as pa
@@ -213,7 +232,7 @@ class Schema:
             values = typed[name]
             empty = values.isna()
             if column.kind != "float" and empty.any():
-                raise BenchError(f"{source} {self.describe(table, empty)}: {name} is empty")
+                raise BenchError(f"{source} {self._describe(table, empty)}: {name} is empty")
             if column.kind == "bool":
                 wrong = ~values.isin([True, False])
             elif column.kind == "text":
@@ -223,7 +242,7 @@ class Schema:
             if wrong.any():
                 value = values[wrong].iloc[0]
                 raise BenchError(
-                    f"{source} {self.describe(table, wrong)}: {name} is {value}, "
+                    f"{source} {self._describe(table, wrong)}: {name} is {value}, "
                     f"must be {KIND_NAMES[column.kind]}"
                 )
         typed = typed.astype({name: DTYPES[column.kind] for name, column in self.columns.items()})
@@ -248,7 +267,7 @@ class Schema:
     ) -> None:
         if bad.any():
             raise BenchError(
-                f"{source} {self.describe(table, bad)}: {name} is {table.loc[bad, name].iloc[0]}, "
+                f"{source} {self._describe(table, bad)}: {name} is {table.loc[bad, name].iloc[0]}, "
                 f"must be {rule}"
             )
 

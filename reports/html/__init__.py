@@ -13,15 +13,9 @@ from bench.reporting.board import Board
 from bench.reporting.comparison import Compared, columns, compare
 from bench.reporting.page import Chapter
 from bench.reporting.report import Report
-from bench.results.curves import curve_values
-from bench.results.files import Tables, read_tables
-from bench.results.tables import (
-    CELL,
-    GROUP,
-    audit_cell_values,
-    final_models,
-    group_name,
-)
+from bench.results.aggregate import audit_cell_values, curve_values, final_models
+from bench.results.files import Tables
+from bench.results.tables import CELL, GROUP, group_name
 
 from .. import _figures, fairness, leaderboard, relabelling, significance, training
 from . import gallery
@@ -58,7 +52,7 @@ class Html(Report):
 
     def read(self, paths: Sequence[Path]) -> Tables:
         """Read results tables, and the tables beside them."""
-        return read_tables(paths)
+        return Tables.read(paths)
 
     def build(self, tables: Tables, out: Path) -> list[Path]:
         """Write ``report.html``."""

@@ -38,7 +38,7 @@ def predictions(pictures: pd.DataFrame, results: pd.DataFrame) -> str:
     Parameters
     ----------
     pictures
-        The pictures table (``bench.results.pictures``).
+        The pictures table (``bench.results.tables.PICTURES``).
     results
         Final models of the results table.
     """

@@ -18,14 +18,8 @@ from bench.reporting.comparison import Rule, columns
 from bench.reporting.comparison import marks as marks_of
 from bench.reporting.report import Report
 from bench.reporting.text import NONE, number
-from bench.results.tables import (
-    CELL,
-    GROUP,
-    cell_values,
-    final_models,
-    group_name,
-    lacking_pairs,
-)
+from bench.results.aggregate import cell_values, final_models, lacking_pairs
+from bench.results.tables import CELL, GROUP, group_name
 
 from .failures import failure_boards
 from .notes import LINE, By, bold_notes, lines_of, notes_of

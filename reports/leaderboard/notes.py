@@ -13,7 +13,8 @@ from bench.evaluation.metrics import MetricName, empty_masks, find
 from bench.reporting import style
 from bench.reporting.comparison import Rule
 from bench.reporting.text import FEW_FOLDS, counted
-from bench.results.tables import CELL, fold_values, lacking_pairs
+from bench.results.aggregate import fold_values, lacking_pairs
+from bench.results.tables import CELL
 
 from .failures import failed
 

@@ -14,8 +14,8 @@ from bench.errors import BenchError
 from bench.reporting import board, style
 from bench.reporting.board import Board
 from bench.reporting.report import Report
-from bench.results.files import Tables, read_tables
-from bench.results.tables import final_models, lacking_pairs
+from bench.results.aggregate import final_models, lacking_pairs
+from bench.results.files import Tables
 
 from .. import _figures
 from . import claims, descriptions, panels
@@ -58,7 +58,7 @@ class Paper(Report):
 
     def read(self, paths: Sequence[Path]) -> Tables:
         """Read results tables and the tables beside them."""
-        return read_tables(paths)
+        return Tables.read(paths)
 
     def build(self, tables: Tables, out: Path) -> list[Path]:
         """Write ``paper.{md,csv,tex,html}``, Figure 4 and, given pictures, Figures 5 to 8.

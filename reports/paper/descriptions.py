@@ -10,8 +10,7 @@ import pandas as pd
 from bench.reporting.board import Board
 from bench.reporting.style import display_name
 from bench.reporting.text import NONE, number
-from bench.results.descriptions import OUTCOMES, RULES
-from bench.results.tables import GROUP, group_name
+from bench.results.tables import GROUP, OUTCOMES, RULES, group_name
 
 MEASURED, FORMULA, PAPER = "measured", "formula", "the paper's formula"
 MEAN = "mean"

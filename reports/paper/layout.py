@@ -17,7 +17,8 @@ from bench.params import parse_brackets
 from bench.reporting import style
 from bench.reporting.board import Board
 from bench.reporting.text import NONE, number
-from bench.results.tables import CELL, audit_cell_values, cell_values, final_models
+from bench.results.aggregate import audit_cell_values, cell_values, final_models
+from bench.results.tables import CELL
 
 CELLS = ("method", "network", "label_pct", "organ", "metric", "setting", "mean", "std", "source")
 PUBLISHED, HERE = "published", "here"

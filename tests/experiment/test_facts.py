@@ -19,7 +19,7 @@ from bench.data.visible import TrainView
 from bench.experiment.collect import collect
 from bench.nets.catalogue import parse_network
 from bench.reports.paper.descriptions import FORMULA, MEASURED, PAPER, shares, table_1, table_11
-from bench.results.descriptions import OUTCOMES, TARGETS
+from bench.results.tables import OUTCOMES, TARGETS
 from bench.stages.layers import blocks
 from bench.stages.targets import target_counts
 from bench.training.batch import organ_bits, targets

@@ -18,8 +18,7 @@ from bench.experiment.collect import collect
 from bench.experiment.method import Condition, Method, Source
 from bench.experiment.plan import Run, graph_of
 from bench.experiment.selection import parse_methods, parse_profiles
-from bench.results.curves import CURVES
-from bench.results.tables import AUDIT, RESULTS
+from bench.results.tables import AUDIT, CURVES, RESULTS
 from bench.stages.train import Train
 
 every_method = pytest.mark.parametrize("name", ALL_METHODS)

@@ -15,7 +15,7 @@ from bench.errors import BenchError
 from bench.reporting import scores
 from bench.reporting.comparison import Compared, ComparisonColumn, columns, compare, gaps, marks
 from bench.reporting.text import sentence, sentences
-from bench.results.tables import cell_values, final_models
+from bench.results.aggregate import cell_values, final_models
 from bench.stats.multiple import holm
 
 METHODS = ("naive", "inerrant0", "inerrant", "full")

@@ -14,10 +14,9 @@ from bench.reporting import page
 from bench.reporting.page import Chapter
 from bench.reporting.report import Report
 from bench.reports.html import Html
-from bench.results import tables as results
-from bench.results.curves import CURVES
+from bench.results.aggregate import final_models
 from bench.results.files import Tables
-from bench.results.tables import final_models
+from bench.results.tables import CURVES, RESULTS
 
 METHODS = ("naive", "inerrant0", "inerrant", "bai", "full")
 
@@ -139,7 +138,7 @@ def test_names_are_escaped(tmp_path: Path) -> None:
 def test_it_reads_what_lies_beside_the_results(tmp_path: Path) -> None:
     assert registry.load("reports", "html", Report) is Html
     path = tmp_path / "r.parquet"
-    results.write(result_table(), path)
+    RESULTS.save(result_table(), path)
     read = Html().read([path])
     assert read.audit.empty
     assert read.curves.empty

@@ -15,8 +15,8 @@ from bench.reports import _figures
 from bench.reports.paper import Paper
 from bench.reports.paper.layout import CELLS, LAYOUTS, fitting, measured, published, to_board
 from bench.reports.paper.panels import figures
-from bench.results import tables as results
-from bench.results.tables import AUDIT, cell_values, final_models
+from bench.results.aggregate import cell_values, final_models
+from bench.results.tables import AUDIT, RESULTS
 
 COUNTS = {2: 22, 3: 13, 4: 13, 5: 24, 6: 32, 7: 42, 8: 16, 9: 84, 10: 168}
 NAMES = {
@@ -167,7 +167,7 @@ def test_two_networks_do_not_share_a_line(tmp_path: Path) -> None:
 def test_it_reads_the_audits_beside_the_results(tmp_path: Path) -> None:
     assert registry.load("reports", "paper", Report) is Paper
     path = tmp_path / "r.parquet"
-    results.write(result_table(dataset="d", fractions=[30]), path)
+    RESULTS.save(result_table(dataset="d", fractions=[30]), path)
     assert Paper().read([path]).audit.empty
     AUDIT.save(audit_table(), path.with_suffix(".audit.parquet"))
     assert len(Paper().read([path]).audit) == len(audit_table())

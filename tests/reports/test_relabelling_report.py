@@ -4,7 +4,8 @@ from tables import audit_table
 
 from bench.errors import BenchError
 from bench.reports.relabelling import Relabelling
-from bench.results.tables import AUDIT, audit_cell_values
+from bench.results.aggregate import audit_cell_values
+from bench.results.tables import AUDIT
 
 
 def test_files_are_complete_and_equal_input_gives_equal_bytes(tmp_path):

@@ -9,7 +9,8 @@ from tables import curves_table
 
 from bench.errors import BenchError
 from bench.reports.training import Training
-from bench.results.curves import CURVES, PARTS, curve_values, parts
+from bench.results.aggregate import curve_values, parts
+from bench.results.tables import CURVES, PARTS
 
 
 def test_events_are_averaged_within_parts() -> None:

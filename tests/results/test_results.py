@@ -9,16 +9,16 @@ from tables import audit_table, result_rows, result_table, two_patients
 
 from bench.errors import BenchError
 from bench.evaluation.metrics import METRICS
-from bench.results import tables as results
-from bench.results.tables import CELL, RUN
+from bench.results import aggregate
+from bench.results.tables import AUDIT, CELL, RESULTS, RUN, STATUSES
 
 
 def test_written_bytes_depend_on_the_rows_only(tmp_path):
     table = result_table()
-    results.write(table, tmp_path / "a.parquet")
-    results.write(table.sample(frac=1, random_state=0), tmp_path / "b.parquet")
+    RESULTS.save(table, tmp_path / "a.parquet")
+    RESULTS.save(table.sample(frac=1, random_state=0), tmp_path / "b.parquet")
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
-    pd.testing.assert_frame_equal(results.read(tmp_path / "a.parquet"), table)
+    pd.testing.assert_frame_equal(RESULTS.load(tmp_path / "a.parquet"), table)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.parquet", "b.parquet"]
 
 
@@ -61,21 +61,21 @@ def test_bad_table_is_refused_with_row_and_column(name):
     table = result_table()
     assert table.loc[0, ["method", "organ"]].tolist() == ["inerrant", "liver"]
     with pytest.raises(BenchError, match=message) as caught:
-        results.validate(change(table), "file.parquet")
+        RESULTS.check(change(table), "file.parquet")
     assert str(caught.value).startswith("file.parquet")
     assert "\n" not in str(caught.value)
 
 
 def test_pairs_that_only_one_model_lacks_are_named():
     table = result_table()
-    results.validate(table.drop(index=1))
-    lacking = results.lacking_pairs(table.drop(index=1))
+    RESULTS.check(table.drop(index=1))
+    lacking = aggregate.lacking_pairs(table.drop(index=1))
     assert len(lacking) == 1
     names = ["method", "round", "label_pct", "fold", "case", "organ"]
     assert lacking.loc[0, names].tolist() == ["inerrant", 0, 30, 0, "case00", "spleen"]
-    assert results.lacking_pairs(table).empty
+    assert aggregate.lacking_pairs(table).empty
     nobody = table["case"] == "case00"
-    assert results.lacking_pairs(table[~nobody]).empty
+    assert aggregate.lacking_pairs(table[~nobody]).empty
 
 
 def test_other_ground_truth_is_refused():
@@ -83,24 +83,24 @@ def test_other_ground_truth_is_refused():
     rows[0] |= {"n_gt": rows[0]["n_gt"] + 1}
     rows[0]["dsc"] = 200 * rows[0]["tp"] / (rows[0]["n_pred"] + rows[0]["n_gt"])
     with pytest.raises(BenchError, match=r"n_gt is .* in another row of the same case and organ"):
-        results.validate(results.RESULTS.frame(rows))
+        RESULTS.check(RESULTS.frame(rows))
 
 
 def test_files_that_are_no_table_are_refused(tmp_path):
     with pytest.raises(BenchError, match="no such results table"):
-        results.read(tmp_path / "none.parquet")
+        RESULTS.load(tmp_path / "none.parquet")
     (tmp_path / "text.parquet").write_text("text")
     with pytest.raises(BenchError, match="not a parquet file"):
-        results.read(tmp_path / "text.parquet")
+        RESULTS.load(tmp_path / "text.parquet")
     result_table().to_parquet(tmp_path / "plain.parquet")
     with pytest.raises(BenchError, match="holds schema none, this program reads results/5"):
-        results.read(tmp_path / "plain.parquet")
+        RESULTS.load(tmp_path / "plain.parquet")
 
 
 def test_a_table_without_rows_keeps_its_columns(tmp_path):
-    empty = results.RESULTS.frame([])
-    results.write(empty, tmp_path / "empty.parquet")
-    assert list(results.read(tmp_path / "empty.parquet")) == list(results.RESULTS.columns)
+    empty = RESULTS.frame([])
+    RESULTS.save(empty, tmp_path / "empty.parquet")
+    assert list(RESULTS.load(tmp_path / "empty.parquet")) == list(RESULTS.columns)
 
 
 def test_fold_and_cell_values_follow_the_definition():
@@ -112,56 +112,58 @@ def test_fold_and_cell_values_follow_the_definition():
             ("m", 1, "c", "liver"): 50, ("m", 1, "c", "spleen"): 0,
         }
     )  # fmt: skip
-    results.validate(table)
-    organs = results.organ_values(table)
+    RESULTS.check(table)
+    organs = aggregate.organ_values(table)
     assert organs["value"].tolist() == [70, 40, 50, 0]
     assert organs["patients"].tolist() == [2, 2, 1, 1]
     assert organs["nan"].tolist() == [0, 1, 0, 0]
     assert organs["zero"].tolist() == [0, 0, 0, 1]
-    folds = results.fold_values(table)
+    folds = aggregate.fold_values(table)
     assert folds["value"].tolist() == [55, 25]
-    (cell,) = results.cell_values(table).to_dict("records")
+    (cell,) = aggregate.cell_values(table).to_dict("records")
     assert cell["mean"] == 40
     assert cell["std"] == pytest.approx(np.std([55, 25], ddof=1))
     assert cell["patient_mean"] == pytest.approx(np.mean([np.mean([80, 60, 50]), np.mean([40, 0])]))
     counts = {"runs": 2, "folds": 2, "patients": 3, "scored": 5, "nan": 1, "zero": 1}
     assert {name: cell[name] for name in counts} == counts
-    liver = results.cell_values(table, by=(*CELL, "organ")).iloc[0]
+    liver = aggregate.cell_values(table, by=(*CELL, "organ")).iloc[0]
     assert (liver["organ"], liver["mean"]) == ("liver", 60)
 
 
 def test_a_patient_with_two_cases_counts_once():
     table = two_patients({("m", 0, "a", "liver"): 80, ("m", 0, "b", "liver"): 20})
     third = table.iloc[[1]].assign(case="b2", dsc=40.0, tp=40)
-    value = results.organ_values(pd.concat([table, third], ignore_index=True))["value"]
+    value = aggregate.organ_values(pd.concat([table, third], ignore_index=True))["value"]
     assert value.tolist() == [55]
 
 
 def test_one_fold_has_no_standard_deviation():
-    cells = results.cell_values(results.final_models(result_table(folds=[2])))
+    cells = aggregate.cell_values(aggregate.final_models(result_table(folds=[2])))
     assert cells["std"].isna().all()
     assert (cells["runs"] == 1).all()
 
 
 def test_seeds_and_folds_are_separate_values():
-    table = results.final_models(result_table(methods=["inerrant0"], fractions=[30], seeds=[0, 1]))
-    cell = results.cell_values(table).iloc[0]
+    table = aggregate.final_models(
+        result_table(methods=["inerrant0"], fractions=[30], seeds=[0, 1])
+    )
+    cell = aggregate.cell_values(table).iloc[0]
     assert (cell["runs"], cell["folds"], cell["seeds"], cell["patients"]) == (6, 3, 2, 9)
-    assert cell["mean"] == pytest.approx(results.fold_values(table)["value"].mean())
+    assert cell["mean"] == pytest.approx(aggregate.fold_values(table)["value"].mean())
 
 
 def test_rounds_stay_apart():
     table = result_table(methods=["inerrant"], fractions=[30])
-    rounds = results.cell_values(table, by=(*CELL, "round"))
+    rounds = aggregate.cell_values(table, by=(*CELL, "round"))
     assert rounds["round"].tolist() == [0, 1, 2]
-    last = results.cell_values(results.final_models(table))
+    last = aggregate.cell_values(aggregate.final_models(table))
     assert rounds["mean"].iloc[-1] == last["mean"].iloc[0]
     assert rounds["seg_steps_max"].tolist() == [600, 800, 1000]
 
 
 def test_audit_has_the_form_of_table_7(tmp_path):
-    results.AUDIT.save(audit_table(), tmp_path / "audit.parquet")
-    cells = results.audit_cell_values(results.AUDIT.load(tmp_path / "audit.parquet"))
+    AUDIT.save(audit_table(), tmp_path / "audit.parquet")
+    cells = aggregate.audit_cell_values(AUDIT.load(tmp_path / "audit.parquet"))
     assert cells["round"].tolist() == [1, 2]
     assert cells["gamma"].tolist() == [0.5, 1.0]
     assert cells["precision"].tolist() == pytest.approx([0.7, 0.6])
@@ -171,7 +173,7 @@ def test_audit_has_the_form_of_table_7(tmp_path):
     assert cells["precision_std"].tolist() == pytest.approx([0, 0])
     assert cells["runs"].tolist() == [2, 2]
     assert cells["ap_error"].isna().all()
-    organs = results.audit_cell_values(audit_table(), by=(*CELL, "round", "organ"))
+    organs = aggregate.audit_cell_values(audit_table(), by=(*CELL, "round", "organ"))
     assert organs["precision"].tolist()[:2] == pytest.approx([0.9, 0.5])
 
 
@@ -179,19 +181,19 @@ def test_audit_refuses_percentages(tmp_path):
     table = audit_table()
     table["precision"] *= 100
     with pytest.raises(BenchError, match=r"precision is 90.0, must be at most 1"):
-        results.AUDIT.save(table, tmp_path / "audit.parquet")
+        AUDIT.save(table, tmp_path / "audit.parquet")
 
 
 def test_run_names_a_trained_model():
-    table = results.final_models(result_table())
+    table = aggregate.final_models(result_table())
     assert not table.duplicated([*RUN, "case", "organ"]).any()
 
 
 def test_the_reference_names_every_column():
     text = (Path(__file__).parents[2] / "docs/reference/results.md").read_text()
-    for schema in (results.RESULTS, results.AUDIT):
+    for schema in (RESULTS, AUDIT):
         assert [name for name in schema.columns if f"`{name}`" not in text] == []
-    assert [status for status in results.STATUSES if f"`{status}`" not in text] == []
+    assert [status for status in STATUSES if f"`{status}`" not in text] == []
 
 
 def test_the_reference_lists_metrics_as_they_are_defined():
@@ -211,23 +213,23 @@ def test_the_reference_lists_metrics_as_they_are_defined():
 
 def test_a_table_written_before_a_metric_existed_is_read(tmp_path):
     table = result_table()
-    results.write(table, tmp_path / "new.parquet")
+    RESULTS.save(table, tmp_path / "new.parquet")
     arrow = pq.read_table(tmp_path / "new.parquet")
     pq.write_table(arrow.drop_columns(["assd_mm", "precision"]), tmp_path / "old.parquet")
-    read = results.read(tmp_path / "old.parquet")
+    read = RESULTS.load(tmp_path / "old.parquet")
     assert read["assd_mm"].isna().all()
     assert list(read.columns) == list(table.columns)
     pq.write_table(arrow.drop_columns(["n_gt"]), tmp_path / "broken.parquet")
     with pytest.raises(BenchError, match="column n_gt is missing"):
-        results.read(tmp_path / "broken.parquet")
+        RESULTS.load(tmp_path / "broken.parquet")
 
 
 def test_of_a_run_in_several_files_the_newest_counts(tmp_path):
     old, new = result_table(), result_table(methods=["inerrant0"]).assign(device_s=7.0)
     for age, (name, table) in enumerate({"z": old, "a": new}.items()):
-        results.write(table, tmp_path / f"{name}.parquet")
+        RESULTS.save(table, tmp_path / f"{name}.parquet")
         os.utime(tmp_path / f"{name}.parquet", (age, age))
-    merged = results.read_all([tmp_path / "z.parquet", tmp_path / "a.parquet"])
+    merged = RESULTS.load_all([tmp_path / "z.parquet", tmp_path / "a.parquet"])
     assert len(merged) == len(old)
     assert set(merged.loc[merged["method"] == "inerrant0", "device_s"]) == {7.0}
     assert 7.0 not in set(merged.loc[merged["method"] != "inerrant0", "device_s"])

@@ -1,0 +1,255 @@
+"""Means over patients, organs, seeds and folds.
+
+A value of a run is the unweighted mean over organs of the mean over its test patients; a cell of a
+board is mean and standard deviation over such values.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from bench.evaluation.metrics import MetricName
+from bench.results.tables import CELL, CURVE, PARTS, RUN, STATUSES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COSTS = ("seg_steps", "device_s", "peak_mb")
+COUNTS = ("scored", "nan", "zero", *(status for status in STATUSES if status != "ok"))
+AUDIT_MEASURES = (
+    "gamma",
+    "added_share",
+    "added_cum_share",
+    "precision",
+    "recall",
+    "precision_cum",
+    "recall_cum",
+    "candidate_error",
+    "auc",
+    "ap_success",
+    "ap_error",
+)
+
+
+def final_models(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of every method's last model."""
+    return table[table["final"]]
+
+
+def lacking_pairs(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the (case, organ) pairs that a model was not scored on although another one was.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``RUN``, ``round``, ``case``, ``organ``; empty if all models of a fold share their pairs.
+    """
+    import pandas as pd
+
+    shared = ["dataset", "profile", "label_pct", "fold", "seed"]
+    model = ["backbone", "method", "round"]
+    pairs = table[[*shared, "case", "organ"]].drop_duplicates()
+    wanted = pairs.groupby(shared).size().rename("wanted")
+    found = table.groupby([*shared, *model]).size().rename("found").reset_index()
+    fewer = found.join(wanted, on=shared).query("found < wanted")[[*shared, *model]]
+    key = [*RUN, "round", "case", "organ"]
+    expected = fewer.merge(pairs, on=shared)[key]
+    present = pd.MultiIndex.from_frame(table[key])
+    lacking: pd.DataFrame = expected[~pd.MultiIndex.from_frame(expected).isin(present)]
+    return lacking.sort_values(key, ignore_index=True)
+
+
+def organ_values(
+    table: pd.DataFrame, metric: MetricName = "dsc", by: Sequence[str] = RUN
+) -> pd.DataFrame:
+    """Return one value per run and organ: the mean over the fold's test patients.
+
+    A patient with several cases counts once, with the mean of its cases. NaN is left out of the
+    mean and counted.
+
+    Parameters
+    ----------
+    table
+        Results of one model per run: :func:`final_models`, or all rounds with ``round`` in ``by``.
+    metric
+        Column to average.
+    by
+        Columns that make a run; ``(*RUN, "round")`` keeps rounds apart.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``by``, ``organ``, ``value``, ``patients``, and ``COUNTS``: rows with a value (``scored``),
+        NaN, zero, missed, hallucinated, both empty.
+    """
+    unit = [*by, "organ"]
+    counted = _counted(table, metric)
+    patients = counted.groupby([*unit, "patient"], as_index=False).agg(value=("value", "mean"))
+    values = patients.groupby(unit).agg(value=("value", "mean"), patients=("patient", "nunique"))
+    counts = counted.groupby(unit)[list(COUNTS)].sum()
+    return values.join(counts).reset_index()
+
+
+def fold_values(
+    table: pd.DataFrame, metric: MetricName = "dsc", by: Sequence[str] = RUN
+) -> pd.DataFrame:
+    """Return one value per run: the unweighted mean over organs of :func:`organ_values`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``by``, ``value``, ``organs`` (those with a value), ``seg_steps``, ``device_s``, ``peak_mb``
+        and ``COUNTS``.
+    """
+    by = list(by)
+    organs = organ_values(table, metric, by)
+    values = organs.groupby(by).agg(value=("value", "mean"), organs=("value", "count"))
+    counts = organs.groupby(by)[list(COUNTS)].sum()
+    cost = table.groupby(by)[list(COSTS)].max()
+    return values.join(counts).join(cost).reset_index()
+
+
+def cell_values(
+    table: pd.DataFrame, metric: MetricName = "dsc", by: Sequence[str] = CELL
+) -> pd.DataFrame:
+    """Return one row per table cell: mean and standard deviation over the fold values.
+
+    Every (seed, fold) is one value. The standard deviation divides by n - 1 and is NaN for a single
+    fold. With ``organ`` in ``by``, the fold values are those of the organ.
+
+    Parameters
+    ----------
+    table
+        As for :func:`organ_values`.
+    metric
+        Column to average.
+    by
+        Columns that make a cell: ``CELL``, plus ``round`` or ``organ`` if these are kept apart.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``by``, ``mean``, ``std``, ``folds`` (distinct), ``seeds`` (distinct), ``runs`` (seed and
+        fold pairs with a value), ``patients`` (distinct), ``patient_mean`` (mean over all patients,
+        then over organs), ``organs_min`` and ``organs_max`` (organs with a value per run),
+        ``seg_steps_min``, ``seg_steps_max``, ``device_s`` (mean over runs), ``peak_mb`` (largest)
+        and ``COUNTS``.
+    """
+    by = list(by)
+    per_organ = "organ" in by
+    run = [*(name for name in by if name != "organ"), "seed", "fold"]
+    folds = fold_values(table, metric, run)
+    if per_organ:
+        costs = folds[[*run, *COSTS]]
+        folds = organ_values(table, metric, run).merge(costs, on=run).assign(organs=1)
+    cells = folds.groupby(by).agg(
+        mean=("value", "mean"),
+        std=("value", "std"),
+        runs=("value", "count"),
+        folds=("fold", "nunique"),
+        seeds=("seed", "nunique"),
+        organs_min=("organs", "min"),
+        organs_max=("organs", "max"),
+        seg_steps_min=("seg_steps", "min"),
+        seg_steps_max=("seg_steps", "max"),
+        device_s=("device_s", "mean"),
+        peak_mb=("peak_mb", "max"),
+    )
+    counts = folds.groupby(by)[list(COUNTS)].sum()
+    patients = table.groupby(by).agg(patients=("patient", "nunique"))
+    cell_organ = [*by, *([] if per_organ else ["organ"])]
+    pooled = (
+        table.groupby([*cell_organ, "seed", "patient"])[metric]
+        .mean()
+        .groupby(cell_organ)
+        .mean()
+        .groupby(by)
+        .mean()
+        .rename("patient_mean")
+    )
+    return cells.join(counts).join(patients).join(pooled).reset_index()
+
+
+def audit_fold_values(audit: pd.DataFrame, by: Sequence[str] = (*RUN, "round")) -> pd.DataFrame:
+    """Return one row per run and round: the unweighted mean over organs (specification: Audit).
+
+    A row of the audit table is already pooled over the voxels of all volumes of its organ. Ratios
+    that are undefined for an organ (nothing added, nothing missing) are left out of its mean.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``by`` and ``AUDIT_MEASURES`` as fractions; ``added_share`` and ``added_cum_share`` are the
+        added voxels relative to the missing true voxels.
+    """
+    missing = audit["gt_missing"].where(audit["gt_missing"] > 0)
+    measured = audit.assign(
+        added_share=audit["added"] / missing, added_cum_share=audit["added_cum"] / missing
+    )
+    return measured.groupby(list(by))[list(AUDIT_MEASURES)].mean().reset_index()
+
+
+def audit_cell_values(audit: pd.DataFrame, by: Sequence[str] = (*CELL, "round")) -> pd.DataFrame:
+    """Return the form of Table 7 and Table 6: mean and standard deviation over folds.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``by``, ``runs`` (seed and fold pairs) and, for each of ``AUDIT_MEASURES``, its mean under
+        the measure's name and its standard deviation (n - 1) under ``<measure>_std``. With
+        ``organ`` in ``by`` the organs stay apart (Table 10).
+    """
+    by = list(by)
+    folds = audit_fold_values(audit, [*by, "seed", "fold"])
+    groups = folds.groupby(by)
+    means = groups[list(AUDIT_MEASURES)].mean()
+    spreads = groups[list(AUDIT_MEASURES)].std().add_suffix("_std")
+    return means.join(spreads).join(groups.size().rename("runs")).reset_index()
+
+
+def parts(events: Iterable[Mapping[str, float]], steps: int) -> Iterator[tuple[str, int, float]]:
+    """Yield name, part and mean of what a training of ``steps`` steps logged.
+
+    Parameters
+    ----------
+    events
+        Lines of :func:`bench.engine.events.read_events`.
+    steps
+        Length of the training.
+    """
+    logged: defaultdict[tuple[str, int], list[float]] = defaultdict(list)
+    for event in events:
+        part = int(event["step"]) * PARTS // steps
+        for name, value in event.items():
+            if name not in ("step", "time"):
+                logged[name, part].append(value)
+    for (name, part), values in logged.items():
+        yield name, part, sum(values) / len(values)
+
+
+def curve_values(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean curves over seeds and folds.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``CURVE``, ``part``; ``mean``, ``std`` (NaN for a single run) and ``runs`` over seeds and
+        folds.
+    """
+    groups = table.groupby([*CURVE, "part"])["value"]
+    return groups.agg(["mean", "std"]).join(groups.size().rename("runs")).reset_index()
+
+
+def _counted(table: pd.DataFrame, metric: MetricName) -> pd.DataFrame:
+    """Add ``value`` and a 0 or 1 per row for each of ``COUNTS``."""
+    values = table[metric]
+    counts = {status: (table["status"] == status).astype("int64") for status in STATUSES}
+    return table.assign(
+        value=values,
+        scored=values.notna().astype("int64"),
+        nan=values.isna().astype("int64"),
+        zero=(values == 0).astype("int64"),
+        **counts,
+    )
