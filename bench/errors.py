@@ -1,4 +1,4 @@
-"""Errors a user can mend: one line and exit code 2, never a traceback."""
+"""Errors the user can fix: one line and exit code 2, never a traceback."""
 
 from __future__ import annotations
 
@@ -7,11 +7,7 @@ from collections.abc import Iterable
 
 
 class BenchError(Exception):
-    """Something the user can mend: the message says what is wrong, where, and what to do."""
-
-
-class BenchWarning(UserWarning):
-    """A fact about the data or the run that the user should know but need not mend."""
+    """Something the user can fix: the message says what is wrong, where, and what to do."""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> BenchError:

@@ -11,12 +11,12 @@ class ExitCode(IntEnum):
     DONE = 0
     FAILED = 1
     """A stage failed in the code or ran out of memory, or a check was not passed."""
-    MENDABLE = 2
-    """Something the user can mend; the line says what."""
+    FIXABLE = 2
+    """Something the user can fix; the line says what."""
     INTERRUPTED = 130
 
 
 EPILOG = (
-    "Exit code: 0 done; 1 a stage or a check failed, its log is named; 2 something to mend, the "
+    "Exit code: 0 done; 1 a stage or a check failed, its log is named; 2 something to fix, the "
     "line says what; 130 interrupted, the same command goes on."
 )

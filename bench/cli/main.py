@@ -101,13 +101,12 @@ def run(
     store_root: StoreRoot = None,
     launcher: Launchers = None,
     device: Device = None,
-    pictures: Pictures = False,
+    pictures: Pictures = None,
     quiet: Quiet = False,
 ) -> None:
     """Train, predict and evaluate methods; print their leaderboard.
 
-    What the store already holds is not computed again, and an interrupted run goes on where it
-    stopped: give the same command.
+    What the store holds is not computed again. The same command continues an interrupted run.
     """
     from bench.engine.launcher import parse_launcher
     from bench.experiment.collect import save
@@ -144,13 +143,22 @@ def plan(
     plugin: Plugins = None,
     data: DataRoot = None,
     store_root: StoreRoot = None,
+    launcher: Launchers = None,
+    device: Device = None,
+    pictures: Pictures = None,
 ) -> None:
-    """Show what a run would compute and how long it takes; writes nothing."""
+    """Show what a run would compute and how long it takes; writes nothing.
+
+    Takes the options of `bench run`, so that only one word of a command changes.
+    """
     from bench.cli.views import plan_table
+    from bench.engine.launcher import parse_launcher
 
     console = _console()
-    store, runs = _planned(_request(ctx), console, remember=False)
-    console.print(plan_table(runs, store))
+    request = _request(ctx)
+    parse_launcher(request.launcher)
+    store, runs = _planned(request, console, remember=False)
+    console.print(plan_table(runs, store, pictures=request.pictures))
 
 
 @command()
@@ -205,9 +213,9 @@ def check(
     ] = None,
     plugin: Plugins = None,
 ) -> None:
-    """Check on generated data that methods keep what all methods owe; exit code 1 if one does not.
+    """Check on generated data that methods keep the rules for all methods; exit code 1 if not.
 
-    Plans are pure, hidden labels change nothing, what is drawn is learnt from, a stopped training
+    Plans are pure, hidden labels change nothing, annotations are learnt from, a stopped training
     goes on bit for bit, and more. Seconds per method.
     """
     import tempfile
@@ -298,7 +306,7 @@ def data_check(
     _plug_in(plugin)
     console = _console()
     if print_check(parse_dataset(dataset, data), console):
-        raise typer.Exit(ExitCode.MENDABLE)
+        raise typer.Exit(ExitCode.FIXABLE)
 
 
 @command("report")
@@ -373,7 +381,7 @@ def main() -> None:
             raise
         if message := " ".join(describe().split()):  # empty: help was asked for and shown
             _complain(f"error: {message.rstrip('.')}; --help shows what there is")
-    sys.exit(ExitCode.MENDABLE)
+    sys.exit(ExitCode.FIXABLE)
 
 
 def _report(name: str, options: dict[str, str] | None = None) -> Report:
@@ -413,7 +421,7 @@ def _execute(graph: StageGraph, store: Store, launched: Launcher, console: Conso
     console.print(f"stages    {counts}; {time.monotonic() - started:.0f} s")
     if not monitor.messages:
         return ExitCode.DONE
-    return ExitCode.MENDABLE if monitor.outcomes["refused"] else ExitCode.FAILED
+    return ExitCode.FIXABLE if monitor.outcomes["refused"] else ExitCode.FAILED
 
 
 def _request(ctx: typer.Context) -> Request:
@@ -453,17 +461,14 @@ def _existing_store(given: Path | None) -> Store:
 
 
 def _plan_line(runs: list[Run], n_stages: int, n_done: int) -> str:
-    cells = len(
-        {
-            (run.condition.source.dataset.name, run.condition.label_pct, run.condition.fold)
-            for run in runs
-        }
+    from bench.reporting.text import counted
+
+    sizes = (
+        counted(len(runs), "run"),
+        counted(len({run.condition for run in runs}), "condition"),
+        counted(n_stages, "stage"),
     )
-    asked = sum(len(list(run.wanted())) for run in runs)
-    return (
-        f"plan      {len(runs)} runs in {cells} cells, {n_stages} stages for {asked} results: "
-        f"{n_done} done, {n_stages - n_done} to compute"
-    )
+    return f"plan      {', '.join(sizes)}: {n_done} done, {n_stages - n_done} to compute"
 
 
 def _result_files(store_root: Path | None) -> list[Path]:

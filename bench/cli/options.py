@@ -2,77 +2,121 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+_compared = partial(typer.Option, rich_help_panel="What is compared")
+_computed = partial(typer.Option, rich_help_panel="How it is computed")
+_found = partial(typer.Option, rich_help_panel="Where things are")
+
 Methods = Annotated[
     list[str] | None,
-    typer.Option(
+    _compared(
         "--method",
         "-m",
-        help="Method, or a list, parameters in brackets: 'naive,inerrant\\[rounds=3]'.",
+        metavar="NAMES",
+        help="Methods, parameters in brackets: 'naive,inerrant\\[rounds=3]'.",
     ),
 ]
 Datasets = Annotated[
     list[str] | None,
-    typer.Option("--dataset", "-d", help="Data set, or your folder in nnU-Net layout: ./mine."),
+    _compared(
+        "--dataset",
+        "-d",
+        metavar="NAMES",
+        help="Data sets, or your folders in nnU-Net layout: ./mine.",
+    ),
 ]
 Labelled = Annotated[
     str | None,
-    typer.Option(
+    _compared(
         "--labelled",
         "-l",
+        metavar="PERCENT",
         help="Percent of the training patients labelled per organ: 100,30,10. Default: 30.",
     ),
 ]
 Folds = Annotated[
     str | None,
-    typer.Option("--folds", "-f", help="Folds to run: 0, 0-4, 0,2 or all. Default: 0."),
+    _compared(
+        "--folds",
+        "-f",
+        metavar="NUMBERS",
+        help="Folds to run: 0, 0-4, 0,2 or all. Default: 0.",
+    ),
 ]
 Profiles = Annotated[
     list[str] | None,
-    typer.Option(
+    _compared(
         "--profile",
         "-p",
+        metavar="NAMES",
         help="smoke, quick, fast or paper; overrides: 'quick\\[steps=300]'. Default: quick.",
     ),
 ]
 Networks = Annotated[
     list[str] | None,
-    typer.Option(
+    _compared(
         "--backbone",
         "-b",
+        metavar="NAMES",
         help="unet_t11\\[width=32], unet3d_t11, unet/resnet34; the profile's if not given.",
     ),
 ]
 Seeds = Annotated[
-    str | None, typer.Option("--seeds", help="Replicate seeds: 0, 0-2, ... Default: 0.")
+    str | None,
+    _compared("--seeds", metavar="NUMBERS", help="Replicate seeds: 0, 0-2, ... Default: 0."),
 ]
-DataRoot = Annotated[
-    Path | None,
-    typer.Option("--data", help="Folder below which data sets lie. Default: $BENCH_DATA, ./data."),
-]
-StoreRoot = Annotated[
-    Path | None,
-    typer.Option(
-        "--store", help="Folder that keeps every result. Default: $BENCH_STORE, ./bench-store."
-    ),
-]
-Plugins = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--plugin",
-        help="A method, network, data set, metric, report or launcher of your own: a file NAME.py.",
+Launchers = Annotated[
+    str | None,
+    _computed(
+        "--launcher",
+        metavar="NAME",
+        help="Who runs the stages, options in brackets: 'local\\[workers=2]' for two trainings "
+        "side by side, 'slurm\\[jobs=4]' for jobs, inline for one process. Default: local.",
     ),
 ]
 Device = Annotated[
     str | None,
-    typer.Option("--device", help="cpu, cuda or cuda:0. Default: every GPU there is, or the CPU."),
+    _computed(
+        "--device",
+        metavar="NAME",
+        help="cpu, cuda or cuda:0. Default: every GPU there is, or the CPU.",
+    ),
+]
+Pictures = Annotated[
+    bool | None,
+    _computed("--pictures/--no-pictures", help="Also draw predictions, for `bench report html`."),
 ]
 Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Print errors and the paths of results only.")
+    bool, _computed("--quiet", "-q", help="Print errors and the paths of results only.")
+]
+DataRoot = Annotated[
+    Path | None,
+    _found(
+        "--data",
+        metavar="FOLDER",
+        help="Folder with the data sets. Default: $BENCH_DATA, ./data.",
+    ),
+]
+StoreRoot = Annotated[
+    Path | None,
+    _found(
+        "--store",
+        metavar="FOLDER",
+        help="Folder that keeps every result. Default: $BENCH_STORE, ./bench-store.",
+    ),
+]
+Plugins = Annotated[
+    list[Path] | None,
+    _found(
+        "--plugin",
+        metavar="FILE",
+        help="A method, network, data set, metric, report or launcher of your own: a file NAME.py.",
+    ),
 ]
 ExperimentFile = Annotated[
     Path | None,
@@ -82,15 +126,4 @@ ExperimentFile = Annotated[
         exists=True,
         dir_okay=False,
     ),
-]
-Launchers = Annotated[
-    str | None,
-    typer.Option(
-        "--launcher",
-        help="Who runs the stages, options in brackets: 'local\\[workers=2]' for two trainings "
-        "side by side, 'slurm\\[jobs=4]' for jobs, inline for one process. Default: local.",
-    ),
-]
-Pictures = Annotated[
-    bool, typer.Option("--pictures", help="Also draw predictions, for `bench report html`.")
 ]

@@ -16,7 +16,7 @@ from bench.engine.store import Store
 from bench.experiment.plan import Run, graph_of
 from bench.params import Params
 from bench.plugins import registry
-from bench.stage import Stage, ancestors
+from bench.stage import Stage
 
 if TYPE_CHECKING:
     from bench.data.dataset import Dataset
@@ -24,13 +24,11 @@ if TYPE_CHECKING:
     from bench.plugins.registry import Kind
 
 
-def plan_table(runs: list[Run], store: Store) -> RenderableType:
+def plan_table(runs: list[Run], store: Store, *, pictures: bool = False) -> RenderableType:
     """Return conditions, and per kind of stage: how many, shared between runs, done, new, time."""
-    graph = graph_of(runs)
+    graph = graph_of(runs, pictures=pictures)
     asked = Counter(
-        stage.key
-        for run in runs
-        for stage in {s.key: s for wanted in run.wanted() for s in ancestors(wanted)}.values()
+        stage.key for run in runs for stage in graph_of([run], pictures=pictures).stages.values()
     )
     seconds = _typical_seconds(store)
     table = _table("stage", "stages", "asked for", "shared", "done", "new", "estimated time")

@@ -7,11 +7,10 @@ but often mean a mistake: lost headers, mirrored scans, images stored twice.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from bench.data.dataset import Case, Dataset
 from bench.data.nifti import Scan, assemble
+from bench.data.pool import HELD_AT_ONCE, threads
 from bench.errors import BenchError
 from bench.params import Params
 
@@ -103,7 +103,6 @@ class _Facts(NamedTuple):
 def check(
     dataset: Dataset,
     progress: Callable[[int, int], None] | None = None,
-    workers: int | None = None,
 ) -> CheckResult:
     """Read every case of ``dataset`` in a pool of threads.
 
@@ -111,8 +110,6 @@ def check(
     ----------
     progress
         Called with the number of cases read and their total after each.
-    workers
-        Threads; by default the processors, four at most, since each holds a whole scan.
 
     Raises
     ------
@@ -122,7 +119,7 @@ def check(
     cases = dataset.cases()
     facts: dict[str, _Facts] = {}
     problems: list[Problem] = []
-    with ThreadPoolExecutor(workers or min(4, os.cpu_count() or 1)) as pool:
+    with threads(at_most=HELD_AT_ONCE) as pool:
         futures = {pool.submit(_read, dataset, case): case for case in cases}
         for done, future in enumerate(as_completed(futures), start=1):
             case = futures[future]

@@ -8,10 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bench.data.dataset import Case, Dataset
+from bench.data.pool import threads
 from bench.errors import BenchError
 from bench.files import write_atomically
 from bench.params import digest
@@ -45,7 +45,7 @@ def fingerprint(
         return known.get(token) or fresh[token]
 
     digests = []
-    with ThreadPoolExecutor() as pool:
+    with threads() as pool:
         for count, found in enumerate(pool.map(file_digest, files), start=1):
             digests.append(found)
             progress(count, len(files))

@@ -259,7 +259,7 @@ def map_labels(
         expected = ", ".join(f"{value} {names.get(value, '?')}" for value in sorted(values))
         raise BenchError(
             f"{where}: unknown label {found} in {int(alien.sum())} voxels; known are {expected}:"
-            f" mend the map or the data set's list of labels"
+            f" correct the map or the data set's list of labels"
         )
     return mapped
 
@@ -306,8 +306,8 @@ def _voxels(
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) <= 1e-6 * sizes.prod():
         raise BenchError(
-            f"{where}: the affine has no inverse, voxels have no place in the body; mend the header"
-            f" (qform, sform) or convert the scan anew"
+            f"{where}: the affine has no inverse, voxels have no place in the body; correct"
+            " the header (qform, sform) or convert the scan anew"
         )
     try:
         if dtype is None:

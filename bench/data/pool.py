@@ -1,4 +1,4 @@
-"""Threads over the cases of a data set."""
+"""Threads over the cases and files of a data set."""
 
 from __future__ import annotations
 
@@ -8,7 +8,17 @@ from typing import TypeVar
 
 from bench.data.dataset import Case
 
+HELD_AT_ONCE = 4
+"""Scans in memory at a time, at most: each may take gigabytes."""
+
 ResultT = TypeVar("ResultT")
+
+
+def threads(at_most: int | None = None) -> ThreadPoolExecutor:
+    """Return as many threads as there are cores for this job, which may be a share of a machine."""
+    from joblib import cpu_count
+
+    return ThreadPoolExecutor(min(cpu_count(), at_most or cpu_count()))
 
 
 def map_cases(
@@ -21,7 +31,7 @@ def map_cases(
     Threads: inflating, resampling and filtering release the interpreter lock.
     """
     results = []
-    with ThreadPoolExecutor() as pool:
+    with threads() as pool:
         futures = [pool.submit(work, case) for case in cases]
         try:
             for count, future in enumerate(futures, start=1):

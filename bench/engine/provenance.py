@@ -21,21 +21,16 @@ EXPERIMENT = "BENCH_EXPERIMENT"
 @cache
 def provenance() -> dict[str, str]:
     """Return versions, the commit of the checkout (if it is one) and the platform."""
+    from joblib import cpu_count
+
     return {
         "bench": bench.__version__,
         "commit": _commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cpus": str(cpus()),
+        "cpus": str(cpu_count()),
         "experiment": os.environ.get(EXPERIMENT, ""),
     } | {package: found for package in _PACKAGES if (found := _version(package))}
-
-
-def cpus() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _version(package: str) -> str:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import torch
 
 Outcome = Literal["done", "busy", "failed", "refused", "interrupted"]
-"""`refused`: the user can mend it (bad data, say); `failed`: the code broke."""
+"""`refused`: the user can fix it (bad data, say); `failed`: the code broke."""
 Reporter = Callable[[int, int, str], None]
 
 CHECKPOINT_SECONDS = 60.0

@@ -67,7 +67,7 @@ class Request(Params):
         file
             TOML with the options' names; paths in it are relative to its folder.
         given
-            Options by name; None, False and empty lists were not given.
+            Options by name; None and empty lists were not given.
 
         Raises
         ------
@@ -79,9 +79,7 @@ class Request(Params):
             written = cls._validated(_read(file, cls.model_fields), file)
             anchored = written.anchored(file.absolute().parent)
             options = {name: getattr(anchored, name) for name in written.model_fields_set}
-        options |= {
-            name: value for name, value in given.items() if value not in (None, False, [], ())
-        }
+        options |= {name: value for name, value in given.items() if value not in (None, [], ())}
         request = cls._validated(options, file)
         for name in ("method", "dataset"):
             if not getattr(request, name):

@@ -123,7 +123,7 @@ def _module(kind: Kind, name: str) -> ModuleType:
             loaded = external.load()
         except (ImportError, AttributeError, SyntaxError) as error:
             raise BenchError(
-                f"{_described(external)}: {type(error).__name__}: {error}; mend or uninstall it"
+                f"{_described(external)}: {type(error).__name__}: {error}; fix or uninstall it"
             ) from error
         if isinstance(loaded, ModuleType):
             return loaded

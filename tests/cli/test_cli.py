@@ -285,7 +285,7 @@ def test_a_run_ends_with_the_leaderboard_and_says_where_results_lie(
 ) -> None:
     code, out, err = experiment.run
     assert (code, err) == (0, "")
-    assert "plan      4 runs in 2 cells, 43 stages for 12 results: 0 done, 43 to compute" in out
+    assert "plan      4 runs, 2 conditions, 43 stages: 0 done, 43 to compute" in out
     assert "INERRANT" in out
     assert "after each relabelling round" in out
     (results,) = experiment.store.glob("results/*[!ts].parquet")

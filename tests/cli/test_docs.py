@@ -223,7 +223,7 @@ def test_the_example_of_contributing_runs_as_a_plugin(tmp_path: Path) -> None:
     process = helpers.bench(*command, environment=path)
     out, err = process.communicate(timeout=300)
     assert (process.returncode, err) == (0, "")
-    assert "3 runs in 1 cells" in out
+    assert "3 runs, 1 condition" in out
     assert f"{EXAMPLE} [norm=sum]" in out
 
 

@@ -182,7 +182,7 @@ def test_workers_share_a_gpu_or_the_cores(monkeypatch: pytest.MonkeyPatch) -> No
     assert [slot.name for slot in default_slots(2)] == ["gpu3.0", "gpu3.1", "aux"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr("bench.engine.launchers.local.cpus", lambda: 8)
+    monkeypatch.setattr("joblib.cpu_count", lambda: 8)
     slots = default_slots(3)
     assert [slot.name for slot in slots] == ["cpu.0", "cpu.1", "cpu.2", "aux"]
     assert [slot.environment["OMP_NUM_THREADS"] for slot in slots] == ["2", "2", "2", "1"]
@@ -208,7 +208,7 @@ def spoil_nothing(root: Path) -> None:
     ("spoil", "arguments", "code", "message"),
     [
         (spoil_image, [], 2, "case_001"),
-        # The learning rate lets the loss overflow: a stage that fails, not one the user can mend.
+        # The learning rate lets the loss overflow: a stage that fails, not one the user can fix.
         (spoil_nothing, ["-p", "smoke[steps=4,lr=1e30,precision=fp32]"], 1, "not finite"),
         (spoil_nothing, ["-f", "7"], 2, "fold 7 is impossible"),
         (spoil_nothing, ["-m", "inerant"], 2, "did you mean inerrant"),

@@ -28,8 +28,9 @@ def test_a_file_uses_the_names_of_the_options(tmp_path: Path) -> None:
 
 def test_the_command_line_overrides_the_file(tmp_path: Path) -> None:
     file = write(tmp_path, 'method = "naive"\ndataset = "phantom"\nfolds = "all"\npictures = true')
-    request = Request.of(file, {"folds": "0-1", "method": [], "seeds": None, "pictures": False})
+    request = Request.of(file, {"folds": "0-1", "method": [], "seeds": None, "pictures": None})
     assert (request.folds, request.method, request.pictures) == ("0-1", ("naive",), True)
+    assert not Request.of(file, {"pictures": False}).pictures
 
 
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from bench.experiment.selection import (
     parse_numbers,
     parse_profiles,
 )
+from bench.params import Params
 
 
 @pytest.mark.parametrize(
@@ -225,3 +227,18 @@ def test_profiles_are_named_by_what_differs(name: str) -> None:
 def test_bad_profiles_are_refused(text: str, message: str) -> None:
     with pytest.raises(BenchError, match=message):
         parse_profile(text)
+
+
+def number_names(params: Params) -> Iterator[str]:
+    for name, value in params:
+        if isinstance(value, Params):
+            yield from number_names(value)
+        else:
+            yield name
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_number_of_a_profile_has_a_name_of_its_own(profile: str) -> None:
+    names = list(number_names(PROFILES[profile]))
+    assert len(names) > 20
+    assert len(names) == len(set(names))

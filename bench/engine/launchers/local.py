@@ -22,7 +22,6 @@ from typing_extensions import override
 from bench.engine.devices import VARIABLE, visible_gpus
 from bench.engine.graph import Frontier, StageGraph
 from bench.engine.launcher import Launcher, StageEvent
-from bench.engine.provenance import cpus
 from bench.engine.store import LEASE_SECONDS, Store
 from bench.stage import Stage
 
@@ -188,7 +187,9 @@ def default_slots(workers: int = 1) -> list[Slot]:
     if not places:
         places = {"cpu": {VARIABLE: ""}}
         if workers > 1 and "OMP_NUM_THREADS" not in os.environ:
-            places["cpu"]["OMP_NUM_THREADS"] = str(max(1, cpus() // workers))
+            from joblib import cpu_count
+
+            places["cpu"]["OMP_NUM_THREADS"] = str(max(1, cpu_count() // workers))
     names = [""] if workers == 1 else [f".{number}" for number in range(workers)]
     return [
         *(Slot(place + name, True, there) for place, there in places.items() for name in names),
