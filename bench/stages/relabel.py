@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
@@ -53,77 +55,64 @@ class Relabel(Stage):
 
         from bench.data.slices import LabelSliceWriter, organs_shown
         from bench.data.visible import TrainView
+        from bench.seeds import generator
+        from bench.training.relabelling import relabel
 
         view = TrainView(
             ctx.input(self.images),
             ctx.input(self.labels),
             None if self.previous is None else ctx.input(self.previous),
         )
+        network = _Network(self, view, ctx)
+        volumes = [_Volume(case, view, network) for case in view.cases]
+        incomplete = [volume for volume in volumes if not volume.flags_K.all()]
+        context = (self.images.name, self.labels.fold, self.round)
+        random = partial(generator, self.seed, "relabel", *context)
+        relabelled = relabel(incomplete, self.gamma, self.rule, random)
         (ctx.out / "selections").mkdir()
         shown = []
         with LabelSliceWriter(ctx.out / "slices", view.grid) as writer:
-            relabelled = self._relabel(view, ctx)
-            for count, (case, ps_SHW, selections) in enumerate(relabelled, start=1):
+            for count, volume in enumerate(volumes, start=1):
+                if volume.flags_K.all():
+                    _, ps_SHW = volume.known()
+                else:
+                    ps_SHW, selections = next(relabelled)
+                    _write_selections(ctx.out / "selections" / f"{volume.id}.npz", selections)
                 writer.append(ps_SHW)
                 shown.append(organs_shown(ps_SHW, len(self.images.organs)))
-                if selections:
-                    _write_selections(ctx.out / "selections" / f"{case.id}.npz", selections)
-                ctx.tick(count, len(view.cases))
+                ctx.tick(count, len(volumes))
         np.save(ctx.out / "shown.npy", np.concatenate(shown))
 
-    def _relabel(
-        self, view: TrainView, ctx: StageContext
-    ) -> Iterator[tuple[TrainCase, NDArray[np.uint8], list[Selection]]]:
-        """Yield pseudo-labels and selections of every training case, in order."""
-        from bench.seeds import generator
-        from bench.training.relabelling import (
-            add_positives,
-            find_candidates,
-            mark_background,
-            relabel_volume,
-            select,
-        )
 
-        context = (self.images.name, self.labels.fold, self.round)
-        predictor = _Predictor(self, view, ctx)
-        if self.rule.scope != "dataset":
-            for case in view.cases:
-                lab, ps = predictor.known(case)
-                if case.flags_K.all():
-                    yield case, ps, []
-                    continue
-                pred, score = predictor(case)
-                rng = generator(self.seed, "relabel", *context, case.id)
-                yield (
-                    case,
-                    *relabel_volume(pred, score, lab, ps, case.flags_K, self.gamma, self.rule, rng),
-                )
-            return
-        incomplete = [case for case in view.cases if not case.flags_K.all()]
-        candidates = []
-        for case in incomplete:
-            pred, score = predictor(case)
-            known = predictor.known(case)
-            plausible = self.rule.plausible(pred)
-            candidates.append(find_candidates(plausible, score, *known, case.flags_K))
-        rng = generator(self.seed, "relabel", *context)
-        selected = dict(
-            zip(
-                [case.id for case in incomplete],
-                select(candidates, self.gamma, self.rule, rng),
-                strict=True,
-            )
-        )
-        for case in view.cases:
-            lab, ps = predictor.known(case)
-            selections = selected.get(case.id, [])
-            ps = add_positives(ps, selections)
-            if selections and self.rule.background != "ambiguous":
-                mark_background(ps, *predictor(case), lab, self.gamma, self.rule, rng)
-            yield case, ps, selections
+@dataclass(frozen=True)
+class _Volume:
+    """A training volume as relabelling sees it."""
+
+    case: TrainCase
+    view: TrainView
+    network: _Network
+
+    @property
+    def id(self) -> str:
+        return self.case.id
+
+    @property
+    def flags_K(self) -> NDArray[np.bool_]:
+        return self.case.flags_K
+
+    def known(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        import numpy as np
+
+        rows = range(self.case.labels.start, self.case.labels.stop)
+        lab_SHW = self.view.labels.gather(rows)
+        pseudo = self.view.pseudo
+        return lab_SHW, np.zeros_like(lab_SHW) if pseudo is None else pseudo.gather(rows)
+
+    def predicted(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        return self.network.predict(self.case)
 
 
-class _Predictor:
+class _Network:
     """Predicts training volumes with the stage's networks."""
 
     def __init__(self, stage: Relabel, view: TrainView, ctx: StageContext) -> None:
@@ -132,7 +121,7 @@ class _Predictor:
         from bench.nets.weights import load_weights
 
         self._view = view
-        self._ctx = ctx
+        self._device = ctx.device
         self._background = stage.rule.background == "confident"
         self._window = stage.model.window
         self._precision = stage.model.config.precision
@@ -143,31 +132,29 @@ class _Predictor:
             load_weights(net, ctx.input(stage.confidence) / "confidence.safetensors")
             self._confidence = net.to(ctx.device)
             channels_last(net)
+        # The last prediction is kept: a volume that competes alone is asked for twice in a row.
+        self._latest: tuple[str, tuple[NDArray[np.uint8], NDArray[np.float32]]] | None = None
 
-    def __call__(self, case: TrainCase) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    def predict(self, case: TrainCase) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """Return predicted labels and the confidence in each, shape [S, H, W]."""
         from bench.data.visible import normalise
         from bench.nets.inference import predict_with_score
 
-        return predict_with_score(
+        if self._latest is not None and self._latest[0] == case.id:
+            return self._latest[1]
+        self._latest = None  # one volume at a time in memory
+        found = predict_with_score(
             self._segmenter,
             normalise(self._view.images_SHW[case.images], self._view.value_range),
             ~case.flags_K,
             confidence=self._confidence,
             background=self._background,
-            device=self._ctx.device,
+            device=self._device,
             precision=self._precision,
             window=self._window,
         )
-
-    def known(self, case: TrainCase) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Return visible labels and earlier pseudo-labels, shape [S, H, W]."""
-        import numpy as np
-
-        rows = range(case.labels.start, case.labels.stop)
-        lab_SHW = self._view.labels.gather(rows)
-        pseudo = self._view.pseudo
-        return lab_SHW, np.zeros_like(lab_SHW) if pseudo is None else pseudo.gather(rows)
+        self._latest = case.id, found
+        return found
 
 
 def _write_selections(path: Path, selections: list[Selection]) -> None:

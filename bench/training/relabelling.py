@@ -1,18 +1,18 @@
 """Selection of pseudo-labels: which voxels of unannotated organs to trust.
 
-A round on one volume is :func:`relabel_volume`. A threshold over the whole data set needs two
-passes: :func:`find_candidates` of every volume, one :func:`select` over all of them, then
-:func:`add_positives` and :func:`mark_background` volume by volume.
+A round is :func:`relabel`. Voxels compete within groups of volumes: each volume alone, or all of
+them. Candidates of every volume of a group are found, the best of the group are selected, then
+positives are added and background is marked volume by volume.
 
 Suffix E stands for the candidates of one organ in one volume, in ascending voxel order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import floor
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,10 @@ class RelabelRule(Part):
     """An organ is one connected object: candidates come from the largest one, and the smaller ones
     stay ambiguous. Voxels that touch at a corner are connected."""
 
+    def groups(self, volumes: Sequence[Volume]) -> list[Sequence[Volume]]:
+        """Return the volumes whose voxels compete with each other."""
+        return [volumes] if self.scope == "dataset" else [[volume] for volume in volumes]
+
     def plausible(self, pred_SHW: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return a predicted volume without what cannot be a candidate."""
         if not self.one_object:
@@ -56,6 +60,27 @@ class RelabelRule(Part):
             sizes[0] = 0
             kept_SHW[where][objects == sizes.argmax()] = organ
         return kept_SHW
+
+
+class Volume(Protocol):
+    """A volume in which some organ is not annotated; read and predicted when asked."""
+
+    @property
+    def id(self) -> str:
+        """Of the case."""
+
+    @property
+    def flags_K(self) -> NDArray[np.bool_]:
+        """Organ k+1 is annotated in this volume."""
+
+    def known(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Return visible labels and the pseudo-labels of the round before, shape [S, H, W].
+
+        Labels are 0..K; pseudo-labels 0, 1..K or BACKGROUND, zeros before the first round.
+        """
+
+    def predicted(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Return labels 0..K of the current network and the confidence in each, shape [S, H, W]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,39 +127,30 @@ def count_new(gamma: float, n_candidates: int, n_relabelled: int, mode: GammaMod
     return min(max(wanted, 0), n_candidates)
 
 
-def relabel_volume(
-    pred_SHW: NDArray[np.uint8],
-    score_SHW: NDArray[np.float32],
-    lab_SHW: NDArray[np.uint8],
-    ps_SHW: NDArray[np.uint8],
-    flags_K: NDArray[np.bool_],
+def relabel(
+    volumes: Sequence[Volume],
     gamma: float,
     rule: RelabelRule,
-    rng: np.random.Generator,
-) -> tuple[NDArray[np.uint8], list[Selection]]:
-    """Return the pseudo-labels of a volume after a round, and what was selected from.
+    generator: Callable[..., np.random.Generator],
+) -> Iterator[tuple[NDArray[np.uint8], list[Selection]]]:
+    """Yield the pseudo-labels of every volume after a round, and what was selected from.
+
+    Predictions are asked for again rather than kept, so that a group may be larger than memory.
 
     Parameters
     ----------
-    pred_SHW
-        Labels predicted by the current network, 0..K.
-    score_SHW
-        Confidence in the predicted label (:func:`bench.nets.inference.predict_with_score`).
-    lab_SHW
-        Visible labels, 0..K.
-    ps_SHW
-        Pseudo-labels of the round before: 0, 1..K or BACKGROUND; zeros before the first round.
-    flags_K
-        Organ k+1 is annotated in this volume.
+    volumes
+        Those in which some organ is not annotated, all of the data set.
     gamma
         Share to relabel, in [0, 1].
     rule
-        How to select; its scope is ``volume`` or ``slice``.
-    rng
-        Breaks ties.
+        How to select.
+    generator
+        Returns the random numbers of a group, which break ties: of a volume by its id, of the data
+        set without a name.
 
-    Returns
-    -------
+    Yields
+    ------
     ps_SHW, selections
         New pseudo-labels: earlier positives stay, background is decided anew. One selection per
         unannotated organ, in the order of the organs.
@@ -144,14 +160,20 @@ def relabel_volume(
     BenchError
         A confidence that is not a number.
     """
-    assert rule.scope != "dataset", "candidates of all volumes have to be selected together"
-    plausible_SHW = rule.plausible(pred_SHW)
-    candidates = find_candidates(plausible_SHW, score_SHW, lab_SHW, ps_SHW, flags_K)
-    (selections,) = select([candidates], gamma, rule, rng)
-    new_ps_SHW = add_positives(ps_SHW, selections)
-    if not flags_K.all():
-        mark_background(new_ps_SHW, pred_SHW, score_SHW, lab_SHW, gamma, rule, rng)
-    return new_ps_SHW, selections
+    for group in rule.groups(volumes):
+        rng = generator() if rule.scope == "dataset" else generator(group[0].id)
+        candidates = [_candidates(volume, rule) for volume in group]
+        for volume, selections in zip(group, select(candidates, gamma, rule, rng), strict=True):
+            lab_SHW, ps_SHW = volume.known()
+            new_ps_SHW = add_positives(ps_SHW, selections)
+            if rule.background != "ambiguous":
+                mark_background(new_ps_SHW, *volume.predicted(), lab_SHW, gamma, rule, rng)
+            yield new_ps_SHW, selections
+
+
+def _candidates(volume: Volume, rule: RelabelRule) -> list[Candidates]:
+    pred_SHW, score_SHW = volume.predicted()
+    return find_candidates(rule.plausible(pred_SHW), score_SHW, *volume.known(), volume.flags_K)
 
 
 def find_candidates(
@@ -161,7 +183,7 @@ def find_candidates(
     ps_SHW: NDArray[np.uint8],
     flags_K: NDArray[np.bool_],
 ) -> list[Candidates]:
-    """Return the candidates of every unannotated organ; parameters as above.
+    """Return the candidates of every unannotated organ; arrays as those of :class:`Volume`.
 
     A candidate is predicted as the organ and carries neither a visible nor a pseudo-label; a voxel
     marked as background in the round before may become one.
@@ -193,41 +215,25 @@ def select(
     rule: RelabelRule,
     rng: np.random.Generator,
 ) -> list[list[Selection]]:
-    """Return the most confident share of the candidates, per organ and within the rule's scope.
+    """Return the most confident share of the candidates of each organ.
 
     Parameters
     ----------
     volumes
-        Candidates of one or more volumes. With ``scope=dataset`` those of one organ compete across
-        all of them, so every volume of the data set has to be here.
+        Candidates of the volumes of one group.
     gamma, rule, rng
-        As in :func:`relabel_volume`.
+        As in :func:`relabel`.
     """
     assert 0 <= gamma <= 1
-    chosen: dict[int, list[NDArray[np.bool_]]] = {}
-    if rule.scope == "dataset":
-        flat = [candidates for volume in volumes for candidates in volume]
-        for organ in sorted({candidates.organ for candidates in flat}):
-            pool = [candidates for candidates in flat if candidates.organ == organ]
-            ends = np.cumsum([len(candidates.score_E) for candidates in pool])
-            n_relabelled = sum(int(candidates.relabelled_S.sum()) for candidates in pool)
-            scores = np.concatenate([candidates.score_E for candidates in pool])
-            n_new = count_new(gamma, len(scores), n_relabelled, rule.gamma_mode)
-            parts = np.split(_highest(scores, n_new, rng), ends[:-1])
-            chosen[organ] = list(parts)
+    selected = {}
+    for organ in sorted({found.organ for volume in volumes for found in volume}):
+        pool = [found for volume in volumes for found in volume if found.organ == organ]
+        choose = _best_of_slices if rule.scope == "slice" else _best_of_all
+        selected[organ] = iter(choose(pool, gamma, rule.gamma_mode, rng))
     return [
         [
-            Selection(
-                organ=candidates.organ,
-                index_E=candidates.index_E,
-                score_E=candidates.score_E,
-                selected_E=(
-                    chosen[candidates.organ].pop(0)
-                    if rule.scope == "dataset"
-                    else _select_alone(candidates, gamma, rule, rng)
-                ),
-            )
-            for candidates in volume
+            Selection(found.organ, found.index_E, found.score_E, next(selected[found.organ]))
+            for found in volume
         ]
         for volume in volumes
     ]
@@ -250,13 +256,11 @@ def mark_background(
     rule: RelabelRule,
     rng: np.random.Generator,
 ) -> None:
-    """Mark trusted background in ``ps_SHW``, in place; parameters as in :func:`relabel_volume`.
+    """Mark trusted background in ``ps_SHW``, in place; other parameters as in :func:`relabel`.
 
     Background is predicted background, or with ``rest`` everything, without any label. It is no
     part of the union of rounds, so an organ can still grow into it.
     """
-    if rule.background == "ambiguous":
-        return
     eligible_SHW = (lab_SHW == 0) & (ps_SHW == 0)
     if rule.background != "rest":
         eligible_SHW &= pred_SHW == 0
@@ -272,22 +276,31 @@ def _is_organ(ps_SHW: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return is_organ_SHW
 
 
-def _select_alone(
-    candidates: Candidates, gamma: float, rule: RelabelRule, rng: np.random.Generator
-) -> NDArray[np.bool_]:
-    if rule.scope == "volume":
-        n_relabelled = int(candidates.relabelled_S.sum())
-        n_new = count_new(gamma, len(candidates.score_E), n_relabelled, rule.gamma_mode)
-        return _highest(candidates.score_E, n_new, rng)
-    selected_E = np.zeros(len(candidates.score_E), np.bool_)
-    n_slices = len(candidates.relabelled_S)
-    bounds = np.searchsorted(candidates.slice_E, np.arange(n_slices + 1))
-    for s in range(n_slices):
-        part = slice(bounds[s], bounds[s + 1])
-        score = candidates.score_E[part]
-        n_new = count_new(gamma, len(score), int(candidates.relabelled_S[s]), rule.gamma_mode)
-        selected_E[part] = _highest(score, n_new, rng)
-    return selected_E
+def _best_of_all(
+    pool: Sequence[Candidates], gamma: float, mode: GammaMode, rng: np.random.Generator
+) -> list[NDArray[np.bool_]]:
+    """Return masks of the candidates of one organ that win among those of all volumes."""
+    score_N = np.concatenate([found.score_E for found in pool])
+    n_relabelled = sum(int(found.relabelled_S.sum()) for found in pool)
+    best_N = _highest(score_N, count_new(gamma, len(score_N), n_relabelled, mode), rng)
+    return np.split(best_N, np.cumsum([len(found.score_E) for found in pool])[:-1])
+
+
+def _best_of_slices(
+    pool: Sequence[Candidates], gamma: float, mode: GammaMode, rng: np.random.Generator
+) -> list[NDArray[np.bool_]]:
+    """Return masks of the candidates of one organ that win within their slice."""
+    masks = []
+    for found in pool:
+        best_E = np.zeros(len(found.score_E), np.bool_)
+        bounds = np.searchsorted(found.slice_E, np.arange(len(found.relabelled_S) + 1))
+        for s, n_relabelled in enumerate(found.relabelled_S):
+            part = slice(bounds[s], bounds[s + 1])
+            score = found.score_E[part]
+            n_new = count_new(gamma, len(score), int(n_relabelled), mode)
+            best_E[part] = _highest(score, n_new, rng)
+        masks.append(best_E)
+    return masks
 
 
 def _highest(score_N: NDArray[np.float32], n: int, rng: np.random.Generator) -> NDArray[np.bool_]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -21,11 +20,9 @@ from bench.methods.mean_teacher import MeanTeacher
 from bench.methods.uamt import Uamt, binary_entropy, entropy_limit
 from bench.nets.catalogue import parse_network
 from bench.nets.inference import decide
-from bench.seeds import generator
 from bench.training.batch import Batch, targets
 from bench.training.losses import bit_entropy, masked_bce, masked_mean
 from bench.training.objective import Objective, ObjectiveSpec, Setting, TrainingProgress
-from bench.training.relabelling import BACKGROUND, RelabelRule, relabel_volume
 
 NETWORK = parse_network("unet_t11[width=4]")
 K = 3
@@ -336,36 +333,6 @@ def test_the_discriminator_is_as_large_as_published() -> None:
         16 * a * b + b for a, b in ((1, 64), (64, 128), (128, 256), (256, 512), (512, 1))
     )
     assert judge(torch.rand(2, 1, 48, 80)).shape == (2, 1, 48, 80)
-
-
-# --- Bai -----------------------------------------------------------------------
-
-
-def test_bai_supervises_every_voxel_and_keeps_known_negatives() -> None:
-    rng = np.random.default_rng(0)
-    pred, lab = (rng.integers(0, 4, (5, 8, 8)).astype(np.uint8) for _ in range(2))
-    flags = np.array([True, False, False])
-    lab[lab > 1] = 0  # organ 1 alone is annotated
-    ps, selections = relabel_volume(
-        pred,
-        rng.random(pred.shape, np.float32),
-        lab,
-        np.zeros_like(pred),
-        flags,
-        1.0,
-        RelabelRule(background="rest"),
-        generator(0, "test"),
-    )
-    assert all(selection.selected_E.all() for selection in selections)
-    y, w = targets(
-        torch.from_numpy(lab).long(), torch.from_numpy(ps).long(), torch.from_numpy(flags)[None]
-    )
-    assert w.sum() == w.numel()
-    for organ in (2, 3):
-        assert torch.equal(y[:, organ - 1], torch.from_numpy((pred == organ) & (lab == 0)))
-    assert torch.equal(y[:, 0], torch.from_numpy(lab == 1))
-    assert set(np.unique(ps[lab != 0])) <= {0}
-    assert BACKGROUND in ps
 
 
 # --- marginal and exclusion -----------------------------------------------------------

@@ -1,3 +1,4 @@
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,12 @@ from bench.training.batch import targets
 from bench.training.relabelling import (
     BACKGROUND,
     RelabelRule,
+    Selection,
     add_positives,
     count_new,
     find_candidates,
     gamma_at,
-    relabel_volume,
+    relabel,
     select,
 )
 
@@ -28,6 +30,32 @@ RULES = st.builds(
 )
 SEEDS = st.integers(0, 2**32 - 1)
 GAMMAS = st.sampled_from([0.0, 0.1, 1 / 3, 0.5, 2 / 3, 1.0])
+
+
+@dataclass
+class Held:
+    """A volume whose arrays lie in memory."""
+
+    pred_SHW: NDArray[np.uint8]
+    score_SHW: NDArray[np.float32]
+    lab_SHW: NDArray[np.uint8]
+    ps_SHW: NDArray[np.uint8]
+    flags_K: NDArray[np.bool_]
+    id: str = "case"
+
+    def known(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        return self.lab_SHW, self.ps_SHW
+
+    def predicted(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        return self.pred_SHW, self.score_SHW
+
+
+def relabel_volume(
+    *arrays: NDArray[Any], gamma: float, rule: RelabelRule, rng: np.random.Generator, **named: Any
+) -> tuple[NDArray[np.uint8], list[Selection]]:
+    """Return the pseudo-labels of one volume after a round, and what was selected from."""
+    (found,) = relabel([Held(*arrays, **named)], gamma, rule, lambda *_name: rng)
+    return found
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -43,11 +71,12 @@ def scores(*values: float) -> NDArray[np.float32]:
 
 
 def volume(seed: int, coarse: bool = False) -> dict[str, Any]:
-    """A random volume of up to four organs with labels, pseudo-labels and predictions."""
+    """A random volume of up to four organs, one of them missing, with all that is known of it."""
     draw = rng(seed)
     K = int(draw.integers(1, 5))
     shape = tuple(draw.integers(1, 7, 3))
     flags_K = draw.random(K) < 0.4
+    flags_K[draw.integers(K)] = False
     missing = np.append(0, np.flatnonzero(~flags_K) + 1)
     annotated = np.append(0, np.flatnonzero(flags_K) + 1)
     lab = draw.choice(annotated, shape).astype(np.uint8)
@@ -93,7 +122,9 @@ def test_a_round_by_hand() -> None:
     pred = line(2, 2, 2, 2, 2, 1, 2, 0)
     score = scores(0.99, 0.99, 0.6, 0.8, 0.7, 0.99, 0.9, 0.5)
     flags = np.array([True, False, False])
-    new, (two, three) = relabel_volume(pred, score, lab, ps, flags, 0.5, RelabelRule(), rng())
+    new, (two, three) = relabel_volume(
+        pred, score, lab, ps, flags, gamma=0.5, rule=RelabelRule(), rng=rng()
+    )
     # Not the labelled voxel 0, not the pseudo-label of voxel 1, not organ 1 which is annotated.
     assert two.organ == 2
     assert two.index_E.tolist() == [2, 3, 4, 6]
@@ -117,18 +148,10 @@ def test_background_modes(background: str, expected: list[int]) -> None:
     pred = line(0, 0, 0, 0, 2, 1)
     score = scores(0.99, 0.9, 0.6, 0.8, 0.5, 0.9)
     rule = RelabelRule(background=background)  # type: ignore[arg-type]
-    new, _ = relabel_volume(pred, score, lab, ps, np.array([True, False]), 0.6, rule, rng())
-    assert new.ravel().tolist() == expected
-
-
-def test_a_fully_annotated_volume_gets_no_pseudo_label() -> None:
-    lab, pred = line(0, 1), line(0, 1)
-    rule = RelabelRule(background="predicted")
-    new, selections = relabel_volume(
-        pred, scores(1, 1), lab, np.zeros_like(lab), np.array([True]), 1.0, rule, rng()
+    new, _ = relabel_volume(
+        pred, score, lab, ps, np.array([True, False]), gamma=0.6, rule=rule, rng=rng()
     )
-    assert not new.any()
-    assert selections == []
+    assert new.ravel().tolist() == expected
 
 
 @settings(deadline=None)
@@ -171,7 +194,7 @@ def test_properties_of_a_round(seed: int, gamma: float, rule: RelabelRule) -> No
     assert not (pred[marked]).any()
     eligible = (pred == 0) & (lab == 0) & ~was_organ
     share = {"ambiguous": 0.0, "predicted": 1.0, "confident": gamma}[rule.background]
-    expected = 0 if flags.all() else int(np.floor(share * eligible.sum() + 0.5))
+    expected = int(np.floor(share * eligible.sum() + 0.5))
     assert marked.sum() == expected
 
 
@@ -236,9 +259,34 @@ def test_dataset_scope_ranks_all_volumes_together(seed: int, gamma: float, mode:
         assert np.array_equal(changed, np.sort(added))
 
 
-def test_one_volume_alone_cannot_have_dataset_scope() -> None:
-    with pytest.raises(AssertionError):
-        relabel_volume(**volume(0), gamma=1, rule=RelabelRule(scope="dataset"), rng=rng())
+def test_predictions_of_a_data_set_are_not_kept() -> None:
+    alive: list[str] = []
+
+    class Once(Held):
+        """Says when it is predicted; its arrays could be dropped between the two times."""
+
+        def predicted(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+            alive.append(self.id)
+            return super().predicted()
+
+    volumes = [Once(**volume(seed), id=f"case{seed}") for seed in (3, 4)]
+    rule = RelabelRule(scope="dataset", background="predicted")
+    results = relabel(volumes, 0.5, rule, lambda *_name: rng())
+    assert len(list(results)) == 2
+    assert alive == ["case3", "case4", "case3", "case4"]
+
+
+def test_volumes_have_random_numbers_of_their_own_or_share_them_where_they_compete() -> None:
+    names: list[tuple[str, ...]] = []
+
+    def generator(*name: str) -> np.random.Generator:
+        names.append(name)
+        return rng()
+
+    volumes = [Held(**volume(seed), id=f"case{seed}") for seed in (3, 4)]
+    for scope in ("slice", "dataset"):
+        list(relabel(volumes, 0.5, RelabelRule(scope=scope), generator))  # type: ignore[arg-type]
+    assert names == [("case3",), ("case4",), ()]
 
 
 def test_equal_confidences_select_a_seeded_random_subset() -> None:
@@ -277,7 +325,14 @@ def test_float32_scores_just_below_one_are_told_apart() -> None:
     below = np.nextafter(np.float32(1), np.float32(0))
     zeros = line(0, 0)
     new, _ = relabel_volume(
-        line(1, 1), scores(below, 1), zeros, zeros, np.array([False]), 0.5, RelabelRule(), rng()
+        line(1, 1),
+        scores(below, 1),
+        zeros,
+        zeros,
+        np.array([False]),
+        gamma=0.5,
+        rule=RelabelRule(),
+        rng=rng(),
     )
     assert new.ravel().tolist() == [0, 1]
 
@@ -291,10 +346,37 @@ def test_a_confidence_that_is_not_a_number_is_refused() -> None:
             zeros,
             zeros,
             np.array([False]),
-            0.5,
-            RelabelRule(),
-            rng(),
+            gamma=0.5,
+            rule=RelabelRule(),
+            rng=rng(),
         )
+
+
+def test_background_of_the_rest_supervises_every_voxel_and_keeps_known_negatives() -> None:
+    draw = rng()
+    pred, lab = (draw.integers(0, 4, (5, 8, 8)).astype(np.uint8) for _ in range(2))
+    flags = np.array([True, False, False])
+    lab[lab > 1] = 0  # organ 1 alone is annotated
+    ps, selections = relabel_volume(
+        pred,
+        draw.random(pred.shape, np.float32),
+        lab,
+        np.zeros_like(pred),
+        flags,
+        gamma=1.0,
+        rule=RelabelRule(background="rest"),
+        rng=rng(),
+    )
+    assert all(selection.selected_E.all() for selection in selections)
+    y, w = targets(
+        torch.from_numpy(lab).long(), torch.from_numpy(ps).long(), torch.from_numpy(flags)[None]
+    )
+    assert w.sum() == w.numel()
+    for organ in (2, 3):
+        assert torch.equal(y[:, organ - 1], torch.from_numpy((pred == organ) & (lab == 0)))
+    assert torch.equal(y[:, 0], torch.from_numpy(lab == 1))
+    assert set(np.unique(ps[lab != 0])) <= {0}
+    assert BACKGROUND in ps
 
 
 # --- one connected object per organ -------------------------------------------------------------
