@@ -19,6 +19,9 @@ class Bai(Method):
     refines them with a dense CRF, which the INERRANT paper's comparison does not mention.
     """
 
+    title: ClassVar[str] = "Bai et al."
+    colour: ClassVar[str] = "#E69F00"
+    order: ClassVar[int] = 30
     citation: ClassVar[str] = "Bai et al., MICCAI 2017"
     departs: ClassVar[str] = "fine-tunes in rounds, rate and optimiser restarted, as published"
 

@@ -35,6 +35,9 @@ class Cps(Method, ObjectiveSpec):
     first predictions are all background and would be learnt as such.
     """
 
+    title: ClassVar[str] = "CPS"
+    colour: ClassVar[str] = "#8B5A2B"
+    order: ClassVar[int] = 50
     citation: ClassVar[str] = "Chen et al., CVPR 2021"
     departs: ClassVar[str] = "half of a batch from incomplete volumes; two networks, as published"
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 class EntropyMin(Method, Loss):
     """The entropy of predictions of unknown target, as a share of ln 2, joins the loss."""
 
+    title: ClassVar[str] = "Entropy min."
+    colour: ClassVar[str] = "#9A9A9A"
+    order: ClassVar[int] = 55
     citation: ClassVar[str] = "Grandvalet & Bengio, NeurIPS 2004; Vu et al., CVPR 2019"
     departs: ClassVar[str] = "half of a batch from incomplete volumes"
 

@@ -13,6 +13,9 @@ from bench.api import Method, Recipe, Supervised, Train
 class Full(Method):
     """`inerrant0` at 100 % whatever the label fraction of the cell; natural gaps stay gaps."""
 
+    title: ClassVar[str] = "Full labels"
+    colour: ClassVar[str] = "#000000"
+    upper_bound: ClassVar[bool] = True
     citation: ClassVar[str] = (
         "Upper bound of Petit, Thome & Soler, Comput. Med. Imaging Graph. 2021"
     )

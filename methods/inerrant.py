@@ -27,6 +27,9 @@ class Inerrant(Method):
     as a missing organ, the most confident ones, become positives; then the network is fine-tuned.
     """
 
+    title: ClassVar[str] = "INERRANT"
+    colour: ClassVar[str] = "#009E73"
+    order: ClassVar[int] = 15
     citation: ClassVar[str] = "Petit, Thome & Soler, Comput. Med. Imaging Graph. 2021"
     departs: ClassVar[str] = (
         "fine-tunes in rounds, rate and optimiser restarted; the confidence network has a "

@@ -17,6 +17,9 @@ class Inerrant0(Method):
     annotated organs are certain negatives and everything else is ignored.
     """
 
+    title: ClassVar[str] = "INERRANT⁰"
+    colour: ClassVar[str] = "#D55E00"
+    order: ClassVar[int] = 10
     citation: ClassVar[str] = "Petit, Thome & Soler, Comput. Med. Imaging Graph. 2021, section 3.1"
 
     budget: Literal["base", "long"] = "base"

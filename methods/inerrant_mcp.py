@@ -15,6 +15,9 @@ from .inerrant import Inerrant
 class InerrantMcp(Method):
     """`inerrant[score=mcp]` under the name the tables use (specification: Confidence)."""
 
+    title: ClassVar[str] = "INERRANT (MCP)"
+    colour: ClassVar[str] = "#8CD9BE"
+    order: ClassVar[int] = 25
     citation: ClassVar[str] = "Petit et al., MICCAI-DLMIA 2018 (SMILE); ablation of INERRANT 2021"
     departs: ClassVar[str] = "fine-tunes in rounds, rate and optimiser restarted, as published"
 

@@ -20,6 +20,9 @@ class InerrantPlus(Method):
     learning rate. ``docs/explanation/measured.md`` has the ablation that led here.
     """
 
+    title: ClassVar[str] = "INERRANT+"
+    colour: ClassVar[str] = "#00634A"
+    order: ClassVar[int] = 20
     citation: ClassVar[str] = "this suite; after Petit, Thome & Soler 2021"
     departs: ClassVar[str] = "the last quarter of the schedule trains on relabelled volumes"
 

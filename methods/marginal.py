@@ -24,6 +24,9 @@ class Marginal(Method, Loss):
     of all methods (an organ whose logit is the largest and at least 0) give the same label.
     """
 
+    title: ClassVar[str] = "Marginal loss"
+    colour: ClassVar[str] = "#F0E442"
+    order: ClassVar[int] = 60
     citation: ClassVar[str] = "Shi et al., Medical Image Analysis 2021"
     departs: ClassVar[str] = (
         "softmax, cross-entropy and Dice in place of a binary cross-entropy, as published"

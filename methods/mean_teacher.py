@@ -23,6 +23,9 @@ class MeanTeacher(Method, Consistency):
     `uamt` without its uncertainty: the student follows it wherever the target is unknown.
     """
 
+    title: ClassVar[str] = "Mean teacher"
+    colour: ClassVar[str] = "#2E4A7D"
+    order: ClassVar[int] = 45
     citation: ClassVar[str] = "Tarvainen & Valpola, NeurIPS 2017"
     departs: ClassVar[str] = (
         "half of a batch from incomplete volumes; dropout and noise as uamt, which it is the "

@@ -17,6 +17,9 @@ class Naive(Method):
     (specification: Networks).
     """
 
+    title: ClassVar[str] = "Naive"
+    colour: ClassVar[str] = "#0072B2"
+    order: ClassVar[int] = 5
     citation: ClassVar[str] = "Baseline of Petit, Thome & Soler, Comput. Med. Imaging Graph. 2021"
     departs: ClassVar[str] = "nothing but its loss: what nobody drew is background"
 

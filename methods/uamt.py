@@ -27,6 +27,9 @@ class Uamt(Method, Consistency):
     rises from 0.75 ln 2 to ln 2.
     """
 
+    title: ClassVar[str] = "UA-MT"
+    colour: ClassVar[str] = "#56B4E9"
+    order: ClassVar[int] = 40
     citation: ClassVar[str] = "Yu et al., MICCAI 2019"
     departs: ClassVar[str] = (
         "half of a batch from incomplete volumes; dropout and noise, which the consistency "

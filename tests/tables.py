@@ -11,11 +11,20 @@ from bench.evaluation.audit import relabel_audit
 from bench.evaluation.masks import mask_status
 from bench.evaluation.metrics import METRICS, dice_percent
 from bench.evaluation.overlay import overlay_png, scan_png
+from bench.experiment.method import Method
+from bench.plugins import registry
 from bench.results.files import BESIDE, Tables
 from bench.results.tables import AUDIT, CURVES, PARTS, PICTURES, RESULTS
 
 QUALITY = {"naive": 0.2, "inerrant0": 0.5, "bai": 0.55, "inerrant": 0.6, "full": 0.8}
 ROUNDS = {"inerrant": 3, "bai": 3}
+
+
+def shown(method: str) -> dict[str, Any]:
+    """Return the columns that say how a method is shown."""
+    known = method in registry.names("methods")
+    cls = registry.load("methods", method, Method) if known else Method  # type: ignore[type-abstract]
+    return {name: getattr(cls, name) for name in ("title", "colour", "order", "upper_bound")}
 
 
 def result_rows(
@@ -73,6 +82,7 @@ def result_rows(
                     "parameters": 1_000_000 * (1 + (rounds > 1)),
                     "passes": 1.0 + 0.5 * t,
                     "departs": "nothing" if rounds == 1 else "rounds, as published",
+                    **shown(base),
                     "device_s": 60.0 * (t + 1),
                     "peak_mb": np.nan,
                     "stage": f"Evaluate-{method}{t}{fold}{pct}{seed}",
@@ -98,7 +108,7 @@ def two_patients(values: dict[tuple[str, int, str, str], float]) -> pd.DataFrame
                 "dsc": dsc, "coverage": np.nan, "dsc_inside": np.nan,
                 "tp": tp, "n_pred": n_gt, "n_gt": n_gt,
                 "status": mask_status(n_gt, n_gt), "seg_steps": 10, "networks": 1, "parameters": 9,
-                "passes": 1.0, "departs": "nothing", "device_s": 1.0,
+                "passes": 1.0, "departs": "nothing", **shown(method), "device_s": 1.0,
                 "peak_mb": np.nan, "dims": 2, "test_to_train": 0.25, "device": "cpu",
                 "software": "bench 0.1.0",
                 "stage": f"Evaluate-{method}{fold}",

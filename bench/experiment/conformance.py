@@ -31,7 +31,6 @@ from bench.nets.catalogue import parse_network
 from bench.nets.network import Network
 from bench.params import RuntimeOnly
 from bench.plugins import registry
-from bench.reporting import style
 from bench.seeds import generator
 from bench.stages.train import Train
 
@@ -276,7 +275,7 @@ def hidden_labels_change_nothing(subject: Subject) -> None:
     poisoned, poisoned_store = subject.finished("hidden")
     for a, b in zip(run.all_trainings(), poisoned.all_trainings(), strict=True):
         if a.labels.label_pct != LABEL_PCT:
-            if style.is_upper_bound(run.method):
+            if subject.method.upper_bound:
                 continue
             raise Broken(f"{a.title}: trains on {a.labels.label_pct} % of the labels")
         if _digests(a, store) != _digests(b, poisoned_store):

@@ -7,10 +7,13 @@ and gets stages; equal stages of different methods are one stage, because their 
 from __future__ import annotations
 
 import abc
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal
+
+from typing_extensions import override
 
 from bench.data.dataset import Dataset
 from bench.data.window import Window
@@ -234,12 +237,32 @@ class Method(Params, abc.ABC):
     """A training method: its fields are its hyper-parameters, its plan says what it trains.
 
     One class per file in ``methods/``; the file name is the method's name.
+
+    Raises
+    ------
+    TypeError
+        A subclass whose ``colour`` is none.
     """
 
+    title: ClassVar[str] = ""
+    """Its name in tables and figures; that of the file if empty."""
+    colour: ClassVar[str] = ""
+    """Its colour in figures, ``#RRGGBB``; one that follows from its name if empty."""
+    order: ClassVar[int] = 100
+    """Its place in tables and legends: small numbers first, equal ones by name, bounds last."""
+    upper_bound: ClassVar[bool] = False
+    """Whether it sees labels that the others do not: a bound for them, no competitor."""
     citation: ClassVar[str] = ""
     """Where the method is published."""
     departs: ClassVar[str] = "nothing"
     """In what it departs from the recipe that all methods share, and why."""
+
+    @classmethod
+    @override
+    def __pydantic_init_subclass__(cls, **options: Any) -> None:
+        super().__pydantic_init_subclass__(**options)
+        if cls.colour and not re.fullmatch("#[0-9A-Fa-f]{6}", cls.colour):
+            raise TypeError(f"colour of {cls.__name__} is {cls.colour}, must be #RRGGBB")
 
     @abc.abstractmethod
     def plan(self, recipe: Recipe) -> Iterator[Train]:

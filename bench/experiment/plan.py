@@ -35,9 +35,10 @@ class Run:
     """One method in one condition."""
 
     method: str
+    """Its notation."""
+    definition: Method
     condition: Condition
     rounds: tuple[RoundResult, ...]
-    departs: str
     targets: Targets
     """What the condition's labels teach."""
     layers: Layers
@@ -65,7 +66,7 @@ class Run:
             n_organs=len(recipe.images.organs),
             window=recipe.window,
         )
-        return cls(label, condition, tuple(rounds), method.departs, targets, layers)
+        return cls(label, method, condition, tuple(rounds), targets, layers)
 
     def wanted(self) -> Iterator[Stage]:
         """Yield the stages whose results the run reports."""

@@ -31,13 +31,29 @@ ARROW_TYPES = {"text": "string", "int": "int64", "float": "float64", "bool": "bo
 
 
 class Column(NamedTuple):
-    """Type and allowed values of one column; the bounds are inclusive."""
+    """Type and allowed values of one column.
+
+    Attributes
+    ----------
+    kind
+        Of its values.
+    low, high
+        Bounds, inclusive.
+    nan
+        Whether a number may be missing.
+    choices
+        What a text may be; anything but the empty one if there are none.
+    absent
+        What it holds throughout a table that was written before there was such a column. A column
+        that may be NaN is NaN then; one with neither has to be there.
+    """
 
     kind: Kind
     low: float | None = None
     high: float | None = None
     nan: bool = False
     choices: tuple[str, ...] = ()
+    absent: str | int | bool | None = None
 
 
 class Fault(NamedTuple):
@@ -140,7 +156,7 @@ class Schema:
     def load(self, path: Path) -> pd.DataFrame:
         """Read and check a table.
 
-        A column that may be NaN is NaN throughout if the table was written before there was one.
+        Columns that the table was written before are filled (:class:`Column`).
 
         Raises
         ------
@@ -164,8 +180,9 @@ class Schema:
             )
         table: pd.DataFrame = arrow.to_pandas()
         for name, column in self.columns.items():
-            if column.nan and name not in table.columns:  # added since the table was written
-                table[name] = float("nan")
+            absent = float("nan") if column.nan else column.absent
+            if absent is not None and name not in table.columns:
+                table[name] = absent
         self.check(table, str(path))
         return self._typed(table, str(path))
 
@@ -252,7 +269,7 @@ class Schema:
         values = table[name]
         if column.kind == "float" and not column.nan:
             self._refuse(table, values.isna(), name, "a number", source)
-        if column.kind == "text":
+        if column.kind == "text" and column.absent != "":
             self._refuse(table, values == "", name, "not empty", source)
         if column.choices:
             allowed = " or ".join(column.choices)

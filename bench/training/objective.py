@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import override
 
@@ -110,7 +110,8 @@ class ObjectiveSpec(Part, abc.ABC):
 
     @classmethod
     @override
-    def __pydantic_init_subclass__(cls, **_options: object) -> None:
+    def __pydantic_init_subclass__(cls, **options: Any) -> None:
+        super().__pydantic_init_subclass__(**options)
         for name in ("label", "streams"):
             if not inspect.isabstract(cls) and not hasattr(cls, name):
                 raise TypeError(f"class {cls.__name__} declares no {name}")

@@ -34,6 +34,9 @@ class Asdnet(Method):
     trained to fool it, and to fit its own hard labels wherever the discriminator is confident.
     """
 
+    title: ClassVar[str] = "ASDNet"
+    colour: ClassVar[str] = "#CC79A7"
+    order: ClassVar[int] = 35
     citation: ClassVar[str] = "Nie et al., MICCAI 2018; Hung et al., BMVC 2018"
     departs: ClassVar[str] = (
         "half of a batch from incomplete volumes; the discriminator's rate and betas, as "

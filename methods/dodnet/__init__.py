@@ -20,6 +20,9 @@ class Dodnet(Method):
     controller with features of the encoder (:class:`~.head.ConditionalNet`).
     """
 
+    title: ClassVar[str] = "DoDNet"
+    colour: ClassVar[str] = "#7A4FB5"
+    order: ClassVar[int] = 65
     citation: ClassVar[str] = "Zhang et al., CVPR 2021"
     departs: ClassVar[str] = "a conditional head in place of the last convolution, as published"
 
