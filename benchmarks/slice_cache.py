@@ -51,7 +51,7 @@ def main() -> None:
         started = time.perf_counter()
         for step in range(BATCHES):
             rows = sampler.batch(step).rows
-            np.ascontiguousarray(view.images_SHW[view.image_row_S[rows]])
+            np.ascontiguousarray(view.images_SCHW[view.image_row_S[rows]])
             view.labels.gather(rows)
         cached = time.perf_counter() - started
 

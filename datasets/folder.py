@@ -8,7 +8,8 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,15 +17,22 @@ from nibabel.nifti1 import Nifti1Image
 from pydantic import field_validator
 
 from bench.data.dataset import Case, Dataset
-from bench.data.intensity import Rule, rule_of
-from bench.data.nifti import MAX_LABEL, SUFFIXES, load, load_labels, locate
+from bench.data.nifti import (
+    MAX_LABEL,
+    SUFFIXES,
+    in_order,
+    load,
+    load_channels,
+    load_labels,
+    locate,
+    split_channel,
+)
 from bench.errors import BenchError, unknown_name
 from bench.params import format_brackets
 
 MAX_ORGANS = 254
 """255 marks relabelled background in the suite's label maps."""
 
-_CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 _OTHER_IMAGES = (".nrrd", ".mha", ".mhd", ".hdr", ".img", ".dcm", ".tif", ".tiff", ".png", ".npz")
 
 
@@ -37,6 +45,7 @@ class Folder(Dataset):
 FOLDER/
   dataset.json             {"name": "...", "labels": {"background": 0, "liver": 1, ...}}
   imagesTr/CASE_0000.nii.gz   CT in HU (Decathlon layout: imagesTr/CASE.nii.gz)
+  imagesTr/CASE_0001.nii.gz   if "channel_names" in dataset.json names a second channel
   labelsTr/CASE.nii.gz        label map on the same grid
   annotations.csv          optional: case,liver,... with 1 = annotated, 0 = not annotated"""
 
@@ -64,12 +73,9 @@ FOLDER/
         return tuple(self._labels().values())
 
     @property
-    def modality_rule(self) -> Rule:
-        """That of the channel in dataset.json: ``{"channel_names": {"0": "CT"}}``; CT without."""
-        description = self._description()
-        channels = description.get("channel_names", description.get("modality", {}))
-        names = list(channels.values()) if isinstance(channels, dict) else []
-        return rule_of(str(names[0])) if names else "window"
+    def channel_names(self) -> tuple[str, ...]:
+        """``channel_names`` of dataset.json, or its older ``modality``; one of CT without."""
+        return _read_channels(self.root / "dataset.json", self._description())
 
     def cases(self) -> tuple[Case, ...]:
         """Return the cases that the filter leaves, sorted by id.
@@ -77,9 +83,9 @@ FOLDER/
         Raises
         ------
         BenchError
-            Folder or dataset.json missing or unusable; an image without label map or the reverse;
-            several channels; ``annotations.csv`` that names other cases or organs; an organ
-            annotated in no case.
+            Folder or dataset.json missing or unusable; an image without label map or the reverse; a
+            channel without its file or the reverse; ``annotations.csv`` that names other cases or
+            organs; an organ annotated in no case.
         """
         organs = self.organs
         found = self._find_cases()
@@ -99,14 +105,19 @@ FOLDER/
                 )
         return tuple(cases)
 
-    def files(self, case: Case) -> tuple[Path, Path]:
-        """Return image and label map."""
-        return self._image_path(case), self._label_path(case)
+    def files(self, case: Case) -> tuple[Path, ...]:
+        """Return the image, one file or one per channel, and the label map."""
+        return *self._image_paths(case), self._label_path(case)
 
     def image(self, case: Case) -> Nifti1Image:
-        """Return the CT in HU, in the orientation of its file."""
-        path = self._image_path(case)
-        return load(path, locate(self.name, case.id, path, "image"))
+        """Return the image in the orientation of its file, or of that of the first channel."""
+        files = {
+            locate(self.name, case.id, path, "image"): path for path in self._image_paths(case)
+        }
+        if len(files) > 1:
+            return load_channels(files)
+        ((where, path),) = files.items()
+        return load(path, where)
 
     def labels(self, case: Case) -> Nifti1Image:
         """Return the label map with values 0..K in the order of :attr:`organs`."""
@@ -115,12 +126,14 @@ FOLDER/
         values = {value: k for k, value in enumerate(names, start=1)}
         return load_labels(path, values, names, locate(self.name, case.id, path, "label map"))
 
-    def _image_path(self, case: Case) -> Path:
-        folder = self.root / "imagesTr"
-        return _existing(folder / f"{case.id}{mark}" for mark in ("_0000", ""))
+    def _image_paths(self, case: Case) -> tuple[Path, ...]:
+        whole = self.root / "imagesTr" / case.id
+        numbers = range(len(self.channel_names))
+        numbered = tuple(_existing(_channel_stem(whole, number)) for number in numbers)
+        return numbered if numbered[0].is_file() else (_existing(whole),)
 
     def _label_path(self, case: Case) -> Path:
-        return _existing([self.root / "labelsTr" / case.id])
+        return _existing(self.root / "labelsTr" / case.id)
 
     def _description(self) -> dict[str, Any]:
         path = self.root / "dataset.json"
@@ -138,30 +151,18 @@ FOLDER/
 
     def _labels(self) -> dict[int, str]:
         """Return label value -> organ, by value, background left out."""
-        path = self.root / "dataset.json"
-        description = self._description()
-        _refuse_other_channels(path, description)
-        return _read_labels(path, description.get("labels"))
+        return _read_labels(self.root / "dataset.json", self._description().get("labels"))
 
     def _find_cases(self) -> tuple[str, ...]:
         """Return the sorted ids of all cases, each with one image and one label map."""
         images = _nifti_names(self.root / "imagesTr", self.layout)
         labels = _nifti_names(self.root / "labelsTr", self.layout)
-        with_image: dict[str, str] = {}
-        for stem in images:
-            match = None if stem in labels else _CHANNEL.fullmatch(stem)
-            case = match["case"] if match else stem
-            if match and match["channel"] != "0000":
-                raise BenchError(
-                    f"{self.root / 'imagesTr' / images[stem]}: only one channel"
-                    f" ({case}_0000) is supported; move the other channels out of the folder"
-                )
-            if case in with_image:
-                raise BenchError(
-                    f"{self.root / 'imagesTr'}: {with_image[case]} and {images[stem]} are both the"
-                    f" image of case {case}; remove one"
-                )
-            with_image[case] = images[stem]
+        with_image: dict[str, dict[int | None, Path]] = defaultdict(dict)
+        for stem, name in images.items():
+            case, channel = (stem, None) if stem in labels else split_channel(stem)
+            with_image[case][channel] = self.root / "imagesTr" / name
+        for case, files in with_image.items():
+            in_order(case, files, self.channels, "dataset.json names")
         if alone := sorted(with_image.keys() - labels.keys()):
             raise BenchError(
                 f"{self.root / 'labelsTr'}: no label map for {_enumerate(alone)}; add it (empty,"
@@ -189,9 +190,13 @@ def _clauses(where: str) -> list[tuple[str, set[str]]]:
     return clauses
 
 
-def _existing(stems: Iterable[Path]) -> Path:
-    """Return the first NIfTI file of these names; the first name of all if there is none."""
-    paths = [stem.with_name(stem.name + suffix) for stem in stems for suffix in SUFFIXES]
+def _channel_stem(whole: Path, number: int) -> Path:
+    return whole.with_name(f"{whole.name}_{number:04d}")
+
+
+def _existing(stem: Path) -> Path:
+    """Return the NIfTI file of this name; the first name it could have if there is none."""
+    paths = [stem.with_name(stem.name + suffix) for suffix in SUFFIXES]
     return next(filter(Path.is_file, paths), paths[0])
 
 
@@ -215,10 +220,16 @@ def _nifti_names(folder: Path, layout: str) -> dict[str, str]:
     return names
 
 
-def _refuse_other_channels(path: Path, description: Mapping[str, Any]) -> None:
-    channels = description.get("channel_names", description.get("modality", {}))
-    if isinstance(channels, dict) and len(channels) > 1:
-        raise BenchError(f"{path}: {len(channels)} channels {channels}; only one is supported")
+def _read_channels(path: Path, description: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of the channels in the order of their numbers."""
+    channels = description.get("channel_names", description.get("modality", {"0": "CT"}))
+    numbers = [str(number) for number in range(len(channels))] if isinstance(channels, dict) else []
+    if not numbers or set(channels) != set(numbers):
+        raise BenchError(
+            f'{path}: channel_names {channels!r}; number the channels from 0: {{"0": "T2", "1":'
+            ' "ADC"}'
+        )
+    return tuple(str(channels[number]) for number in numbers)
 
 
 def _read_labels(path: Path, labels: Any) -> dict[int, str]:

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from bench.data.catalogue import parse_dataset
 from bench.data.dataset import Case, Dataset
-from bench.data.intensity import Rule
+from bench.data.intensity import Channel, listed
 from bench.errors import BenchError, unknown_name
 from bench.params import split_colons
 from bench.seeds import generator
@@ -50,6 +50,15 @@ class Fusion(Dataset):
     n_full: int = Field(default=9, ge=1)
     """Complete patients that train."""
 
+    @field_validator("partial")
+    @classmethod
+    def _same_channels(cls, partial: Dataset, info: ValidationInfo) -> Dataset:
+        if FULL in info.data:
+            found, wanted = listed(partial.channels), listed(info.data[FULL].channels)
+            if found != wanted:
+                raise ValueError(f"has the channels {found}, but full has {wanted}")
+        return partial
+
     @field_validator("keeps")
     @classmethod
     def _known(cls, keeps: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
@@ -74,9 +83,11 @@ class Fusion(Dataset):
         return self.full.organs
 
     @property
-    def modality_rule(self) -> Rule:
-        """That of the complete data set."""
-        return self.full.intensity_rule
+    def channels(self) -> tuple[Channel, ...]:
+        """Those of the complete data set, unless the fusion itself says otherwise."""
+        rules = ("hu_window", "intensity")
+        given = {name: value for name, value in self.overrides().items() if name in rules}
+        return self.full.model_copy(update=given).channels
 
     def cases(self) -> Sequence[Case]:
         """Return the cases of both, each with the folds in which it trains.
@@ -124,7 +135,7 @@ class Fusion(Dataset):
         return dataset.files(original)
 
     def image(self, case: Case) -> Nifti1Image:
-        """Return the CT in HU."""
+        """Return the image of the data set the case is from."""
         dataset, original = self._origin(case)
         return dataset.image(original)
 

@@ -41,7 +41,8 @@ class Consistency(ObjectiveSpec):
     decay: float = Field(default=0.99, gt=0, lt=1)
     """Of the teacher's moving average; smaller in the first hundred steps."""
     noise: float = Field(default=0.1, ge=0)
-    """Of the teacher's input, in standard deviations of the training images, cut at twice that."""
+    """Of the teacher's input, in standard deviations of the training images (of each channel), cut
+    at twice that."""
     dropout: float = Field(default=0.5, ge=0, lt=1)
     """Share of the channels dropped at the bottleneck, in training only."""
     tested: Literal["student", "teacher"] = "student"
@@ -81,7 +82,7 @@ class _StudentAndTeacher(Objective):
 
         self._spec = spec
         self._lr = setting.lr
-        self._noise_sd = spec.noise * setting.intensity_sd()
+        self._noise_sds = [spec.noise * sd for sd in setting.intensity_sd()]
         self._student = setting.network("segmenter")
         add_dropout(self._student, spec.dropout)
         self._teacher = copy.deepcopy(self._student).requires_grad_(False)
@@ -113,8 +114,9 @@ class _StudentAndTeacher(Objective):
         """Return what the teacher makes of a noisy image, as probabilities."""
         import torch
 
-        sd = self._noise_sd
-        noise_BCHW = (sd * torch.randn_like(image_BCHW)).clamp(-2 * sd, 2 * sd)
+        noise_BCHW = torch.randn_like(image_BCHW)
+        for channel, sd in enumerate(self._noise_sds):
+            noise_BCHW[:, channel].mul_(sd).clamp_(-2 * sd, 2 * sd)
         prob_BKHW: Tensor = self._teacher(image_BCHW + noise_BCHW).float().sigmoid()
         return prob_BKHW
 

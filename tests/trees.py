@@ -80,22 +80,36 @@ def save(path: Path, array_XYZ: NDArray[np.generic], affine: NDArray[np.float64]
     return path
 
 
+def channel(name: str, image_XYZ: NDArray[np.int16], number: int) -> NDArray[np.float32]:
+    """Return what a channel shows of a generated scan.
+
+    HU if it is called CT, and nothing of it in ``noise``. In any other every volume has a scale and
+    an offset of its own, as in MR.
+    """
+    if name == "CT":
+        return image_XYZ.astype(np.float32)
+    if name == "noise":
+        return generator(0, "test-noise", number).random(image_XYZ.shape, np.float32)
+    soft_XYZ = image_XYZ.clip(0, 200).astype(np.float32)
+    return soft_XYZ * 4.0 ** (number % 3) + 500.0 * number
+
+
 def nnunet(
     root: Path,
     cases: int = 4,
     organs: Sequence[str] = ORGANS,
     hidden: Mapping[int, Sequence[str]] | None = None,
     shape: tuple[int, int, int] = (32, 28, 10),
-    channel: str = "CT",
+    channels: Sequence[str] = ("CT",),
 ) -> Path:
     """Write an nnU-Net folder with annotations.csv.
-
-    Unless ``channel`` is CT, every volume has a scale and an offset of its own, as in MR.
 
     Parameters
     ----------
     hidden
         Case number -> organs that nobody annotated in it: flag 0 and no voxel in the label map.
+    channels
+        Names of the channels, what each shows as in :func:`channel`.
     """
     hidden = hidden or {}
     labels = {"background": 0} | {organ: k for k, organ in enumerate(organs, start=1)}
@@ -104,16 +118,15 @@ def nnunet(
         scan = volume(number, shape, organs)
         missing = hidden.get(number, ())
         kept = np.array([0] + [0 if organ in missing else labels[organ] for organ in organs])
-        image_XYZ = scan.image_XYZ.astype(np.float32)
-        if channel != "CT":
-            image_XYZ = (image_XYZ + 1000.0) * 4.0 ** (number % 3) + 500.0 * number
-        save(root / f"imagesTr/case_{number:03d}_0000.nii.gz", image_XYZ)
+        for c, name in enumerate(channels):
+            path = root / f"imagesTr/case_{number:03d}_{c:04d}.nii.gz"
+            save(path, channel(name, scan.image_XYZ, number))
         save(root / f"labelsTr/case_{number:03d}.nii.gz", kept.astype(np.uint8)[scan.labels_XYZ])
         flags = [int(organ not in missing) for organ in organs]
         rows.append([f"case_{number:03d}", f"patient_{number:03d}", "AB"[number % 2], *flags])
     description = {
         "name": "Generated",
-        "channel_names": {"0": channel},
+        "channel_names": {str(c): name for c, name in enumerate(channels)},
         "labels": labels,
         "numTraining": cases,
         "file_ending": ".nii.gz",

@@ -240,14 +240,20 @@ def check(
 @command()
 def predict(
     key: Annotated[str, typer.Argument(help="Key of a trained model (bench status shows them).")],
-    images: Annotated[list[Path], typer.Argument(help="CT volumes: NIfTI, or a DICOM folder.")],
+    images: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Scans: NIfTI, or a DICOM folder; of several channels all files, CASE_0000.nii.gz"
+            " CASE_0001.nii.gz."
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the label maps.")],
-    preview: Annotated[bool, typer.Option(help="Also draw each over its CT, as PNG.")] = False,
+    preview: Annotated[bool, typer.Option(help="Also draw each over its scan, as PNG.")] = False,
     device: Device = None,
     plugin: Plugins = None,
     store_root: StoreRoot = None,
 ) -> None:
-    """Segment new CT volumes with a trained model; label maps lie on the grid of their image."""
+    """Segment new scans with a trained model; label maps lie on the grid of their image."""
     from bench.experiment.segment import segment
 
     use_device(device)

@@ -194,7 +194,7 @@ def print_check(dataset: Dataset, console: Console) -> bool:
         volume = "–" if organ.median_ml is None else f"{organ.median_ml:.1f}"
         _add(table, organ.organ, str(organ.annotated), str(organ.present), volume)
     console.print(table)
-    if result.shape is not None and result.spacing_mm is not None and result.hu is not None:
+    if result.shape is not None and result.spacing_mm is not None:
         axes = zip("XYZ", result.shape, result.spacing_mm, strict=True)
         for axis, voxels, spacing in axes:
             console.print(
@@ -202,8 +202,13 @@ def print_check(dataset: Dataset, console: Console) -> bool:
                 f"{spacing.low:.2f} to {spacing.high:.2f} mm",
                 highlight=False,
             )
-        unit = "HU " if dataset.intensity_rule == "window" else "values"
-        console.print(f"{unit} {result.hu.low:.0f} to {result.hu.high:.0f}", highlight=False)
+        for channel, values in zip(dataset.channels, result.values, strict=True):
+            unit = " HU" if channel.rule == "window" else ""
+            console.print(
+                f"{channel.name}  {values.low:g} to {values.high:g}{unit}",
+                highlight=False,
+                markup=False,
+            )
     for problem in result.problems:
         style = "red" if problem.severity == "error" else "yellow"
         named = problem.case is None or problem.case in problem.message

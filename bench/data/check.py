@@ -74,7 +74,8 @@ class CheckResult(Params):
     """Voxels along canonical X, Y, Z."""
     spacing_mm: tuple[Range, Range, Range] | None
     """Along canonical X, Y, Z."""
-    hu: Range | None
+    values: tuple[Range, ...]
+    """Of each channel, HU or as in its file; () without a readable case."""
     problems: tuple[Problem, ...]
     """Errors first, then by case."""
 
@@ -94,7 +95,7 @@ class _Facts(NamedTuple):
 
     shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
-    hu: tuple[float, float]
+    values: tuple[Range, ...]
     content: bytes
     organs_ml: tuple[float, ...]
     warnings: tuple[str, ...]
@@ -142,7 +143,10 @@ def check(
         organs=tuple(_summaries(dataset, cases, facts)),
         shape=_ranges([fact.shape for fact in read]),
         spacing_mm=_ranges([fact.spacing_mm for fact in read]),
-        hu=_range([value for fact in read for value in fact.hu]),
+        values=tuple(
+            Range(low=min(r.low for r in of_cases), high=max(r.high for r in of_cases))
+            for of_cases in zip(*(fact.values for fact in read), strict=True)
+        ),
         problems=tuple(sorted(problems, key=lambda p: (p.severity, p.case or "", p.message))),
     )
 
@@ -151,17 +155,20 @@ def _read(dataset: Dataset, case: Case) -> _Facts:
     image = dataset.image(case)
     scan = assemble(dataset, case, image, dataset.labels(case))
     counts = [int(np.count_nonzero(scan.labels_XYZ == k + 1)) for k in range(len(dataset.organs))]
-    hu = float(scan.image_XYZ.min()), float(scan.image_XYZ.max())
+    values = tuple(
+        Range(low=float(image_XYZ.min()), high=float(image_XYZ.max()))
+        for image_XYZ in scan.image_CXYZ
+    )
     geometry = scan.geometry
     return _Facts(
         shape=geometry.canonical_shape,
         spacing_mm=geometry.spacing_mm,
-        hu=hu,
+        values=values,
         content=hashlib.blake2b(
-            np.ascontiguousarray(scan.image_XYZ.T).data, digest_size=16
+            np.ascontiguousarray(scan.image_CXYZ.T).data, digest_size=16
         ).digest(),
         organs_ml=tuple(count * geometry.voxel_ml for count in counts),
-        warnings=tuple(_case_warnings(dataset, case, image, scan, hu, counts)),
+        warnings=tuple(_case_warnings(dataset, case, image, scan, values, counts)),
     )
 
 
@@ -170,15 +177,17 @@ def _case_warnings(
     case: Case,
     image: Nifti1Image,
     scan: Scan,
-    hu: tuple[float, float],
+    values: Sequence[Range],
     counts: Sequence[int],
 ) -> Iterator[str]:
     """Yield what one case alone gives away."""
-    if dataset.intensity_rule == "window" and (hu[0] >= 0 or hu[1] < MIN_BONE_HU):
-        yield (
-            f"values from {hu[0]:g} to {hu[1]:g} do not look like HU; apply the rescale slope and"
-            " intercept of the DICOM series, or name the modality in dataset.json if it is no CT"
-        )
+    for channel, found in zip(dataset.channels, values, strict=True):
+        if channel.rule == "window" and (found.low >= 0 or found.high < MIN_BONE_HU):
+            yield (
+                f"values from {found.low:g} to {found.high:g} do not look like HU; apply the"
+                " rescale slope and intercept of the DICOM series, or name the modality in"
+                " dataset.json if it is no CT"
+            )
     coded = any(int(image.header[f"{form}_code"]) for form in ("sform", "qform"))
     if not coded or np.array_equal(image.affine, np.eye(4)):
         yield "the header carries no geometry; spacing and orientation are guesses"
@@ -205,7 +214,7 @@ def _wrong_sides(organs: Sequence[str], scan: Scan, counts: Sequence[int]) -> It
     sided = {organ: _SIDE_OF_BODY.get(organ.lower()) for organ in centre_x}
     if not any(sided.values()):
         return
-    body_x = _mean_x(scan.image_XYZ > BODY_HU)
+    body_x = _mean_x(scan.image_CXYZ[0] > BODY_HU)
     for organ, side in sided.items():
         if side and (centre_x[organ] > body_x) != (side == "right"):
             yield f"{organ} does not lie in the {side} half of the body; {advice}"
@@ -297,7 +306,3 @@ def _ranges(values: Sequence[tuple[float, float, float]]) -> tuple[Range, Range,
         return None
     x, y, z = (Range(low=min(column), high=max(column)) for column in zip(*values, strict=True))
     return x, y, z
-
-
-def _range(values: Sequence[float]) -> Range | None:
-    return Range(low=min(values), high=max(values)) if values else None

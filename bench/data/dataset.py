@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import field_validator
+from pydantic import BeforeValidator, field_validator
 
-from bench.data.intensity import Rule
+from bench.data.intensity import Channel, Rule, rule_of
+from bench.errors import BenchError
 from bench.params import Params, RuntimeOnly, split_colons
 from bench.stage import Part
 
@@ -58,18 +59,37 @@ class Dataset(Part, abc.ABC):
     hu_window: tuple[float, float] = (-160.0, 240.0)
     """HU range kept and scaled to [0, 1]; ``hu_window=-200:300`` in brackets."""
 
-    intensity: Rule | None = None
-    """How values are brought to [0, 1]; that of the data's modality if not given."""
+    intensity: Annotated[tuple[Rule, ...] | None, BeforeValidator(split_colons)] = None
+    """How values are brought to [0, 1]: one rule for every channel, or ``window:zscore``, one for
+    each. If not given, that which goes with the channel's name."""
 
     @property
-    def modality_rule(self) -> Rule:
-        """The rule that goes with the modality; CT unless a data set says otherwise."""
-        return "window"
+    def channel_names(self) -> tuple[str, ...]:
+        """Names of the C channels of every image; one of CT unless a data set says otherwise."""
+        return ("CT",)
 
     @property
-    def intensity_rule(self) -> Rule:
-        """The rule in force."""
-        return self.intensity or self.modality_rule
+    def channels(self) -> tuple[Channel, ...]:
+        """The channels with the rules in force.
+
+        Raises
+        ------
+        BenchError
+            Neither one rule nor one for each channel.
+        """
+        names = self.channel_names
+        rules = self.intensity or tuple(map(rule_of, names))
+        if len(rules) == 1:
+            rules *= len(names)
+        if len(rules) != len(names):
+            raise BenchError(
+                f"{self.name}: intensity gives {len(rules)} rules for {len(names)} channels"
+                f" ({', '.join(names)}); give one for all, or one for each"
+            )
+        return tuple(
+            Channel(name=name, rule=rule, hu_window=self.hu_window)
+            for name, rule in zip(names, rules, strict=True)
+        )
 
     @field_validator("hu_window", mode="before")
     @classmethod
@@ -106,11 +126,18 @@ class Dataset(Part, abc.ABC):
 
     @abc.abstractmethod
     def files(self, case: Case) -> tuple[Path, ...]:
-        """Return the files of a case, whose content identifies it; () for generated data."""
+        """Return the files of a case, whose content identifies it; () for generated data.
+
+        Image and label map, or one file per channel and the label map, are named in messages.
+        """
 
     @abc.abstractmethod
     def image(self, case: Case) -> Nifti1Image:
-        """Return the CT in HU, in the orientation of its file."""
+        """Return the image in the orientation of its file, CT in HU.
+
+        Three axes; with several channels a fourth one for them, the last
+        (:func:`bench.data.nifti.load_channels`).
+        """
 
     @abc.abstractmethod
     def labels(self, case: Case) -> Nifti1Image:

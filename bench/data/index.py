@@ -7,6 +7,7 @@ from typing import Self
 
 from bench.data.dataset import Case
 from bench.data.grid import Placement
+from bench.data.intensity import ValueRange
 from bench.data.nifti import Geometry
 from bench.params import Params
 
@@ -30,7 +31,8 @@ class SliceIndex(Params):
     """All cases of a prepared data set, in order, on one grid."""
 
     grid: tuple[int, int]
-    value_range: tuple[float, float]
+    value_ranges: tuple[ValueRange, ...]
+    """Of each of the C channels: the stored values that stand for 0 and 1."""
     cases: tuple[CaseSlices, ...]
 
     @classmethod

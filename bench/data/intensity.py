@@ -1,57 +1,90 @@
-"""From the values of a scan to those that networks see: an HU window for CT, else per volume."""
+"""Channels of an image: what each is called, and how its values become those that networks see."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-Rule = Literal["window", "percentile", "zscore"]
-"""How values are brought to [0, 1]: a fixed window of HU; the 0.5th to the 99.5th percentile of the
-volume; 4 standard deviations around the mean of the volume."""
+from bench.errors import BenchError
+from bench.params import Params
+
+Rule = Literal["window", "percentile", "zscore", "minmax"]
+"""What becomes 0 and 1: the ends of a fixed window of HU; the 0.5th and 99.5th percentile of the
+volume; 4 standard deviations below and above its mean; its smallest and largest value."""
 RULES: tuple[Rule, ...] = get_args(Rule)
 PERCENTILES = (0.5, 99.5)
 DEVIATIONS = 4.0
 SCALED = (0.0, 10_000.0)
 """What is stored where values are no HU: [0, 1] in steps that 16 bits hold."""
 
+ValueRange = tuple[float, float]
+"""Values that stand for 0 and 1."""
 
-def rule_of(channel: str) -> Rule:
-    """Return the rule for a channel called ``channel`` in ``dataset.json``.
+_NNUNET: dict[str, Rule] = {"ct": "window", "zscore": "zscore", "rescale_to_0_1": "minmax"}
+_UNSCALED = ("nonorm", "rgb_to_0_1")
+"""nnU-Net's names for values that it does not scale by volume."""
+
+
+def rule_of(name: str) -> Rule:
+    """Return the rule for a channel called ``name`` in ``dataset.json``.
 
     CT has absolute values. Those of anything else (MR, PET, ultrasound) depend on the scan.
+
+    Raises
+    ------
+    BenchError
+        The name asks nnU-Net for values that are not scaled by volume.
     """
-    return "window" if channel.strip().lower() == "ct" else "percentile"
+    plain = name.strip().lower()
+    if plain in _UNSCALED:
+        raise BenchError(
+            f"channel {name}: values are always scaled to [0, 1]; say how with the option intensity"
+            f" ({', '.join(RULES)}), or name the modality in dataset.json"
+        )
+    return _NNUNET.get(plain, "percentile")
 
 
-def stored_range(rule: Rule, hu_window: tuple[float, float]) -> tuple[float, float]:
-    """Return the stored values that stand for 0 and 1."""
-    return hu_window if rule == "window" else SCALED
+class Channel(Params):
+    """One channel of the images of a data set."""
 
+    name: str
+    rule: Rule
+    hu_window: ValueRange
+    """What the rule ``window`` keeps."""
 
-def to_stored(
-    image_XYZ: NDArray[np.float32], rule: Rule, hu_window: tuple[float, float]
-) -> NDArray[np.float32]:
-    """Return a volume within :func:`stored_range`."""
-    if rule == "window":
-        clipped_XYZ: NDArray[np.float32] = np.clip(image_XYZ, *hu_window)
-        return clipped_XYZ
-    low, high = volume_range(image_XYZ, rule, hu_window)
-    if low == high:  # a constant volume
-        return np.zeros_like(image_XYZ)
-    scaled_XYZ: NDArray[np.float32] = np.clip((image_XYZ - low) / (high - low), 0, 1) * SCALED[1]
-    return scaled_XYZ.astype(np.float32, copy=False)
+    @property
+    def stored_range(self) -> ValueRange:
+        """The stored values that stand for 0 and 1."""
+        return self.hu_window if self.rule == "window" else SCALED
 
-
-def volume_range(
-    image_XYZ: NDArray[np.float32], rule: Rule, hu_window: tuple[float, float]
-) -> tuple[float, float]:
-    """Return the values of a volume that stand for 0 and 1."""
-    if rule == "window":
-        return hu_window
-    if rule == "percentile":
+    def volume_range(self, image_XYZ: NDArray[np.float32]) -> ValueRange:
+        """Return the values of a volume that stand for 0 and 1."""
+        if self.rule == "window":
+            return self.hu_window
+        if self.rule == "zscore":
+            mean, reach = float(image_XYZ.mean()), DEVIATIONS * float(image_XYZ.std())
+            return mean - reach, mean + reach
+        if self.rule == "minmax":
+            return float(image_XYZ.min()), float(image_XYZ.max())
         low, high = np.percentile(image_XYZ, PERCENTILES)
         return float(low), float(high)
-    mean, reach = float(image_XYZ.mean()), DEVIATIONS * float(image_XYZ.std())
-    return mean - reach, mean + reach
+
+    def to_stored(self, image_XYZ: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return a volume within :attr:`stored_range`."""
+        if self.rule == "window":
+            clipped_XYZ: NDArray[np.float32] = np.clip(image_XYZ, *self.hu_window)
+            return clipped_XYZ
+        low, high = self.volume_range(image_XYZ)
+        if low == high:  # a constant volume
+            return np.zeros_like(image_XYZ)
+        scaled_XYZ: NDArray[np.float32] = np.clip((image_XYZ - low) / (high - low), 0, 1)
+        scaled_XYZ *= SCALED[1]
+        return scaled_XYZ
+
+
+def listed(channels: Sequence[Channel]) -> str:
+    """Return how messages name the channels: ``0 T2, 1 ADC``."""
+    return ", ".join(f"{number} {channel.name}" for number, channel in enumerate(channels))

@@ -1,15 +1,16 @@
 """From a case's files to validated arrays in one orientation, and back to the grid of the file.
 
 Everything that can be wrong with a CT or its label map is found here, so that whatever reads a
-:class:`Scan` can rely on it: three dimensions, finite HU, labels 0..K of annotated organs only,
-image and labels on one grid, canonical RAS orientation.
+:class:`Scan` can rely on it: three dimensions, finite values, labels 0..K of annotated organs only,
+channels and labels on one grid, canonical RAS orientation.
 """
 
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -24,11 +25,14 @@ from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from bench.data.dataset import Case, Dataset
+from bench.data.intensity import Channel, listed
 from bench.errors import BenchError
 from bench.params import Params
 
 SUFFIXES = (".nii.gz", ".nii")
 """File names read as NIfTI."""
+
+_NUMBERED = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 
 MAX_LABEL = 65535
 """Largest label value of a file, before it becomes 0..K."""
@@ -116,8 +120,8 @@ class Geometry(Params):
 class Scan(NamedTuple):
     """A validated case in canonical orientation."""
 
-    image_XYZ: NDArray[np.float32]
-    """HU."""
+    image_CXYZ: NDArray[np.float32]
+    """CT in HU, other channels as in their file."""
     labels_XYZ: NDArray[np.uint8]
     """0..K; only annotated organs occur."""
     geometry: Geometry
@@ -139,10 +143,17 @@ def read_scan(dataset: Dataset, case: Case) -> Scan:
 
 def assemble(dataset: Dataset, case: Case, image: Nifti1Image, labels: Nifti1Image) -> Scan:
     """Validate what ``dataset`` returned for ``case``, see :func:`read_scan`."""
-    image_XYZ, geometry = read_image(image, where_is(dataset, case, "image"))
+    channels = dataset.channels
+    image_CXYZ, geometry = read_image(image, where_is(dataset, case, "image"), channels)
     where = where_is(dataset, case, "label map")
     values, label_geometry = _voxels(labels, where)
-    _same_grid(geometry, label_geometry, where)
+    _same_grid(
+        geometry,
+        label_geometry,
+        where,
+        "the image",
+        "resample the labels to it (nearest neighbour)",
+    )
     known = {0: "background"} | dict(enumerate(dataset.organs, start=1))
     native = map_labels(values, {value: value for value in known}, known, where)
     for k, (organ, annotated) in enumerate(zip(dataset.organs, case.annotated, strict=True), 1):
@@ -151,11 +162,13 @@ def assemble(dataset: Dataset, case: Case, image: Nifti1Image, labels: Nifti1Ima
                 f"{where}: {count} voxels of {organ}, flagged as not annotated in this case"
                 " (annotations.csv, or the data set, contradicts the map); set it to 1 or erase"
             )
-    return Scan(image_XYZ, geometry.to_canonical(native), geometry)
+    return Scan(image_CXYZ, geometry.to_canonical(native), geometry)
 
 
-def read_image(source: Path | Nifti1Image, where: str) -> tuple[NDArray[np.float32], Geometry]:
-    """Read a CT as HU in canonical orientation.
+def read_image(
+    source: Path | Nifti1Image, where: str, channels: Sequence[Channel] = ()
+) -> tuple[NDArray[np.float32], Geometry]:
+    """Read the channels of an image in canonical orientation.
 
     Parameters
     ----------
@@ -163,28 +176,96 @@ def read_image(source: Path | Nifti1Image, where: str) -> tuple[NDArray[np.float
         A NIfTI file, or the image itself.
     where
         Case and file, the start of every error message.
+    channels
+        Those that the image must have; one of any kind if not given.
 
     Returns
     -------
-    image_XYZ
-        float32, HU.
+    image_CXYZ
+        float32, CT in HU.
     geometry
         The grid of the file.
 
     Raises
     ------
     BenchError
-        Truncated or corrupt file, not one 3D volume, singular affine, NaN or infinite voxels.
+        Truncated or corrupt file, another number of channels, singular affine, NaN or infinite
+        voxels.
     """
     image = load(source, where) if isinstance(source, Path) else source
-    values, geometry = _voxels(image, where, dtype=np.float32)
-    if not (np.isfinite(values.min()) and np.isfinite(values.max())):
-        bad = np.argwhere(~np.isfinite(values))
+    values, geometry = _voxels(image, where, channels, dtype=np.float32)
+    _refuse_infinite(values, where)
+    image_XYZC = geometry.to_canonical(values if values.ndim == 4 else values[..., None])
+    return np.moveaxis(image_XYZC, -1, 0), geometry
+
+
+def load_channels(files: Mapping[str, Path]) -> Nifti1Image:
+    """Open the channels of an image, one file each, as one image with channels on its last axis.
+
+    Parameters
+    ----------
+    files
+        The files in the order of the channels, by how messages name them.
+
+    Raises
+    ------
+    BenchError
+        As :func:`load` and :func:`read_image`, for each file; files of different grids.
+    """
+    volumes: list[NDArray[np.float32]] = []
+    first: Geometry | None = None
+    for where, path in files.items():
+        values, geometry = _voxels(load(path, where), where, dtype=np.float32)
+        _refuse_infinite(values, where)
+        first = first or geometry
+        other = f"channel 0, {next(iter(files.values())).name},"
+        _same_grid(first, geometry, where, other, "resample one channel to the other")
+        volumes.append(values)
+    assert first is not None, "an image has channels"
+    return Nifti1Image(np.moveaxis(np.stack(volumes), 0, -1), np.asarray(first.native_affine))
+
+
+def split_channel(stem: str) -> tuple[str, int | None]:
+    """Return case and channel of a name like ``CASE_0000``; None without a number."""
+    match = _NUMBERED.fullmatch(stem)
+    return (match["case"], int(match["channel"])) if match else (stem, None)
+
+
+def in_order(
+    case: str, files: Mapping[int | None, Path], channels: Sequence[Channel], source: str
+) -> tuple[Path, ...]:
+    """Return the image files of a case: one for each channel, or one for all of them.
+
+    Parameters
+    ----------
+    files
+        By number of the channel, None for a file without one.
+    source
+        Who says which channels there are, for messages: ``dataset.json names``.
+
+    Raises
+    ------
+    BenchError
+        A channel is missing, unknown, or there twice.
+    """
+    wanted = f"{source} {listed(channels)}"
+    numbers = sorted(number for number in files if number is not None)
+    if numbers and numbers[-1] >= len(channels):
         raise BenchError(
-            f"{where}: {len(bad)} voxels are NaN or infinite, the first at index"
-            f" {tuple(bad[0].tolist())}; replace them (air is -1024 HU) or convert the scan anew"
+            f"{files[numbers[-1]]}: channel {numbers[-1]}, but {wanted}; leave this file out"
         )
-    return geometry.to_canonical(values), geometry
+    if None in files and numbers:
+        raise BenchError(
+            f"{files[None]}: this file and {files[numbers[0]].name} are both the image of case"
+            f" {case}; remove one"
+        )
+    if None in files:
+        return (files[None],)
+    for number in range(len(channels)):
+        if number not in files:
+            path = files[numbers[0]].with_name(f"{case}_{number:04d}{SUFFIXES[0]}")
+            raise BenchError(f"{path}: file of a channel is missing, {wanted}; add it")
+    return tuple(files[number] for number in numbers)
 
 
 def load(path: Path, where: str) -> Nifti1Image:
@@ -274,8 +355,8 @@ def to_native(labels_XYZ: NDArray[np.uint8], geometry: Geometry) -> Nifti1Image:
 def where_is(dataset: Dataset, case: Case, what: Literal["image", "label map"]) -> str:
     """Return how messages name the image or label map of a case: data set, case and file."""
     files = dataset.files(case)
-    if len(files) == 2:
-        path: Path | None = files[0 if what == "image" else 1]
+    if len(files) in (2, 1 + len(dataset.channels)):
+        path: Path | None = files[0 if what == "image" else -1]
     else:
         path = files[0].parent if files else None
     return locate(dataset.name, case.id, path, what)
@@ -287,9 +368,13 @@ def locate(dataset: str, case: str, path: Path | None, what: str) -> str:
 
 
 def _voxels(
-    image: Nifti1Image, where: str, dtype: type[np.floating[Any]] | None = None
+    image: Nifti1Image,
+    where: str,
+    channels: Sequence[Channel] = (),
+    *,
+    dtype: type[np.floating[Any]] | None = None,
 ) -> tuple[NDArray[Any], Geometry]:
-    """Return the 3D array in the axes of the file and its geometry."""
+    """Return the array in the axes of the file, channels on the fourth, and its geometry."""
     stored = image.get_data_dtype()
     if stored.fields is not None or not np.issubdtype(stored, np.number) or stored.kind == "c":
         raise BenchError(
@@ -298,9 +383,15 @@ def _voxels(
     shape = image.shape
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
-    if len(shape) != 3:
+    if len(channels) > 1 and (len(shape) != 4 or shape[3] != len(channels)):
+        raise BenchError(
+            f"{where}: shape {shape}, expected a 3D volume of {len(channels)} channels"
+            f" ({listed(channels)}), the last axis"
+        )
+    if len(channels) <= 1 and len(shape) != 3:
         raise BenchError(
             f"{where}: {len(shape)} dimensions {shape}, expected one 3D volume; split the series"
+            " (channels of an image are named in dataset.json)"
         )
     affine = np.asarray(image.affine, np.float64)
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
@@ -316,26 +407,35 @@ def _voxels(
             array = image.get_fdata(dtype=dtype, caching="unchanged")
     except _UNREADABLE as error:
         raise _unreadable(where, error) from None
-    return array.reshape(shape), Geometry.of(shape, affine)
+    return array.reshape(shape), Geometry.of(shape[:3], affine)
 
 
-def _same_grid(image: Geometry, labels: Geometry, where: str) -> None:
-    if image.native_shape != labels.native_shape:
+def _refuse_infinite(values: NDArray[np.float32], where: str) -> None:
+    if not (np.isfinite(values.min()) and np.isfinite(values.max())):
+        bad = np.argwhere(~np.isfinite(values))
         raise BenchError(
-            f"{where}: shape {labels.native_shape}, but the image has {image.native_shape};"
-            f" resample the labels to the image (nearest neighbour)"
+            f"{where}: {len(bad)} voxels are NaN or infinite, the first at index"
+            f" {tuple(bad[0].tolist())}; replace them (air is -1024 HU) or convert the scan anew"
         )
-    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(image.native_shape) - 1)
-    of_image, of_labels = (
-        nib.affines.apply_affine(np.asarray(grid.native_affine), corners)
-        for grid in (image, labels)
-    )
-    apart = float(np.linalg.norm(of_image - of_labels, axis=1).max())
-    # Headers hold float32, some tools rewrite them as a quaternion: that much is rounding.
-    if apart > 1e-3 + 1e-5 * float(np.abs(of_image).max()):
+
+
+def _same_grid(wanted: Geometry, found: Geometry, where: str, other: str, remedy: str) -> None:
+    """Refuse a file, named by ``where``, that does not lie on the grid of ``other``."""
+    if wanted.native_shape != found.native_shape:
         raise BenchError(
-            f"{where}: the affine differs from the image's (corners up to {apart:.3g} mm apart);"
-            f" resample the labels to the image, or copy the image's header if only that is wrong"
+            f"{where}: shape {found.native_shape}, but {other} has {wanted.native_shape}; {remedy}"
+        )
+    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(wanted.native_shape) - 1)
+    of_wanted, of_found = (
+        nib.affines.apply_affine(np.asarray(grid.native_affine), corners)
+        for grid in (wanted, found)
+    )
+    apart = float(np.linalg.norm(of_wanted - of_found, axis=1).max())
+    # Headers hold float32, some tools rewrite them as a quaternion: that much is rounding.
+    if apart > 1e-3 + 1e-5 * float(np.abs(of_wanted).max()):
+        raise BenchError(
+            f"{where}: the affine differs from that of {other} (corners up to {apart:.3g} mm"
+            f" apart); {remedy}, or copy the header if only that is wrong"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.data.index import CaseSlices, SliceIndex
+from bench.data.intensity import ValueRange
 from bench.data.simulate import Split
 from bench.data.slices import LabelSlices
 
@@ -34,9 +36,9 @@ class TrainView:
     def __init__(self, images: Path, labels: Path, pseudo: Path | None = None) -> None:
         index = SliceIndex.read(images)
         self.split = Split.model_validate_json((labels / "split.json").read_text())
-        self.value_range = index.value_range
+        self.value_ranges = index.value_ranges
         self.grid = index.grid
-        self.images_SHW = open_images(images, index)
+        self.images_SCHW = open_images(images, index)
         self.labels = LabelSlices(labels / "slices")
         self.pseudo = None if pseudo is None else LabelSlices(pseudo / "slices")
         entries = [index[case_id] for case_id in self.split.train]
@@ -68,26 +70,32 @@ class TrainView:
         incomplete_V: NDArray[np.bool_] = np.any(~self.flags_VK, axis=1)
         return incomplete_V
 
-    def intensity_sd(self) -> float:
-        """Return the standard deviation of the images, scaled as training sees them.
+    def intensity_sd(self) -> tuple[float, ...]:
+        """Return the standard deviation of each channel, scaled as training sees them.
 
         Estimated from up to 256 slices, evenly spaced over the training cases.
         """
         rows = self.image_row_S[:: max(1, len(self.image_row_S) // 256)]
-        return float(normalise(self.images_SHW[rows], self.value_range).std())
+        images_SCHW = normalise(self.images_SCHW[rows], self.value_ranges)
+        return tuple(float(channel_SHW.std()) for channel_SHW in images_SCHW.swapaxes(0, 1))
 
 
 def open_images(folder: Path, index: SliceIndex) -> NDArray[np.int16]:
-    """Map the image slices (HU, int16, shape [S, H, W]) into memory, read-only."""
+    """Map the image slices (int16, shape [S, C, H, W]) into memory, read-only."""
     n_slices = sum(entry.n_slices for entry in index.cases)
-    return np.memmap(folder / "images.bin", np.int16, "r", shape=(n_slices, *index.grid))
+    shape = (n_slices, len(index.value_ranges), *index.grid)
+    return np.memmap(folder / "images.bin", np.int16, "r", shape=shape)
 
 
-def normalise(image: NDArray[np.int16], value_range: tuple[float, float]) -> NDArray[np.float32]:
-    """Return HU scaled so that the window becomes [0, 1]."""
-    low, high = value_range
-    scaled: NDArray[np.float32] = (image.astype(np.float32) - low) / (high - low)
-    return scaled
+def normalise(
+    images_SCHW: NDArray[np.int16], value_ranges: Sequence[ValueRange]
+) -> NDArray[np.float32]:
+    """Return slices scaled so that the range of each channel becomes [0, 1]."""
+    scaled_SCHW = images_SCHW.astype(np.float32)
+    for channel, (low, high) in enumerate(value_ranges):
+        scaled_SCHW[:, channel] -= low
+        scaled_SCHW[:, channel] /= high - low
+    return scaled_SCHW
 
 
 def _train_cases(entries: list[CaseSlices], split: Split) -> list[TrainCase]:

@@ -1,8 +1,8 @@
 """Small pictures of label maps over scans: correct, wrong and missed voxels of a few slices.
 
 A strip lays the slices side by side in radiological view (the patient's right on the left, front
-on top). The CT is a grey PNG; what is said about it is a second one of the same size, transparent
-where there is nothing to say, so that one CT serves many label maps.
+on top). The scan is a grey PNG; what is said about it is a second one of the same size, transparent
+where there is nothing to say, so that one scan serves many label maps.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def body_box(slices_SHW: NDArray[np.int16], air: float, margin: int = 3) -> tupl
     Parameters
     ----------
     slices_SHW
-        CT in HU.
+        One channel, as stored.
     air
         What is not above it is air.
     margin
@@ -81,9 +81,9 @@ def verdicts(
     return found
 
 
-def scan_png(slices_SHW: NDArray[np.int16], hu_window: tuple[float, float]) -> bytes:
-    """Return the CT of some slices as a grey strip."""
-    low, high = hu_window
+def scan_png(slices_SHW: NDArray[np.int16], value_range: tuple[float, float]) -> bytes:
+    """Return some slices of a scan as a grey strip."""
+    low, high = value_range
     grey = np.clip((slices_SHW.astype(np.float32) - low) / (high - low), 0, 1) * 255
     return _png(_strip(grey.astype(np.uint8)), "L")
 

@@ -19,15 +19,16 @@ def overlay(
     labels_XYZ: NDArray[np.uint8],
     spacing_mm: Sequence[float],
     organs: Sequence[str],
-    hu_window: tuple[float, float],
+    value_range: tuple[float, float],
     path: Path,
     *,
+    title: str = "",
     n_slices: int = 8,
 ) -> None:
     """Write a PNG of the axial slices that hold the label map, evenly spaced.
 
     Radiological view: the patient's right on the left, front on top. Both arrays are canonical
-    (RAS), the image in HU.
+    (RAS); ``value_range`` is what becomes black and white.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -48,7 +49,7 @@ def overlay(
         axis.set_axis_off()
     for axis, z in zip(axes, chosen, strict=False):
         shown = _radiological(image_XYZ[:, :, z])
-        low, high = hu_window
+        low, high = value_range
         axis.imshow(shown, "gray", vmin=low, vmax=high, origin="lower", extent=extent)
         for k in range(1, len(organs) + 1):
             mask = np.equal(_radiological(labels_XYZ[:, :, z]), k)
@@ -63,6 +64,8 @@ def overlay(
     figure.legend(
         handles=handles, loc="outside lower center", ncols=min(7, len(organs)), fontsize=8
     )
+    if title:
+        figure.suptitle(title, fontsize=9)
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from bench.data.dataset import Case, Dataset
-from bench.data.intensity import Rule
+from bench.data.intensity import Channel
 from bench.data.simulate import make_split
 from bench.engine.launchers.inline import Inline
 from bench.engine.store import Store
@@ -96,9 +96,9 @@ class Garbled(Dataset):
         return self.base.organs
 
     @property
-    def modality_rule(self) -> Rule:
-        """That of the data set."""
-        return self.base.intensity_rule
+    def channels(self) -> tuple[Channel, ...]:
+        """Those of the data set."""
+        return self.base.channels
 
     def cases(self) -> tuple[Case, ...]:
         """Return the cases; in the last one the first organ is annotated by nobody."""
@@ -400,11 +400,11 @@ def _objective(training: Train, *, known: bool) -> tuple[Objective, Batch]:
     from bench.training.batch import Batch
     from bench.training.objective import Setting
 
-    n_organs = len(training.images.organs)
+    n_channels, n_organs = len(training.images.channels), len(training.images.organs)
 
     def network(purpose: str) -> FeatureNet:
         torch.manual_seed(0 if purpose == "segmenter" else 1)
-        return training.network.build(n_organs, output_bias=0.0)
+        return training.network.build(n_channels, n_organs, output_bias=0.0)
 
     torch.manual_seed(0)
     objective = training.objective.build(
@@ -412,14 +412,15 @@ def _objective(training: Train, *, known: bool) -> tuple[Objective, Batch]:
             n_organs=n_organs,
             lr=1e-2,
             network=network,
-            intensity_sd=lambda: 0.2,
+            intensity_sd=lambda: (0.2,) * n_channels,
             seed=lambda _purpose: 2,
         )
     )
     shape = (4, *_smallest(training))
     labels = torch.randint(0, n_organs + 1, shape) if known else torch.zeros(shape).long()
     flags = torch.full((len(labels), n_organs), known)
-    batch = Batch(torch.rand(len(labels), 1, *shape[1:]), labels, torch.zeros_like(labels), flags)
+    image_BCHW = torch.rand(len(labels), n_channels, *shape[1:])
+    batch = Batch(image_BCHW, labels, torch.zeros_like(labels), flags)
     for module in objective.modules.values():
         module.train()
     return objective, batch

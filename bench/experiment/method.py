@@ -73,9 +73,9 @@ class Recipe:
 
     @cached_property
     def images(self) -> Prepared:
-        """The CT of the data set on the training grid: slices, or volumes for a 3D network."""
+        """The images of the data set on the training grid: slices, or volumes for a 3D network."""
         grid = self._data | {
-            "intensity": self.condition.source.dataset.intensity_rule,
+            "channels": self.condition.source.dataset.channels,
             "multiple_of": self.condition.network.divisor,
         }
         if self.condition.network.dims == 3:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,19 +15,26 @@ from bench.stages.train import Train
 if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Image
 
+    from bench.data.intensity import Channel
+
 
 def segment(
     model: Stage, paths: Sequence[Path], out: Path, store: Store, *, preview: bool = False
 ) -> Iterator[Path]:
-    """Write the label map of every CT into ``out`` and yield the paths.
+    """Write the label map of every scan into ``out`` and yield the paths.
 
-    The label map lies on the voxel grid of its CT; value k is the model's k-th organ, and
-    ``organs.json`` says which that is. ``preview`` adds a PNG of it over the CT.
+    The label map lies on the voxel grid of its scan; value k is the model's k-th organ, and
+    ``organs.json`` says which that is. ``preview`` adds a PNG of it over the first channel.
+
+    Parameters
+    ----------
+    paths
+        Scans as :func:`scans` groups them.
 
     Raises
     ------
     BenchError
-        The stage is no trained segmentation model, or a CT cannot be read.
+        The stage is no trained segmentation model, or a scan cannot be read or lacks a channel.
     """
     import json
 
@@ -34,7 +42,6 @@ def segment(
     import torch
 
     from bench.data.grid import grid_shape
-    from bench.data.intensity import volume_range
     from bench.data.nifti import read_image, to_native
     from bench.data.visible import normalise
     from bench.evaluation.preview import overlay
@@ -49,42 +56,75 @@ def segment(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     net = model.load_segmenter(store.out(model)).to(device)
     images = model.images
+    found = scans(paths, images.channels)
     out.mkdir(parents=True, exist_ok=True)
     organs = {name: k for k, name in enumerate(model.images.organs, start=1)}
     (out / "organs.json").write_text(json.dumps({"background": 0} | organs, indent=1))
-    for path in paths:
-        image_XYZ, geometry = read_image(_open(path), str(path))
-        grid = grid_shape([model.images.size(geometry)[0]], model.images.multiple_of)
-        placement = model.images.placement(geometry, grid)
-        slices_ZHW = model.images.padded(model.images.resized(image_XYZ, geometry), placement, grid)
+    for name, files in found.items():
+        image_CXYZ, geometry = read_image(_open(files), str(files[0]), images.channels)
+        grid = grid_shape([images.size(geometry)[0]], images.multiple_of)
+        placement = images.placement(geometry, grid)
+        slices_SCHW = images.padded(images.resized(image_CXYZ, geometry), placement, grid)
         labels_ZXY = predict_volume(
             net,
-            normalise(slices_ZHW, images.value_range),
+            normalise(slices_SCHW, images.value_ranges),
             device=device,
             precision=model.config.precision,
             placement=placement,
             window=model.window,
         )
-        target = out / f"{_case_name(path)}.nii.gz"
+        target = out / f"{name}.nii.gz"
         labels_XYZ = labels_ZXY.transpose(1, 2, 0)
         nib.save(to_native(labels_XYZ, geometry), target)
         yield target
         if preview:
-            picture = out / f"{_case_name(path)}.png"
-            spacing = geometry.spacing_mm
-            shown = volume_range(image_XYZ, images.intensity, images.dataset.hu_window)
-            overlay(image_XYZ, labels_XYZ, spacing, images.organs, shown, picture)
+            picture = out / f"{name}.png"
+            shown = images.channels[0]
+            overlay(
+                image_CXYZ[0],
+                labels_XYZ,
+                geometry.spacing_mm,
+                images.organs,
+                shown.volume_range(image_CXYZ[0]),
+                picture,
+                title=f"{name}, {shown.name}" if len(images.channels) > 1 else name,
+            )
             yield picture
 
 
-def _open(path: Path) -> Nifti1Image:
+def scans(paths: Sequence[Path], channels: Sequence[Channel]) -> dict[str, tuple[Path, ...]]:
+    """Return the files of each scan in the order of the channels, by the scan's name.
+
+    Several channels are ``CASE_0000.nii.gz``, ``CASE_0001.nii.gz`` and so on, or one file with
+    channels on the fourth axis. With one channel every file, or DICOM folder, is a scan.
+
+    Raises
+    ------
+    BenchError
+        A channel is missing or unknown, two files claim to be the same.
+    """
+    from bench.data.nifti import in_order, split_channel
+
+    found: dict[str, dict[int | None, Path]] = defaultdict(dict)
+    for path in paths:
+        stem = path.name.removesuffix(".gz").removesuffix(".nii")
+        case, number = split_channel(stem)
+        if number and len(channels) == 1:  # a number of the scan
+            case, number = stem, None
+        if number in found[case]:
+            raise BenchError(
+                f"{path}: {found[case][number]} has the same name; segment them one by one"
+            )
+        found[case][number] = path
+    source = "the model was trained on"
+    return {case: in_order(case, files, channels, source) for case, files in found.items()}
+
+
+def _open(files: Sequence[Path]) -> Nifti1Image:
     from bench.data.dicom import read_series
-    from bench.data.nifti import load
+    from bench.data.nifti import load, load_channels
 
-    if path.is_dir():
-        return read_series(path)
-    return load(path, str(path))
-
-
-def _case_name(path: Path) -> str:
-    return path.name.removesuffix(".gz").removesuffix(".nii").removesuffix("_0000")
+    if len(files) > 1:
+        return load_channels({str(path): path for path in files})
+    (path,) = files
+    return read_series(path) if path.is_dir() else load(path, str(path))

@@ -43,7 +43,7 @@ def decide(logits_BKHW: Tensor) -> Tensor:
 
 def predict_volume(
     net: FeatureNet,
-    image_SHW: NDArray[np.float32] | Tensor,
+    image_SCHW: NDArray[np.float32] | Tensor,
     *,
     device: torch.device | str,
     batch_size: int = 16,
@@ -57,7 +57,7 @@ def predict_volume(
     ----------
     net
         Segmentation network on ``device``; it is left in the mode it came in.
-    image_SHW
+    image_SCHW
         Axial slices as the network saw them in training, float in [0, 1]. Any height and width:
         slices are padded to a multiple of ``net.divisor``.
     device
@@ -77,11 +77,12 @@ def predict_volume(
     BenchError
         The network returns a value that is not a number.
     """
-    size = tuple(image_SHW.shape) if placement is None else placement.native_shape(len(image_SHW))
+    n_slices, _, *sides = image_SCHW.shape
+    size = (n_slices, *sides) if placement is None else placement.native_shape(n_slices)
     label_SHW = np.empty(size, np.uint8)
     with _evaluating(net), torch.inference_mode():
         for rows, logits_BKHW in _native_logits(
-            net, image_SHW, placement, window, device, batch_size, precision
+            net, image_SCHW, placement, window, device, batch_size, precision
         ):
             if placement is not None:
                 logits_BKHW = logits_to_native(logits_BKHW, placement)
@@ -91,7 +92,7 @@ def predict_volume(
 
 def _native_logits(
     net: FeatureNet,
-    image_SHW: NDArray[np.float32] | Tensor,
+    image_SCHW: NDArray[np.float32] | Tensor,
     placement: Placement | None,
     window: Window | None,
     device: torch.device | str,
@@ -100,11 +101,11 @@ def _native_logits(
 ) -> Iterator[tuple[slice, Tensor]]:
     """Yield rows of native slices and their logits on the rows and columns of the grid."""
     if window is None:
-        for rows, image_BCHW in _batches(image_SHW, net.divisor, device, batch_size):
+        for rows, image_BCHW in _batches(image_SCHW, net.divisor, device, batch_size):
             yield rows, _logits(net, image_BCHW, precision)
         return
-    logits_SKHW = _volume_logits(net, image_SHW, window, device, precision)
-    n_slices = len(image_SHW) if placement is None else placement.native_shape(len(image_SHW))[0]
+    logits_SKHW = _volume_logits(net, image_SCHW, window, device, precision)
+    n_slices = len(image_SCHW) if placement is None else placement.native_shape(len(image_SCHW))[0]
     for rows in _chunks(n_slices, batch_size):
         yield (
             rows,
@@ -114,7 +115,7 @@ def _native_logits(
 
 def predict_with_score(
     net: FeatureNet,
-    image_SHW: NDArray[np.float32] | Tensor,
+    image_SCHW: NDArray[np.float32] | Tensor,
     missing_K: NDArray[np.bool_],
     *,
     confidence: ConfidenceNet | None = None,
@@ -132,7 +133,7 @@ def predict_with_score(
 
     Parameters
     ----------
-    net, image_SHW, device, batch_size, precision, window
+    net, image_SCHW, device, batch_size, precision, window
         As in :func:`predict_volume`.
     missing_K
         Organs that are not annotated in this volume.
@@ -147,12 +148,13 @@ def predict_with_score(
     pred_SHW, score_SHW
         uint8 labels and float32 confidences in [0, 1], 0 in slices without anything to rank.
     """
-    pred_SHW = np.empty(tuple(image_SHW.shape), np.uint8)
-    score_SHW = np.empty(tuple(image_SHW.shape), np.float32)
+    n_slices, _, *sides = image_SCHW.shape
+    shape = (n_slices, *sides)
+    pred_SHW, score_SHW = np.empty(shape, np.uint8), np.empty(shape, np.float32)
     missing = torch.as_tensor(np.flatnonzero(missing_K), device=device)
     with _evaluating(net, *filter(None, [confidence])), torch.inference_mode():
         for rows, logits_BKHW, confidence_of in _judged(
-            net, confidence, image_SHW, window, device, batch_size, precision
+            net, confidence, image_SCHW, window, device, batch_size, precision
         ):
             label_BHW = decide(logits_BKHW)
             ranked_BHW = torch.isin(label_BHW, missing + 1)
@@ -174,7 +176,7 @@ def predict_with_score(
 def _judged(
     net: FeatureNet,
     confidence: ConfidenceNet | None,
-    image_SHW: NDArray[np.float32] | Tensor,
+    image_SCHW: NDArray[np.float32] | Tensor,
     window: Window | None,
     device: torch.device | str,
     batch_size: int,
@@ -182,7 +184,7 @@ def _judged(
 ) -> Iterator[tuple[slice, Tensor, Callable[[Tensor], Tensor]]]:
     """Yield rows, their logits, and what returns the learned confidence of some of the rows."""
     if window is None:
-        for rows, image_BCHW in _batches(image_SHW, net.divisor, device, batch_size):
+        for rows, image_BCHW in _batches(image_SCHW, net.divisor, device, batch_size):
 
             def of_slices(scored: Tensor, image_BCHW: Tensor = image_BCHW) -> Tensor:
                 assert confidence is not None
@@ -196,14 +198,14 @@ def _judged(
         assert confidence is not None
         return _windowed(
             lambda patch: _confidence(confidence, patch, precision),
-            image_SHW,
+            image_SCHW,
             window,
             device,
             beyond=0.0,
         )
 
-    logits_SKHW = _volume_logits(net, image_SHW, window, device, precision)
-    for rows in _chunks(len(image_SHW), batch_size):
+    logits_SKHW = _volume_logits(net, image_SCHW, window, device, precision)
+    for rows in _chunks(len(image_SCHW), batch_size):
 
         def of_rows(scored: Tensor, rows: slice = rows) -> Tensor:
             return of_volume()[rows][scored]
@@ -247,13 +249,13 @@ def _autocast(device: torch.device, precision: Precision) -> torch.autocast:
 
 
 def _batches(
-    image_SHW: NDArray[np.float32] | Tensor, divisor: int, device: torch.device | str, size: int
+    image_SCHW: NDArray[np.float32] | Tensor, divisor: int, device: torch.device | str, size: int
 ) -> Iterator[tuple[slice, Tensor]]:
-    image = torch.as_tensor(image_SHW)
-    _, height, width = image.shape
+    image = torch.as_tensor(image_SCHW)
+    *_, height, width = image.shape
     padding = (0, -width % divisor, 0, -height % divisor)
     for rows in _chunks(len(image), size):
-        batch_BCHW = image[rows].unsqueeze(1).to(device, torch.float32, non_blocking=True)
+        batch_BCHW = image[rows].to(device, torch.float32, non_blocking=True)
         batch_BCHW = functional.pad(batch_BCHW, padding)
         yield rows, image_channels_last(batch_BCHW)
 
@@ -265,14 +267,14 @@ def _chunks(n: int, size: int) -> Iterator[slice]:
 
 def _volume_logits(
     net: FeatureNet,
-    image_SHW: NDArray[np.float32] | Tensor,
+    image_SCHW: NDArray[np.float32] | Tensor,
     window: Window,
     device: torch.device | str,
     precision: Precision,
 ) -> Tensor:
     return _windowed(
         lambda patch: _logits(net, patch, precision),
-        image_SHW,
+        image_SCHW,
         window,
         device,
         beyond=SURE_BACKGROUND,
@@ -281,7 +283,7 @@ def _volume_logits(
 
 def _windowed(
     predict: Callable[[Tensor], Tensor],
-    image_SHW: NDArray[np.float32] | Tensor,
+    image_SCHW: NDArray[np.float32] | Tensor,
     window: Window,
     device: torch.device | str,
     beyond: float,
@@ -292,10 +294,10 @@ def _windowed(
     """
     from monai.inferers.utils import sliding_window_inference
 
-    image_11SHW = torch.as_tensor(image_SHW)[None, None].to(device, torch.float32)
+    image_1CSHW = torch.as_tensor(image_SCHW).transpose(0, 1)[None].to(device, torch.float32)
     if window.sampling == "anywhere":
         maps_1KSHW = sliding_window_inference(
-            image_11SHW,
+            image_1CSHW,
             window.patch,
             WINDOWS_AT_ONCE,
             lambda patch: predict(image_channels_last(patch)),
@@ -304,7 +306,7 @@ def _windowed(
         )
         assert isinstance(maps_1KSHW, Tensor)
         return maps_1KSHW[0].transpose(0, 1)
-    shape = image_11SHW.shape[2:]
+    shape = image_1CSHW.shape[2:]
     first = window.centre(shape)
     # Negative padding crops.
     padding = [
@@ -312,7 +314,7 @@ def _windowed(
         for f, side, length in zip(first[::-1], window.patch[::-1], shape[::-1], strict=True)
         for amount in (-f, f + side - length)
     ]
-    maps_1KDHW = predict(image_channels_last(functional.pad(image_11SHW, padding)))
+    maps_1KDHW = predict(image_channels_last(functional.pad(image_1CSHW, padding)))
     back = [-amount for amount in padding]
     return functional.pad(maps_1KDHW, back, value=beyond)[0].transpose(0, 1)
 

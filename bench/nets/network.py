@@ -49,12 +49,9 @@ class Network(Part, abc.ABC):
         return
 
     def build(
-        self, n_organs: int, output_bias: float = OUTPUT_BIAS, in_channels: int = 1
+        self, in_channels: int, n_organs: int, output_bias: float = OUTPUT_BIAS
     ) -> FeatureNet:
-        """Return a new network whose output starts at ``output_bias``, the log-odds of a positive.
-
-        The caller seeds torch before.
-        """
+        """Return a network of :meth:`make` whose output starts at a log-odds of a positive."""
         from torch import nn
 
         net = self.make(in_channels, n_organs)

@@ -42,7 +42,7 @@ class Evaluate(Stage):
         records = []
         for count, path in enumerate(predictions, start=1):
             entry = truth[path.name.removesuffix(".nii.gz")]
-            predicted_XYZ, _ = read_image(path, f"prediction {path}")
+            (predicted_XYZ,), _ = read_image(path, f"prediction {path}")
             labels = predicted_XYZ.astype(np.uint8), truth.labels_XYZ(entry.case.id)
             scores = case_scores(
                 *labels,

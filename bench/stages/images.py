@@ -1,4 +1,4 @@
-"""Stages `Images` and `Volumes`: the CT of every case on the training grid, no labels."""
+"""Stages `Images` and `Volumes`: the images of every case on the training grid, no labels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from bench.data.dataset import Dataset
-from bench.data.intensity import Rule
+from bench.data.intensity import Channel
 from bench.stage import Stage, StageContext
 
 if TYPE_CHECKING:
@@ -17,18 +17,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bench.data.grid import Placement
+    from bench.data.intensity import ValueRange
     from bench.data.nifti import Geometry
 
 
 class Prepared(Stage, abc.ABC):
-    """Canonical orientation, HU window, resizing and padding; shared by every run on the data."""
+    """Canonical orientation, scaling, resizing and padding; shared by every run on the data."""
 
     dataset: Dataset
     name: str
     organs: tuple[str, ...]
     content: str
     """Fingerprint of the cases and files (:mod:`bench.data.fingerprint`)."""
-    intensity: Rule
+    channels: tuple[Channel, ...]
     multiple_of: int = Field(default=16, ge=1)
     """Height and width of the grid are padded to a multiple of it."""
 
@@ -37,22 +38,21 @@ class Prepared(Stage, abc.ABC):
         """Return slice shape and number of slices of a case on the grid, without padding."""
 
     @property
-    def value_range(self) -> tuple[float, float]:
-        """Stored values that stand for 0 and 1."""
-        from bench.data.intensity import stored_range
+    def value_ranges(self) -> tuple[ValueRange, ...]:
+        """Of each channel, the stored values that stand for 0 and 1."""
+        return tuple(channel.stored_range for channel in self.channels)
 
-        return stored_range(self.intensity, self.dataset.hu_window)
-
-    def resized(self, image_XYZ: NDArray[np.float32], geometry: Geometry) -> NDArray[np.int16]:
-        """Return the axial slices of a canonical volume, within the range, shape [S, h, w]."""
+    def resized(self, image_CXYZ: NDArray[np.float32], geometry: Geometry) -> NDArray[np.int16]:
+        """Return the axial slices of a canonical image, within the ranges, shape [S, C, h, w]."""
         import numpy as np
 
         from bench.data.grid import resize_image
-        from bench.data.intensity import to_stored
 
-        values_XYZ = to_stored(image_XYZ, self.intensity, self.dataset.hu_window)
-        slices_SHW = resize_image(values_XYZ, *self.size(geometry))
-        return np.rint(slices_SHW).astype(np.int16)
+        volumes = [
+            resize_image(channel.to_stored(image_XYZ), *self.size(geometry))
+            for channel, image_XYZ in zip(self.channels, image_CXYZ, strict=True)
+        ]
+        return np.rint(np.stack(volumes, axis=1)).astype(np.int16)
 
     def placement(self, geometry: Geometry, grid: tuple[int, int]) -> Placement:
         """Return where a case lies in the middle of the grid."""
@@ -63,17 +63,19 @@ class Prepared(Stage, abc.ABC):
         return centred((x, y), scaled, grid, depth=None if n_slices == z else (z, n_slices))
 
     def padded(
-        self, slices_SHW: NDArray[np.int16], placement: Placement, grid: tuple[int, int]
+        self, slices_SCHW: NDArray[np.int16], placement: Placement, grid: tuple[int, int]
     ) -> NDArray[np.int16]:
-        """Return slices of :meth:`resized` on the grid, the lower end of the window around them."""
+        """Return slices of :meth:`resized` on the grid, what stands for 0 around them."""
         import numpy as np
 
-        on_grid = np.full((len(slices_SHW), *grid), round(self.value_range[0]), np.int16)
-        on_grid[(slice(None), *placement.window)] = slices_SHW
+        on_grid = np.empty((*slices_SCHW.shape[:2], *grid), np.int16)
+        for channel, (low, _) in enumerate(self.value_ranges):
+            on_grid[:, channel] = round(low)
+        on_grid[(..., *placement.window)] = slices_SCHW
         return on_grid
 
     def run(self, ctx: StageContext) -> None:
-        """Write ``images.bin`` (int16 HU, [S, H, W]) and ``index.json``."""
+        """Write ``images.bin`` (int16, [S, C, H, W]) and ``index.json``."""
         import numpy as np
 
         from bench.data.dataset import Case
@@ -87,8 +89,8 @@ class Prepared(Stage, abc.ABC):
 
         def prepare(case: Case) -> Geometry:
             where = where_is(self.dataset, case, "image")
-            image_XYZ, geometry = read_image(self.dataset.image(case), where)
-            np.save(pieces / f"{case.id}.npy", self.resized(image_XYZ, geometry))
+            image_CXYZ, geometry = read_image(self.dataset.image(case), where, self.channels)
+            np.save(pieces / f"{case.id}.npy", self.resized(image_CXYZ, geometry))
             return geometry
 
         cases = self.dataset.cases()
@@ -110,7 +112,8 @@ class Prepared(Stage, abc.ABC):
                         geometry=geometry,
                     )
                 )
-        SliceIndex(grid=grid, value_range=self.value_range, cases=tuple(entries)).write(ctx.out)
+        index = SliceIndex(grid=grid, value_ranges=self.value_ranges, cases=tuple(entries))
+        index.write(ctx.out)
         shutil.rmtree(pieces)
 
 

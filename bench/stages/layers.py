@@ -43,11 +43,14 @@ class Layers(Stage):
 
         grid = SliceIndex.read(ctx.input(self.images)).grid
         size = grid if self.window is None else self.window.patch
-        records = blocks(self.network, self.n_organs, size)
+        n_channels = len(self.images.channels)
+        records = blocks(self.network, n_channels, self.n_organs, size)
         (ctx.out / "layers.json").write_text(json.dumps(records, indent=0))
 
 
-def blocks(network: Network, n_organs: int, size: tuple[int, ...]) -> list[dict[str, Any]]:
+def blocks(
+    network: Network, in_channels: int, n_organs: int, size: tuple[int, ...]
+) -> list[dict[str, Any]]:
     """Return what an image of ``size`` passes through, without computing anything.
 
     Returns
@@ -61,10 +64,10 @@ def blocks(network: Network, n_organs: int, size: tuple[int, ...]) -> list[dict[
     from bench.nets.confidence import ConfidenceNet
 
     # Built with memory: several encoders compute with values while they are built.
-    net = network.build(n_organs).eval()
+    net = network.build(in_channels, n_organs).eval()
     confidence = ConfidenceNet.of(net, n_organs).eval().to("meta")
     net.to("meta")
-    image_BCHW = torch.zeros(1, 1, *size, device="meta")
+    image_BCHW = torch.zeros(1, in_channels, *size, device="meta")
     with torch.no_grad():
         head = {"block": "confidence_network"} | _block(confidence.head, confidence(image_BCHW))
         return [

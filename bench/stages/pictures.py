@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from bench.data.index import SliceIndex
 
 
+SHOWN = 0
+"""Channel of an image that pictures show."""
+
+
 class Drawn(NamedTuple):
     """A case to draw: label maps on the training grid, the organs to judge, scores if any."""
 
@@ -38,7 +42,7 @@ class Drawn(NamedTuple):
 
 
 class Pictures(Stage, abc.ABC):
-    """Right, wrong and missed voxels over the CT, a strip of slices per case."""
+    """Right, wrong and missed voxels over the first channel, a strip of slices per case."""
 
     kind: ClassVar[str]
     """What the label maps are, one word."""
@@ -73,15 +77,16 @@ class Pictures(Stage, abc.ABC):
 
         folder = ctx.input(self.images)
         index = SliceIndex.read(folder)
-        images_SHW = open_images(folder, index)
+        images_SCHW = open_images(folder, index)
         complete = CompleteLabels(ctx.input(self.truth))
         records = []
         for drawn in self.drawn(ctx, index, complete):
             case, labels_SHW, truth_SHW, judged_K, score_SHW, unknown_K = drawn
             chosen = choose_slices(np.concatenate([[False], judged_K])[truth_SHW])
-            ct_SHW = images_SHW[index[case].rows][chosen]
-            box = (slice(None), *body_box(ct_SHW, index.value_range[0]))
-            scan = scan_png(ct_SHW[box], index.value_range)
+            scan_SHW = images_SCHW[index[case].rows][chosen, SHOWN]
+            shown_range = index.value_ranges[SHOWN]
+            box = (slice(None), *body_box(scan_SHW, shown_range[0]))
+            scan = scan_png(scan_SHW[box], shown_range)
             labels, truth = labels_SHW[chosen][box], truth_SHW[chosen][box]
             overlays = {self.kind: overlay_png(verdicts(labels, truth, judged_K, unknown_K))}
             if self.shows_truth:
@@ -126,7 +131,7 @@ class PredictionPictures(Pictures):
         for count, path in enumerate(paths, start=1):
             case = path.name.removesuffix(".nii.gz")
             placement = index[case].placement
-            predicted_XYZ, _ = read_image(path, f"prediction {path}")
+            (predicted_XYZ,), _ = read_image(path, f"prediction {path}")
             yield Drawn(
                 case,
                 labels_to_grid(predicted_XYZ.astype(np.uint8), placement, index.grid),

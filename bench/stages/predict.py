@@ -39,7 +39,7 @@ class Predict(Stage):
 
         images = ctx.input(self.images)
         index = SliceIndex.read(images)
-        images_SHW = open_images(images, index)
+        images_SCHW = open_images(images, index)
         manifest = ctx.input(self.labels) / "split.json"
         split = Split.model_validate_json(manifest.read_text())
         net = self.model.load_segmenter(ctx.input(self.model)).to(ctx.device)
@@ -49,7 +49,7 @@ class Predict(Stage):
             entry = index[case_id]
             labels_ZXY = predict_volume(
                 net,
-                normalise(images_SHW[entry.rows], index.value_range),
+                normalise(images_SCHW[entry.rows], index.value_ranges),
                 device=ctx.device,
                 precision=self.model.config.precision,
                 placement=entry.placement,

@@ -145,7 +145,7 @@ class _Network:
         self._latest = None  # one volume at a time in memory
         found = predict_with_score(
             self._segmenter,
-            normalise(self._view.images_SHW[case.images], self._view.value_range),
+            normalise(self._view.images_SCHW[case.images], self._view.value_ranges),
             ~case.flags_K,
             confidence=self._confidence,
             background=self._background,

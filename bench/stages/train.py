@@ -147,7 +147,7 @@ class Train(Stage):
         from bench.nets.protocol import channels_last
         from bench.nets.weights import load_weights
 
-        net = self.network.build(len(self.images.organs))
+        net = self._build()
         load_weights(net, folder / "segmenter.safetensors")
         channels_last(net)
         return net
@@ -160,4 +160,8 @@ class Train(Stage):
             return self.init.load_segmenter(init)
         weights = "weights" if purpose == "segmenter" else f"{purpose} weights"
         torch.manual_seed(torch_seed(self.seed, weights, self.images.name, self.labels.fold))
-        return self.network.build(len(self.images.organs), self.config.output_bias)
+        return self._build()
+
+    def _build(self) -> FeatureNet:
+        n_channels, n_organs = len(self.images.channels), len(self.images.organs)
+        return self.network.build(n_channels, n_organs, self.config.output_bias)

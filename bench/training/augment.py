@@ -71,13 +71,13 @@ class Augmentation(Params):
 
 
 def resample(
-    image_BHW: Tensor, maps_BCHW: Tensor, theta: Tensor, size: tuple[int, ...]
+    image_BCHW: Tensor, maps_BCHW: Tensor, theta: Tensor, size: tuple[int, ...]
 ) -> tuple[Tensor, Tensor]:
-    """Apply one affine to a slice or patch and its label maps.
+    """Apply one affine to all channels of a slice or patch and to its label maps.
 
     Parameters
     ----------
-    image_BHW
+    image_BCHW
         float32 in [0, 1]; linear, 0 (the lower end of the HU window) outside.
     maps_BCHW
         Label maps; nearest neighbour, 0 outside.
@@ -94,9 +94,7 @@ def resample(
     import torch
     from torch.nn import functional
 
-    grid = functional.affine_grid(theta, [len(image_BHW), 1, *size], align_corners=False)
-    image_BCHW = functional.grid_sample(
-        image_BHW[:, None], grid, mode="bilinear", align_corners=False
-    )
+    grid = functional.affine_grid(theta, [len(image_BCHW), 1, *size], align_corners=False)
+    image_BCHW = functional.grid_sample(image_BCHW, grid, mode="bilinear", align_corners=False)
     maps = functional.grid_sample(maps_BCHW.float(), grid, mode="nearest", align_corners=False)
     return image_BCHW, maps.round().to(torch.int64)

@@ -47,7 +47,7 @@ class BatchLoader:
         if self._device.type != "cuda":
             return raw
         return RawBatch(
-            raw.image_BHW.pin_memory(),
+            raw.image_BCHW.pin_memory(),
             raw.maps_B2HW.pin_memory(),
             raw.flags_BK.pin_memory(),
             raw.theta.pin_memory(),
@@ -58,9 +58,10 @@ class BatchLoader:
         def move(tensor: Tensor) -> Tensor:
             return tensor.to(self._device, non_blocking=True)
 
-        low, high = self._reader.view.value_range
-        image_BHW = (move(raw.image_BHW).float() - low) / (high - low)
-        image_BCHW, maps_B2HW = resample(image_BHW, move(raw.maps_B2HW), move(raw.theta), raw.size)
+        image_BCHW = move(raw.image_BCHW).float()
+        for channel, (low, high) in enumerate(self._reader.view.value_ranges):
+            image_BCHW[:, channel].sub_(low).div_(high - low)
+        image_BCHW, maps_B2HW = resample(image_BCHW, move(raw.maps_B2HW), move(raw.theta), raw.size)
         return Batch(
             image_channels_last(image_BCHW),
             maps_B2HW[:, 0],

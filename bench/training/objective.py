@@ -86,8 +86,8 @@ class Setting:
     """A network by purpose. ``segmenter`` has the initial weights of the stage: those of ``init``,
     or fresh ones that are equal for all methods of a condition. Any other purpose names fresh
     weights of its own."""
-    intensity_sd: Callable[[], float]
-    """Standard deviation of the training images in units of the HU window."""
+    intensity_sd: Callable[[], tuple[float, ...]]
+    """Standard deviation of each channel of the training images, which lie in [0, 1]."""
     seed: Callable[[str], int] = field(repr=False)
     """Seed of a further random purpose, by name."""
 

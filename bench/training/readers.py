@@ -20,8 +20,8 @@ from bench.training.sampler import Draws
 class RawBatch:
     """A batch as it lies on disk, and how it will be transformed on the device."""
 
-    image_BHW: Tensor
-    """int16 HU."""
+    image_BCHW: Tensor
+    """int16, as stored."""
     maps_B2HW: Tensor
     """uint8 visible labels and pseudo-labels."""
     flags_BK: Tensor
@@ -49,7 +49,7 @@ class SliceReader(Reader):
     def read(self, draws: Draws, rng: np.random.Generator) -> RawBatch:
         """Return the drawn slices."""
         view, rows = self.view, draws.rows
-        image = np.ascontiguousarray(view.images_SHW[view.image_row_S[rows]])
+        image = np.ascontiguousarray(view.images_SCHW[view.image_row_S[rows]])
         lab = view.labels.gather(rows)
         ps = np.zeros_like(lab) if view.pseudo is None else view.pseudo.gather(rows)
         return RawBatch(
@@ -93,7 +93,7 @@ class PatchReader(Reader):
     def _patch(
         self, row: int, organ: int, rng: np.random.Generator
     ) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
-        """Return image [d, h, w] and both label maps [2, d, h, w] of the source of a patch."""
+        """Return image [C, d, h, w] and both label maps [2, d, h, w] of the source of a patch."""
         view = self.view
         case = view.cases[view.volume_S[row]]
         shape = (case.labels.stop - case.labels.start, *view.grid)
@@ -106,10 +106,13 @@ class PatchReader(Reader):
             for f, source, n in zip(first, self._source, shape, strict=True)
         ]
         there = tuple(slice(i.start - f, i.stop - f) for i, f in zip(inside, first, strict=True))
-        image = np.full(self._source, round(view.value_range[0]), np.int16)
-        image[there] = view.images_SHW[case.images][tuple(inside)]
-        maps = np.zeros((2, *self._source), np.uint8)
         depth, *in_plane = inside
+        image = np.empty((len(view.value_ranges), *self._source), np.int16)
+        for channel, (low, _) in enumerate(view.value_ranges):
+            image[channel] = round(low)
+            volume_SHW = view.images_SCHW[case.images, channel]
+            image[channel][there] = volume_SHW[tuple(inside)]
+        maps = np.zeros((2, *self._source), np.uint8)
         rows = range(case.labels.start + depth.start, case.labels.start + depth.stop)
         for number, labels in enumerate(filter(None, (view.labels, view.pseudo))):
             if rows:

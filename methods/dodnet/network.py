@@ -32,4 +32,4 @@ class ConditionalNetwork(Network):
     def make(self, in_channels: int, n_organs: int) -> FeatureNet:
         from .head import ConditionalNet
 
-        return ConditionalNet(self.body.build(n_organs, in_channels=in_channels), n_organs)
+        return ConditionalNet(self.body.build(in_channels, n_organs), n_organs)

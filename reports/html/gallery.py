@@ -22,8 +22,9 @@ KEY = {
 }
 CELL = [*GROUP, "label_pct", "seed", "fold"]
 PREDICTIONS = (
-    "Test cases, on the grid of training. Slices are chosen by the complete labels, not by any "
-    "prediction. DSC: mean over the case's annotated organs, on the grid of the scan."
+    "Test cases, on the grid of training; of several channels the first is shown. Slices are "
+    "chosen by the complete labels, not by any prediction. DSC: mean over the case's annotated "
+    "organs, on the grid of the scan."
 )
 RELABELLED = (
     "Training cases with hidden organs: what was relabelled up to a round, judged by the hidden "

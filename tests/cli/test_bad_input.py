@@ -18,6 +18,8 @@ from bench.datasets.openkbp import OpenKbp
 from bench.errors import BenchError
 
 IMAGE = "imagesTr/case_001_0000.nii.gz"
+SECOND = "imagesTr/case_001_0001.nii.gz"
+WHOLE = "imagesTr/case_001.nii.gz"
 LABEL = "labelsTr/case_001.nii.gz"
 HEADER = ["case", "patient", "tier", *trees.ORGANS]
 
@@ -64,6 +66,13 @@ def truncate(root, name):
 
 def save_raw(root, name, array, affine=trees.LPS):
     nib.save(nib.Nifti1Image(array, affine), root / name)
+
+
+def whole(root, array):
+    """Replace the files of both channels by one."""
+    (root / IMAGE).unlink()
+    (root / SECOND).unlink()
+    save_raw(root, WHOLE, array)
 
 
 def flatten_affine(root):
@@ -153,15 +162,106 @@ FILES = {
 def test_a_spoiled_file_is_named_with_its_case_and_remedy(root, fault):
     spoil, name, message = FILES[fault]
     spoil(root)
-    dataset = Folder(root=root)
+    check_named(Folder(root=root), name, message)
+
+
+def check_named(dataset, name, message):
+    """Check that the second case is refused in a line that names the file, the first is read."""
     cases = dataset.cases()
     with pytest.raises(BenchError, match=message) as error:
         read_scan(dataset, cases[1])
     text = str(error.value)
     assert "\n" not in text
     assert "Generated, case case_001" in text
-    assert str(root / name) in text
+    assert str(dataset.root / name) in text
     read_scan(dataset, cases[0])
+
+
+@pytest.fixture(scope="module")
+def sound_mr(tmp_path_factory):
+    return trees.nnunet(
+        tmp_path_factory.mktemp("mr") / "set", hidden={1: ["spleen"]}, channels=["T2", "ADC"]
+    )
+
+
+@pytest.fixture
+def mr(sound_mr, tmp_path):
+    return shutil.copytree(sound_mr, tmp_path / "set")
+
+
+@pytest.mark.parametrize("fault", [fault for fault in FILES if FILES[fault][1] == IMAGE])
+def test_a_spoiled_second_channel_is_named_like_a_first_one(mr, fault):
+    spoil, _, message = FILES[fault]
+    spoil(mr)
+    rename(mr, SECOND, "sound")
+    rename(mr, IMAGE, SECOND)
+    rename(mr, "sound", IMAGE)
+    check_named(Folder(root=mr), SECOND, message)
+
+
+CHANNELS = {
+    "other shape": (
+        lambda r: trees.save(r / SECOND, image()[:-1]),
+        SECOND,
+        r"shape \(31, 28, 10\), but channel 0, case_001_0000.nii.gz, has \(32, 28, 10\)",
+    ),
+    "other origin": (
+        lambda r: trees.save(r / SECOND, image(), shifted(1.0)),
+        SECOND,
+        "affine differs from that of channel 0, .*corners up to 1 mm apart",
+    ),
+    "labels of another shape": (
+        lambda r: trees.save(r / LABEL, labels()[:-1]),
+        LABEL,
+        r"shape \(31, 28, 10\), but the image has \(32, 28, 10\)",
+    ),
+    "one volume for both": (
+        lambda r: whole(r, image()),
+        WHOLE,
+        r"shape \(32, 28, 10\), expected a 3D volume of 2 channels \(0 T2, 1 ADC\)",
+    ),
+    "a third channel": (
+        lambda r: whole(r, np.stack([image()] * 3, axis=-1)),
+        WHOLE,
+        r"shape \(32, 28, 10, 3\), expected a 3D volume of 2 channels",
+    ),
+    "infinity": (
+        lambda r: whole(r, np.stack([image(), with_voxels(np.inf)], axis=-1)),
+        WHOLE,
+        r"1 voxels are NaN or infinite, the first at index \(\d+, \d+, 5, 1\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", CHANNELS)
+def test_channels_that_do_not_go_together_are_named(mr, fault):
+    spoil, name, message = CHANNELS[fault]
+    spoil(mr)
+    check_named(Folder(root=mr), name, message)
+
+
+@pytest.mark.parametrize("name", [IMAGE, SECOND])
+def test_a_channel_without_its_file_is_named(mr, name):
+    (mr / name).unlink()
+    with pytest.raises(BenchError, match=f"{mr / name}: file of a channel is missing, .* 1 ADC"):
+        Folder(root=mr).cases()
+
+
+def test_channels_on_a_fourth_axis_are_those_of_single_files(mr):
+    dataset = Folder(root=mr)
+    case = dataset.cases()[1]
+    apart = read_scan(dataset, case)
+    native_XYZ = [np.asarray(nib.load(mr / name).dataobj) for name in (IMAGE, SECOND)]
+    affine = nib.load(mr / IMAGE).affine
+    (mr / IMAGE).unlink()
+    (mr / SECOND).unlink()
+    save_raw(mr, WHOLE, np.stack(native_XYZ, axis=-1), affine)
+    dataset = Folder(root=mr)
+    assert dataset.cases()[1] == case
+    together = read_scan(dataset, case)
+    assert together.image_CXYZ.shape == (2, 32, 28, 10)
+    np.testing.assert_array_equal(together.image_CXYZ, apart.image_CXYZ)
+    assert together.geometry == apart.geometry
 
 
 def test_rounding_of_the_affine_is_no_fault(root):
@@ -218,13 +318,21 @@ FOLDERS = {
         lambda r: edit_json(r, labels={"0": "background", "1": "liver", "2": "liver"}),
         "different, non-empty names",
     ),
-    "two modalities": (
+    "channel without files": (
         lambda r: edit_json(r, channel_names={"0": "CT", "1": "PET"}),
-        "2 channels .*only one is supported",
+        r"case_000_0001.nii.gz: file of a channel is missing, dataset.json names 0 CT, 1 PET",
     ),
-    "second channel": (
-        lambda r: rename(r, IMAGE, "imagesTr/case_000_0001.nii.gz"),
-        "only one channel .*is supported",
+    "file without channel": (
+        lambda r: shutil.copy(r / IMAGE, r / SECOND),
+        r"case_001_0001.nii.gz: channel 1, but dataset.json names 0 CT; leave this file out",
+    ),
+    "channels numbered from 1": (
+        lambda r: edit_json(r, channel_names={"1": "CT"}),
+        "number the channels from 0",
+    ),
+    "channels as a list": (
+        lambda r: edit_json(r, channel_names=["CT"]),
+        "number the channels from 0",
     ),
     "image twice": (
         lambda r: shutil.copy(r / IMAGE, r / "imagesTr/case_001.nii.gz"),

@@ -114,10 +114,10 @@ def test_a_prepared_data_set_is_the_windowed_ct_on_the_grid(finished: Finished) 
     index = SliceIndex.read(folder)
     assert index.grid == (32, 32)
     pixels = np.fromfile(folder / "images.bin", np.int16).reshape(-1, *index.grid)
-    low, high = index.value_range
+    ((low, high),) = index.value_ranges
     assert (pixels.min(), pixels.max()) == (low, high)
     for entry in index.cases:
-        image_XYZ, _ = read_image(images.dataset.image(entry.case), entry.case.id)
+        (image_XYZ,), _ = read_image(images.dataset.image(entry.case), entry.case.id)
         slices = pixels[entry.rows]
         expected = np.clip(image_XYZ, low, high).transpose(2, 0, 1)
         assert np.array_equal(slices[(slice(None), *entry.placement.window)], np.rint(expected))

@@ -41,7 +41,7 @@ def test_every_orientation_comes_back_exactly(axes, signs, oblique, tmp_path):
     labels = generator(0, "test-orientation").integers(0, 9, (4, 5, 6)).astype(np.uint8)
     native = nib.Nifti1Image(labels, affine)
 
-    image_XYZ, geometry = read_image(native, "a test image")
+    (image_XYZ,), geometry = read_image(native, "a test image")
 
     reference = nib.as_closest_canonical(native)
     np.testing.assert_array_equal(image_XYZ, reference.get_fdata())
@@ -63,7 +63,7 @@ def test_a_voxel_keeps_its_place_in_the_body():
     affine = tilted(affine_of((2, 0, 1), (-1.0, 1.0, -1.0)))
     native = np.zeros((4, 5, 6), np.float32)
     native[1, 3, 4] = 1
-    image_XYZ, geometry = read_image(nib.Nifti1Image(native, affine), "a test image")
+    (image_XYZ,), geometry = read_image(nib.Nifti1Image(native, affine), "a test image")
     index = np.argwhere(image_XYZ)[0]
     here = nib.affines.apply_affine(geometry.canonical_affine, index)
     np.testing.assert_allclose(here, nib.affines.apply_affine(affine, (1, 3, 4)), atol=1e-6)
@@ -75,7 +75,7 @@ def test_geometry_survives_json():
 
 
 def test_trailing_axes_of_length_one_are_squeezed():
-    image_XYZ, geometry = read_image(nib.Nifti1Image(np.zeros((4, 5, 6, 1, 1)), np.eye(4)), "x")
+    (image_XYZ,), geometry = read_image(nib.Nifti1Image(np.zeros((4, 5, 6, 1, 1)), np.eye(4)), "x")
     assert image_XYZ.shape == geometry.native_shape == (4, 5, 6)
 
 
@@ -84,7 +84,7 @@ def test_rescale_slope_and_intercept_are_applied(tmp_path):
     image.header.set_slope_inter(2.0, -1000.0)
     image.to_filename(tmp_path / "scaled.nii.gz")
     raw = nib.load(tmp_path / "scaled.nii.gz").get_fdata()
-    image_XYZ, _ = read_image(tmp_path / "scaled.nii.gz", "x")
+    (image_XYZ,), _ = read_image(tmp_path / "scaled.nii.gz", "x")
     assert image_XYZ.dtype == np.float32
     np.testing.assert_allclose(image_XYZ, raw, atol=1e-3)
 
@@ -95,7 +95,7 @@ def test_both_versions_of_the_format_are_read(tmp_path, kind, suffix):
     values = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
     path = tmp_path / f"image{suffix}"
     kind(values, np.diag([-1.0, 2.0, 3.0, 1.0])).to_filename(path)
-    image_XYZ, geometry = read_image(path, "x")
+    (image_XYZ,), geometry = read_image(path, "x")
     np.testing.assert_array_equal(image_XYZ, values[::-1])
     assert geometry.spacing_mm == (1.0, 2.0, 3.0)
 

@@ -80,9 +80,9 @@ def test_the_arrays_of_the_view_fit_together(finished: Finished, labels: Labels)
     assert [case.id for case in view.cases] == list(view.split.train)
     assert not {case.id for case in view.cases} & set(view.split.test)
     assert len(view.labels) == len(view.volume_S) == len(view.image_row_S) == len(view.shown_SK)
-    assert view.images_SHW.shape == (sum(e.n_slices for e in index.cases), *index.grid)
+    assert view.images_SCHW.shape == (sum(e.n_slices for e in index.cases), 1, *index.grid)
     with pytest.raises(ValueError, match="read-only"):
-        view.images_SHW[0, 0, 0] = 0
+        view.images_SCHW[0, 0, 0, 0] = 0
     for v, case in enumerate(view.cases):
         rows = np.flatnonzero(view.volume_S == v)
         assert np.array_equal(rows, np.arange(case.labels.start, case.labels.stop))
@@ -100,7 +100,7 @@ def test_an_image_and_its_labels_belong_together(finished: Finished, half: Label
     bright = {"liver": 90, "spleen": 150, "kidney_l": 210, "kidney_r": 210}
     found = 0
     for row in np.flatnonzero(view.shown_SK.any(axis=1)):
-        lab_HW, image_HW = view.labels[row], view.images_SHW[view.image_row_S[row]]
+        lab_HW, image_HW = view.labels[row], view.images_SCHW[view.image_row_S[row], 0]
         for organ in np.unique(lab_HW[lab_HW > 0]):
             name = half.images.organs[organ - 1]
             assert abs(np.median(image_HW[lab_HW == organ]) - bright[name]) < 15
@@ -166,10 +166,11 @@ def test_slices_are_read_back_in_any_order(tmp_path: Path) -> None:
     assert np.array_equal(read.gather([6, 0, 3, 3]), maps_SHW[[6, 0, 3, 3]])
 
 
-def test_the_window_becomes_zero_to_one() -> None:
-    scaled = normalise(np.array([-160, 40, 240], np.int16), (-160.0, 240.0))
-    assert scaled.dtype == np.float32
-    assert scaled.tolist() == [0.0, 0.5, 1.0]
+def test_the_range_of_each_channel_becomes_zero_to_one() -> None:
+    stored_SCHW = np.array([[[[-160, 40, 240]], [[0, 5_000, 10_000]]]], np.int16)
+    scaled_SCHW = normalise(stored_SCHW, ((-160.0, 240.0), (0.0, 10_000.0)))
+    assert scaled_SCHW.dtype == np.float32
+    assert scaled_SCHW.tolist() == [[[[0.0, 0.5, 1.0]], [[0.0, 0.5, 1.0]]]]
 
 
 TRAINING = (

@@ -115,7 +115,7 @@ def test_formula_and_measurement_agree_over_many_draws() -> None:
 
 
 def test_the_network_has_the_blocks_of_table_11() -> None:
-    found = blocks(parse_network("unet_t11"), 7, (512, 512))
+    found = blocks(parse_network("unet_t11"), 1, 7, (512, 512))
     parameters = [37_696, 221_696, 885_760, 3_540_992, 16_258_560, 7_604_992, 1_901_952, 475_840]
     assert [block["parameters"] for block in found] == [*parameters, 110_720, 455, 769_487]
     rows = (
@@ -140,8 +140,8 @@ def test_the_network_has_the_blocks_of_table_11() -> None:
 def test_any_network_is_listed(name: str) -> None:
     network = parse_network(name)
     size = (64, 64) if network.dims == 2 else (48, 64, 64)
-    found = blocks(network, 3, size)
-    net = network.build(3)
+    found = blocks(network, 1, 3, size)
+    net = network.build(1, 3)
     segmentation = [block for block in found if block["network"] == "segmentation"]
     assert len(segmentation) >= 3
     total = sum(parameter.numel() for parameter in net.parameters())

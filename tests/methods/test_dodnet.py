@@ -12,7 +12,7 @@ from bench.nets.catalogue import parse_network
 def test_a_conditional_head_gives_each_organ_layers_of_its_own(name: str) -> None:
     torch.manual_seed(0)
     network = ConditionalNetwork(body=parse_network(name))
-    net = network.build(3, output_bias=-2.0).eval()
+    net = network.build(1, 3, output_bias=-2.0).eval()
     assert isinstance(net, ConditionalNet)
     image = torch.rand(2, 1, *(48, 32, 32)[-network.dims :])
     logits = net(image)

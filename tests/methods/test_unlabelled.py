@@ -41,7 +41,7 @@ every_semi = pytest.mark.parametrize("name", SEMI)
 
 def net(seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
-    built = NETWORK.build(K, output_bias=0.0)
+    built = NETWORK.build(1, K, output_bias=0.0)
     nn.init.normal_(built.output.weight, std=0.5)
     return built
 
@@ -51,7 +51,7 @@ def setting(n_organs: int = K) -> Setting:
         n_organs=n_organs,
         lr=1e-3,
         network=lambda purpose: net(0 if purpose == "segmenter" else 1),
-        intensity_sd=lambda: 0.2,
+        intensity_sd=lambda: (0.2,),
         seed=lambda _purpose: 3,
     )
 
@@ -208,7 +208,7 @@ def test_the_teacher_may_be_the_one_tested() -> None:
 @pytest.mark.parametrize("network", ["unet_t11[width=4]", "unet/resnet18", "fpn/resnet18"])
 def test_dropout_is_off_at_test_and_leaves_names_alone(network: str) -> None:
     torch.manual_seed(0)
-    built = parse_network(network).build(2)
+    built = parse_network(network).build(1, 2)
     plain = list(built.state_dict())
     image = torch.rand(2, 1, 64, 64)
     built.eval()

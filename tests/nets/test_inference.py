@@ -16,23 +16,23 @@ NETWORK = parse_network("unet_t11[width=4]")
 @pytest.fixture
 def net() -> FeatureNet:
     torch.manual_seed(0)
-    net = NETWORK.build(3, output_bias=0.0)
+    net = NETWORK.build(1, 3, output_bias=0.0)
     with torch.no_grad():
         net.output.weight *= 3  # type: ignore[operator, union-attr]
     return net
 
 
 @pytest.fixture
-def image_SHW() -> NDArray[np.float32]:
-    return np.random.default_rng(0).random((5, 20, 27), np.float32)
+def image_SCHW() -> NDArray[np.float32]:
+    return np.random.default_rng(0).random((5, 1, 20, 27), np.float32)
 
 
-def expected_logits(net: FeatureNet, image_SHW: NDArray[np.float32]) -> Tensor:
+def expected_logits(net: FeatureNet, image_SCHW: NDArray[np.float32]) -> Tensor:
     """Logits by the plain definition, with slices padded to 32 by 32."""
-    padded = np.pad(image_SHW, ((0, 0), (0, 12), (0, 5)))
+    padded = np.pad(image_SCHW, ((0, 0), (0, 0), (0, 12), (0, 5)))
     net.eval()
     with torch.no_grad():
-        logits: Tensor = net(torch.from_numpy(padded).unsqueeze(1))[:, :, :20, :27]
+        logits: Tensor = net(torch.from_numpy(padded))[:, :, :20, :27]
     net.train()
     return logits
 
@@ -57,11 +57,11 @@ def test_one_half_is_foreground_and_ties_go_to_the_lowest_organ() -> None:
 
 @pytest.mark.parametrize("batch_size", [1, 2, 16])
 def test_volume_is_predicted_slice_by_slice_at_its_own_size(
-    net: FeatureNet, image_SHW: NDArray[np.float32], batch_size: int
+    net: FeatureNet, image_SCHW: NDArray[np.float32], batch_size: int
 ) -> None:
-    logits = expected_logits(net, image_SHW)
+    logits = expected_logits(net, image_SCHW)
     clear = (logits.abs().amin(dim=1) > 1e-4).numpy()
-    label = predict_volume(net, image_SHW, device="cpu", batch_size=batch_size)
+    label = predict_volume(net, image_SCHW, device="cpu", batch_size=batch_size)
     assert label.dtype == np.uint8
     assert len(np.unique(label)) == 4
     assert np.array_equal(label[clear], decide(logits).numpy()[clear])
@@ -69,12 +69,12 @@ def test_volume_is_predicted_slice_by_slice_at_its_own_size(
 
 
 def test_probability_of_the_predicted_bit_is_the_score_without_a_confidence_net(
-    net: FeatureNet, image_SHW: NDArray[np.float32]
+    net: FeatureNet, image_SCHW: NDArray[np.float32]
 ) -> None:
-    prob = expected_logits(net, image_SHW).sigmoid().numpy()
+    prob = expected_logits(net, image_SCHW).sigmoid().numpy()
     missing = np.array([True, False, True])
-    pred, score = predict_with_score(net, image_SHW, missing, device="cpu", batch_size=2)
-    assert np.array_equal(pred, predict_volume(net, image_SHW, device="cpu", batch_size=2))
+    pred, score = predict_with_score(net, image_SCHW, missing, device="cpu", batch_size=2)
+    assert np.array_equal(pred, predict_volume(net, image_SCHW, device="cpu", batch_size=2))
     assert (pred == 0).any()
     background = (1 - prob[:, missing]).min(axis=1)
     predicted = np.take_along_axis(prob, np.maximum(pred, 1)[:, None].astype(int) - 1, 1)[:, 0]
@@ -83,17 +83,17 @@ def test_probability_of_the_predicted_bit_is_the_score_without_a_confidence_net(
 
 
 def test_confidence_net_scores_the_predicted_bit(
-    net: FeatureNet, image_SHW: NDArray[np.float32]
+    net: FeatureNet, image_SCHW: NDArray[np.float32]
 ) -> None:
     confidence = ConfidenceNet.of(net, 3)
     with torch.no_grad():
         confidence.head.output.weight *= 100
-    padded = np.pad(image_SHW, ((0, 0), (0, 12), (0, 5)))
+    padded = np.pad(image_SCHW, ((0, 0), (0, 0), (0, 12), (0, 5)))
     with torch.no_grad():
-        chat = confidence(torch.from_numpy(padded).unsqueeze(1)).sigmoid()[:, :, :20, :27].numpy()
+        chat = confidence(torch.from_numpy(padded)).sigmoid()[:, :, :20, :27].numpy()
     missing = np.array([False, True, True])
     pred, score = predict_with_score(
-        net, image_SHW, missing, confidence=confidence, device="cpu", batch_size=3
+        net, image_SCHW, missing, confidence=confidence, device="cpu", batch_size=3
     )
     for organ in (1, 2, 3):
         mine = pred == organ
@@ -103,20 +103,22 @@ def test_confidence_net_scores_the_predicted_bit(
 
 
 def test_slices_without_anything_to_rank_are_not_scored(
-    net: FeatureNet, image_SHW: NDArray[np.float32]
+    net: FeatureNet, image_SCHW: NDArray[np.float32]
 ) -> None:
-    image_SHW[[1, 3]] = 0
-    pred = predict_volume(net, image_SHW, device="cpu")
+    image_SCHW[[1, 3]] = 0
+    pred = predict_volume(net, image_SCHW, device="cpu")
     (organ, *_) = sorted(set(np.unique(pred[0])) - set(np.unique(pred[[1, 3]])) - {0})
     missing = np.arange(1, 4) == organ
     confidence = ConfidenceNet.of(net, 3)
     scored: list[int] = []
     hidden = confidence.hidden
     confidence.hidden = lambda image: scored.append(len(image)) or hidden(image)  # type: ignore
-    _, everywhere = predict_with_score(net, image_SHW, missing, confidence=confidence, device="cpu")
+    _, everywhere = predict_with_score(
+        net, image_SCHW, missing, confidence=confidence, device="cpu"
+    )
     scored.clear()
     _, score = predict_with_score(
-        net, image_SHW, missing, confidence=confidence, background=False, device="cpu"
+        net, image_SCHW, missing, confidence=confidence, background=False, device="cpu"
     )
     assert sum(scored) == 3
     assert not score[[1, 3]].any()
@@ -127,28 +129,28 @@ def test_slices_without_anything_to_rank_are_not_scored(
 def test_confidence_of_a_coarse_decoder_comes_at_the_size_of_the_image() -> None:
     torch.manual_seed(0)
     network = parse_network("fpn/tu-resnet10t")
-    net = network.build(1, output_bias=0.0)
+    net = network.build(1, 1, output_bias=0.0)
     confidence = ConfidenceNet.of(net, 1)
     assert isinstance(confidence, ConfidenceNet)
-    image = np.random.default_rng(0).random((1, 40, 64), np.float32)
+    image = np.random.default_rng(0).random((1, 1, 40, 64), np.float32)
     _, score = predict_with_score(net, image, np.array([True]), confidence=confidence, device="cpu")
-    assert score.shape == image.shape
+    assert score.shape == (1, 40, 64)
     assert len(np.unique(score)) > image.size // 2
 
 
 def test_bf16_stays_close_and_does_not_collapse_scores_into_ties(
-    net: FeatureNet, image_SHW: NDArray[np.float32]
+    net: FeatureNet, image_SCHW: NDArray[np.float32]
 ) -> None:
     missing = np.ones(3, np.bool_)
-    exact = predict_with_score(net, image_SHW, missing, device="cpu")
-    rounded = predict_with_score(net, image_SHW, missing, device="cpu", precision="bf16")
+    exact = predict_with_score(net, image_SCHW, missing, device="cpu")
+    rounded = predict_with_score(net, image_SCHW, missing, device="cpu", precision="bf16")
     assert (exact[0] == rounded[0]).mean() > 0.9
     np.testing.assert_allclose(exact[1], rounded[1], atol=0.15)
     assert len(np.unique(rounded[1])) > 0.9 * len(np.unique(exact[1]))
 
 
-def test_a_diverged_network_is_reported(net: FeatureNet, image_SHW: NDArray[np.float32]) -> None:
+def test_a_diverged_network_is_reported(net: FeatureNet, image_SCHW: NDArray[np.float32]) -> None:
     nn.init.constant_(net.output_bias, float("nan"))
     with pytest.raises(BenchError, match="not a number"):
-        predict_volume(net, image_SHW, device="cpu")
+        predict_volume(net, image_SCHW, device="cpu")
     assert net.training

@@ -106,7 +106,7 @@ def test_build_is_decided_by_the_seed_and_sets_the_output_bias() -> None:
     nets = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        nets.append(network.build(3, output_bias=-4.0))
+        nets.append(network.build(1, 3, output_bias=-4.0))
     first, same, other = (net.state_dict() for net in nets)
     assert all(torch.equal(first[name], same[name]) for name in first)
     assert not torch.equal(first["output.weight"], other["output.weight"])
@@ -134,7 +134,7 @@ def test_build_is_decided_by_the_seed_and_sets_the_output_bias() -> None:
 def test_every_architecture_trains_and_feeds_the_confidence_head(name: str, size: int) -> None:
     torch.manual_seed(0)
     network = parse_network(name)
-    net = network.build(3)
+    net = network.build(1, 3)
     image = torch.rand(2, 1, size, size)
     features = net.features(image)
     assert features.shape[1] == net.feature_channels
@@ -203,7 +203,7 @@ def test_only_what_changes_the_network_changes_its_identity() -> None:
 @pytest.mark.parametrize("mode", ["freeze", "finetune"])
 def test_training_the_confidence_leaves_the_segmenter_alone(mode: str) -> None:
     torch.manual_seed(0)
-    segmenter = parse_network("unet_t11[width=4]").build(2)
+    segmenter = parse_network("unet_t11[width=4]").build(1, 2)
     before = copy.deepcopy(segmenter.state_dict())
     net = ConfidenceNet.of(segmenter, 2, mode)  # type: ignore[arg-type]
     trunk_before = copy.deepcopy(net.trunk.state_dict())
@@ -228,7 +228,7 @@ def test_training_the_confidence_leaves_the_segmenter_alone(mode: str) -> None:
 
 
 def test_confidence_widths_scale_with_the_network() -> None:
-    net = ConfidenceNet.of(parse_network("unet_t11[width=16]").build(2), 2)
+    net = ConfidenceNet.of(parse_network("unet_t11[width=16]").build(1, 2), 2)
     assert isinstance(net, ConfidenceNet)
     widths = [layer.out_channels for layer in net.head.modules() if isinstance(layer, nn.Conv2d)]
     assert widths == [100, 30, 16, 16, 2]

@@ -141,7 +141,7 @@ def test_bf16_gradients_of_the_smallest_patch_are_sound(name: str) -> None:
     gradients = []
     for enabled in (True, False):
         torch.manual_seed(0)
-        net = channels_last(parse_network(name).build(2, 0.0))
+        net = channels_last(parse_network(name).build(1, 2, 0.0))
         image = image_channels_last(torch.rand(2, 1, *SMALL.patch))
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
             logits = net(image)
@@ -159,7 +159,7 @@ def test_bf16_gradients_of_the_smallest_patch_are_sound(name: str) -> None:
     [("unet3d_t11[width=16]", 5.65), ("unet3d_t11", 22.58), ("unet3d_t11[width=64]", 90.30)],
 )
 def test_the_papers_3d_network_has_the_published_size(name: str, millions: float) -> None:
-    net = parse_network(name).build(7)
+    net = parse_network(name).build(1, 7)
     assert sum(p.numel() for p in net.parameters()) / 1e6 == pytest.approx(millions, abs=0.005)
 
 
@@ -167,7 +167,7 @@ def test_the_papers_3d_network_has_the_published_size(name: str, millions: float
 def test_a_3d_network_keeps_the_protocol(name: str) -> None:
     network = parse_network(name)
     assert network.dims == 3
-    net = network.build(3, output_bias=-4.0)
+    net = network.build(1, 3, output_bias=-4.0)
     assert net.dims == 3
     image = torch.rand(1, 1, *SMALL.patch)
     features = net.features(image)
@@ -182,7 +182,7 @@ def test_a_3d_network_keeps_the_protocol(name: str) -> None:
 
 def test_the_confidence_head_of_the_papers_3d_network_is_table_11s() -> None:
     network = parse_network("unet3d_t11")
-    head = ConfidenceNet.of(network.build(1), 1).head
+    head = ConfidenceNet.of(network.build(1, 1), 1).head
     widths = [m.out_channels for m in head.hidden if isinstance(m, nn.Conv3d)]
     assert widths == [400, 120, 64, 64]
 
@@ -220,8 +220,8 @@ def volume_view(n_slices: int = 80, side: int = 64) -> Any:
     ]
     return SimpleNamespace(
         grid=(side, side),
-        value_range=(-160.0, 240.0),
-        images_SHW=np.concatenate([place, place + 1]),
+        value_ranges=((-160.0, 240.0),),
+        images_SCHW=np.concatenate([place, place + 1])[:, None],
         labels=Labels(labels),
         pseudo=None,
         cases=cases,
@@ -240,14 +240,14 @@ def read(
 def test_a_still_patch_is_a_piece_of_its_volume() -> None:
     view = volume_view()
     raw = read(view, [5, 85], [0, 0])
-    assert raw.image_BHW.shape == (2, *SMALL.patch)
+    assert raw.image_BCHW.shape == (2, 1, *SMALL.patch)
     assert raw.flags_BK.tolist() == [[True], [False]]
-    for number, image in enumerate(raw.image_BHW.numpy()):
+    for number, image in enumerate(raw.image_BCHW[:, 0].numpy()):
         corner = image[0, 0, 0] - number
         steps = np.indices(SMALL.patch).sum(axis=0)
         assert np.array_equal(image - number, corner + steps)
-    moved, _ = resample(raw.image_BHW.float(), raw.maps_B2HW, raw.theta, raw.size)
-    torch.testing.assert_close(moved[:, 0], raw.image_BHW.float(), atol=1e-2, rtol=0)
+    moved, _ = resample(raw.image_BCHW.float(), raw.maps_B2HW, raw.theta, raw.size)
+    torch.testing.assert_close(moved, raw.image_BCHW.float(), atol=1e-2, rtol=0)
 
 
 @pytest.mark.parametrize("augmentation", [STILL, Augmentation()])
@@ -261,7 +261,7 @@ def test_a_patch_drawn_for_an_organ_shows_it(augmentation: Augmentation) -> None
 def test_patches_are_drawn_from_everywhere() -> None:
     view = volume_view()
     corners = [
-        int(read(view, [row], [0], seed=row).image_BHW[0, 0, 0, 0]) for row in range(0, 80, 2)
+        int(read(view, [row], [0], seed=row).image_BCHW[0, 0, 0, 0, 0]) for row in range(0, 80, 2)
     ]
     assert min(corners) < 15
     assert max(corners) > 65  # of at most 32 + 32 + 32
@@ -270,7 +270,7 @@ def test_patches_are_drawn_from_everywhere() -> None:
 
 def test_a_volume_smaller_than_the_patch_lies_in_its_middle() -> None:
     raw = read(volume_view(n_slices=20, side=16), [3], [0])
-    image = raw.image_BHW[0].numpy()
+    image = raw.image_BCHW[0, 0].numpy()
     inside = (slice(14, 34), slice(8, 24), slice(8, 24))
     assert image[inside].min() == 0
     outside = np.ones(SMALL.patch, bool)
@@ -282,7 +282,7 @@ def test_the_centre_is_read_when_only_the_centre_is_looked_at() -> None:
     window = Window(patch=SMALL.patch, sampling="centre")
     draws = Draws(np.array([0, 79]), np.array([0, 1]))
     raw = PatchReader(volume_view(), STILL, window).read(draws, generator(0, "a"))
-    assert raw.image_BHW[:, 0, 0, 0].tolist() == [16 + 16 + 16] * 2
+    assert raw.image_BCHW[:, 0, 0, 0, 0].tolist() == [16 + 16 + 16] * 2
 
 
 def test_augmentation_turns_in_the_axial_plane_and_zooms_alike() -> None:
@@ -295,7 +295,7 @@ def test_augmentation_turns_in_the_axial_plane_and_zooms_alike() -> None:
     bar = torch.zeros(64, *source)
     centre = [n // 2 for n in source]
     bar[:, centre[0] - 10 : centre[0] + 10, centre[1], centre[2]] = 1
-    _, moved = resample(torch.zeros(64, *source), (bar[:, None] > 0).byte(), theta, size)
+    _, moved = resample(torch.zeros(64, 1, *source), (bar[:, None] > 0).byte(), theta, size)
     voxels = torch.nonzero(moved[:, 0])
     assert (voxels[:, 2:] - 23.5).abs().max() <= 2
     lengths = torch.stack([(moved[b, 0].flatten(1).any(dim=1)).sum() for b in range(64)])
@@ -312,7 +312,7 @@ def test_nothing_outside_the_source_turns_up_in_a_patch() -> None:
     source = augmentation.reach(size)
     theta = torch.from_numpy(augmentation.draw_3d(generator(0, "a"), 50, size, source))
     image, _ = resample(
-        torch.ones(50, *source), torch.zeros(50, 1, *source, dtype=torch.uint8), theta, size
+        torch.ones(50, 1, *source), torch.zeros(50, 1, *source, dtype=torch.uint8), theta, size
     )
     # Half a voxel at the rim may mix with the outside.
     assert (image[:, 0, 1:-1, 1:-1, 1:-1] > 0.999).all()
@@ -338,13 +338,13 @@ class Local(FeatureNet):
 @pytest.mark.parametrize("shape", [(60, 70, 40), (20, 33, 50)])
 def test_windows_put_together_are_the_volume(shape: tuple[int, ...]) -> None:
     image = np.random.default_rng(0).random(shape, np.float32)
-    label = predict_volume(Local(), image, device="cpu", window=SMALL, batch_size=7)
+    label = predict_volume(Local(), image[:, None], device="cpu", window=SMALL, batch_size=7)
     clear = (np.abs(image - 0.5) > 1e-3) & (np.abs(image - 0.2) > 1e-3)
     expected = np.where(image > 0.5, 1, np.where(image < 0.2, 2, 0))
     assert np.array_equal(label[clear], expected[clear])
     missing = np.array([True, False])
     pred, score = predict_with_score(
-        Local(), image, missing, device="cpu", window=SMALL, batch_size=7
+        Local(), image[:, None], missing, device="cpu", window=SMALL, batch_size=7
     )
     assert np.array_equal(pred, label)
     mine = pred == 1
@@ -355,7 +355,7 @@ def test_windows_put_together_are_the_volume(shape: tuple[int, ...]) -> None:
 def test_beyond_a_window_in_the_centre_all_is_background() -> None:
     image = np.ones((60, 70, 40), np.float32)
     window = Window(patch=(48, 48, 48), sampling="centre")
-    label = predict_volume(Local(), image, device="cpu", window=window)
+    label = predict_volume(Local(), image[:, None], device="cpu", window=window)
     assert (label[6:54, 11:59, :] == 1).all()
     assert label.sum() == 48 * 48 * 40
 
@@ -364,7 +364,7 @@ def test_a_3d_prediction_lies_on_the_native_slices() -> None:
     image = np.zeros((30, 32, 32), np.float32)
     image[10:20, 6:16, 6:16] = 1
     placement = Placement(native=(40, 20), scaled=(20, 20), offset=(6, 6), depth=(15, 30))
-    label = predict_volume(Local(), image, device="cpu", window=SMALL, placement=placement)
+    label = predict_volume(Local(), image[:, None], device="cpu", window=SMALL, placement=placement)
     assert label.shape == (15, 40, 20)
     assert np.array_equal(np.flatnonzero((label == 1).any(axis=(1, 2))), np.arange(5, 10))
     assert np.array_equal(np.flatnonzero((label == 1).any(axis=(0, 2))), np.arange(0, 20))

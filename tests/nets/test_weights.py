@@ -37,8 +37,8 @@ def small_image(network: Network) -> Tensor:
 def test_every_network_comes_back_from_its_file(name: str, tmp_path: Path) -> None:
     network = parse_network(name)
     image = small_image(network)
-    net = network.build(3)
-    other = network.build(3)
+    net = network.build(1, 3)
+    other = network.build(1, 3)
     with torch.no_grad():
         net.train()(image)  # moves the statistics
         for role, saved, fresh in (
@@ -66,7 +66,7 @@ def test_dynunet_computes_what_monai_computes() -> None:
     from monai.networks.nets.dynunet import DynUNet
 
     monai = DynUNet(3, 1, 3, [3] * 5, [1, 2, 2, 2, 2], [2] * 4, filters=[2, 4, 8, 16, 32])
-    net = parse_network("dynunet[width=2]").build(3)
+    net = parse_network("dynunet[width=2]").build(1, 3)
     weights = monai.state_dict()
     net.load_state_dict({name: weights[name.removeprefix("body.")] for name in net.state_dict()})
     image = torch.rand(1, 1, 48, 32, 32)

@@ -315,12 +315,12 @@ def test_the_loader_yields_what_lies_on_disk(finished: Finished) -> None:
         sampler, SliceReader(view, still), lambda j: generator(0, "a", j), torch.device("cpu")
     )
     batches = list(loader.batches(0, 6))
-    low, high = view.value_range
+    ((low, high),) = view.value_ranges
     for step, batch in enumerate(batches):
         rows = sampler.batch(step).rows
         assert batch.image_BCHW.shape == (4, 1, *view.grid)
-        hu_BHW = batch.image_BCHW[:, 0].numpy() * (high - low) + low
-        np.testing.assert_allclose(hu_BHW, view.images_SHW[view.image_row_S[rows]], atol=0.05)
+        hu_BCHW = batch.image_BCHW.numpy() * (high - low) + low
+        np.testing.assert_allclose(hu_BCHW, view.images_SCHW[view.image_row_S[rows]], atol=0.05)
         assert np.array_equal(batch.lab_BHW, view.labels.gather(rows))
         assert np.array_equal(batch.ps_BHW, view.pseudo.gather(rows))
         assert np.array_equal(batch.flags_BK, view.flags_VK[view.volume_S[rows]])
@@ -338,10 +338,10 @@ def same(a: Batch, b: Batch) -> bool:
 
 
 def test_the_identity_returns_what_came_in() -> None:
-    image = torch.rand(1, 12, 20)
+    image = torch.rand(1, 2, 12, 20)
     maps = torch.randint(0, 256, (1, 2, 12, 20), dtype=torch.uint8)
-    out, moved = resample(image, maps, IDENTITY, image.shape[1:])
-    torch.testing.assert_close(out[:, 0], image, atol=1e-5, rtol=0)
+    out, moved = resample(image, maps, IDENTITY, image.shape[2:])
+    torch.testing.assert_close(out, image, atol=1e-5, rtol=0)
     assert moved.dtype == torch.int64
     assert torch.equal(moved, maps.long())
 
@@ -388,7 +388,7 @@ def test_a_rotation_keeps_distances_on_a_grid_that_is_not_square() -> None:
         uniform=lambda low, high, n: np.full(n, 90.0 if high == 90 else (low + high) / 2)
     )
     turned = torch.from_numpy(theta.draw(rng, 1, (40, 80)))  # type: ignore[arg-type]
-    _, moved = resample(torch.zeros(1, 40, 80), maps, turned, (40, 80))
+    _, moved = resample(torch.zeros(1, 1, 40, 80), maps, turned, (40, 80))
     rows, columns = np.nonzero(moved[0, 0].numpy())
     assert np.ptp(columns) <= 1
     assert np.ptp(rows) == pytest.approx(30, abs=1)
@@ -396,8 +396,8 @@ def test_a_rotation_keeps_distances_on_a_grid_that_is_not_square() -> None:
 
 def test_outside_is_air_and_no_label() -> None:
     away = torch.tensor([[[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]]])  # half a side
-    image, maps = torch.ones(1, 8, 8), torch.full((1, 1, 8, 8), 255, dtype=torch.uint8)
-    out, moved = resample(image, maps, away, image.shape[1:])
+    image, maps = torch.ones(1, 1, 8, 8), torch.full((1, 1, 8, 8), 255, dtype=torch.uint8)
+    out, moved = resample(image, maps, away, image.shape[2:])
     assert torch.equal(out[0, 0, :, :4], torch.ones(8, 4))
     assert torch.equal(out[0, 0, :, 5:], torch.zeros(8, 3))
     assert torch.equal(moved[0, 0, :, :4], torch.full((8, 4), 255))
@@ -408,11 +408,11 @@ def test_labels_are_never_mixed_and_follow_the_image() -> None:
     rng = np.random.default_rng(0)
     maps = torch.from_numpy(rng.choice([0, 3, 7, 255], (16, 2, 24, 32)).astype(np.uint8))
     theta = torch.from_numpy(Augmentation().draw(generator(0, "a"), 16, (24, 32)))
-    _, moved = resample(torch.zeros(16, 24, 32), maps, theta, (24, 32))
+    _, moved = resample(torch.zeros(16, 1, 24, 32), maps, theta, (24, 32))
     assert set(moved.unique().tolist()) == {0, 3, 7, 255}
-    blob = torch.zeros(16, 24, 32)
-    blob[:, 8:16, 10:20] = 1.0
-    image, labels = resample(blob, blob[:, None].byte(), theta, blob.shape[1:])
+    blob = torch.zeros(16, 1, 24, 32)
+    blob[..., 8:16, 10:20] = 1.0
+    image, labels = resample(blob, blob.byte(), theta, blob.shape[2:])
     assert ((image[:, 0] > 0.5) == (labels[:, 0] == 1)).float().mean() > 0.99
     assert labels.float().mean() > 0.05
 
@@ -523,8 +523,8 @@ def test_the_confidence_head_starts_from_the_prior_that_bits_are_right() -> None
     setting = Setting(
         n_organs=3,
         lr=1e-3,
-        network=lambda _purpose: network.build(3),
-        intensity_sd=lambda: 0.2,
+        network=lambda _purpose: network.build(1, 3),
+        intensity_sd=lambda: (0.2,),
         seed=lambda _purpose: 0,
     )
     objective = LearnedConfidence(output_bias=2.5).build(setting)

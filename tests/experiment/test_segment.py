@@ -1,0 +1,62 @@
+"""Which files make a scan for `bench predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.data.intensity import Channel
+from bench.errors import BenchError
+from bench.experiment.segment import scans
+
+T2, ADC = (
+    Channel(name=name, rule="percentile", hu_window=(-160.0, 240.0)) for name in ("T2", "ADC")
+)
+
+
+def names(*paths: str, channels: tuple[Channel, ...] = (T2, ADC)) -> dict[str, list[str]]:
+    found = scans([Path(path) for path in paths], channels)
+    return {case: [str(path) for path in files] for case, files in found.items()}
+
+
+def test_files_are_grouped_by_case_and_ordered_by_channel() -> None:
+    found = names("b_0001.nii.gz", "a_0000.nii", "b_0000.nii.gz", "a_0001.nii", "whole.nii.gz")
+    assert found == {
+        "b": ["b_0000.nii.gz", "b_0001.nii.gz"],
+        "a": ["a_0000.nii", "a_0001.nii"],
+        "whole": ["whole.nii.gz"],
+    }
+
+
+def test_with_one_channel_every_file_is_a_scan() -> None:
+    found = names("a_0000.nii.gz", "scan_0007.nii.gz", "series", channels=(T2,))
+    assert found == {
+        "a": ["a_0000.nii.gz"],
+        "scan_0007": ["scan_0007.nii.gz"],
+        "series": ["series"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [
+        (
+            ["x/a_0000.nii.gz"],
+            r"x/a_0001.nii.gz: file of a channel is missing, the model was trained on 0 T2, 1 ADC",
+        ),
+        (["x/a_0001.nii.gz"], r"x/a_0000.nii.gz: file of a channel is missing"),
+        (
+            ["a_0000.nii", "a_0001.nii", "a_0002.nii"],
+            r"a_0002.nii: channel 2, but the model was trained on 0 T2, 1 ADC",
+        ),
+        (["a.nii", "a_0000.nii"], r"a.nii: this file and a_0000.nii are both the image of case a"),
+        (["x/a_0000.nii", "y/a_0000.nii"], r"y/a_0000.nii: x/a_0000.nii has the same name"),
+    ],
+)
+def test_an_incomplete_scan_is_refused_before_anything_is_computed(
+    paths: list[str], message: str
+) -> None:
+    with pytest.raises(BenchError, match=message) as error:
+        names(*paths)
+    assert "\n" not in str(error.value)
