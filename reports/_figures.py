@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,15 +33,14 @@ def to_svg(figure: Figure) -> str:
     return text.getvalue()
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure as SVG or PNG, whichever the path ends with, and close it."""
+def to_png(figure: Figure) -> bytes:
+    """Return a figure as PNG and close it."""
     from matplotlib import pyplot as plt
 
-    if path.suffix == ".svg":
-        path.write_text(to_svg(figure), encoding="utf-8", newline="\n")
-        return
-    figure.savefig(path, dpi=150, metadata={"Software": None})
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=150, metadata={"Software": None})
     plt.close(figure)
+    return data.getvalue()
 
 
 def boxes(rows: pd.DataFrame) -> Figure:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
-
 import pandas as pd
+from typing_extensions import override
 
 from bench.reporting import board, style
 from bench.reporting.board import Board
-from bench.reporting.report import Report
+from bench.reporting.report import Document, Report
+from bench.reporting.scores import require_rows
 from bench.reporting.text import number
 from bench.results.aggregate import final_models
+from bench.results.files import Tables
 from bench.results.tables import GROUP, group_name
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 HEADING = "What each method was given"
 REFERENCE = "inerrant0"
@@ -36,16 +33,11 @@ NOTES = (
 class Fairness(Report):
     """Networks, parameters, steps, passes, time, memory and departures per method."""
 
-    summary: ClassVar[str] = "networks, steps, passes, time, memory and departures per method"
-
-    def build(self, table: pd.DataFrame, out: Path) -> list[Path]:
-        """Write ``fairness.{md,csv,tex,html}``."""
-        csv = str(costs(table).to_csv(index=False, float_format="%.4f", lineterminator="\n"))
-        return board.write(boards(table), HEADING, csv, out / "fairness")
-
-    def show(self, table: pd.DataFrame) -> RenderableType:
-        """Return the boards for the terminal."""
-        return board.to_console(boards(table))
+    @override
+    def build(self, tables: Tables) -> Document:
+        found = costs(tables.results)
+        shown = boards(found)
+        return Document(board.files("fairness", shown, HEADING, found), shown)
 
 
 def costs(table: pd.DataFrame) -> pd.DataFrame:
@@ -58,7 +50,7 @@ def costs(table: pd.DataFrame) -> pd.DataFrame:
         ``passes`` and ``device_s`` (mean over the runs), ``times`` (``device_s`` relative to
         `inerrant0`, NaN without it), ``departs``.
     """
-    last = final_models(table)
+    last = final_models(require_rows(table))
     runs = last.drop_duplicates([*GROUP, "method", "label_pct", "seed", "fold"])
     found = runs.groupby([*GROUP, "method"], as_index=False).agg(
         networks=("networks", "max"),
@@ -74,13 +66,12 @@ def costs(table: pd.DataFrame) -> pd.DataFrame:
         reference.rename("reference"), left_on=GROUP, right_index=True, how="left"
     )
     found.insert(len(found.columns) - 1, "times", found["device_s"] / beside["reference"])
-    order = found["method"].map(style.sort_key)
-    return found.assign(_order=order).sort_values([*GROUP, "_order"]).drop(columns="_order")
+    return found.sort_values([*GROUP, "method"], key=style.by_method)
 
 
-def boards(table: pd.DataFrame) -> list[Board]:
-    """Return one board per data set, profile and network."""
-    return [_board(group) for _, group in costs(table).groupby(GROUP)]
+def boards(found: pd.DataFrame) -> list[Board]:
+    """Return one board per data set, profile and network of :func:`costs`."""
+    return [_board(group) for _, group in found.groupby(GROUP)]
 
 
 def _board(rows: pd.DataFrame) -> Board:

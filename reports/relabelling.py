@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
-
 import pandas as pd
+from typing_extensions import override
 
 from bench.errors import BenchError
 from bench.reporting import board, style
 from bench.reporting.board import Board
-from bench.reporting.report import Report, TableName
+from bench.reporting.report import Document, Report
 from bench.reporting.text import number
 from bench.results.aggregate import audit_cell_values
+from bench.results.files import Tables
 from bench.results.tables import CELL, GROUP, group_name
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 HEADING = "Relabelling of the organs that training volumes lack"
 SHOWN = {
@@ -45,18 +41,11 @@ NOTES = (
 class Relabelling(Report):
     """Precision, recall and ranking quality per round, in the form of Tables 6, 7 and 10."""
 
-    summary: ClassVar[str] = "precision, recall and ranking quality of relabelled voxels"
-    reads: ClassVar[TableName] = "audit"
-
-    def build(self, table: pd.DataFrame, out: Path) -> list[Path]:
-        """Write ``relabelling.{md,csv,tex,html}``."""
-        values = audit_cell_values(table, (*CELL, "round", "organ"))
-        csv = str(values.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
-        return board.write(boards(table), HEADING, csv, out / "relabelling")
-
-    def show(self, table: pd.DataFrame) -> RenderableType:
-        """Return the boards for the terminal."""
-        return board.to_console(boards(table))
+    @override
+    def build(self, tables: Tables) -> Document:
+        shown = boards(tables.audit)
+        values = audit_cell_values(tables.audit, (*CELL, "round", "organ"))
+        return Document(board.files("relabelling", shown, HEADING, values, "%.6f"), shown)
 
 
 def boards(audit: pd.DataFrame) -> list[Board]:
@@ -68,11 +57,11 @@ def boards(audit: pd.DataFrame) -> list[Board]:
 
 def _board(group: pd.DataFrame, by: tuple[str, ...]) -> Board:
     cells = audit_cell_values(group, (*CELL, *by, "round"))
-    cells["order"] = cells["method"].map(style.sort_key)
     cells = cells.sort_values(
-        ["label_pct", *by, "order", "round"],
+        ["label_pct", *by, "method", "round"],
         ascending=[False, *(True for _ in by), True, True],
         ignore_index=True,
+        key=style.by_method,
     )
     labels = pd.DataFrame(
         {"labelled": cells["label_pct"].map("{} %".format)}

@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from typing_extensions import override
 
 from bench.errors import BenchError, unknown_name
 from bench.evaluation.metrics import MetricName
 from bench.reporting import board, scores
 from bench.reporting.board import Board
 from bench.reporting.comparison import Compared, ComparisonColumn, columns, compare, gaps
-from bench.reporting.report import Report
+from bench.reporting.report import Document, Report
+from bench.reporting.sentences import sentences
 from bench.reporting.style import display_name
-from bench.reporting.text import NONE, interval, number, p_equation, p_value, sentences, signed
+from bench.reporting.text import NONE, interval, number, p_equation, p_value, signed
+from bench.results.files import Tables
 from bench.stats.stability import friedman
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 HEADING = "Which differences are real"
 LIMITS_OF_FOLDS = (
@@ -67,37 +67,36 @@ ACROSS = (
 class Significance(Report):
     """All paired comparisons as Markdown, CSV, LaTeX and HTML."""
 
-    summary: ClassVar[str] = "paired comparisons of methods: difference, interval, corrected p"
-
     metric: MetricName = "dsc"
     reference: str | None = None
     """Compare every method with this one; all pairs if not given."""
     higher_is_better: bool = True
     """Of a CSV; metrics of results tables know."""
 
-    def read(self, paths: Sequence[Path]) -> pd.DataFrame:
-        """Read results tables and keep the scores of the final models."""
-        return scores.of_results(super().read(paths), self.metric)
+    csv: Path | None = None
+    """Scores of your own, instead of results (``bench.reporting.scores``)."""
 
-    def read_csv(self, path: Path) -> pd.DataFrame:
-        """Read scores from a CSV (``bench.reporting.scores``)."""
-        return scores.read_csv(path, higher_is_better=self.higher_is_better)
+    @property
+    @override
+    def needs_results(self) -> bool:
+        return self.csv is None
 
-    def build(self, table: pd.DataFrame, out: Path) -> list[Path]:
-        """Write ``significance.{md,csv,tex,html}``; other metrics than DSC are in the name."""
+    @override
+    def build(self, tables: Tables) -> Document:
+        if self.csv is None:
+            table = scores.of_results(tables.results, self.metric)
+        else:
+            table = scores.read_csv(self.csv, higher_is_better=self.higher_is_better)
         overall = list(self._compared(columns(table)))
         organs = list(self._compared(columns(table, per_organ=True), thorough=False))
         if not any(compared.comparisons for compared in overall):
             raise BenchError("nothing to compare: no column of a board holds two methods")
         stem = "significance" if self.metric == "dsc" else f"significance-{self.metric}"
         heading = f"{HEADING}: {overall[0].column.measure}"
-        csv = to_csv([*overall, *organs])
-        return board.write(boards(overall, organs), heading, csv, out / stem)
-
-    def show(self, table: pd.DataFrame) -> RenderableType:
-        """Return the main boards for the terminal."""
-        overall = self._compared(columns(table), thorough=False)
-        return board.to_console([differences(group) for group in by_task(overall).values()])
+        files = board.files(
+            stem, boards(overall, organs), heading, numbers([*overall, *organs]), "%.6g"
+        )
+        return Document(files, [differences(group) for group in by_task(overall).values()])
 
     def _compared(
         self, found: Iterator[ComparisonColumn], *, thorough: bool = True
@@ -182,7 +181,7 @@ def differences(group: Sequence[Compared], what: str = "paired differences") -> 
     )
 
 
-def to_csv(compared: Sequence[Compared]) -> str:
+def numbers(compared: Sequence[Compared]) -> pd.DataFrame:
     """Return every number of every comparison, one line each."""
     rows: list[dict[str, Any]] = []
     for one in compared:
@@ -209,8 +208,7 @@ def to_csv(compared: Sequence[Compared]) -> str:
             row |= {f"mixed_{name}": value for name, value in found.mixed._asdict().items()}
             row["mixed_note"] = found.mixed_note
             rows.append(row)
-    csv = pd.DataFrame(rows).to_csv(index=False, float_format="%.6g", lineterminator="\n")
-    return str(csv)
+    return pd.DataFrame(rows)
 
 
 def _otherwise(group: Sequence[Compared]) -> Board:

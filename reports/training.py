@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
-
 import numpy as np
 import pandas as pd
+from typing_extensions import override
 
 from bench.errors import BenchError
 from bench.reporting import board, style
 from bench.reporting.board import Board
-from bench.reporting.report import Report, TableName
+from bench.reporting.report import Document, Report
 from bench.reporting.text import NONE
 from bench.results.aggregate import curve_values
+from bench.results.files import Tables
 from bench.results.tables import CURVE, GROUP, PARTS, group_name
 
 from . import _figures
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 HEADING = "What trainings logged"
 SHOWN = {"start": 0, "1/4": PARTS // 4, "1/2": PARTS // 2, "end": PARTS - 1}
@@ -37,23 +33,15 @@ NOTES = (
 class Training(Report):
     """Shares, precisions and losses of each method's own terms, as a table and as curves."""
 
-    summary: ClassVar[str] = "what each method's own terms did in training: table and curves"
-    reads: ClassVar[TableName] = "curves"
-
-    def build(self, table: pd.DataFrame, out: Path) -> list[Path]:
-        """Write ``training.{md,csv,tex,html}`` and one ``training-N.svg`` per board."""
-        values = own_terms(table)
-        csv = str(values.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-        written = board.write(boards(values), HEADING, csv, out / "training")
-        for number, (_, group) in enumerate(values.groupby(GROUP), start=1):
-            path = out / f"training-{number}.svg"
-            _figures.save(_figures.terms(group), path)
-            written.append(path)
-        return written
-
-    def show(self, table: pd.DataFrame) -> RenderableType:
-        """Return the boards for the terminal."""
-        return board.to_console(boards(own_terms(table)))
+    @override
+    def build(self, tables: Tables) -> Document:
+        values = own_terms(tables.curves)
+        shown = boards(values)
+        figures = {
+            f"training-{number}.svg": _figures.to_svg(_figures.terms(group))
+            for number, (_, group) in enumerate(values.groupby(GROUP), start=1)
+        }
+        return Document(board.files("training", shown, HEADING, values, "%.6g") | figures, shown)
 
 
 def has_own_terms(table: pd.DataFrame) -> bool:
@@ -63,14 +51,17 @@ def has_own_terms(table: pd.DataFrame) -> bool:
 
 def own_terms(table: pd.DataFrame) -> pd.DataFrame:
     """Return the mean curves without what is common to methods, ordered by method."""
+    if table.empty:
+        raise BenchError(
+            "no training curves beside the results: NAME.curves.parquet belongs beside NAME.parquet"
+        )
     own = table[_is_own(table)]
     if own.empty:
         raise BenchError("no method among the results logs a term of its own; run uamt, say")
     values = curve_values(own)
-    values["order"] = values["method"].map(style.sort_key)
-    order = [*GROUP, "order", "round", "training", "name", "label_pct", "part"]
+    order = [*GROUP, "method", "round", "training", "name", "label_pct", "part"]
     ascending = [name != "label_pct" for name in order]
-    return values.sort_values(order, ascending=ascending, ignore_index=True).drop(columns="order")
+    return values.sort_values(order, ascending=ascending, ignore_index=True, key=style.by_method)
 
 
 def _is_own(table: pd.DataFrame) -> pd.Series:

@@ -13,7 +13,6 @@ from bench.evaluation.metrics import METRICS, dice_percent
 from bench.evaluation.overlay import overlay_png, scan_png
 from bench.experiment.method import Method
 from bench.plugins import registry
-from bench.results.files import BESIDE, Tables
 from bench.results.tables import AUDIT, CURVES, PARTS, PICTURES, RESULTS
 
 QUALITY = {"naive": 0.2, "inerrant0": 0.5, "bai": 0.55, "inerrant": 0.6, "full": 0.8}
@@ -179,8 +178,3 @@ def pictures_table() -> pd.DataFrame:
         for method, t, kind in shown
         for case in ("case00", "case01")
     )
-
-
-def alone(table: pd.DataFrame) -> Tables:
-    """Return results with nothing beside them."""
-    return Tables(table, *(schema.frame([]) for schema in BESIDE))

@@ -36,7 +36,6 @@ from bench.cli.options import (
 from bench.engine.devices import use_device
 from bench.engine.provenance import EXPERIMENT
 from bench.errors import BenchError
-from bench.evaluation.metrics import METRICS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -111,7 +110,8 @@ def run(
     from bench.engine.launcher import parse_launcher
     from bench.experiment.collect import save
     from bench.experiment.plan import graph_of
-    from bench.results.tables import RESULTS
+    from bench.reporting.board import to_console
+    from bench.results.files import Tables
 
     request = _request(ctx)
     launched = parse_launcher(request.launcher)
@@ -124,7 +124,8 @@ def run(
     exit_code = _execute(graph, store, launched, console)
     if any(store.is_done(result.evaluation) for run in runs for result in run.rounds):
         path = save(runs, store)
-        console.print(_report("leaderboard").show(RESULTS.load(path)))
+        document = _report("leaderboard").build(Tables.read([path]))
+        console.print(to_console(document.boards))
         _console().print(f"results   {path}\nstore     {store.root}", soft_wrap=True)
     raise typer.Exit(exit_code)
 
@@ -328,21 +329,6 @@ def report_(
             help="Results tables (.parquet); all of the store if not given.",
         ),
     ] = None,
-    csv: Annotated[
-        Path | None,
-        typer.Option(
-            help="Your own scores instead: columns task, case, method, value (fold, organ).",
-        ),
-    ] = None,
-    metric: Annotated[
-        str | None, typer.Option(help=f"{', '.join(METRICS)}, or a plug-in's.")
-    ] = None,
-    reference: Annotated[
-        str | None, typer.Option(help="Compare with this method only, not all pairs.")
-    ] = None,
-    bold: Annotated[
-        str | None, typer.Option(help="What bold means: holm, paper or mean (leaderboard).")
-    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for the files; ./NAME if not given.")
     ] = None,
@@ -351,22 +337,17 @@ def report_(
 ) -> None:
     """Write a report from results, and print it: `bench report leaderboard`."""
     from bench.params import parse_brackets
+    from bench.reporting.board import to_console
+    from bench.results.files import Tables
 
     _plug_in(plugin)
     console = _console()
     report_name, options = parse_brackets(name)
-    named = {"metric": metric, "reference": reference, "bold": bold}
-    report = _report(report_name, options | {key: value for key, value in named.items() if value})
-    if csv:
-        table = report.read_csv(csv)
-    else:
-        files = results or _result_files(store_root)
-        table = report.read(files)
-    out = out or Path(report_name)
-    out.mkdir(parents=True, exist_ok=True)
-    written = report.build(table, out)
-    console.print(report.show(table))
-    for path in written:
+    report = _report(report_name, options)
+    files = (results or _result_files(store_root)) if report.needs_results else []
+    document = report.build(Tables.read(files))
+    console.print(to_console(document.boards))
+    for path in document.write(out or Path(report_name)):
         console.print(str(path), soft_wrap=True)
 
 

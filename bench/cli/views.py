@@ -16,6 +16,7 @@ from bench.engine.store import Store
 from bench.experiment.plan import Run, graph_of
 from bench.params import Params
 from bench.plugins import registry
+from bench.reporting.text import duration
 from bench.stage import Stage
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def plan_table(runs: list[Run], store: Store, *, pictures: bool = False) -> Rend
             str(sum(asked[stage.key] > 1 for stage in stages)),
             str(len(stages) - len(new)),
             str(len(new)),
-            _duration(sum(known)) if len(known) == len(new) else "not yet known",
+            duration(sum(known)) if len(known) == len(new) else "not yet known",
         )
     conditions = _table("data set", "profile", "network", "labelled", "folds", "methods")
     grouped: dict[tuple[str, ...], list[Run]] = defaultdict(list)
@@ -68,7 +69,7 @@ def plan_table(runs: list[Run], store: Store, *, pictures: bool = False) -> Rend
             ", ".join(dict.fromkeys(run.method for run in members)),
         )
     n_new = sum(not store.is_done(stage) for stage in graph.stages.values())
-    estimate = f"about {_duration(total)} of work on one slot"
+    estimate = f"about {duration(total)} of work on one slot"
     if unknown:
         estimate = (
             "time not known before some of it has run" if not total else f"more than {estimate}"
@@ -275,11 +276,3 @@ def _table(first: str, *others: str) -> Table:
 def _add(table: Table, *cells: str) -> None:
     """Add a row of plain text: the brackets of a name are no markup."""
     table.add_row(*map(Text, cells))
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -116,20 +115,21 @@ class Board:
         return [str(name) for name in self.frame.columns]
 
 
-def write(boards: Sequence[Board], heading: str, csv: str, stem: Path) -> list[Path]:
-    """Write the boards as Markdown, LaTeX and HTML, and the numbers behind them as CSV."""
-    texts = {
-        ".md": to_markdown(boards, heading),
-        ".csv": csv,
-        ".tex": to_latex(boards),
-        ".html": to_html(boards, heading),
+def files(
+    stem: str,
+    boards: Sequence[Board],
+    heading: str,
+    numbers: pd.DataFrame,
+    float_format: str = "%.4f",
+) -> dict[str, str]:
+    """Return ``stem.md``, ``.csv``, ``.tex`` and ``.html``: boards, and the numbers behind them."""
+    csv = numbers.to_csv(index=False, float_format=float_format, lineterminator="\n")
+    return {
+        f"{stem}.md": to_markdown(boards, heading),
+        f"{stem}.csv": str(csv),
+        f"{stem}.tex": to_latex(boards),
+        f"{stem}.html": to_html(boards, heading),
     }
-    paths = []
-    for suffix, text in texts.items():
-        path = stem.with_name(stem.name + suffix)
-        path.write_text(text, encoding="utf-8", newline="\n")
-        paths.append(path)
-    return paths
 
 
 def to_console(boards: Sequence[Board]) -> RenderableType:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from bench.reporting import style
+from bench.reporting.text import counted
 from bench.stats.intervals import Interval, bca, two_level
 from bench.stats.mixed import Contrast, MixedModel, mixed_model
 from bench.stats.multiple import holm
@@ -347,8 +348,7 @@ def gaps(column: ComparisonColumn) -> list[str]:
         elif lacking:
             some = ", ".join(lacking[:3]) + (", ..." if len(lacking) > 3 else "")
             noun = "patient" if column.unit == "fold" else "case"
-            count = f"{len(lacking)} {noun}{'s' if len(lacking) > 1 else ''}"
-            found.append(f"{style.display_name(method)} {count} ({some})")
+            found.append(f"{style.display_name(method)} {counted(len(lacking), noun)} ({some})")
     return found
 
 

@@ -3,48 +3,60 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING
 
-from bench.errors import BenchError
 from bench.params import Params
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from rich.console import RenderableType
+    from bench.reporting.board import Board
+    from bench.results.files import Tables
 
 
-TableName = Literal["results", "audit", "curves"]
+@dataclass(frozen=True)
+class Document:
+    """What a report says.
+
+    Attributes
+    ----------
+    files
+        Content of every file by its name; :func:`bench.reporting.board.files` renders boards.
+    boards
+        The tables that the terminal shows.
+    """
+
+    files: Mapping[str, str | bytes]
+    boards: Sequence[Board] = ()
+
+    def write(self, out: Path) -> list[Path]:
+        """Write the files into a folder, which is made if need be, and return their paths."""
+        out.mkdir(parents=True, exist_ok=True)
+        for name, content in self.files.items():
+            data = content.encode() if isinstance(content, str) else content
+            (out / name).write_bytes(data)
+        return [out / name for name in self.files]
 
 
 class Report(Params, abc.ABC):
     """Base of the report plugins; the fields of a subclass are its options.
 
-    A report reads one table only (see ``bench.results.tables``), perhaps with the tables beside it,
-    so building it again takes seconds and gives the same bytes.
+    A report reads the tables of a set of runs only, so building it again takes seconds and gives
+    the same bytes.
     """
 
-    summary: ClassVar[str]
-    reads: ClassVar[TableName] = "results"
-    """The table it is built from: scores of test cases, the audit of relabelled voxels, or what
-    trainings logged."""
-
-    def read(self, paths: Sequence[Path]) -> Any:
-        """Read the files of a store as one table; of a run that stands in several, the newest."""
-        from bench.results.files import Tables
-
-        return getattr(Tables.read(paths), self.reads)
-
-    def read_csv(self, path: Path) -> pd.DataFrame:
-        """Read somebody's own CSV instead, if the report takes one."""
-        raise BenchError(f"{path}: this report reads results of `bench run`, not a CSV")
+    @property
+    def needs_results(self) -> bool:
+        """Whether it is built from results of ``bench run``; else it gets tables without rows."""
+        return True
 
     @abc.abstractmethod
-    def build(self, table: Any, out: Path) -> list[Path]:
-        """Write the report's files into ``out``, which exists, and return their paths."""
+    def build(self, tables: Tables) -> Document:
+        """Return what the report says of these tables.
 
-    def show(self, table: Any) -> RenderableType:
-        """Return what to print once the report is built; nothing by default."""
-        del table
-        return ""
+        Raises
+        ------
+        BenchError
+            The tables hold nothing that it could report.
+        """

@@ -39,14 +39,19 @@ REQUIRED = ("task", "case", "method", "value")
 OPTIONAL = ("fold", "organ")
 
 
+def require_rows(results: pd.DataFrame) -> pd.DataFrame:
+    """Return the results table itself; raise if it has no row."""
+    if results.empty:
+        raise BenchError("the results table has no row: run `bench run` first")
+    return results
+
+
 def of_results(table: pd.DataFrame, metric: MetricName = "dsc") -> pd.DataFrame:
     """Return the scores of the final models in a valid results table.
 
     A patient with several cases counts once, with the mean of its cases.
     """
-    if table.empty:
-        raise BenchError("the results table has no row: run `bench run` first")
-    last = final_models(table)
+    last = final_models(require_rows(table))
     key = [*GROUP, "label_pct", "method", "organ", "seed", "fold", "test_to_train", "patient"]
     scores = last.groupby(key, as_index=False).agg(value=(metric, "mean"))
     measured = find(metric)

@@ -10,9 +10,12 @@ from __future__ import annotations
 import colorsys
 import hashlib
 from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from bench.params import parse_brackets
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Mark = Literal["", "best", "best_tied", "tied"]
 """How a cell stands out: not, bold, bold italic, underlined."""
@@ -62,6 +65,11 @@ def sort_key(method: str) -> tuple[int, str]:
     """Order the listed methods as they are listed, their variants after them, others at the end."""
     base, _ = parse_brackets(method)
     return _ORDER.get(base, len(_ORDER)), method
+
+
+def by_method(column: pd.Series) -> pd.Series:
+    """Return what rows are sorted by: the ``key`` of :meth:`pandas.DataFrame.sort_values`."""
+    return column.map(sort_key) if column.name == "method" else column
 
 
 def sort_methods(methods: Iterable[str]) -> list[str]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import pandas as pd
+from typing_extensions import override
 
 from bench.reporting import board, page, scores, style
 from bench.reporting.board import Board
 from bench.reporting.comparison import Compared, columns, compare
 from bench.reporting.page import Chapter
-from bench.reporting.report import Report
+from bench.reporting.report import Document, Report
 from bench.results.aggregate import audit_cell_values, curve_values, final_models
 from bench.results.files import Tables
 from bench.results.tables import CELL, GROUP, group_name
@@ -22,7 +22,6 @@ from . import gallery
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from rich.console import RenderableType
 
 HEADING = "Training methods on partially labelled organs"
 MAP = (
@@ -48,22 +47,11 @@ TERMS = "What the methods' own terms did in training, mean over folds; see the t
 class Html(Report):
     """Leaderboard, significance, boxplots, curves, relabelling, cases, provenance on one page."""
 
-    summary: ClassVar[str] = "everything on one offline page: boards, figures, provenance"
-
-    def read(self, paths: Sequence[Path]) -> Tables:
-        """Read results tables, and the tables beside them."""
-        return Tables.read(paths)
-
-    def build(self, tables: Tables, out: Path) -> list[Path]:
-        """Write ``report.html``."""
-        path = out / "report.html"
-        text = page.render(HEADING, list(_chapters(tables)), list(_lead(tables.results)))
-        path.write_text(text, encoding="utf-8", newline="\n")
-        return [path]
-
-    def show(self, tables: Tables) -> RenderableType:
-        """Return the leaderboards for the terminal."""
-        return board.to_console(leaderboard.leaderboards(tables.results))
+    @override
+    def build(self, tables: Tables) -> Document:
+        shown = leaderboard.leaderboards(tables.results)
+        text = page.render(HEADING, list(_chapters(tables, shown)), list(_lead(tables.results)))
+        return Document({"report.html": text}, shown)
 
 
 def _lead(results: pd.DataFrame) -> Iterator[str]:
@@ -76,7 +64,7 @@ def _lead(results: pd.DataFrame) -> Iterator[str]:
     yield "Click on a heading to sort a table. Every chapter starts on a new page when printed."
 
 
-def _chapters(tables: Tables) -> Iterator[Chapter]:
+def _chapters(tables: Tables, final: Sequence[Board]) -> Iterator[Chapter]:
     results = tables.results
     compared = [
         Compared(column, compare(column, column.pairs))
@@ -88,9 +76,12 @@ def _chapters(tables: Tables) -> Iterator[Chapter]:
         _parts(
             "leaderboard",
             [
-                found
-                for by in ("method", "rank", "failures", "organ")
-                for found in leaderboard.leaderboards(results, by=by)
+                *final,
+                *(
+                    found
+                    for by in ("rank", "failures", "organ")
+                    for found in leaderboard.leaderboards(results, by=by)
+                ),
             ],
         ),
     )
@@ -123,7 +114,7 @@ def _chapters(tables: Tables) -> Iterator[Chapter]:
                 gallery.relabelled(tables.pictures),
             ),
         )
-    yield Chapter("Fairness", _parts("fairness", fairness.boards(results)))
+    yield Chapter("Fairness", _parts("fairness", fairness.boards(fairness.costs(results))))
     yield Chapter("Provenance", _parts("provenance", [_provenance(results)]))
 
 
@@ -156,8 +147,7 @@ def _provenance(results: pd.DataFrame) -> Board:
         device=("device", _distinct),
         software=("software", _distinct),
     )
-    order = runs["method"].map(style.sort_key)
-    runs = runs.assign(order=order).sort_values([*GROUP, "order"]).drop(columns="order")
+    runs = runs.sort_values([*GROUP, "method"], key=style.by_method)
     methods = tuple(runs["method"])
     frame = runs.assign(method=runs["method"].map(style.display_name)).reset_index(drop=True)
     frame = frame[["method", *frame.columns.drop("method")]]

@@ -90,9 +90,8 @@ def _cell(rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def _case(rows: pd.DataFrame) -> dict[str, Any]:
-    order = rows["method"].map(style.sort_key)
-    ordered = rows.assign(order=order).sort_values(
-        ["order", "round", "kind"], ascending=[True, True, False]
+    ordered = rows.sort_values(
+        ["method", "round", "kind"], ascending=[True, True, False], key=style.by_method
     )
     first = ordered.iloc[0]
     tiles = [

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from pydantic import Field
+from typing_extensions import override
 
 from bench.errors import BenchError
 from bench.evaluation.metrics import MetricName, find
@@ -16,17 +16,16 @@ from bench.reporting import board, scores, style
 from bench.reporting.board import Board
 from bench.reporting.comparison import Rule, columns
 from bench.reporting.comparison import marks as marks_of
-from bench.reporting.report import Report
-from bench.reporting.text import NONE, number
+from bench.reporting.report import Document, Report
+from bench.reporting.text import NONE, duration, number
 from bench.results.aggregate import cell_values, final_models, lacking_pairs
+from bench.results.files import Tables
 from bench.results.tables import CELL, GROUP, group_name
 
 from .failures import failure_boards
 from .notes import LINE, By, bold_notes, lines_of, notes_of
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from bench.reporting.style import Mark
 
 TITLE: dict[By, str] = {
@@ -41,30 +40,22 @@ TITLE: dict[By, str] = {
 class Leaderboard(Report):
     """The leaderboard as Markdown, CSV, LaTeX and HTML."""
 
-    summary: ClassVar[str] = "mean ± standard deviation over folds, per method and label fraction"
-
     metric: MetricName = "dsc"
     digits: int = Field(default=1, ge=0, le=4)
     bold: Rule = "holm"
     """What bold means: better by the corrected test after Holm, by the paper's t-test, by mean."""
 
-    def build(self, table: pd.DataFrame, out: Path) -> list[Path]:
-        """Write ``leaderboard.{md,csv,tex,html}``; metrics other than DSC are named in the file."""
-        boards = self._boards(table)
-        heading = f"Leaderboard: {find(self.metric).title}"
-        stem = "leaderboard" if self.metric == "dsc" else f"leaderboard-{self.metric}"
-        return board.write(boards, heading, to_csv(table, self.metric), out / stem)
-
-    def show(self, table: pd.DataFrame) -> RenderableType:
-        """Return all boards for the terminal."""
-        return board.to_console(self._boards(table))
-
-    def _boards(self, table: pd.DataFrame) -> list[Board]:
-        return [
+    @override
+    def build(self, tables: Tables) -> Document:
+        results = tables.results
+        shown = [
             found
             for by in TITLE
-            for found in leaderboards(table, self.metric, by, self.digits, self.bold)
+            for found in leaderboards(results, self.metric, by, self.digits, self.bold)
         ]
+        stem = "leaderboard" if self.metric == "dsc" else f"leaderboard-{self.metric}"
+        heading = f"Leaderboard: {find(self.metric).title}"
+        return Document(board.files(stem, shown, heading, numbers(results, self.metric)), shown)
 
 
 def leaderboard(table: pd.DataFrame, metric: MetricName = "dsc") -> pd.DataFrame:
@@ -115,11 +106,9 @@ def leaderboards(
     BenchError
         The table has no row.
     """
-    if table.empty:
-        raise BenchError("the results table has no row: run `bench run` first")
     return [
         found
-        for _, group in table.groupby(GROUP)
+        for _, group in scores.require_rows(table).groupby(GROUP)
         for found in _boards_of(group, metric, by, digits, bold)
     ]
 
@@ -140,7 +129,7 @@ def _boards_of(
         yield _board(group, last, metric, by, digits, bold)
 
 
-def to_csv(table: pd.DataFrame, metric: MetricName = "dsc") -> str:
+def numbers(table: pd.DataFrame, metric: MetricName = "dsc") -> pd.DataFrame:
     """Return the numbers behind the boards, one line per cell.
 
     ``round`` is ``final`` for the last models, ``organ`` is ``mean`` for the mean over organs.
@@ -159,7 +148,7 @@ def to_csv(table: pd.DataFrame, metric: MetricName = "dsc") -> str:
     cells = cells.sort_values(leading, ignore_index=True)
     cells = cells[[*leading, *cells.columns.drop(leading)]]
     cells.insert(len(leading), "metric", metric)
-    return str(cells.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
+    return cells
 
 
 def _board(
@@ -245,7 +234,7 @@ def _cost_text(cells: list[pd.Series]) -> dict[str, str]:
     steps = [cell[name] for cell in cells for name in ("seg_steps_min", "seg_steps_max")]
     return {
         "steps": _range(steps),
-        "time": _duration(float(np.mean(seconds))) if seconds else NONE,
+        "time": duration(float(np.mean(seconds))) if seconds else NONE,
     }
 
 
@@ -254,12 +243,6 @@ def _range(values: Sequence[float]) -> str:
         return NONE
     low, high = int(min(values)), int(max(values))
     return f"{low}" if low == high else f"{low}–{high}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _marks(

@@ -12,7 +12,8 @@ import pandas as pd
 from bench.evaluation.metrics import MetricName, empty_masks, find
 from bench.reporting import style
 from bench.reporting.comparison import Rule
-from bench.reporting.text import FEW_FOLDS, counted
+from bench.reporting.sentences import FEW_FOLDS
+from bench.reporting.text import counted
 from bench.results.aggregate import fold_values, lacking_pairs
 from bench.results.tables import CELL
 

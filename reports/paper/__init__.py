@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Iterator
 
 import pandas as pd
+from typing_extensions import override
 
-from bench.errors import BenchError
 from bench.reporting import board, style
 from bench.reporting.board import Board
-from bench.reporting.report import Report
+from bench.reporting.report import Document, Report
+from bench.reporting.scores import require_rows
+from bench.reporting.text import counted
 from bench.results.aggregate import final_models, lacking_pairs
 from bench.results.files import Tables
+from bench.results.tables import GROUP
 
 from .. import _figures
 from . import claims, descriptions, panels
@@ -30,9 +31,6 @@ from .layout import (
     published,
     to_board,
 )
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 HEADING = "Tables of Petit, Thome & Soler, Comput. Med. Imaging Graph. 2021"
 CITED = (
@@ -54,54 +52,33 @@ OF_RANKING = (
 class Paper(Report):
     """Tables 1 to 11 and Figures 4 to 8, as far as they fit the data sets that were run."""
 
-    summary: ClassVar[str] = "the tables and figures of the INERRANT paper, beside its numbers"
-
-    def read(self, paths: Sequence[Path]) -> Tables:
-        """Read results tables and the tables beside them."""
-        return Tables.read(paths)
-
-    def build(self, tables: Tables, out: Path) -> list[Path]:
-        """Write ``paper.{md,csv,tex,html}``, Figure 4 and, given pictures, Figures 5 to 8.
-
-        One figure of each per data set, profile and network: ``figure4-1.svg``, ...
-        """
+    @override
+    def build(self, tables: Tables) -> Document:
         found = list(_filled(tables))
-        csv = pd.concat([cells.assign(data=data) for data, _, cells in found])
-        text = csv[["data", "table", *CELLS]].to_csv(
-            index=False, float_format="%.4f", lineterminator="\n"
+        numbers = pd.concat([cells.assign(data=data) for data, _, cells in found])
+        shown = [*(filled for _, filled, _ in found), *descriptions.table_11(tables.layers)]
+        files = board.files(
+            "paper", [*shown, claims.to_board()], HEADING, numbers[["data", "table", *CELLS]]
         )
-        boards = [
-            *(shown for _, shown, _ in found),
-            *descriptions.table_11(tables.layers),
-            claims.to_board(),
-        ]
-        written = board.write(boards, HEADING, str(text), out / "paper")
-        last = final_models(tables.results)
-        groups = last.groupby(["dataset", "profile", "backbone"])
-        for number, (_, rows) in enumerate(groups, start=1):
-            path = out / f"figure4-{number}.svg"
-            _figures.save(_figures.boxes(rows), path)
-            written.append(path)
-        drawn: Counter[int] = Counter()
-        for number, figure in panels.figures(tables.pictures):
-            drawn[number] += 1
-            path = out / f"figure{number}-{drawn[number]}.png"
-            _figures.save(figure, path)
-            written.append(path)
-        return written
+        return Document(files | dict(_drawn(tables)), shown)
 
-    def show(self, tables: Tables) -> RenderableType:
-        """Return the boards for the terminal."""
-        filled = (shown for _, shown, _ in _filled(tables))
-        return board.to_console([*filled, *descriptions.table_11(tables.layers)])
+
+def _drawn(tables: Tables) -> Iterator[tuple[str, str | bytes]]:
+    """Yield name and content of Figure 4 and, given pictures, of Figures 5 to 8."""
+    groups = final_models(tables.results).groupby(GROUP)
+    for number, (_, rows) in enumerate(groups, start=1):
+        yield f"figure4-{number}.svg", _figures.to_svg(_figures.boxes(rows))
+    drawn: Counter[int] = Counter()
+    for number, figure in panels.figures(tables.pictures):
+        drawn[number] += 1
+        yield f"figure{number}-{drawn[number]}.png", _figures.to_png(figure)
 
 
 def _filled(tables: Tables) -> Iterator[tuple[str, Board, pd.DataFrame]]:
     """Yield the data set, board and cells of every table that fits a data set and profile."""
-    if tables.results.empty:
-        raise BenchError("the results table has no row: run `bench run` first")
+    rows = require_rows(tables.results)
     yield from descriptions.table_1(tables.targets)
-    for (dataset, profile), results in tables.results.groupby(["dataset", "profile"]):
+    for (dataset, profile), results in rows.groupby(["dataset", "profile"]):
         audit = tables.audit
         audit = audit[(audit["dataset"] == dataset) & (audit["profile"] == profile)]
         organs = sorted(results["organ"].unique())
@@ -139,10 +116,9 @@ def _notes(
     layout: Layout, dataset: str, organs: list[str], results: pd.DataFrame, cells: pd.DataFrame
 ) -> Iterator[str]:
     same = SAME_DATA.get(dataset.partition("[")[0]) == layout.data
-    count = len(organs)
     yield (
         f"Same data: {'yes' if same else 'no'}. Published on {layout.data}; here on {dataset}, "
-        f"{results['patient'].nunique()} patients, {count} organ{'s' if count > 1 else ''}: "
+        f"{results['patient'].nunique()} patients, {counted(len(organs), 'organ')}: "
         f"{', '.join(organs)}. All values in %."
     )
     yield CITED

@@ -124,7 +124,7 @@ def test_a_wrong_choice_is_one_line_and_exit_code_2(
         (["report", "leaderboard"], r"no store at bench-store: run something first"),
         (["report", "leaderbord"], r"unknown report 'leaderbord': did you mean leaderboard"),
         (
-            ["report", "leaderboard", "--metric", "x"],
+            ["report", "leaderboard[metric=x]"],
             r"unknown metric 'x': known: .*dsc, hd95_mm, nsd",
         ),
         (["report", "leaderboard", "nothing.parquet"], r"nothing.parquet"),
@@ -389,7 +389,7 @@ def test_report_writes_the_leaderboard_of_all_results(
     assert names == {f"leaderboard.{suffix}" for suffix in ("md", "csv", "tex", "html")}
     assert "per organ" in answer.out
     (results,) = experiment.store.glob("results/*[!ts].parquet")
-    other = bench("report", "leaderboard[digits=2]", str(results), "--metric", "nsd", "-o", "x")
+    other = bench("report", "leaderboard[digits=2,metric=nsd]", str(results), "-o", "x")
     assert other.code == 0
     assert (tmp_path / "x/leaderboard-nsd.md").is_file()
 
@@ -408,7 +408,7 @@ def test_a_report_finds_its_table_among_those_that_lie_together(
     alone = shutil.copy(results, tmp_path / "alone.parquet")
     answer = bench("report", "training", str(alone))
     assert answer.code == 2
-    assert "alone.curves.parquet: no such curves table" in answer.err
+    assert "no training curves beside the results" in answer.err
 
 
 @pytest.mark.parametrize("what", ["methods", "datasets", "networks", "profiles", "reports"])

@@ -161,7 +161,7 @@ def test_a_metric_from_a_file_is_measured_and_reported(
     table = pd.read_parquet(results)
     union = table["n_pred"] + table["n_gt"] - table["tp"]
     np.testing.assert_allclose(table["jaccard"], 100 * table["tp"] / union)
-    report = ["report", "leaderboard", "--metric", "jaccard", *store, "-o", tmp_path / "out"]
+    report = ["report", "leaderboard[metric=jaccard]", *store, "-o", tmp_path / "out"]
     assert "Jaccard index" in bench(*report, *plugin).out
     refused = bench("report", "leaderboard", *store, "-o", tmp_path / "out", code=2)
     assert "unknown column jaccard; if it is a metric of a plug-in" in refused.err

@@ -14,7 +14,7 @@ from tables import result_table
 from bench.errors import BenchError
 from bench.reporting import scores
 from bench.reporting.comparison import Compared, ComparisonColumn, columns, compare, gaps, marks
-from bench.reporting.text import sentence, sentences
+from bench.reporting.sentences import sentence, sentences
 from bench.results.aggregate import cell_values, final_models
 from bench.stats.multiple import holm
 

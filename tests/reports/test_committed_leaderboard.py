@@ -6,6 +6,7 @@ import pytest
 
 from bench.plugins import registry
 from bench.reporting.report import Report
+from bench.results.files import Tables
 
 ROOT = Path(__file__).parents[2] / "leaderboard"
 
@@ -22,7 +23,7 @@ ROOT = Path(__file__).parents[2] / "leaderboard"
 def test_committed_reports_regenerate_byte_for_byte(folder: str, name: str, tmp_path: Path) -> None:
     tables = sorted((ROOT / folder).glob("*.parquet"))
     report = registry.load("reports", name, Report).from_overrides("report", name, {})
-    written = report.build(report.read(tables), tmp_path)
+    written = report.build(Tables.read(tables)).write(tmp_path)
     assert {path.suffix for path in written} == {".md", ".csv", ".tex", ".html"}
     for path in written:
         assert path.read_bytes() == (ROOT / folder / path.name).read_bytes(), path.name

@@ -9,6 +9,7 @@ from tables import result_table
 
 from bench.methods.inerrant import Inerrant
 from bench.reports.fairness import Fairness, costs
+from bench.results.files import Tables
 
 
 def test_costs_are_those_of_the_last_models() -> None:
@@ -29,7 +30,7 @@ def test_without_a_reference_there_is_no_multiple() -> None:
 
 def test_the_report_names_what_departs(tmp_path: Path) -> None:
     table = result_table(methods=["inerrant0", "inerrant"])
-    written = Fairness().build(table, tmp_path)
+    written = Fairness().build(Tables.of(results=table)).write(tmp_path)
     assert [path.name for path in written] == [
         f"fairness.{suffix}" for suffix in ("md", "csv", "tex", "html")
     ]
@@ -38,7 +39,8 @@ def test_the_report_names_what_departs(tmp_path: Path) -> None:
     assert "| INERRANT | 2 | 2.00 | 1000 | 2.0 | 180 s | 3.0 | – |" in text
     first = {path.name: path.read_bytes() for path in written}
     shuffled = table.sample(frac=1, random_state=0).reset_index(drop=True)
-    assert {p.name: p.read_bytes() for p in Fairness().build(shuffled, tmp_path)} == first
+    again = Fairness().build(Tables.of(results=shuffled)).write(tmp_path)
+    assert {path.name: path.read_bytes() for path in again} == first
 
 
 def test_departures_are_stated_by_the_methods() -> None:

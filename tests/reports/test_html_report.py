@@ -5,9 +5,8 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
-import pandas as pd
 import pytest
-from tables import alone, audit_table, curves_table, pictures_table, result_table
+from tables import audit_table, curves_table, pictures_table, result_table
 
 from bench.plugins import registry
 from bench.reporting import page
@@ -16,7 +15,6 @@ from bench.reporting.report import Report
 from bench.reports.html import Html
 from bench.results.aggregate import final_models
 from bench.results.files import Tables
-from bench.results.tables import CURVES, RESULTS
 
 METHODS = ("naive", "inerrant0", "inerrant", "bai", "full")
 
@@ -56,12 +54,11 @@ class Structure(HTMLParser):
 def tables() -> Tables:
     found = result_table(methods=METHODS, folds=range(5))
     audit = audit_table().assign(dataset="phantom")
-    return alone(found)._replace(audit=audit, curves=curves_table(), pictures=pictures_table())
+    return Tables.of(results=found, audit=audit, curves=curves_table(), pictures=pictures_table())
 
 
 def built(tables: Tables, out: Path) -> str:
-    out.mkdir(exist_ok=True)
-    (path,) = Html().build(tables, out)
+    (path,) = Html().build(tables).write(out)
     return path.read_text(encoding="utf-8")
 
 
@@ -90,7 +87,7 @@ def test_equal_tables_give_equal_bytes(tables: Tables, tmp_path: Path) -> None:
 
 
 def test_chapters_without_data_are_left_out(tmp_path: Path) -> None:
-    text = built(alone(result_table(methods=["naive"], folds=[0])), tmp_path)
+    text = built(Tables.of(results=result_table(methods=["naive"], folds=[0])), tmp_path)
     assert "<h2>Leaderboard</h2>" in text
     for chapter in ("Significance", "Training", "Relabelling", "Cases"):
         assert f"<h2>{chapter}</h2>" not in text
@@ -126,7 +123,7 @@ def test_no_name_ends_the_data_of_the_browser(tables: Tables, tmp_path: Path) ->
 
 def test_names_are_escaped(tmp_path: Path) -> None:
     table = result_table(methods=["naive", "inerrant0"]).replace("phantom", "<b>&")
-    text = built(alone(table), tmp_path)
+    text = built(Tables.of(results=table), tmp_path)
     assert "<b>&" not in text
     assert "&lt;b&gt;&amp;" in text
     rendered = page.render("a < b", [Chapter("<i>", ("<p>as it is</p>",))], ["x & y"])
@@ -135,13 +132,5 @@ def test_names_are_escaped(tmp_path: Path) -> None:
     assert "x &amp; y" in rendered
 
 
-def test_it_reads_what_lies_beside_the_results(tmp_path: Path) -> None:
+def test_it_is_registered() -> None:
     assert registry.load("reports", "html", Report) is Html
-    path = tmp_path / "r.parquet"
-    RESULTS.save(result_table(), path)
-    read = Html().read([path])
-    assert read.audit.empty
-    assert read.curves.empty
-    CURVES.save(curves_table(), path.with_suffix(".curves.parquet"))
-    assert len(Html().read([path]).curves) == len(curves_table())
-    assert isinstance(read.results, pd.DataFrame)

@@ -11,7 +11,8 @@ from bench.errors import BenchError
 from bench.plugins import registry
 from bench.reporting import board, style
 from bench.reporting.report import Report
-from bench.reports.leaderboard import Leaderboard, leaderboard, leaderboards, to_csv
+from bench.reports.leaderboard import Leaderboard, leaderboard, leaderboards, numbers
+from bench.results.files import Tables
 
 
 def marks_of(shown: board.Board, column: str) -> list[str]:
@@ -221,12 +222,12 @@ def test_several_data_sets_make_several_boards():
 def test_files_are_the_same_for_the_same_rows(tmp_path):
     table = incomplete_table()
     for name, rows in (("a", table), ("b", table.sample(frac=1, random_state=3))):
-        (tmp_path / name).mkdir()
-        paths = Leaderboard().build(rows, tmp_path / name)
+        paths = Leaderboard().build(Tables.of(results=rows)).write(tmp_path / name)
         assert [path.suffix for path in paths] == [".md", ".csv", ".tex", ".html"]
     for path in paths:
         assert path.read_bytes() == (tmp_path / "a" / path.name).read_bytes()
-    assert Leaderboard(metric="nsd").build(table, tmp_path)[0].name == "leaderboard-nsd.md"
+    other = Leaderboard(metric="nsd").build(Tables.of(results=table))
+    assert "leaderboard-nsd.md" in other.files
 
 
 def test_renderings_escape_and_keep_every_cell():
@@ -260,10 +261,8 @@ def test_terminal_table_loses_no_digit(width):
 
 
 def test_csv_holds_the_numbers():
-    lines = to_csv(result_table(methods=["inerrant"], fractions=[30])).splitlines()
-    header = lines[0].split(",")
-    rows = [dict(zip(header, line.split(","), strict=True)) for line in lines[1:]]
-    assert {(row["organ"], row["round"]) for row in rows} == {
+    found = numbers(result_table(methods=["inerrant"], fractions=[30]))
+    assert set(found[["organ", "round"]].itertuples(index=False, name=None)) == {
         ("mean", "final"), ("liver", "final"), ("spleen", "final"),
         ("mean", "0"), ("mean", "1"), ("mean", "2"),
     }  # fmt: skip

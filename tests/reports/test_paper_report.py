@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from tables import alone, audit_table, pictures_table, result_table
+from tables import audit_table, pictures_table, result_table
 from trees import shared_data
 
 from bench.plugins import registry
@@ -16,7 +16,8 @@ from bench.reports.paper import Paper
 from bench.reports.paper.layout import CELLS, LAYOUTS, fitting, measured, published, to_board
 from bench.reports.paper.panels import figures
 from bench.results.aggregate import cell_values, final_models
-from bench.results.tables import AUDIT, RESULTS
+from bench.results.files import Tables
+from bench.results.tables import AUDIT
 
 COUNTS = {2: 22, 3: 13, 4: 13, 5: 24, 6: 32, 7: 42, 8: 16, 9: 84, 10: 168}
 NAMES = {
@@ -136,7 +137,7 @@ def test_our_cells_are_those_of_the_results() -> None:
 
 def test_files_say_what_is_missing_and_whose_data(tmp_path: Path) -> None:
     table = result_table(methods=("naive", "inerrant0"), dataset="lits", organs=("liver",))
-    paths = Paper().build(alone(table), tmp_path)
+    paths = Paper().build(Tables.of(results=table)).write(tmp_path)
     assert [path.name for path in paths] == [
         "paper.md", "paper.csv", "paper.tex", "paper.html", "figure4-1.svg",
     ]  # fmt: skip
@@ -145,11 +146,8 @@ def test_files_say_what_is_missing_and_whose_data(tmp_path: Path) -> None:
     assert "Same data: no. Published on TCIA-Pancreas-CT" in text
     assert "Not run here: Naive at 100, 10, 5, 1 %; INERRANT⁰ at 10, 5, 1 %; INERRANT." in text
     assert "93.12 ± 1.41" in text
-    (tmp_path / "again").mkdir()
-    again = Paper().build(
-        alone(table.sample(frac=1, random_state=1)),
-        tmp_path / "again",
-    )
+    shuffled = table.sample(frac=1, random_state=1)
+    again = Paper().build(Tables.of(results=shuffled)).write(tmp_path / "again")
     for first, second in zip(paths, again, strict=True):
         assert first.read_bytes() == second.read_bytes()
 
@@ -158,19 +156,14 @@ def test_two_networks_do_not_share_a_line(tmp_path: Path) -> None:
     flat = result_table(methods=("inerrant0", "inerrant"))
     deep = flat.assign(backbone="unet3d", dims=3, stage=flat["stage"] + "3d")
     both = pd.concat([flat, deep], ignore_index=True)
-    text = Paper().build(alone(both), tmp_path)[0].read_text()
+    text = Paper().build(Tables.of(results=both)).files["paper.md"]
     assert "unet3d (3D)" in text
     assert "phantom, profile smoke, unet3d. Table 9" in text
     assert "phantom, profile smoke, unet. Table 9" in text
 
 
-def test_it_reads_the_audits_beside_the_results(tmp_path: Path) -> None:
+def test_it_is_registered() -> None:
     assert registry.load("reports", "paper", Report) is Paper
-    path = tmp_path / "r.parquet"
-    RESULTS.save(result_table(dataset="d", fractions=[30]), path)
-    assert Paper().read([path]).audit.empty
-    AUDIT.save(audit_table(), path.with_suffix(".audit.parquet"))
-    assert len(Paper().read([path]).audit) == len(audit_table())
 
 
 @pytest.mark.parametrize(("across", "lines"), [(64, 1), (4, 2), (1, 3)])
@@ -197,15 +190,14 @@ def test_figures_come_from_pictures(tmp_path: Path) -> None:
     pictures = pictures_table()
     drawn = []
     for name, rows in (("a", pictures), ("b", pictures.sample(frac=1, random_state=0))):
-        (tmp_path / name).mkdir()
-        paths = Paper().build(alone(table)._replace(pictures=rows), tmp_path / name)
+        paths = Paper().build(Tables.of(results=table, pictures=rows)).write(tmp_path / name)
         drawn.append({path.name: path.read_bytes() for path in paths})
     panels = {"figure5-1.png", "figure6-1.png", "figure8-1.png"}
     assert panels < set(drawn[0])
     assert drawn[0] == drawn[1]
     only = pictures[pictures["method"] == "inerrant0"]
-    few = Paper().build(alone(table)._replace(pictures=only), tmp_path)
-    assert not {path.name for path in few} & panels
+    few = Paper().build(Tables.of(results=table, pictures=only))
+    assert not set(few.files) & panels
 
 
 def test_captions_stay_within_their_figure() -> None:
@@ -225,7 +217,7 @@ def test_figure_7_shows_the_partial_cases_of_a_fusion(tmp_path: Path) -> None:
     table = result_table(fractions=(100,), dataset=name)
     pictures = pictures_table()
     pictures = pictures[pictures["label_pct"] == 50].assign(dataset=name, label_pct=100)
-    written = Paper().build(alone(table)._replace(pictures=pictures), tmp_path)
+    written = Paper().build(Tables.of(results=table, pictures=pictures)).write(tmp_path)
     drawn = {path.name for path in written if path.suffix == ".png"}
     assert drawn == {"figure7-1.png"}
     text = (tmp_path / "paper.md").read_text(encoding="utf-8")

@@ -12,10 +12,10 @@ from tables import result_table
 from bench.cli.main import main
 from bench.errors import BenchError
 from bench.plugins import registry
-from bench.reporting import scores
 from bench.reporting.report import Report
 from bench.reports.significance import Significance
-from bench.results import tables as results
+from bench.results.files import Tables
+from bench.results.tables import RESULTS
 
 METHODS = ("naive", "inerrant0", "inerrant", "bai", "full")
 
@@ -26,7 +26,7 @@ def table() -> pd.DataFrame:
 
 
 def built(report: Significance, table: pd.DataFrame, out: Path) -> dict[str, str]:
-    paths = report.build(scores.of_results(table, report.metric), out)
+    paths = report.build(Tables.of(results=table)).write(out)
     return {path.suffix: path.read_text() for path in paths}
 
 
@@ -54,7 +54,6 @@ def test_a_reference_makes_a_smaller_family(table: pd.DataFrame, tmp_path: Path)
 
 def test_equal_rows_give_equal_bytes(table: pd.DataFrame, tmp_path: Path) -> None:
     for name, rows in (("a", table), ("b", table.sample(frac=1, random_state=2))):
-        (tmp_path / name).mkdir()
         built(Significance(metric="nsd"), rows, tmp_path / name)
     for path in (tmp_path / "a").iterdir():
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
@@ -74,11 +73,10 @@ def test_a_mixed_model_that_was_replaced_is_said(tmp_path: Path) -> None:
     table = result_table(
         methods=("naive", "inerrant0"), folds=range(5), fractions=[30], organs=["liver"]
     )
-    found = scores.of_results(table)
-    noise = pd.Series(np.random.default_rng(1).normal(0, 1, len(found)))
-    centred = noise - noise.groupby(found["patient"]).transform("mean")
-    Significance().build(found.assign(value=50 + centred), tmp_path)
-    assert "clustered by patient" in (tmp_path / "significance.md").read_text()
+    noise = pd.Series(np.random.default_rng(1).normal(0, 1, len(table)))
+    centred = noise - noise.groupby(table["patient"]).transform("mean")
+    built(Significance(metric="nsd"), table.assign(nsd=50 + centred), tmp_path)
+    assert "clustered by patient" in (tmp_path / "significance-nsd.md").read_text()
 
 
 def test_one_method_is_nothing_to_compare(tmp_path: Path) -> None:
@@ -90,7 +88,7 @@ def test_the_command_takes_results_or_a_csv(
     table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    results.write(table, tmp_path / "r.parquet")
+    RESULTS.save(table, tmp_path / "r.parquet")
     lines = [f"k,c{i},{m},{70 + i * (m == 'x')}" for m in "xy" for i in range(8)]
     (tmp_path / "mine.csv").write_text("task,case,method,value\n" + "\n".join(lines))
 
@@ -101,16 +99,19 @@ def test_the_command_takes_results_or_a_csv(
         output = capsys.readouterr()
         return int(stopped.value.code or 0), output.out + output.err
 
-    code, text = run("significance", "r.parquet", "--reference", "inerrant0")
+    code, text = run("significance[reference=inerrant0]", "r.parquet")
     assert code == 0
     assert "INERRANT exceeds INERRANT⁰ by" in text
-    code, text = run("significance", "--csv", "mine.csv")
+    code, text = run("significance[csv=mine.csv]")
     assert code == 0
     assert "x exceeds y" in text
     assert (tmp_path / "significance" / "significance.html").is_file()
-    code, text = run("leaderboard", "--csv", "mine.csv")
+    code, text = run("leaderboard[csv=mine.csv]")
     assert code == 2
-    assert "not a CSV" in text
+    assert "error: unknown parameter of report leaderboard 'csv'" in text
+    code, text = run("significance", "--csv", "mine.csv")
+    assert code == 2
+    assert "error: No such option: --csv" in text
 
 
 def test_it_is_registered_and_does_not_import_torch() -> None:

@@ -10,6 +10,7 @@ from tables import curves_table
 from bench.errors import BenchError
 from bench.reports.training import Training
 from bench.results.aggregate import curve_values, parts
+from bench.results.files import Tables
 from bench.results.tables import CURVES, PARTS
 
 
@@ -42,10 +43,8 @@ def test_a_table_survives_the_disk(tmp_path: Path) -> None:
 def test_the_report_shows_what_is_a_methods_own(tmp_path: Path) -> None:
     table = curves_table()
     first, second = tmp_path / "1", tmp_path / "2"
-    first.mkdir()
-    second.mkdir()
-    written = Training().build(table, first)
-    Training().build(table.sample(frac=1, random_state=0), second)
+    written = Training().build(Tables.of(curves=table)).write(first)
+    Training().build(Tables.of(curves=table.sample(frac=1, random_state=0))).write(second)
     assert [path.name for path in written] == [
         *(f"training.{suffix}" for suffix in ("md", "csv", "tex", "html")),
         "training-1.svg",
@@ -59,7 +58,7 @@ def test_the_report_shows_what_is_a_methods_own(tmp_path: Path) -> None:
     assert "gate_share" in (first / "training-1.svg").read_text()
 
 
-def test_methods_without_terms_of_their_own_are_said_to_have_none(tmp_path: Path) -> None:
+def test_methods_without_terms_of_their_own_are_said_to_have_none() -> None:
     table = curves_table()
     with pytest.raises(BenchError, match="no method among the results"):
-        Training().build(table[table["name"] == "segment/loss"], tmp_path)
+        Training().build(Tables.of(curves=table[table["name"] == "segment/loss"]))
