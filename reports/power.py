@@ -1,0 +1,268 @@
+"""Power: the smallest difference that folds and patients can show, and how many it takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import cache
+from itertools import groupby
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+from typing_extensions import override
+
+from bench.errors import BenchError, unknown_name
+from bench.evaluation.metrics import MetricName, find
+from bench.reporting import board, scores
+from bench.reporting.board import Board
+from bench.reporting.comparison import ALPHA, ComparisonColumn, columns
+from bench.reporting.report import Document, Report
+from bench.reporting.style import colour, display_name
+from bench.reporting.text import NONE, number, signed
+from bench.results.files import Tables
+
+from . import _figures
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+HEADING = "What differences this comparison can show"
+PATIENTS = np.unique(np.geomspace(5, 1000, 40).astype(int))
+"""Numbers of test patients that the figure goes through."""
+NOTES = (
+    "Bold: the observed difference is at least as large as the smallest detectable one. Below it, "
+    "that a difference is not significant says little about whether there is one.",
+    "Over folds: the smallest true difference that the corrected resampled t-test (Nadeau & Bengio "
+    "2003) finds with the stated power, from the standard deviation of the paired differences of "
+    "folds. It says what to expect of another such cross-validation.",
+    "Over patients: the same for the paired t-test over test patients, who share the trained "
+    "models: training again is not in it, so it is as a rule the smaller.",
+    "Both assume normal differences and take the estimated standard deviation as the true one; "
+    "with few folds that is rough. The observed difference takes no part: power at the observed "
+    "difference would repeat its p value.",
+)
+
+
+class Detectable(NamedTuple):
+    """A comparison of two methods, and what it could have shown.
+
+    Attributes
+    ----------
+    label_pct, a, b
+        Label fraction in percent, method and reference.
+    diff
+        Observed mean difference a - b over folds, or over patients where folds are unknown.
+    folds, over_folds
+        Number of folds and seeds, and the smallest detectable difference of their values.
+    patients, sd, over_patients
+        Number of patients, standard deviation (n - 1) of their differences, and the smallest
+        detectable difference.
+    needed
+        Patients that it takes to find a difference of the size that was asked for.
+    """
+
+    label_pct: int
+    a: str
+    b: str
+    diff: float
+    folds: int
+    over_folds: float
+    patients: int
+    sd: float
+    over_patients: float
+    needed: float
+
+
+class Power(Report):
+    """Smallest detectable difference to a reference method, and the patients needed for one."""
+
+    metric: MetricName = "dsc"
+    reference: str = "inerrant0"
+    power: float = Field(default=0.8, gt=0.5, lt=1)
+    difference: float = Field(default=1.0, gt=0)
+    """The smallest difference that matters, in the unit of the metric."""
+
+    @override
+    def build(self, tables: Tables) -> Document:
+        groups = [
+            [(column, self._detectable(column)) for column in task]
+            for _, task in groupby(
+                columns(scores.of_results(tables.results, self.metric)), key=lambda one: one.task
+            )
+        ]
+        if not any(found for group in groups for _, found in group):
+            raise BenchError(f"nothing to compare with {self.reference}: run other methods, too")
+        shown = [self._board(group) for group in groups]
+        rows = [
+            {"task": column.task, **one._asdict()}
+            for group in groups
+            for column, found in group
+            for one in found
+        ]
+        stem = "power" if self.metric == "dsc" else f"power-{self.metric}"
+        figures = {
+            f"{stem}-{count}.svg": _figures.to_svg(self._figure(group))
+            for count, group in enumerate(groups, start=1)
+        }
+        files = board.files(stem, shown, HEADING, pd.DataFrame(rows), "%.6g")
+        return Document(files | figures, shown)
+
+    def _detectable(self, column: ComparisonColumn) -> list[Detectable]:
+        if self.reference not in column.competitors:
+            raise unknown_name(f"reference in {column.task}", self.reference, column.competitors)
+        pairs = column.pairs_with(self.reference)
+        return [self._one(column, a, b, ALPHA / len(pairs)) for a, b in pairs]
+
+    def _one(self, column: ComparisonColumn, a: str, b: str, alpha: float) -> Detectable:
+        values = (column.fold_values[a] - column.fold_values[b]).dropna().to_numpy()
+        of_patients, _ = column.patient_differences(a, b)
+        of_patients = of_patients[~np.isnan(of_patients)]
+        sd = _sd(of_patients)
+        error = np.sqrt(1 / max(len(values), 1) + column.test_to_train) * _sd(values)
+        mean = values if len(values) else of_patients
+        return Detectable(
+            label_pct=column.label_pct,
+            a=a,
+            b=b,
+            diff=float(mean.mean()) if len(mean) else float("nan"),
+            folds=len(values),
+            over_folds=error * _standard_errors(len(values), alpha, self.power),
+            patients=len(of_patients),
+            sd=sd,
+            over_patients=sd
+            / np.sqrt(max(len(of_patients), 1))
+            * _standard_errors(len(of_patients), alpha, self.power),
+            needed=_needed(self.difference / sd, alpha, self.power) if sd > 0 else float("nan"),
+        )
+
+    def _board(self, group: Sequence[tuple[ComparisonColumn, list[Detectable]]]) -> Board:
+        column = group[0][0]
+        lines, bold = [], []
+        for shown, found in group:
+            for one in found:
+                lines.append(
+                    {
+                        "column": shown.label,
+                        "comparison": f"{display_name(one.a)} − {display_name(one.b)}",
+                        "difference": signed(one.diff, shown.digits),
+                        "detectable over folds": self._within_scale(one.over_folds, shown.digits),
+                        "folds": str(one.folds),
+                        "over patients": self._within_scale(one.over_patients, shown.digits),
+                        "patients": str(one.patients),
+                        "sd": number(one.sd, shown.digits),
+                        f"patients for {self.difference:g}": NONE
+                        if np.isnan(one.needed)
+                        else f"{np.ceil(one.needed):.0f}",
+                    }
+                )
+                bold.append(abs(one.diff) >= one.over_folds > 0)
+        frame = pd.DataFrame(lines)
+        marks = np.full(frame.shape, "", object)
+        marks[:, list(frame.columns).index("difference")] = np.where(bold, "best", "")
+        unit = f" in {column.measure_unit}" if column.measure_unit else ""
+        family = max(len(found) for _, found in group)
+        return Board(
+            title=f"{column.task}: detectable differences",
+            frame=frame,
+            notes=(
+                f"{column.measure}{unit}; power {100 * self.power:g} %, two-sided, p below "
+                f"{ALPHA:g} divided by the {family} comparisons of a column (Bonferroni, the first "
+                f"step of Holm's correction). sd: standard deviation of the differences of "
+                f"patients. Patients for {self.difference:g}: how many test patients it takes to "
+                f"find a true difference of that size.",
+                *NOTES,
+            ),
+            marks=marks,
+            labels=2,
+        )
+
+    def _within_scale(self, difference: float, digits: int) -> str:
+        high = find(self.metric).high
+        if high is not None and difference > high:
+            return f"> {high:g}"
+        return number(difference, digits)
+
+    def _figure(self, group: Sequence[tuple[ComparisonColumn, list[Detectable]]]) -> Figure:
+        """Draw the smallest detectable difference over the number of patients, a panel a column."""
+        from matplotlib import pyplot as plt
+
+        across = min(2, len(group))
+        down = -(-len(group) // across)
+        figure, axes = plt.subplots(
+            down,
+            across,
+            figsize=(2.8 + 4.2 * across, 3.6 * down + 0.6),
+            squeeze=False,
+            sharex=True,
+            sharey=True,
+            layout="constrained",
+        )
+        lines = {}
+        for axis, (column, found) in zip(axes.flat, group, strict=False):
+            for one in found:
+                style = {"color": colour(one.a), "label": display_name(one.a)}
+                (lines[one.a],) = axis.plot(*self._curve(one, len(found)), **style)
+                axis.plot(one.patients, one.over_patients, "o", color=colour(one.a))
+            axis.axhline(self.difference, color="black", linewidth=0.8, linestyle=":")
+            axis.set(title=column.label, xscale="log", yscale="log")
+            axis.xaxis.set_major_formatter("{x:g}")
+            axis.yaxis.set_major_formatter("{x:g}")
+            axis.spines[["top", "right"]].set_visible(False)
+        for axis in axes.flat[len(group) :]:
+            axis.axis("off")
+        unit = group[0][0].measure_unit
+        figure.supxlabel("test patients; points: as many as there are", size=10)
+        figure.supylabel(f"detectable difference{f' ({unit})' if unit else ''}", size=10)
+        figure.legend(
+            handles=list(lines.values()),
+            title=f"against {display_name(self.reference)}\ndotted: {self.difference:g} {unit}",
+            loc="outside right upper",
+            frameon=False,
+        )
+        return figure
+
+    def _curve(self, one: Detectable, family: int) -> tuple[list[int], list[float]]:
+        sizes = [int(n) for n in PATIENTS]
+        return sizes, [
+            one.sd / np.sqrt(n) * _standard_errors(n, ALPHA / family, self.power) for n in sizes
+        ]
+
+
+def _sd(values: NDArray[np.float64]) -> float:
+    return float(values.std(ddof=1)) if len(values) > 1 else float("nan")
+
+
+@cache
+def _standard_errors(n: int, alpha: float, power: float) -> float:
+    """Return the true mean that a two-sided t-test of n values finds, in standard errors."""
+    if n < 2:
+        return float("nan")
+    root = math.sqrt(n)
+    return _first_root(lambda errors: _found(errors / root, n, alpha) - power, 1.0)
+
+
+def _needed(effect: float, alpha: float, power: float) -> float:
+    """Return how many pairs a paired t-test needs for a mean of ``effect`` standard deviations."""
+    if _found(effect, 2, alpha) >= power:
+        return 2.0
+    return _first_root(lambda n: _found(effect, n, alpha) - power, 2.0)
+
+
+def _found(effect: float, n: float, alpha: float) -> float:
+    """Return the power of a two-sided t-test, the chance of the wrong direction left out."""
+    from statsmodels.stats.power import TTestPower
+
+    return float(TTestPower().power(effect, n, alpha / 2, alternative="larger"))
+
+
+def _first_root(rising: Callable[[float], float], low: float) -> float:
+    """Return where a rising function that is negative at ``low`` becomes zero."""
+    from scipy.optimize import brentq
+
+    high = 2 * low
+    while rising(high) < 0:
+        low, high = high, 2 * high
+    return float(brentq(rising, low, high))
