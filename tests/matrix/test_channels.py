@@ -24,7 +24,7 @@ from bench.experiment.segment import segment
 ORDERS = {"T2_first": ("T2", "noise"), "T2_second": ("noise", "T2")}
 """Data sets, and which of their channels shows anything."""
 NETWORK = "unet_t11[width=8,bn_momentum=0.1]"
-PROFILE = "smoke[steps=100,output_bias=-2]"
+PROFILE = "smoke[steps=60,lr=5e-3,output_bias=-2]"
 SHAPE = (36, 30, 11)
 
 
@@ -53,6 +53,13 @@ def test_the_informative_channel_is_learnt_from_wherever_it_stands(store: Path) 
     assert (rows > 75).all(), rows
 
 
+def test_a_check_reports_each_channel(tmp_path: Path) -> None:
+    found = bench("data", "check", write(tmp_path / "mr", "T2_first")).out
+    assert "0 errors, 0 warnings" in found
+    assert "T2  0 to " in found
+    assert "noise  " in found
+
+
 def test_pictures_show_the_first_channel(store: Path) -> None:
     contrast = {}
     for path in store.glob("PredictionPictures/*/out/pictures.json"):
@@ -62,8 +69,8 @@ def test_pictures_show_the_first_channel(store: Path) -> None:
     assert contrast["T2_first"] < contrast["T2_second"] / 2  # noise differs from row to row
 
 
-@pytest.mark.parametrize("name", ORDERS)
-def test_a_native_scan_of_two_files_is_segmented(name: str, store: Path, tmp_path: Path) -> None:
+def test_a_native_scan_of_two_files_is_segmented(store: Path, tmp_path: Path) -> None:
+    name = "T2_second"
     volume = trees.volume(40, SHAPE, ["liver"])
     files = []
     for case, shown in {"seen": ORDERS[name], "blind": ("noise", "noise")}.items():
@@ -101,7 +108,7 @@ def test_a_scan_of_one_channel_is_refused(store: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("methods", "network"),
     [
-        ("inerrant[rounds=1],mean_teacher", "unet_t11[width=2]"),
+        ("inerrant[rounds=1],uamt", "unet_t11[width=2]"),
         ("naive", "unet3d_t11[width=2]"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -249,6 +249,18 @@ def test_a_still_patch_is_a_piece_of_its_volume() -> None:
     torch.testing.assert_close(moved, raw.image_BCHW.float(), atol=1e-2, rtol=0)
 
 
+def test_every_channel_of_a_patch_shows_the_same_place() -> None:
+    view = volume_view(n_slices=20, side=16)
+    view.images_SCHW = np.concatenate([view.images_SCHW, view.images_SCHW + 1000], axis=1)
+    view.value_ranges = ((-160.0, 240.0), (0.0, 10_000.0))
+    first, second = read(view, [3], [0]).image_BCHW[0].numpy()
+    inside = first >= 0
+    assert 0 < inside.sum() < inside.size
+    assert np.array_equal(second[inside], first[inside] + 1000)
+    assert set(first[~inside]) == {-160}
+    assert set(second[~inside]) == {0}
+
+
 @pytest.mark.parametrize("augmentation", [STILL, Augmentation()])
 def test_a_patch_drawn_for_an_organ_shows_it(augmentation: Augmentation) -> None:
     view = volume_view()
@@ -349,6 +361,22 @@ def test_windows_put_together_are_the_volume(shape: tuple[int, ...]) -> None:
     mine = pred == 1
     expected_score = 1 / (1 + np.exp(-10 * (image[mine] - 0.5)))
     np.testing.assert_allclose(score[mine], expected_score, atol=1e-4)
+
+
+class Second(Local):
+    """Looks at the second of two channels."""
+
+    def features(self, image_BCHW: Tensor) -> Tensor:
+        return image_BCHW[:, 1:]
+
+
+@pytest.mark.parametrize("sampling", ["anywhere", "centre"])
+def test_channels_keep_their_order_in_windows(sampling: Literal["anywhere", "centre"]) -> None:
+    image_SCHW = np.random.default_rng(0).random((60, 2, 70, 40), np.float32)
+    window = Window(patch=SMALL.patch, sampling=sampling)
+    label = predict_volume(Second(), image_SCHW, device="cpu", window=window)
+    expected = predict_volume(Local(), image_SCHW[:, 1:], device="cpu", window=window)
+    assert np.array_equal(label, expected)
 
 
 def test_beyond_a_window_in_the_centre_all_is_background() -> None:
