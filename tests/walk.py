@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-from functools import partial
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 import helpers
 import pandas as pd
+import warm
 
-COMMAND = Path(sys.executable).with_name("bench")
 PROFILE = "smoke[steps=12]"
 
 
@@ -24,38 +22,40 @@ class Answer(NamedTuple):
     err: str
 
 
-def start(*arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
-    """Start ``bench`` in a process group of its own."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("BENCH_")}
-    return subprocess.Popen(
-        [COMMAND, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=clean | environment,
-        start_new_session=True,
-        # A runner in the background ignores Ctrl-C, and so would everything it starts.
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-    )
+class Started:
+    """A running ``bench``, in a process group of its own."""
+
+    def __init__(self, *arguments: str | Path, **environment: str) -> None:
+        clean = {name: text for name, text in os.environ.items() if not name.startswith("BENCH_")}
+        self._folder = tempfile.TemporaryDirectory()
+        self._printed = [Path(self._folder.name) / name for name in ("out", "err")]
+        words = list(map(str, arguments))
+        self.process = warm.start(words, clean | environment, *self._printed)
+
+    def ended(self, code: int) -> Answer:
+        """Wait for its end, check its exit code and return what it printed."""
+        self.process.join(timeout=300)
+        out, err = (path.read_text(encoding="utf-8") for path in self._printed)
+        assert self.process.exitcode == code, f"exit code {self.process.exitcode}\n{out}\n{err}"
+        return Answer(out, err)
 
 
 def bench(*arguments: str | Path, code: int = 0, **environment: str) -> Answer:
     """Run ``bench`` to its end and check how it ended."""
-    process = start(*arguments, **environment)
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == code, f"exit code {process.returncode}\n{out}\n{err}"
-    assert "Traceback" not in err, err
-    return Answer(out, err)
+    answer = Started(*arguments, **environment).ended(code)
+    assert "Traceback" not in answer.err, answer.err
+    return answer
 
 
 def interrupt_in_training(*arguments: str | Path) -> None:
     """Start ``bench`` and press Ctrl-C as soon as a training has saved its state."""
     store = Path(arguments[arguments.index("--store") + 1])
-    process = start(*arguments, BENCH_CHECKPOINT_SECONDS="0")
-    helpers.wait_for("a saved state", lambda: saved(store) or process.poll() is not None, 120)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 130, f"exit code {process.returncode}\n{out}\n{err}"
+    started = Started(*arguments, BENCH_CHECKPOINT_SECONDS="0")
+    process = started.process
+    helpers.wait_for("a saved state", lambda: saved(store) or not process.is_alive(), 120)
+    assert process.pid
+    os.kill(process.pid, signal.SIGINT)
+    started.ended(130)
     assert saved(store), "the interruption came too late"
 
 
