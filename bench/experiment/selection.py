@@ -21,6 +21,7 @@ from bench.nets.catalogue import parse_network
 from bench.nets.network import Network
 from bench.params import parse_brackets, split_outside_brackets
 from bench.plugins import registry
+from bench.results.tables import plugged_metrics
 from bench.stage import Stage
 
 ProgressCallback = Callable[[int, int], None]
@@ -54,6 +55,7 @@ class ExperimentGrid:
         BenchError
             Missing data, too few patients, a fold that does not exist, an organ without a label.
         """
+        plugged_metrics()  # raises what could not be written, before anything is computed
         sources = []
         names = [dataset.name for dataset in self.datasets]
         for name in names:

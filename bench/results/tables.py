@@ -60,7 +60,14 @@ def _metric_column(metric: Metric) -> Column:
     return Column("float", low=0, high=metric.high, nan=True)
 
 
-def _plugged_metrics() -> dict[str, Column]:
+def plugged_metrics() -> dict[str, Column]:
+    """Return the columns of the metrics of plug-ins.
+
+    Raises
+    ------
+    BenchError
+        A metric with the name of another column.
+    """
     metrics = plugged()
     for name in metrics.keys() & RESULTS.declared:
         raise BenchError(f"metric {name}: a column is called so already; name the file differently")
@@ -155,7 +162,7 @@ RESULTS = Schema(
     },
     key=(*RUN, "round", "case", "organ"),
     run=RUN,
-    plugged=_plugged_metrics,
+    plugged=plugged_metrics,
     checks=(_counts_agree, _one_model_a_round, _one_truth),
 )
 """Scores: one row per evaluated (method, round, case, organ)."""

@@ -179,5 +179,5 @@ def test_a_metric_does_not_take_the_name_of_a_column(tmp_path: Path) -> None:
     refused = bench("list", "metrics", "--plugin", named, code=2)
     assert "there is a metric dsc already" in refused.err
     named = named.rename(tmp_path / "status.py")
-    refused = bench("run", "-m", "naive", "-d", "phantom", "--plugin", named, code=2)
+    refused = bench("plan", "-m", "naive", "-d", "phantom", "--plugin", named, code=2)
     assert "metric status: a column is called so already" in refused.err
