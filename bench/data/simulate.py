@@ -7,6 +7,8 @@ which labels vanish, the label fraction plays a part.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Self
 
 from bench.data.dataset import Case
 from bench.errors import BenchError
@@ -29,6 +31,16 @@ class Split(Params):
     def sha256(self) -> str:
         """Digest of the whole manifest."""
         return digest(self.identity())
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read what :meth:`write` wrote."""
+        return cls.model_validate_json((folder / "split.json").read_text())
+
+    def write(self, folder: Path) -> None:
+        """Write the manifest, and its digest beside it."""
+        (folder / "split.json").write_text(self.model_dump_json(indent=1))
+        (folder / "split.sha256").write_text(self.sha256 + "\n")
 
 
 def assign_folds(patients: Sequence[str], n_folds: int, seed: int, dataset: str) -> dict[str, int]:

@@ -35,7 +35,7 @@ class TrainView:
 
     def __init__(self, images: Path, labels: Path, pseudo: Path | None = None) -> None:
         index = SliceIndex.read(images)
-        self.split = Split.model_validate_json((labels / "split.json").read_text())
+        self.split = Split.read(labels)
         self.value_ranges = index.value_ranges
         self.grid = index.grid
         self.images_SCHW = open_images(images, index)

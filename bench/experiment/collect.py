@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -96,7 +95,7 @@ def _evaluation_rows(
         "coverage": math.nan,
         "dsc_inside": math.nan,
     }
-    records = json.loads((store.out(result.evaluation) / "cases.json").read_text())
+    records = result.evaluation.records(store.out(result.evaluation))
     return [columns | record for record in records]
 
 
@@ -105,8 +104,7 @@ def _test_to_train(run: Run, store: Store) -> float:
     cases = run.condition.source.dataset.cases()
     if all(case.trains_in is None for case in cases):
         return 1.0 / (run.condition.profile.n_folds - 1)
-    manifest = store.out(run.targets.labels) / "split.json"
-    split = Split.model_validate_json(manifest.read_text())
+    split = Split.read(store.out(run.targets.labels))
     patient = {case.id: case.patient for case in cases}
     n_test, n_train = (len({patient[i] for i in ids}) for ids in (split.test, split.train))
     return n_test / n_train
@@ -130,7 +128,7 @@ def _network_columns(
     parameters: dict[str, int] = {}
     passes = 0.0
     for training in trainings:
-        cost = json.loads((store.out(training) / "cost.json").read_text())
+        cost = training.cost(store.out(training))
         parameters |= cost["parameters"]
         passes += training.length.steps * sum(cost["passes_per_step"].values())
     return {
@@ -162,14 +160,14 @@ def _picture_rows(run: Run, store: Store) -> Iterator[dict[str, Any]]:
     for number, stage in run.pictures():
         if store.is_done(stage):
             where = {"round": number, "stage": stage.key}
-            for picture in json.loads((store.out(stage) / "pictures.json").read_text()):
+            for picture in stage.records(store.out(stage)):
                 yield columns | where | picture
 
 
 def _target_rows(runs: Sequence[Run], store: Store) -> Iterator[dict[str, Any]]:
     cells = {run.targets.key: run for run in runs if store.is_done(run.targets)}
     for run in cells.values():
-        records = json.loads((store.out(run.targets) / "targets.json").read_text())
+        records = run.targets.records(store.out(run.targets))
         columns = _cell_columns(run)
         yield from (columns | record for record in records)
 
@@ -184,7 +182,7 @@ def _layer_rows(runs: Sequence[Run], store: Store) -> Iterator[dict[str, Any]]:
         if store.is_done(run.layers):
             networks[tuple(where.values())] = where, run.layers
     for where, stage in networks.values():
-        records = json.loads((store.out(stage) / "layers.json").read_text())
+        records = stage.records(store.out(stage))
         for position, record in enumerate(records):
             yield where | {"position": position} | record
 
@@ -195,7 +193,7 @@ def _audit_rows(run: Run, store: Store) -> list[dict[str, Any]]:
     records: list[tuple[int, float, dict[str, Any]]] = []
     for number, result in enumerate(run.rounds):
         if result.audit is not None and store.is_done(result.audit):
-            rows = json.loads((store.out(result.audit) / "audit.json").read_text())
+            rows = result.audit.records(store.out(result.audit))
             records += [(number, result.audit.relabelling.gamma, row) for row in rows]
     columns = _cell_columns(run) | {"method": run.method}
     table = []

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 from bench.stage import Stage, StageContext
 from bench.stages.images import Prepared
 from bench.stages.relabel import Relabel
 from bench.stages.truth import Truth
+
+FILE = "audit.json"
 
 
 class Audit(Stage):
@@ -64,4 +69,12 @@ class Audit(Stage):
             ranking = ranking_scores(np.concatenate(scores[k]), np.concatenate(successes[k]))
             counts = {"added": int(added[k]), "tp": int(tp[k]), "gt_missing": int(gt_missing[k])}
             records.append({"organ": organ_name} | counts | ranking._asdict())
-        (ctx.out / "audit.json").write_text(json.dumps(records, indent=0))
+        (ctx.out / FILE).write_text(json.dumps(records, indent=0))
+
+    @staticmethod
+    def records(out: Path) -> list[dict[str, Any]]:
+        """Return what a run wrote into its folder."""
+        import json
+
+        found: list[dict[str, Any]] = json.loads((out / FILE).read_text())
+        return found

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 from bench.evaluation.metrics import Metric
 from bench.stage import Stage, StageContext
 from bench.stages.predict import Predict
 from bench.stages.truth import Truth
+
+FILE = "cases.json"
 
 
 class Evaluate(Stage):
@@ -37,8 +40,7 @@ class Evaluate(Stage):
 
         truth = CompleteLabels(ctx.input(self.truth))
         predictions = sorted(ctx.input(self.prediction).glob("*.nii.gz"))
-        view = ctx.input(self.prediction) / "view.json"
-        seen = json.loads(view.read_text()) if view.is_file() else {}
+        seen = self.prediction.seen(ctx.input(self.prediction))
         records = []
         for count, path in enumerate(predictions, start=1):
             entry = truth[path.name.removesuffix(".nii.gz")]
@@ -56,4 +58,12 @@ class Evaluate(Stage):
             names = {"case": entry.case.id, "patient": entry.case.patient}
             records += [names | score for score in scores]
             ctx.tick(count, len(predictions))
-        (ctx.out / "cases.json").write_text(json.dumps(records, indent=0))
+        (ctx.out / FILE).write_text(json.dumps(records, indent=0))
+
+    @staticmethod
+    def records(out: Path) -> list[dict[str, Any]]:
+        """Return what a run wrote into its folder."""
+        import json
+
+        found: list[dict[str, Any]] = json.loads((out / FILE).read_text())
+        return found

@@ -59,5 +59,4 @@ class Labels(Stage):
                 shown.append(organs_shown(slices, len(self.images.organs)))
                 ctx.tick(count, len(split.train))
         np.save(ctx.out / "shown.npy", np.concatenate(shown))
-        (ctx.out / "split.json").write_text(split.model_dump_json(indent=1))
-        (ctx.out / "split.sha256").write_text(split.sha256 + "\n")
+        split.write(ctx.out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 LISTED = 10
 """A block of more layers is summed up by their kinds."""
+
+FILE = "layers.json"
 
 
 class Layers(Stage):
@@ -45,7 +48,15 @@ class Layers(Stage):
         size = grid if self.window is None else self.window.patch
         n_channels = len(self.images.channels)
         records = blocks(self.network, n_channels, self.n_organs, size)
-        (ctx.out / "layers.json").write_text(json.dumps(records, indent=0))
+        (ctx.out / FILE).write_text(json.dumps(records, indent=0))
+
+    @staticmethod
+    def records(out: Path) -> list[dict[str, Any]]:
+        """Return what a run wrote into its folder."""
+        import json
+
+        found: list[dict[str, Any]] = json.loads((out / FILE).read_text())
+        return found
 
 
 def blocks(

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from bench.stage import Stage, StageContext
 from bench.stages.images import Prepared
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 SHOWN = 0
 """Channel of an image that pictures show."""
+
+FILE = "pictures.json"
 
 
 class Drawn(NamedTuple):
@@ -104,7 +107,15 @@ class Pictures(Stage, abc.ABC):
                 }
                 for kind, overlay in overlays.items()
             ]
-        (ctx.out / "pictures.json").write_text(json.dumps(records, indent=0))
+        (ctx.out / FILE).write_text(json.dumps(records, indent=0))
+
+    @staticmethod
+    def records(out: Path) -> list[dict[str, Any]]:
+        """Return what a run wrote into its folder."""
+        import json
+
+        found: list[dict[str, Any]] = json.loads((out / FILE).read_text())
+        return found
 
 
 class PredictionPictures(Pictures):
@@ -172,8 +183,7 @@ class RelabelPictures(Pictures):
         folder = ctx.input(self.relabelling)
         pseudo = LabelSlices(folder / "slices")
         candidates = dict(read_selections(folder))
-        manifest = ctx.input(self.labels) / "split.json"
-        split = Split.model_validate_json(manifest.read_text())
+        split = Split.read(ctx.input(self.labels))
         start, done = 0, 0
         for case in split.train:
             rows = range(start, start + index[case].n_slices)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 from bench.stage import Stage, StageContext
 from bench.stages.images import Prepared
 from bench.stages.labels import Labels
 from bench.stages.train import Train
+
+VIEW = "view.json"
 
 
 class Predict(Stage):
@@ -40,8 +43,7 @@ class Predict(Stage):
         images = ctx.input(self.images)
         index = SliceIndex.read(images)
         images_SCHW = open_images(images, index)
-        manifest = ctx.input(self.labels) / "split.json"
-        split = Split.model_validate_json(manifest.read_text())
+        split = Split.read(ctx.input(self.labels))
         net = self.model.load_segmenter(ctx.input(self.model)).to(ctx.device)
         window = self.model.window
         seen: dict[str, list[tuple[int, int]]] = {}
@@ -63,4 +65,13 @@ class Predict(Stage):
                 seen[case_id] = [(side.start, side.stop) for side in box]
             ctx.tick(count, len(split.test))
         if seen:
-            (ctx.out / "view.json").write_text(json.dumps(seen))
+            (ctx.out / VIEW).write_text(json.dumps(seen))
+
+    @staticmethod
+    def seen(out: Path) -> dict[str, list[tuple[int, int]]]:
+        """Return the box that the network saw of each case; empty if it saw all of them."""
+        import json
+
+        path = out / VIEW
+        found = json.loads(path.read_text()) if path.is_file() else {}
+        return {case: [(start, stop) for start, stop in box] for case, box in found.items()}

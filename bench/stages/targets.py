@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.stage import Stage, StageContext
@@ -12,6 +13,8 @@ from bench.stages.truth import Truth
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+FILE = "targets.json"
 
 
 class Targets(Stage):
@@ -54,7 +57,15 @@ class Targets(Stage):
             ctx.tick(count, len(view.cases))
         records = target_counts(np.array(pairs), view.flags_VK, np.array(annotated))
         named = [record | {"organ": self.truth.organs[record["organ"]]} for record in records]
-        (ctx.out / "targets.json").write_text(json.dumps(named, indent=0))
+        (ctx.out / FILE).write_text(json.dumps(named, indent=0))
+
+    @staticmethod
+    def records(out: Path) -> list[dict[str, Any]]:
+        """Return what a run wrote into its folder."""
+        import json
+
+        found: list[dict[str, Any]] = json.loads((out / FILE).read_text())
+        return found
 
 
 def joint_counts(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from bench.nets.protocol import FeatureNet
     from bench.training.loader import BatchLoader
     from bench.training.objective import Objective
+
+COST = "cost.json"
 
 
 class Train(Stage):
@@ -76,7 +78,15 @@ class Train(Stage):
         }
         passes = {name: seen / self.batch_size for name, seen in slices.items()}
         cost = {"parameters": parameters, "passes_per_step": passes}
-        (ctx.out / "cost.json").write_text(json.dumps(cost, indent=1))
+        (ctx.out / COST).write_text(json.dumps(cost, indent=1))
+
+    @staticmethod
+    def cost(out: Path) -> dict[str, dict[str, Any]]:
+        """Return ``parameters`` and ``passes_per_step`` by network, from the folder of a run."""
+        import json
+
+        found: dict[str, dict[str, Any]] = json.loads((out / COST).read_text())
+        return found
 
     def prepare(self, ctx: StageContext) -> tuple[Objective, BatchLoader]:
         """Return the objective with its initial networks, and the batches it is trained on.

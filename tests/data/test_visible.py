@@ -46,7 +46,7 @@ def test_the_slices_on_disk_hold_visible_organs_and_nothing_else(
     finished: Finished, labels: Labels
 ) -> None:
     store = finished.store
-    split = Split.model_validate_json((store.out(labels) / "split.json").read_text())
+    split = Split.read(store.out(labels))
     written = LabelSlices(store.out(labels) / "slices")
     truth = CompleteLabels(store.out(labels.truth))
     index = SliceIndex.read(store.out(labels.images))

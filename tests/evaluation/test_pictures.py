@@ -104,7 +104,7 @@ def test_pictures_are_of_test_cases_and_of_training_cases_with_hidden_organs(
     store, runs = drawn
     for run in runs:
         for _, stage in run.pictures():
-            records = json.loads((store.out(stage) / "pictures.json").read_text())
+            records = stage.records(store.out(stage))
             split = json.loads((store.out(run.rounds[0].model.labels) / "split.json").read_text())
             cases = {record["case"] for record in records}
             if isinstance(stage, PredictionPictures):

@@ -76,7 +76,7 @@ def test_the_hidden_truth_really_differs(poisoned: Poisoned) -> None:
         if (was.labels_XYZ(entry.case.id) != now.labels_XYZ(entry.case.id)).mean() > 0.02
     }
     labels = next(s for s in stage_of(clean.values(), "Labels") if s.label_pct == 50)
-    split = Split.model_validate_json((clean_store.out(labels) / "split.json").read_text())
+    split = Split.read(clean_store.out(labels))
     hiding = {
         case_id
         for case_id in split.train

@@ -56,7 +56,7 @@ def test_the_table_holds_every_round_case_and_organ(name: str, finished: Finishe
     RESULTS.check(results)
     AUDIT.check(audits)
     labels = next(s for s in graph_of([run]).in_order() if type(s).__name__ == "Labels")
-    split = Split.model_validate_json((store.out(labels) / "split.json").read_text())
+    split = Split.read(store.out(labels))
     truth = CompleteLabels(store.out(run.rounds[0].evaluation.truth))
     expected = {
         (number, case_id, organ)
