@@ -78,7 +78,7 @@ def resample(
     Parameters
     ----------
     image_BCHW
-        float32 in [0, 1]; linear, 0 (the lower end of the HU window) outside.
+        float32 in [0, 1]; linear, 0 (the lower end of a channel's range) outside.
     maps_BCHW
         Label maps; nearest neighbour, 0 outside.
     theta

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import nn
 from walk import bench, key_of_model, results
 
+from bench.data.visible import TrainView
 from bench.engine.store import Store
 from bench.errors import BenchError
 from bench.experiment.segment import segment
@@ -125,3 +126,6 @@ def test_relabelling_a_teacher_and_patches_take_both_channels(
         first = next(layer for layer in layers if isinstance(layer, nn.Conv2d | nn.Conv3d))
         assert first.in_channels == 2
         assert (store.out(last.evaluation) / "cases.json").is_file()
+        view = TrainView(store.out(last.model.images), store.out(last.model.labels))
+        of_t2, of_noise = view.intensity_sd()
+        assert of_noise > 1.5 * of_t2 > 0
