@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from bench.reporting import style
 from bench.reporting.comparison import Compared
+from bench.reporting.style import MethodStyles
 from bench.reporting.text import NONE, signed
 from bench.results.tables import PARTS
 
@@ -60,10 +60,11 @@ def boxes(rows: pd.DataFrame) -> Figure:
     from matplotlib.patches import Patch
 
     outlined = [patheffects.withStroke(linewidth=2.4, foreground="black")]
-    methods = style.sort_methods(rows["method"])
+    styles = MethodStyles.of(rows)
+    methods = styles.sort(rows["method"])
     patient = ["method", "label_pct", "organ", "seed", "patient"]
     drawn = rows.groupby(patient, as_index=False).agg(DSC=("dsc", "mean"))
-    drawn["name"] = drawn["method"].map(style.display_name)
+    drawn["name"] = drawn["method"].map(styles.name)
     organs = sorted(rows["organ"].unique())
     n_lines = -(-len(organs) * len(methods) // BOXES_ACROSS)
     lines = [list(line) for line in np.array_split(organs, min(n_lines, len(organs)))]
@@ -80,7 +81,7 @@ def boxes(rows: pd.DataFrame) -> Figure:
             x="organ",
             y="DSC",
             order=line,
-            **_methods_as_hue(methods),
+            **_methods_as_hue(methods, styles),
             fliersize=1.5,
             linewidth=0.7,
             saturation=1,
@@ -94,7 +95,7 @@ def boxes(rows: pd.DataFrame) -> Figure:
         sns.despine(ax=axis)
     figure.legend(
         handles=[
-            Patch(facecolor=style.colour(name), edgecolor="black", label=style.display_name(name))
+            Patch(facecolor=styles.colour(name), edgecolor="black", label=styles.name(name))
             for name in methods
         ],
         loc="outside upper center",
@@ -149,7 +150,7 @@ def significance_map(group: Sequence[Compared]) -> Figure:
     return figure
 
 
-def losses(curves: pd.DataFrame) -> Figure:
+def losses(curves: pd.DataFrame, styles: MethodStyles) -> Figure:
     """Draw the training loss of segmentation networks, one panel per label fraction.
 
     Parameters
@@ -157,20 +158,22 @@ def losses(curves: pd.DataFrame) -> Figure:
     curves
         Curves of one data set, profile and network, averaged over folds
         (``bench.results.aggregate.curve_values``).
+    styles
+        How the methods are shown.
     """
     import seaborn as sns
 
     own = curves[curves["name"] == "segment/loss"]
-    methods = style.sort_methods(own["method"])
+    methods = styles.sort(own["method"])
     grid = sns.relplot(
         own.assign(
             where=own["round"] + (own["part"] + 0.5) / PARTS,
-            name=own["method"].map(style.display_name),
+            name=own["method"].map(styles.name),
             labelled=own["label_pct"].map("{} % labelled".format),
         ),
         x="where",
         y="mean",
-        **_methods_as_hue(methods),
+        **_methods_as_hue(methods, styles),
         col="labelled",
         col_order=[f"{pct} % labelled" for pct in sorted(own["label_pct"].unique(), reverse=True)],
         col_wrap=2,
@@ -187,7 +190,7 @@ def losses(curves: pd.DataFrame) -> Figure:
     return _legend_on_top(grid, len(methods))
 
 
-def rounds(audit: pd.DataFrame) -> Figure:
+def rounds(audit: pd.DataFrame, styles: MethodStyles) -> Figure:
     """Draw precision and recall of all voxels relabelled up to a round, per method.
 
     Parameters
@@ -195,23 +198,25 @@ def rounds(audit: pd.DataFrame) -> Figure:
     audit
         Cell values (``bench.results.aggregate.audit_cell_values``) of one data set, profile and
         network.
+    styles
+        How the methods are shown.
     """
     import seaborn as sns
 
-    methods = style.sort_methods(audit["method"])
+    methods = styles.sort(audit["method"])
     long = audit.melt(
         ["method", "label_pct", "round"], ["precision_cum", "recall_cum"], "measure", "share"
     )
     grid = sns.relplot(
         long.assign(
-            name=long["method"].map(style.display_name),
+            name=long["method"].map(styles.name),
             measure=long["measure"].map({"precision_cum": "precision", "recall_cum": "recall"}),
             labelled=long["label_pct"].map("{} % labelled".format),
             percent=100 * long["share"],
         ),
         x="round",
         y="percent",
-        **_methods_as_hue(methods),
+        **_methods_as_hue(methods, styles),
         style="measure",
         markers=True,
         col="labelled",
@@ -229,19 +234,21 @@ def rounds(audit: pd.DataFrame) -> Figure:
     return _figure(grid)
 
 
-def terms(values: pd.DataFrame) -> Figure:
+def terms(values: pd.DataFrame, styles: MethodStyles) -> Figure:
     """Draw what methods log of their own: a panel per method and quantity, lines per fraction.
 
     Parameters
     ----------
     values
         Mean curves of one data set, profile and network (``bench.results.aggregate.curve_values``).
+    styles
+        How the methods are shown.
     """
     import seaborn as sns
 
     quantity = values["name"].str.rpartition("/")[2]
     panel = (
-        values["method"].map(style.display_name)
+        values["method"].map(styles.name)
         + "\n"
         + values["training"]
         + values["round"].map(" r{}: ".format)
@@ -271,12 +278,12 @@ def terms(values: pd.DataFrame) -> Figure:
 
 def _matrix(compared: Compared) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return differences (line minus column) and their texts, an asterisk where significant."""
-    column = compared.column
-    names = [style.display_name(method) for method in column.competitors]
+    column, styles = compared.column, compared.column.styles
+    names = [styles.name(method) for method in column.competitors]
     differences = pd.DataFrame(np.nan, names, names)
     texts = pd.DataFrame("", names, names)
     for found in compared.comparisons:
-        a, b = style.display_name(found.a), style.display_name(found.b)
+        a, b = styles.name(found.a), styles.name(found.b)
         star = " *" if found.significant else ""
         for line, other, diff in ((a, b, found.primary.diff), (b, a, -found.primary.diff)):
             differences.loc[line, other] = diff
@@ -285,10 +292,10 @@ def _matrix(compared: Compared) -> tuple[pd.DataFrame, pd.DataFrame]:
     return differences, texts
 
 
-def _methods_as_hue(methods: Sequence[str]) -> dict[str, Any]:
+def _methods_as_hue(methods: Sequence[str], styles: MethodStyles) -> dict[str, Any]:
     """Return how seaborn colours the column ``name``: a method's own colour, in the fixed order."""
-    names = [style.display_name(method) for method in methods]
-    colours = dict(zip(names, map(style.colour, methods), strict=True))
+    names = [styles.name(method) for method in methods]
+    colours = dict(zip(names, map(styles.colour, methods), strict=True))
     return {"hue": "name", "hue_order": names, "palette": colours}
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pandas as pd
 from typing_extensions import override
 
-from bench.reporting import board, style
+from bench.reporting import board
 from bench.reporting.board import Board
 from bench.reporting.report import Document, Report
 from bench.reporting.scores import require_rows
+from bench.reporting.style import MethodStyles
 from bench.reporting.text import number
 from bench.results.aggregate import final_models
 from bench.results.files import Tables
@@ -35,8 +36,9 @@ class Fairness(Report):
 
     @override
     def build(self, tables: Tables) -> Document:
+        styles = MethodStyles.of(tables.results)
         found = costs(tables.results)
-        shown = boards(found)
+        shown = boards(found, styles)
         return Document(board.files("fairness", shown, HEADING, found), shown)
 
 
@@ -51,6 +53,7 @@ def costs(table: pd.DataFrame) -> pd.DataFrame:
         `inerrant0`, NaN without it), ``departs``.
     """
     last = final_models(require_rows(table))
+    styles = MethodStyles.of(table)
     runs = last.drop_duplicates([*GROUP, "method", "label_pct", "seed", "fold"])
     found = runs.groupby([*GROUP, "method"], as_index=False).agg(
         networks=("networks", "max"),
@@ -66,18 +69,18 @@ def costs(table: pd.DataFrame) -> pd.DataFrame:
         reference.rename("reference"), left_on=GROUP, right_index=True, how="left"
     )
     found.insert(len(found.columns) - 1, "times", found["device_s"] / beside["reference"])
-    return found.sort_values([*GROUP, "method"], key=style.by_method)
+    return found.sort_values([*GROUP, "method"], key=styles.by_method)
 
 
-def boards(found: pd.DataFrame) -> list[Board]:
+def boards(found: pd.DataFrame, styles: MethodStyles) -> list[Board]:
     """Return one board per data set, profile and network of :func:`costs`."""
-    return [_board(group) for _, group in found.groupby(GROUP)]
+    return [_board(group, styles) for _, group in found.groupby(GROUP)]
 
 
-def _board(rows: pd.DataFrame) -> Board:
+def _board(rows: pd.DataFrame, styles: MethodStyles) -> Board:
     frame = pd.DataFrame(
         {
-            "method": rows["method"].map(style.display_name),
+            "method": rows["method"].map(styles.name),
             "networks": rows["networks"].map(str),
             "M": (rows["parameters"] / 1e6).map("{:.2f}".format),
             "steps": rows["seg_steps"].map(str),
@@ -88,12 +91,12 @@ def _board(rows: pd.DataFrame) -> Board:
         }
     ).reset_index(drop=True)
     departures = tuple(
-        f"{style.display_name(method)} departs in: {departs}."
+        f"{styles.name(method)} departs in: {departs}."
         for method, departs in zip(rows["method"], rows["departs"], strict=True)
     )
     return Board(
         title=f"{group_name(rows)}: what each method was given",
         frame=frame,
         notes=(*NOTES, *departures),
-        methods=tuple(rows["method"]),
+        colours=styles.colours(rows["method"]),
     )

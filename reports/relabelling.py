@@ -6,9 +6,10 @@ import pandas as pd
 from typing_extensions import override
 
 from bench.errors import BenchError
-from bench.reporting import board, style
+from bench.reporting import board
 from bench.reporting.board import Board
 from bench.reporting.report import Document, Report
+from bench.reporting.style import MethodStyles
 from bench.reporting.text import number
 from bench.results.aggregate import audit_cell_values
 from bench.results.files import Tables
@@ -43,30 +44,32 @@ class Relabelling(Report):
 
     @override
     def build(self, tables: Tables) -> Document:
-        shown = boards(tables.audit)
+        shown = boards(tables.audit, MethodStyles.of(tables.results))
         values = audit_cell_values(tables.audit, (*CELL, "round", "organ"))
         return Document(board.files("relabelling", shown, HEADING, values, "%.6f"), shown)
 
 
-def boards(audit: pd.DataFrame) -> list[Board]:
+def boards(audit: pd.DataFrame, styles: MethodStyles) -> list[Board]:
     """Return two boards per data set, profile and network: the mean over organs, and per organ."""
     if audit.empty:
         raise BenchError("no relabelling among the results: run a method with rounds first")
-    return [_board(group, by) for _, group in audit.groupby(GROUP) for by in ((), ("organ",))]
+    return [
+        _board(group, by, styles) for _, group in audit.groupby(GROUP) for by in ((), ("organ",))
+    ]
 
 
-def _board(group: pd.DataFrame, by: tuple[str, ...]) -> Board:
+def _board(group: pd.DataFrame, by: tuple[str, ...], styles: MethodStyles) -> Board:
     cells = audit_cell_values(group, (*CELL, *by, "round"))
     cells = cells.sort_values(
         ["label_pct", *by, "method", "round"],
         ascending=[False, *(True for _ in by), True, True],
         ignore_index=True,
-        key=style.by_method,
+        key=styles.by_method,
     )
     labels = pd.DataFrame(
         {"labelled": cells["label_pct"].map("{} %".format)}
         | {name: cells[name] for name in by}
-        | {"method": cells["method"].map(style.display_name), "round": cells["round"]}
+        | {"method": cells["method"].map(styles.name), "round": cells["round"]}
     )
     values = pd.DataFrame(
         {
@@ -80,5 +83,5 @@ def _board(group: pd.DataFrame, by: tuple[str, ...]) -> Board:
         frame=frame,
         notes=NOTES,
         labels=labels.shape[1],
-        methods=tuple(cells["method"]),
+        colours=styles.colours(cells["method"]),
     )

@@ -15,10 +15,17 @@ from bench.errors import BenchError, unknown_name
 from bench.evaluation.metrics import MetricName
 from bench.reporting import board, scores
 from bench.reporting.board import Board
-from bench.reporting.comparison import Compared, ComparisonColumn, columns, compare, gaps
+from bench.reporting.comparison import (
+    Compared,
+    Comparison,
+    ComparisonColumn,
+    columns,
+    compare,
+    gaps,
+)
 from bench.reporting.report import Document, Report
 from bench.reporting.sentences import sentences
-from bench.reporting.style import display_name
+from bench.reporting.style import MethodStyles
 from bench.reporting.text import NONE, interval, number, p_equation, p_value, signed
 from bench.results.files import Tables
 from bench.stats.stability import friedman
@@ -85,10 +92,12 @@ class Significance(Report):
     def build(self, tables: Tables) -> Document:
         if self.csv is None:
             table = scores.of_results(tables.results, self.metric)
+            styles = MethodStyles.of(tables.results)
         else:
             table = scores.read_csv(self.csv, higher_is_better=self.higher_is_better)
-        overall = list(self._compared(columns(table)))
-        organs = list(self._compared(columns(table, per_organ=True), thorough=False))
+            styles = MethodStyles()
+        overall = list(self._compared(columns(table, styles)))
+        organs = list(self._compared(columns(table, styles, per_organ=True), thorough=False))
         if not any(compared.comparisons for compared in overall):
             raise BenchError("nothing to compare: no column of a board holds two methods")
         stem = "significance" if self.metric == "dsc" else f"significance-{self.metric}"
@@ -144,7 +153,7 @@ def differences(group: Sequence[Compared], what: str = "paired differences") -> 
             lines.append(
                 {
                     "column": compared.column.label,
-                    "comparison": f"{display_name(found.a)} − {display_name(found.b)}",
+                    "comparison": _pair(found, compared.column),
                     "difference": signed(test.diff, digits),
                     "95 % CI": interval(test.low, test.high, digits),
                     "p": p_value(test.p),
@@ -211,6 +220,10 @@ def numbers(compared: Sequence[Compared]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _pair(comparison: Comparison, column: ComparisonColumn) -> str:
+    return f"{column.styles.name(comparison.a)} − {column.styles.name(comparison.b)}"
+
+
 def _otherwise(group: Sequence[Compared]) -> Board:
     lines = []
     for compared in group:
@@ -220,7 +233,7 @@ def _otherwise(group: Sequence[Compared]) -> Board:
             lines.append(
                 {
                     "column": compared.column.label,
-                    "comparison": f"{display_name(found.a)} − {display_name(found.b)}",
+                    "comparison": _pair(found, compared.column),
                     "over patients": interval(*found.by_patients[:2], digits),
                     "over folds": interval(*found.by_folds[:2], digits),
                     "mixed model": signed(mixed.diff, digits),
@@ -240,7 +253,7 @@ def _otherwise(group: Sequence[Compared]) -> Board:
 
 
 def _ranks(group: Sequence[Compared]) -> Board:
-    lines, methods, taus = [], [], []
+    lines, colours, taus = [], [], []
     for compared in group:
         column = compared.column
         found = column.stability()
@@ -248,17 +261,21 @@ def _ranks(group: Sequence[Compared]) -> Board:
         for method, place, shares in zip(
             column.competitors, found.ranks, found.shares, strict=True
         ):
-            methods.append(method)
+            colours.append(column.styles.colour(method))
             shown = {
                 f"as {n}": f"{100 * share:.0f} %" for n, share in enumerate(shares, 1) if share
             }
-            line = {"column": column.label, "method": display_name(method), "rank": str(place)}
+            line = {
+                "column": column.label,
+                "method": column.styles.name(method),
+                "rank": str(place),
+            }
             lines.append(line | shown)
     most = max(len(compared.column.competitors) for compared in group)
     order = ["column", "method", "rank", *(f"as {n}" for n in range(1, most + 1))]
     frame = pd.DataFrame(lines).reindex(columns=order).fillna(NONE)
     notes = [f"Tau: {'; '.join(taus)}.", *RANKS]
-    return _board(group, "ranks on other patients", frame, notes, methods=methods)
+    return _board(group, "ranks on other patients", frame, notes, colours=colours)
 
 
 def _across(found: Sequence[ComparisonColumn]) -> Board | None:
@@ -271,9 +288,10 @@ def _across(found: Sequence[ComparisonColumn]) -> Board | None:
     ]
     ranked = friedman(np.array(values, dtype=np.float64))
     order = np.argsort(ranked.mean_ranks, kind="stable")
+    styles = found[0].styles
     frame = pd.DataFrame(
         {
-            "method": [display_name(shared[i]) for i in order],
+            "method": [styles.name(shared[i]) for i in order],
             "mean rank": [number(float(ranked.mean_ranks[i]), 2) for i in order],
         }
     )
@@ -285,7 +303,7 @@ def _across(found: Sequence[ComparisonColumn]) -> Board | None:
             f"{number(ranked.critical_difference, 2)}. Friedman p {p_equation(ranked.p)}.",
             *ACROSS,
         ),
-        methods=tuple(shared[i] for i in order),
+        colours=styles.colours(shared[i] for i in order),
     )
 
 
@@ -297,7 +315,7 @@ def _board(
     *,
     bold: Sequence[bool] = (),
     prose: Sequence[str] = (),
-    methods: Sequence[str] = (),
+    colours: Sequence[str] = (),
 ) -> Board:
     """Return a board without the first column where columns have no labels."""
     if not any(compared.column.label for compared in group):
@@ -305,7 +323,7 @@ def _board(
     marks = np.full(frame.shape, "", object)
     if bold:
         marks[:, list(frame.columns).index("difference")] = np.where(bold, "best", "")
-    lines = "method" if methods else "comparison"
+    lines = "method" if colours else "comparison"
     return Board(
         title=f"{group[0].column.task}: {what}",
         frame=frame,
@@ -313,7 +331,7 @@ def _board(
         marks=marks,
         labels=list(frame.columns).index(lines) + 1,
         prose=tuple(dict.fromkeys(prose)),
-        methods=tuple(methods),
+        colours=tuple(colours),
     )
 
 

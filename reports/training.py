@@ -7,9 +7,10 @@ import pandas as pd
 from typing_extensions import override
 
 from bench.errors import BenchError
-from bench.reporting import board, style
+from bench.reporting import board
 from bench.reporting.board import Board
 from bench.reporting.report import Document, Report
+from bench.reporting.style import MethodStyles
 from bench.reporting.text import NONE
 from bench.results.aggregate import curve_values
 from bench.results.files import Tables
@@ -35,10 +36,11 @@ class Training(Report):
 
     @override
     def build(self, tables: Tables) -> Document:
-        values = own_terms(tables.curves)
-        shown = boards(values)
+        styles = MethodStyles.of(tables.results)
+        values = own_terms(tables.curves, styles)
+        shown = boards(values, styles)
         figures = {
-            f"training-{number}.svg": _figures.to_svg(_figures.terms(group))
+            f"training-{number}.svg": _figures.to_svg(_figures.terms(group, styles))
             for number, (_, group) in enumerate(values.groupby(GROUP), start=1)
         }
         return Document(board.files("training", shown, HEADING, values, "%.6g") | figures, shown)
@@ -49,7 +51,7 @@ def has_own_terms(table: pd.DataFrame) -> bool:
     return bool(_is_own(table).any())
 
 
-def own_terms(table: pd.DataFrame) -> pd.DataFrame:
+def own_terms(table: pd.DataFrame, styles: MethodStyles) -> pd.DataFrame:
     """Return the mean curves without what is common to methods, ordered by method."""
     if table.empty:
         raise BenchError(
@@ -61,26 +63,26 @@ def own_terms(table: pd.DataFrame) -> pd.DataFrame:
     values = curve_values(own)
     order = [*GROUP, "method", "round", "training", "name", "label_pct", "part"]
     ascending = [name != "label_pct" for name in order]
-    return values.sort_values(order, ascending=ascending, ignore_index=True, key=style.by_method)
+    return values.sort_values(order, ascending=ascending, ignore_index=True, key=styles.by_method)
 
 
 def _is_own(table: pd.DataFrame) -> pd.Series:
     return ~table["name"].str.rpartition("/")[2].isin(COMMON)
 
 
-def boards(values: pd.DataFrame) -> list[Board]:
+def boards(values: pd.DataFrame, styles: MethodStyles) -> list[Board]:
     """Return one board per data set, profile and network of :func:`own_terms`."""
-    return [_board(group) for _, group in values.groupby(GROUP)]
+    return [_board(group, styles) for _, group in values.groupby(GROUP)]
 
 
-def _board(group: pd.DataFrame) -> Board:
+def _board(group: pd.DataFrame, styles: MethodStyles) -> Board:
     wide = group.pivot_table(index=list(CURVE), columns="part", values="mean")
     # The curves come in order, but a pivot table sorts.
     names = group[list(CURVE)].drop_duplicates(ignore_index=True)
     wide = wide.loc[pd.MultiIndex.from_frame(names)]
     labels = pd.DataFrame(
         {
-            "method": names["method"].map(style.display_name),
+            "method": names["method"].map(styles.name),
             "training": names["training"] + names["round"].map(" r{}".format),
             "quantity": names["name"].str.rpartition("/")[2],
             "labelled": names["label_pct"].map("{} %".format),
@@ -95,7 +97,7 @@ def _board(group: pd.DataFrame) -> Board:
         frame=frame,
         notes=NOTES,
         labels=labels.shape[1],
-        methods=tuple(names["method"]),
+        colours=styles.colours(names["method"]),
     )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.reporting import page, style
+from bench.reporting import page
 from bench.reporting.style import Mark
 
 if TYPE_CHECKING:
@@ -86,8 +86,8 @@ class Board:
         One sentence each, below the table.
     labels
         How many leading columns name the line; they are aligned left.
-    methods
-        The method of each line, for its colour; empty if lines are no methods.
+    colours
+        The colour of each line's method, ``#RRGGBB``; empty if lines are no methods.
     prose
         Sentences above the table, one each.
     """
@@ -97,7 +97,7 @@ class Board:
     notes: tuple[str, ...]
     marks: NDArray[np.object_] | None = None
     labels: int = 1
-    methods: tuple[str, ...] = ()
+    colours: tuple[str, ...] = ()
     prose: tuple[str, ...] = ()
 
     def lines(self) -> list[list[tuple[str, Mark]]]:
@@ -256,8 +256,8 @@ def _properties(
 
     cells = [[properties[mark] for _, mark in line] for line in board.lines()]
     if swatch:
-        for line, method in zip(cells, board.methods, strict=False):
-            line[0] += f"border-left: 6px solid {style.colour(method)};"
+        for line, colour in zip(cells, board.colours, strict=False):
+            line[0] += f"border-left: 6px solid {colour};"
     return pd.DataFrame(cells, index=frame.index, columns=frame.columns)
 
 

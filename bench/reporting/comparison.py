@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from bench.reporting import style
+from bench.reporting.style import MethodStyles
 from bench.reporting.text import counted
 from bench.stats.intervals import Interval, bca, two_level
 from bench.stats.mixed import Contrast, MixedModel, mixed_model
@@ -88,10 +88,13 @@ class ComparisonColumn:
         named.
     organ
         The organ, or None for the mean over organs.
+    styles
+        How the methods are shown, and which of them are bounds.
     """
 
     rows: pd.DataFrame
-    organ: str | None = None
+    organ: str | None
+    styles: MethodStyles
 
     @property
     def task(self) -> str:
@@ -142,7 +145,7 @@ class ComparisonColumn:
     @cached_property
     def methods(self) -> tuple[str, ...]:
         """Methods in the order of every table."""
-        return tuple(style.sort_methods(self.rows["method"]))
+        return tuple(self.styles.sort(self.rows["method"]))
 
     @cached_property
     def organs(self) -> tuple[str, ...]:
@@ -172,7 +175,7 @@ class ComparisonColumn:
     @property
     def competitors(self) -> tuple[str, ...]:
         """Methods that are compared: all but the upper bounds."""
-        return tuple(method for method in self.methods if not style.is_upper_bound(method))
+        return tuple(method for method in self.methods if not self.styles.is_upper_bound(method))
 
     @cached_property
     def _wide(self) -> pd.DataFrame:
@@ -229,7 +232,9 @@ class Compared:
     comparisons: list[Comparison]
 
 
-def columns(scores: pd.DataFrame, *, per_organ: bool = False) -> Iterator[ComparisonColumn]:
+def columns(
+    scores: pd.DataFrame, styles: MethodStyles, *, per_organ: bool = False
+) -> Iterator[ComparisonColumn]:
     """Yield the columns of a scores table: per task, label fractions from the largest down.
 
     With ``per_organ``, one per organ, and none for tasks of a single organ.
@@ -238,10 +243,10 @@ def columns(scores: pd.DataFrame, *, per_organ: bool = False) -> Iterator[Compar
         for pct in sorted(rows["label_pct"].unique(), reverse=True):
             own = rows[rows["label_pct"] == pct]
             if not per_organ:
-                yield ComparisonColumn(own)
+                yield ComparisonColumn(own, None, styles)
             elif own["organ"].nunique() > 1:
                 for organ in sorted(own["organ"].unique()):
-                    yield ComparisonColumn(own[own["organ"] == organ], organ)
+                    yield ComparisonColumn(own[own["organ"] == organ], organ, styles)
 
 
 def compare(
@@ -344,11 +349,11 @@ def gaps(column: ComparisonColumn) -> list[str]:
         runs = [f"fold {fold}" for _, fold in values.index[values[method].isna()]]
         lacking = [str(name) for name in patients.index[patients[method].isna()]]
         if column.unit == "fold" and runs:
-            found.append(f"{style.display_name(method)} {', '.join(dict.fromkeys(runs))}")
+            found.append(f"{column.styles.name(method)} {', '.join(dict.fromkeys(runs))}")
         elif lacking:
             some = ", ".join(lacking[:3]) + (", ..." if len(lacking) > 3 else "")
             noun = "patient" if column.unit == "fold" else "case"
-            found.append(f"{style.display_name(method)} {counted(len(lacking), noun)} ({some})")
+            found.append(f"{column.styles.name(method)} {counted(len(lacking), noun)} ({some})")
     return found
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 from bench.reporting.comparison import Compared, Comparison, ComparisonColumn, marks
-from bench.reporting.style import display_name
 from bench.reporting.text import counted, interval, listed, number, p_equation
 
 FEW_FOLDS = (
@@ -32,13 +31,13 @@ def sentences(compared: Compared) -> list[str]:
     if best:
         tied = [m for m, mark in marked.items() if mark in ("tied", "best_tied") and m != best[0]]
         verdict = (
-            f"not proven better than {listed([display_name(method) for method in tied])}"
+            f"not proven better than {listed([column.styles.name(method) for method in tied])}"
             if tied
             else "better than every other method after correction"
         )
         mean = number(float(column.means[best[0]]), column.digits)
         unit = f" {column.measure_unit}" if column.measure_unit else ""
-        first = f"best mean is that of {display_name(best[0])}, {mean}{unit}, {verdict}"
+        first = f"best mean is that of {column.styles.name(best[0])}, {mean}{unit}, {verdict}"
         # The name of a method may end in a full stop.
         told.insert(0, f"{'the' if column.label else 'The'} {first.removesuffix('.')}.")
     where = f"At {column.label}: " if column.label else ""
@@ -50,7 +49,7 @@ def sentences(compared: Compared) -> list[str]:
 def sentence(comparison: Comparison, column: ComparisonColumn) -> str:
     """Return one comparison as a sentence, the method with the larger mean first."""
     test, digits = comparison.primary, column.digits
-    a, b = display_name(comparison.a), display_name(comparison.b)
+    a, b = column.styles.name(comparison.a), column.styles.name(comparison.b)
     low, high = test.low, test.high
     if test.diff < 0:
         a, b, low, high = b, a, -high, -low

@@ -1,16 +1,17 @@
 """Names, order, colours and highlighting of methods, the same everywhere.
 
-The colours follow Figure 4 of the paper (naive blue, INERRANT⁰ red, INERRANT green) in the palette
-of Okabe and Ito (2008), which stays distinguishable under colour blindness. A method that is not
-listed gets a colour from its name, so it keeps it whatever else is drawn.
+A method says itself how it is shown; the results carry it. One that says nothing is called by its
+file and gets a colour from its name, so it keeps it whatever else is drawn. The methods here have
+colours of Okabe and Ito (2008), which stay distinguishable under colour blindness.
 """
 
 from __future__ import annotations
 
 import colorsys
 import hashlib
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 from bench.params import parse_brackets
 
@@ -18,85 +19,85 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Mark = Literal["", "best", "best_tied", "tied"]
-"""How a cell stands out: not, bold, bold italic, underlined."""
+"""How a cell is highlighted: plain, bold, bold italic, underlined."""
 
 
 class MethodStyle(NamedTuple):
-    """How a method is shown."""
+    """How a method is shown, as its class declares it (:class:`bench.experiment.method.Method`)."""
 
-    name: str
-    colour: str
-
-
-METHODS: dict[str, MethodStyle] = {
-    "naive": MethodStyle("Naive", "#0072B2"),
-    "inerrant0": MethodStyle("INERRANT⁰", "#D55E00"),
-    "inerrant": MethodStyle("INERRANT", "#009E73"),
-    "inerrant_plus": MethodStyle("INERRANT+", "#00634A"),
-    "inerrant_mcp": MethodStyle("INERRANT (MCP)", "#8CD9BE"),
-    "bai": MethodStyle("Bai et al.", "#E69F00"),
-    "asdnet": MethodStyle("ASDNet", "#CC79A7"),
-    "uamt": MethodStyle("UA-MT", "#56B4E9"),
-    "mean_teacher": MethodStyle("Mean teacher", "#2E4A7D"),
-    "cps": MethodStyle("CPS", "#8B5A2B"),
-    "entropy_min": MethodStyle("Entropy min.", "#9A9A9A"),
-    "marginal": MethodStyle("Marginal loss", "#F0E442"),
-    "dodnet": MethodStyle("DoDNet", "#7A4FB5"),
-    "full": MethodStyle("Full labels", "#000000"),
-}
-UPPER_BOUNDS = frozenset({"full"})
-_ORDER = {method: position for position, method in enumerate(METHODS)}
+    title: str = ""
+    colour: str = ""
+    order: int = 100
+    upper_bound: bool = False
 
 
-def display_name(method: str) -> str:
-    """Return what people read for ``name[key=value]``: the method's name, then its overrides."""
-    base, overrides = parse_brackets(method)
-    shown = METHODS[base].name if base in METHODS else base
-    inner = ", ".join(f"{key}={value}" for key, value in overrides.items())
-    return f"{shown} [{inner}]" if inner else shown
+@dataclass(frozen=True)
+class MethodStyles:
+    """How methods are shown, by their names without parameters."""
 
+    known: Mapping[str, MethodStyle] = field(default_factory=dict)
 
-def is_upper_bound(method: str) -> bool:
-    """Tell whether a method sees labels that the others do not, so that it is no competitor."""
-    return parse_brackets(method)[0] in UPPER_BOUNDS
+    @classmethod
+    def of(cls, results: pd.DataFrame, known: Mapping[str, MethodStyle] | None = None) -> Self:
+        """Return what a results table says of its methods, and ``known`` of those it lacks.
 
+        Of a table without titles (older results) and one with them, the titles win.
+        """
+        found = dict(known or {})
+        columns = ["method", *MethodStyle._fields]
+        for method, *style in results[columns].drop_duplicates().itertuples(index=False):
+            base, _ = parse_brackets(method)
+            shown = MethodStyle(*style)
+            if shown.title or base not in found:
+                found[base] = shown
+        return cls(found)
 
-def sort_key(method: str) -> tuple[int, str]:
-    """Order the listed methods as they are listed, their variants after them, others at the end."""
-    base, _ = parse_brackets(method)
-    return _ORDER.get(base, len(_ORDER)), method
+    def name(self, method: str) -> str:
+        """Return what people read for ``name[key=value]``: the title, then the parameters."""
+        base, overrides = parse_brackets(method)
+        inner = ", ".join(f"{key}={value}" for key, value in overrides.items())
+        shown = self._style(method).title or base
+        return f"{shown} [{inner}]" if inner else shown
 
+    def is_upper_bound(self, method: str) -> bool:
+        """Tell whether a method sees labels that the others do not, so that it is no competitor."""
+        return self._style(method).upper_bound
 
-def by_method(column: pd.Series) -> pd.Series:
-    """Return what rows are sorted by: the ``key`` of :meth:`pandas.DataFrame.sort_values`."""
-    return column.map(sort_key) if column.name == "method" else column
+    def key(self, method: str) -> tuple[bool, int, str]:
+        """Return what methods are sorted by: bounds last, then their order, variants behind."""
+        return self.is_upper_bound(method), self._style(method).order, method
 
+    def by_method(self, column: pd.Series) -> pd.Series:
+        """Return what rows are sorted by: the ``key`` of :meth:`pandas.DataFrame.sort_values`."""
+        return column.map(self.key) if column.name == "method" else column
 
-def sort_methods(methods: Iterable[str]) -> list[str]:
-    """Return the distinct methods in the order of every table and legend."""
-    return sorted(set(methods), key=sort_key)
+    def sort(self, methods: Iterable[str]) -> list[str]:
+        """Return the distinct methods in the order of every table and legend."""
+        return sorted(set(methods), key=self.key)
 
+    def colour(self, method: str) -> str:
+        """Return the method's colour as ``#RRGGBB``.
 
-def colour(method: str) -> str:
-    """Return the method's colour as ``#RRGGBB``.
+        A variant such as ``name[key=value]`` keeps the hue of its method and differs in lightness.
+        """
+        base, overrides = parse_brackets(method)
+        own = self._style(method).colour
+        if not own:
+            lightness = 0.35 + 0.3 * _fraction(method, "lightness")
+            return _hex(colorsys.hls_to_rgb(_fraction(base, "hue"), lightness, 0.55))
+        if not overrides:
+            return own
+        channels = [int(own[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        towards = 1.0 if sum(channels) < 1.8 else 0.0
+        share = 0.25 + 0.3 * _fraction(method, "lightness")
+        return _hex([(1 - share) * channel + share * towards for channel in channels])
 
-    A variant such as ``inerrant[rounds=3]`` keeps the hue of its method and differs in lightness.
-    """
-    base, overrides = parse_brackets(method)
-    if base not in METHODS:
-        lightness = 0.35 + 0.3 * _fraction(method, "lightness")
-        return _hex(colorsys.hls_to_rgb(_fraction(base, "hue"), lightness, 0.55))
-    if not overrides:
-        return METHODS[base].colour
-    channels = [int(METHODS[base].colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    towards = 1.0 if sum(channels) < 1.8 else 0.0
-    share = 0.25 + 0.3 * _fraction(method, "lightness")
-    return _hex([(1 - share) * channel + share * towards for channel in channels])
+    def colours(self, methods: Iterable[str]) -> tuple[str, ...]:
+        """Return the colours of the lines of a board."""
+        return tuple(map(self.colour, methods))
 
-
-def palette(methods: Iterable[str]) -> dict[str, str]:
-    """Return the colour of each method, in the fixed order; fits seaborn's ``palette``."""
-    return {method: colour(method) for method in sort_methods(methods)}
+    def _style(self, method: str) -> MethodStyle:
+        return self.known.get(parse_brackets(method)[0], MethodStyle())
 
 
 def _fraction(text: str, purpose: str) -> float:

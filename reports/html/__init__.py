@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from typing_extensions import override
 
-from bench.reporting import board, page, scores, style
+from bench.reporting import board, page, scores
 from bench.reporting.board import Board
 from bench.reporting.comparison import Compared, columns, compare
 from bench.reporting.page import Chapter
 from bench.reporting.report import Document, Report
+from bench.reporting.style import MethodStyles
 from bench.results.aggregate import audit_cell_values, curve_values, final_models
 from bench.results.files import Tables
 from bench.results.tables import CELL, GROUP, group_name
@@ -55,7 +56,8 @@ class Html(Report):
 
 
 def _lead(results: pd.DataFrame) -> Iterator[str]:
-    methods = [style.display_name(name) for name in style.sort_methods(results["method"])]
+    styles = MethodStyles.of(results)
+    methods = [styles.name(name) for name in styles.sort(results["method"])]
     cells = len(results[[*CELL, "seed", "fold"]].drop_duplicates())
     yield (
         f"{len(methods)} methods, {cells} runs, {results['patient'].nunique()} test patients: "
@@ -65,10 +67,10 @@ def _lead(results: pd.DataFrame) -> Iterator[str]:
 
 
 def _chapters(tables: Tables, final: Sequence[Board]) -> Iterator[Chapter]:
-    results = tables.results
+    results, styles = tables.results, MethodStyles.of(tables.results)
     compared = [
         Compared(column, compare(column, column.pairs))
-        for column in columns(scores.of_results(results))
+        for column in columns(scores.of_results(results), styles)
         if column.pairs
     ]
     yield Chapter(
@@ -96,42 +98,44 @@ def _chapters(tables: Tables, final: Sequence[Board]) -> Iterator[Chapter]:
         yield Chapter("Significance", (*maps, *boards))
     yield Chapter("Boxplots", tuple(_each(final_models(results), _figures.boxes, BOXES, "DSC")))
     if not tables.curves.empty:
-        yield Chapter("Training", tuple(_training(tables.curves)))
+        yield Chapter("Training", tuple(_training(tables.curves, styles)))
     if not tables.audit.empty:
         audited = audit_cell_values(tables.audit, (*CELL, "round"))
         yield Chapter(
             "Relabelling",
             (
-                *_each(audited, _figures.rounds, ROUNDS, "relabelling by round"),
-                *_parts("relabelling", relabelling.boards(tables.audit)),
+                *_each(audited, _figures.rounds, ROUNDS, "relabelling by round", styles=styles),
+                *_parts("relabelling", relabelling.boards(tables.audit, styles)),
             ),
         )
     if not tables.pictures.empty:
         yield Chapter(
             "Cases",
             (
-                gallery.predictions(tables.pictures, final_models(results)),
-                gallery.relabelled(tables.pictures),
+                gallery.predictions(tables.pictures, final_models(results), styles),
+                gallery.relabelled(tables.pictures, styles),
             ),
         )
-    yield Chapter("Fairness", _parts("fairness", fairness.boards(fairness.costs(results))))
+    yield Chapter("Fairness", _parts("fairness", fairness.boards(fairness.costs(results), styles)))
     yield Chapter("Provenance", _parts("provenance", [_provenance(results)]))
 
 
-def _training(curves: pd.DataFrame) -> Iterator[str]:
-    yield from _each(curve_values(curves), _figures.losses, LOSSES, "losses")
+def _training(curves: pd.DataFrame, styles: MethodStyles) -> Iterator[str]:
+    yield from _each(curve_values(curves), _figures.losses, LOSSES, "losses", styles=styles)
     if training.has_own_terms(curves):
-        own = training.own_terms(curves)
-        yield from _each(own, _figures.terms, TERMS, "what is each method's own")
-        yield from _parts("training", training.boards(own))
+        own = training.own_terms(curves, styles)
+        yield from _each(own, _figures.terms, TERMS, "what is each method's own", styles=styles)
+        yield from _parts("training", training.boards(own, styles))
 
 
 def _each(
-    rows: pd.DataFrame, draw: Callable[[pd.DataFrame], Figure], caption: str, title: str
+    rows: pd.DataFrame, draw: Callable[..., Figure], caption: str, title: str, **options: Any
 ) -> Iterator[str]:
     """Yield a figure per data set, profile and network."""
     for _, group in rows.groupby(GROUP):
-        yield page.figure(_figures.to_svg(draw(group)), caption, f"{group_name(group)}: {title}")
+        yield page.figure(
+            _figures.to_svg(draw(group, **options)), caption, f"{group_name(group)}: {title}"
+        )
 
 
 def _parts(name: str, boards: Sequence[Board]) -> tuple[str, ...]:
@@ -147,9 +151,10 @@ def _provenance(results: pd.DataFrame) -> Board:
         device=("device", _distinct),
         software=("software", _distinct),
     )
-    runs = runs.sort_values([*GROUP, "method"], key=style.by_method)
+    styles = MethodStyles.of(results)
+    runs = runs.sort_values([*GROUP, "method"], key=styles.by_method)
     methods = tuple(runs["method"])
-    frame = runs.assign(method=runs["method"].map(style.display_name)).reset_index(drop=True)
+    frame = runs.assign(method=runs["method"].map(styles.name)).reset_index(drop=True)
     frame = frame[["method", *frame.columns.drop("method")]]
     return Board(
         title="What was run, where and with what",
@@ -159,7 +164,7 @@ def _provenance(results: pd.DataFrame) -> Board:
             "keys in the column `stage` of the results, `bench show KEY` prints them all.",
         ),
         labels=len(frame.columns),
-        methods=methods,
+        colours=styles.colours(methods),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from bench.evaluation.overlay import COLOURS, MISSED, RIGHT, UNKNOWN, WRONG
-from bench.reporting import style
+from bench.reporting.style import MethodStyles
 from bench.reporting.text import number
 from bench.results.tables import GROUP
 
@@ -33,7 +33,7 @@ RELABELLED = (
 )
 
 
-def predictions(pictures: pd.DataFrame, results: pd.DataFrame) -> str:
+def predictions(pictures: pd.DataFrame, results: pd.DataFrame, styles: MethodStyles) -> str:
     """Return the browser of the final models' predictions, empty without pictures.
 
     Parameters
@@ -42,35 +42,37 @@ def predictions(pictures: pd.DataFrame, results: pd.DataFrame) -> str:
         The pictures table (``bench.results.tables.PICTURES``).
     results
         Final models of the results table.
+    styles
+        How the methods are shown.
     """
     key = [*CELL, "method", "case"]
     dsc = results.groupby(key)["dsc"].mean().rename("dsc")
     own = pictures[pictures["kind"] == "prediction"].join(dsc, on=key)
     titles = [
-        f"{style.display_name(method)}, DSC {number(dsc, 1)} %"
+        f"{styles.name(method)}, DSC {number(dsc, 1)} %"
         for method, dsc in zip(own["method"], own["dsc"], strict=True)
     ]
-    return _browser(own.assign(title=titles), "Predictions", PREDICTIONS)
+    return _browser(own.assign(title=titles), "Predictions", PREDICTIONS, styles)
 
 
-def relabelled(pictures: pd.DataFrame) -> str:
+def relabelled(pictures: pd.DataFrame, styles: MethodStyles) -> str:
     """Return the browser of relabelled voxels and their scores, empty without pictures."""
     own = pictures[pictures["kind"].isin(["relabelling", "confidence"])]
     what = {"relabelling": "", "confidence": ": score"}
     titles = [
-        f"{style.display_name(method)}, round {round_}{what[kind]}"
+        f"{styles.name(method)}, round {round_}{what[kind]}"
         for method, round_, kind in zip(own["method"], own["round"], own["kind"], strict=True)
     ]
-    return _browser(own.assign(title=titles), "Relabelled voxels", RELABELLED)
+    return _browser(own.assign(title=titles), "Relabelled voxels", RELABELLED, styles)
 
 
-def _browser(own: pd.DataFrame, title: str, caption: str) -> str:
+def _browser(own: pd.DataFrame, title: str, caption: str, styles: MethodStyles) -> str:
     from jinja2 import Environment
 
     if own.empty:
         return ""
     grouped = own.assign(hidden=-own["label_pct"]).groupby([*GROUP, "hidden", "seed", "fold"])
-    cells = [_cell(rows) for _, rows in grouped]
+    cells = [_cell(rows, styles) for _, rows in grouped]
     template = Environment(autoescape=True, trim_blocks=True).from_string(
         TEMPLATE.read_text(encoding="utf-8")
     )
@@ -79,23 +81,23 @@ def _browser(own: pd.DataFrame, title: str, caption: str) -> str:
     return template.render(title=title, caption=caption, data=data, key=KEY)
 
 
-def _cell(rows: pd.DataFrame) -> dict[str, Any]:
+def _cell(rows: pd.DataFrame, styles: MethodStyles) -> dict[str, Any]:
     first = rows.iloc[0]
     seed = f", seed {first['seed']}" if first["seed"] else ""
     name = (
         f"{first['dataset']}, {first['profile']}, {first['backbone']}, {first['label_pct']} % "
         f"labelled, fold {first['fold']}{seed}"
     )
-    return {"name": name, "cases": [_case(case) for _, case in rows.groupby("case")]}
+    return {"name": name, "cases": [_case(case, styles) for _, case in rows.groupby("case")]}
 
 
-def _case(rows: pd.DataFrame) -> dict[str, Any]:
+def _case(rows: pd.DataFrame, styles: MethodStyles) -> dict[str, Any]:
     ordered = rows.sort_values(
-        ["method", "round", "kind"], ascending=[True, True, False], key=style.by_method
+        ["method", "round", "kind"], ascending=[True, True, False], key=styles.by_method
     )
     first = ordered.iloc[0]
     tiles = [
-        {"title": row["title"], "colour": style.colour(row["method"]), "overlay": row["overlay"]}
+        {"title": row["title"], "colour": styles.colour(row["method"]), "overlay": row["overlay"]}
         for _, row in ordered.iterrows()
     ]
     return {

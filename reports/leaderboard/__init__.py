@@ -12,11 +12,12 @@ from typing_extensions import override
 
 from bench.errors import BenchError
 from bench.evaluation.metrics import MetricName, find
-from bench.reporting import board, scores, style
+from bench.reporting import board, scores
 from bench.reporting.board import Board
 from bench.reporting.comparison import Rule, columns
 from bench.reporting.comparison import marks as marks_of
 from bench.reporting.report import Document, Report
+from bench.reporting.style import MethodStyles
 from bench.reporting.text import NONE, duration, number
 from bench.results.aggregate import cell_values, final_models, lacking_pairs
 from bench.results.files import Tables
@@ -158,7 +159,7 @@ def _board(
     cells = cell_values(rows, metric, [*CELL, *(name for name in line if name != "method")])
     cells = cells.set_index([*line, "label_pct"]).sort_index()
     fractions = sorted({int(pct) for pct in group["label_pct"]}, reverse=True)
-    lines = lines_of(rows if by == "round" else group, line)
+    lines, styles = lines_of(rows if by == "round" else group, line), MethodStyles.of(group)
     methods = tuple(str(keys[line.index("method")]) for keys in lines)
     expected = {keys: _expected_runs(group, by, keys) for keys in lines}
     lacking = set(lacking_pairs(rows)[[*line, "label_pct"]].itertuples(index=False, name=None))
@@ -172,7 +173,7 @@ def _board(
         found = [cell for cell in shown if cell is not None]
         text.append(
             {
-                name: style.display_name(str(key)) if name == "method" else str(key)
+                name: styles.name(str(key)) if name == "method" else str(key)
                 for name, key in zip(line, keys, strict=True)
             }
             | {
@@ -200,7 +201,7 @@ def _board(
         notes=(*notes_of(group, rows, cells, metric, by), *bold_notes(group, by, bold, marks)),
         marks=marks,
         labels=len(line),
-        methods=methods,
+        colours=styles.colours(methods),
     )
 
 
@@ -252,7 +253,9 @@ def _marks(
     found: dict[tuple[Any, ...], Mark] = {}
     if rows.empty:
         return found
-    for column in columns(scores.of_results(rows, metric), per_organ=by == "organ"):
+    for column in columns(
+        scores.of_results(rows, metric), MethodStyles.of(rows), per_organ=by == "organ"
+    ):
         organ = (column.organ,) if column.organ else ()
         for method, mark in marks_of(column, bold, digits).items():
             found[(column.label_pct, *organ, method)] = mark
@@ -261,11 +264,12 @@ def _marks(
 
 def _rank_boards(rows: pd.DataFrame, metric: MetricName, title: str) -> list[Board]:
     """Return the board of ranks and of how often a draw of other patients gives them."""
-    if rows["method"].map(style.is_upper_bound).all() or rows["method"].nunique() < 2:
+    styles = MethodStyles.of(rows)
+    if rows["upper_bound"].all() or rows["method"].nunique() < 2:
         return []
     cells: dict[str, dict[str, str]] = {}
     taus = []
-    for column in columns(scores.of_results(rows, metric)):
+    for column in columns(scores.of_results(rows, metric), styles):
         found = column.stability()
         cells[column.label] = {
             method: f"{rank} ({100 * shares[rank - 1]:.0f} %)"
@@ -274,9 +278,9 @@ def _rank_boards(rows: pd.DataFrame, metric: MetricName, title: str) -> list[Boa
             )
         }
         taus.append(f"{number(found.tau, 2)} at {column.label}")
-    methods = style.sort_methods({method for column in cells.values() for method in column})
+    methods = styles.sort({method for column in cells.values() for method in column})
     frame = pd.DataFrame(cells).reindex(methods).fillna(NONE)
-    frame.insert(0, "method", [style.display_name(method) for method in methods])
+    frame.insert(0, "method", [styles.name(method) for method in methods])
     return [
         Board(
             title=title,
@@ -288,6 +292,6 @@ def _rank_boards(rows: pd.DataFrame, metric: MetricName, title: str) -> list[Boa
                 f"Mean Kendall tau between this ranking and those of the samples: "
                 f"{', '.join(taus)}.",
             ),
-            methods=tuple(methods),
+            colours=styles.colours(methods),
         )
     ]

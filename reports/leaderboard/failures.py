@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from bench.evaluation.metrics import Metric, MetricName, find
-from bench.reporting import style
 from bench.reporting.board import Board
+from bench.reporting.style import MethodStyles
 
 STATES = {
     "missed": "missed",
@@ -35,8 +35,9 @@ def failure_boards(rows: pd.DataFrame, metric: MetricName, title: str) -> list[B
     lost = failed(rows, metric)
     if lost.empty:
         return []
-    methods = style.sort_methods(rows["method"])
-    cells = {"method": [style.display_name(method) for method in methods]}
+    styles = MethodStyles.of(rows)
+    methods = styles.sort(rows["method"])
+    cells = {"method": [styles.name(method) for method in methods]}
     for pct in sorted(rows["label_pct"].unique(), reverse=True):
         counts, pairs = (
             _per_method(table[table["label_pct"] == pct], methods) for table in (lost, rows)
@@ -55,7 +56,9 @@ def failure_boards(rows: pd.DataFrame, metric: MetricName, title: str) -> list[B
         "together.",
         f"Missed: the organ is there, nothing is predicted. Hallucinated: the reverse. {why}",
     )
-    return [Board(title=title, frame=pd.DataFrame(cells), notes=notes, methods=tuple(methods))]
+    return [
+        Board(title=title, frame=pd.DataFrame(cells), notes=notes, colours=styles.colours(methods))
+    ]
 
 
 def _per_method(rows: pd.DataFrame, methods: list[str]) -> list[int]:

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from bench.evaluation.metrics import MetricName, empty_masks, find
-from bench.reporting import style
 from bench.reporting.comparison import Rule
 from bench.reporting.sentences import FEW_FOLDS
+from bench.reporting.style import MethodStyles
 from bench.reporting.text import counted
 from bench.results.aggregate import fold_values, lacking_pairs
 from bench.results.tables import CELL
@@ -80,7 +80,7 @@ def bold_notes(
         yield "No significance test applied." if by == "round" else "Nothing to compare."
         return
     where = "of the column" + (" within its organ" if by == "organ" else "")
-    bounded = any(style.is_upper_bound(method) for method in set(group["method"]))
+    bounded = group["upper_bound"].any()
     aside = "incomplete cells" + (" and the upper bound" if bounded else "") + " aside"
     if bold == "mean":
         yield f"Bold: best mean {where}, {aside}. No significance test applied."
@@ -111,9 +111,10 @@ def _windows(rows: pd.DataFrame, by: By) -> list[str]:
     seen = rows[rows["coverage"].notna()]
     if seen.empty or by == "organ":
         return []
+    styles = MethodStyles.of(rows)
     inside = seen.groupby(["method", "label_pct"])["dsc_inside"].mean().reset_index()
     listed = ", ".join(
-        f"{style.display_name(row['method'])} {row['dsc_inside']:.1f} at {row['label_pct']} %"
+        f"{styles.name(row['method'])} {row['dsc_inside']:.1f} at {row['label_pct']} %"
         for row in inside.to_dict("records")
     )
     share = seen["coverage"].mean()
@@ -197,5 +198,5 @@ def _listed(numbers: Sequence[int]) -> str:
 def lines_of(rows: pd.DataFrame, line: list[str]) -> list[tuple[Any, ...]]:
     """Return the keys of the board's lines, methods in the order of every table."""
     keys = {tuple(row) for row in rows[line].drop_duplicates().itertuples(index=False)}
-    method = line.index("method")
-    return sorted(keys, key=lambda key: (*key[:method], style.sort_key(key[method]), *key[method:]))
+    method, styles = line.index("method"), MethodStyles.of(rows)
+    return sorted(keys, key=lambda key: (*key[:method], styles.key(key[method]), *key[method:]))

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 import pandas as pd
 from typing_extensions import override
 
-from bench.reporting import board, style
+from bench.reporting import board
 from bench.reporting.board import Board
 from bench.reporting.report import Document, Report
 from bench.reporting.scores import require_rows
+from bench.reporting.style import MethodStyles
 from bench.reporting.text import counted
 from bench.results.aggregate import final_models, lacking_pairs
 from bench.results.files import Tables
@@ -24,6 +25,7 @@ from .layout import (
     CELLS,
     HERE,
     PUBLISHED,
+    PUBLISHED_STYLES,
     SAME_DATA,
     Layout,
     fitting,
@@ -88,7 +90,8 @@ def _filled(tables: Tables) -> Iterator[tuple[str, Board, pd.DataFrame]]:
                 audited = audit[audit["backbone"].isin(set(rows["backbone"]))]
                 ours = measured(rows, audited, layout)
                 cells = pd.concat([theirs[list(CELLS)], ours], ignore_index=True)
-                shown = to_board(layout, cells)
+                styles = MethodStyles.of(results, PUBLISHED_STYLES.known)
+                shown = to_board(layout, cells, styles)
                 where = ", ".join(
                     part for part in (str(dataset), f"profile {profile}", network) if part
                 )
@@ -97,7 +100,7 @@ def _filled(tables: Tables) -> Iterator[tuple[str, Board, pd.DataFrame]]:
                     dataclasses.replace(
                         shown,
                         title=f"{where}. {shown.title}",
-                        notes=tuple(_notes(layout, str(dataset), organs, rows, cells)),
+                        notes=tuple(_notes(layout, str(dataset), organs, rows, cells, styles)),
                     ),
                     cells.assign(table=layout.number),
                 )
@@ -113,7 +116,12 @@ def _by_network(results: pd.DataFrame, layout: Layout) -> Iterator[tuple[str, pd
 
 
 def _notes(
-    layout: Layout, dataset: str, organs: list[str], results: pd.DataFrame, cells: pd.DataFrame
+    layout: Layout,
+    dataset: str,
+    organs: list[str],
+    results: pd.DataFrame,
+    cells: pd.DataFrame,
+    styles: MethodStyles,
 ) -> Iterator[str]:
     same = SAME_DATA.get(dataset.partition("[")[0]) == layout.data
     yield (
@@ -130,27 +138,27 @@ def _notes(
         yield OF_RANKING
     lacking = lacking_pairs(final_models(results))
     for (method, pct), pairs in lacking.groupby(["method", "label_pct"]):
-        name, some = style.display_name(str(method)), ", ".join(sorted(set(pairs["case"]))[:3])
+        name, some = styles.name(str(method)), ", ".join(sorted(set(pairs["case"]))[:3])
         yield f"{name} at {pct} % was not scored on cases that others were: {some}."
-    if missing := list(_missing(layout, cells)):
+    if missing := list(_missing(layout, cells, styles)):
         yield f"Not run here: {'; '.join(missing)}."
 
 
-def _missing(layout: Layout, cells: pd.DataFrame) -> Iterator[str]:
+def _missing(layout: Layout, cells: pd.DataFrame, styles: MethodStyles) -> Iterator[str]:
     """Name the published methods and fractions that have no number here."""
     ours, theirs = cells[cells["source"] == HERE], cells[cells["source"] == PUBLISHED]
     methods = [m for m in layout.methods if m in set(theirs["method"])]
     if "label_pct" not in (*layout.lines, layout.column):
-        yield from (style.display_name(m) for m in methods if m not in set(ours["method"]))
+        yield from (styles.name(m) for m in methods if m not in set(ours["method"]))
         return
     for method in methods:
         wanted = theirs.loc[theirs["method"] == method, "label_pct"]
         found = ours.loc[ours["method"] == method, "label_pct"]
         lacking = sorted(set(wanted) - set(found), reverse=True)
         if lacking and found.empty:
-            yield style.display_name(method)
+            yield styles.name(method)
         elif lacking:
-            yield f"{style.display_name(method)} at {', '.join(map(str, lacking))} %"
+            yield f"{styles.name(method)} at {', '.join(map(str, lacking))} %"
     in_3d = "network" in layout.lines and theirs["network"].str.endswith("3D").any()
     if in_3d and not ours["network"].str.endswith("(3D)").any():
         yield "a 3D network"

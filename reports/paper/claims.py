@@ -5,11 +5,10 @@ from __future__ import annotations
 import pandas as pd
 
 from bench.reporting.board import Board
-from bench.reporting.style import display_name
 from bench.reporting.text import NONE, number, signed
 from bench.stats.paired import needed_correlation
 
-from .layout import published
+from .layout import PUBLISHED_STYLES, published
 
 FOLDS = 5
 OURS = "inerrant"
@@ -48,7 +47,7 @@ def to_board() -> Board:
                 "organ": NONE if organ == "mean" else str(organ),
                 "network": str(network),
                 "INERRANT": _cell(a),
-                "best other": f"{display_name(str(b['method']))} {_cell(b)}",
+                "best other": f"{PUBLISHED_STYLES.name(str(b['method']))} {_cell(b)}",
                 "difference": signed(diff, 2),
                 "paired t needs": _needed(needed_correlation(diff, *spread, FOLDS)),
                 "corrected t needs": _needed(

@@ -8,9 +8,10 @@ from pathlib import Path
 import pandas as pd
 
 from bench.reporting.board import Board
-from bench.reporting.style import display_name
 from bench.reporting.text import NONE, number
 from bench.results.tables import GROUP, OUTCOMES, RULES, group_name
+
+from .layout import PUBLISHED_STYLES
 
 MEASURED, FORMULA, PAPER = "measured", "formula", "the paper's formula"
 MEAN = "mean"
@@ -70,14 +71,18 @@ def table_1(targets: pd.DataFrame) -> Iterator[tuple[str, Board, pd.DataFrame]]:
         empty = found[nowhere].groupby("rule")["outcome"].unique()
         shown = found[~nowhere]
         lines = [
-            {"labelled": f"{pct} %", "method": display_name(rule), "voxels": outcome.upper()}
+            {
+                "labelled": f"{pct} %",
+                "method": PUBLISHED_STYLES.name(rule),
+                "voxels": outcome.upper(),
+            }
             | {"source": source}
             | line.set_index("organ")["value"].map(lambda value: number(value, 3)).to_dict()
             for (pct, rule, outcome, source), line in _in_order(shown)
         ]
         runs = rows[["seed", "fold"]].drop_duplicates().shape[0]
         zeros = "; ".join(
-            f"{display_name(str(rule))}: {', '.join(sorted(map(str.upper, outcomes)))}"
+            f"{PUBLISHED_STYLES.name(str(rule))}: {', '.join(sorted(map(str.upper, outcomes)))}"
             for rule, outcomes in empty.items()
         )
         where = group_name(rows)

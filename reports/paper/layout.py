@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from bench.params import parse_brackets
-from bench.reporting import style
 from bench.reporting.board import Board
+from bench.reporting.style import MethodStyle, MethodStyles
 from bench.reporting.text import NONE, number
 from bench.results.aggregate import audit_cell_values, cell_values, final_models
 from bench.results.tables import CELL
@@ -25,6 +25,18 @@ PUBLISHED, HERE = "published", "here"
 MAIN = ("naive", "inerrant0", "inerrant")
 RIVALS = ("bai", "asdnet", "uamt")
 SCORES = ("inerrant_mcp", "inerrant")
+PUBLISHED_STYLES = MethodStyles(
+    {
+        "naive": MethodStyle("Naive", order=5),
+        "inerrant0": MethodStyle("INERRANT⁰", order=10),
+        "inerrant": MethodStyle("INERRANT", order=15),
+        "inerrant_mcp": MethodStyle("INERRANT (MCP)", order=25),
+        "bai": MethodStyle("Bai et al.", order=30),
+        "asdnet": MethodStyle("ASDNet", order=35),
+        "uamt": MethodStyle("UA-MT", order=40),
+    }
+)
+"""Methods of the paper, which may have no results here."""
 RANKING = ("auc", "ap_success", "ap_error")
 MEAN = "mean"
 HEADINGS = {
@@ -132,14 +144,16 @@ def measured(results: pd.DataFrame, audit: pd.DataFrame, layout: Layout) -> pd.D
     return cells[kept.astype(bool)].assign(source=HERE)
 
 
-def to_board(layout: Layout, cells: pd.DataFrame, digits: int = 2) -> Board:
+def to_board(
+    layout: Layout, cells: pd.DataFrame, styles: MethodStyles = PUBLISHED_STYLES, digits: int = 2
+) -> Board:
     """Return a layout filled with cells of both sources, a line per source.
 
     Fractions fall, methods have the order of every table, the mean over organs stands last.
     """
     field = layout.column
-    lines = _sorted_lines(cells, (*layout.lines, "source"))
-    names = _sorted_columns(cells, layout)
+    lines = _sorted_lines(cells, (*layout.lines, "source"), styles)
+    names = _sorted_columns(cells, layout, styles)
     text = {
         (tuple(key), column): _text(mean, std, digits)
         for *key, column, mean, std in cells[
@@ -148,13 +162,13 @@ def to_board(layout: Layout, cells: pd.DataFrame, digits: int = 2) -> Board:
     }
     labels = [
         {
-            HEADINGS.get(name, name): _shown(name, value)
+            HEADINGS.get(name, name): _shown(name, value, styles)
             for name, value in zip((*layout.lines, "source"), line, strict=True)
         }
         for line in lines
     ]
     values = [
-        {_shown(field, column): text.get((line, column), NONE) for column in names}
+        {_shown(field, column, styles): text.get((line, column), NONE) for column in names}
         for line in lines
     ]
     frame = pd.DataFrame([label | value for label, value in zip(labels, values, strict=True)])
@@ -163,7 +177,7 @@ def to_board(layout: Layout, cells: pd.DataFrame, digits: int = 2) -> Board:
         frame=frame,
         notes=(),
         labels=len(layout.lines) + 1,
-        methods=tuple(str(line[layout.lines.index("method")]) for line in lines),
+        colours=styles.colours(str(line[layout.lines.index("method")]) for line in lines),
     )
 
 
@@ -214,29 +228,31 @@ def _audited(audit: pd.DataFrame, layout: Layout) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _sorted_lines(cells: pd.DataFrame, fields: tuple[str, ...]) -> list[tuple[object, ...]]:
+def _sorted_lines(
+    cells: pd.DataFrame, fields: tuple[str, ...], styles: MethodStyles
+) -> list[tuple[object, ...]]:
     found = {tuple(line) for line in cells[list(fields)].itertuples(index=False)}
 
     def place(line: tuple[object, ...]) -> list[object]:
-        return [_place(field, value) for field, value in zip(fields, line, strict=True)]
+        return [_place(field, value, styles) for field, value in zip(fields, line, strict=True)]
 
     return sorted(found, key=place)
 
 
-def _sorted_columns(cells: pd.DataFrame, layout: Layout) -> list[object]:
+def _sorted_columns(cells: pd.DataFrame, layout: Layout, styles: MethodStyles) -> list[object]:
     if layout.column == "metric":
         return list(layout.metrics)
     values = list(dict.fromkeys(cells[layout.column]))
     if layout.column == "organ":
         return sorted(values, key=lambda organ: organ == MEAN)  # stable: the paper's, then ours
-    return sorted(values, key=lambda value: _place(layout.column, value))
+    return sorted(values, key=lambda value: _place(layout.column, value, styles))
 
 
-def _place(field: str, value: object) -> tuple[object, ...]:
+def _place(field: str, value: object, styles: MethodStyles) -> tuple[object, ...]:
     if field == "label_pct":
         return (-int(str(value)),)
     if field == "method":
-        return style.sort_key(str(value))
+        return styles.key(str(value))
     if field == "metric":
         return (list(HEADINGS).index(str(value)),)
     if field == "source":
@@ -244,11 +260,11 @@ def _place(field: str, value: object) -> tuple[object, ...]:
     return (value,)
 
 
-def _shown(field: str, value: object) -> str:
+def _shown(field: str, value: object, styles: MethodStyles) -> str:
     if field == "label_pct":
         return f"{value} %"
     if field == "method":
-        return style.display_name(str(value))
+        return styles.name(str(value))
     return HEADINGS.get(str(value), str(value))
 
 

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from bench.params import parse_brackets
-from bench.reporting import style
 from bench.results.tables import GROUP
+
+from .layout import PUBLISHED_STYLES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,7 +54,7 @@ def figures(pictures: pd.DataFrame) -> Iterator[tuple[int, Figure]]:
 def _ranking(rows: pd.DataFrame) -> list[Panel]:
     first = rows[rows["round"] == 1]
     panels = [
-        Panel(f"{style.display_name(method)}: {what}", row)
+        Panel(f"{PUBLISHED_STYLES.name(method)}: {what}", row)
         for method in SCORES
         for kind, what in (("confidence", "score"), ("relabelling", "relabelled in round 1"))
         for _, row in first[(first["method"] == method) & (first["kind"] == kind)].iterrows()
@@ -85,7 +86,7 @@ def _methods(rows: pd.DataFrame) -> list[Panel]:
     panels = [Panel("Complete labels", row) for _, row in truth.iterrows()]
     for method in ("inerrant0", "inerrant"):
         own = rows[(rows["method"] == method) & (rows["kind"] == "prediction")]
-        panels += [Panel(style.display_name(method), row) for _, row in own.iterrows()]
+        panels += [Panel(PUBLISHED_STYLES.name(method), row) for _, row in own.iterrows()]
     return panels if len(panels) == 3 else []
 
 

@@ -176,6 +176,22 @@ def test_a_method_in_one_file_outside_takes_part_in_run_check_and_leaderboard(
     assert out.count(" ok ") == len(CHECKS)
 
 
+def test_an_upper_bound_from_outside_is_one_in_checks_and_boards(plugged: Path) -> None:
+    sound, broken = BROKEN["hidden_labels_change_nothing"]
+    bound = "class Mine(Method):\n    upper_bound = True\n    title = 'All of mine'"
+    code = SOUND.replace(sound, broken).replace("class Mine(Method):", bound)
+    file = write(plugged, code)
+    assert problems(file, plugged) == {}
+    store = plugged / "store"
+    data = ("-d", "phantom[n_cases=4,scale=0.25]", "-p", "smoke", "--store", str(store))
+    out, err = bench("run", "-m", "naive,mine", *data, "--plugin", str(file)).communicate()
+    assert "All of mine" in out, err
+    file.unlink()  # the results say what it was
+    out, err = bench("report", "leaderboard", "--store", str(store)).communicate()
+    assert "All of mine" in out, err
+    assert "the upper bound aside" in (" ".join(out.split())), out
+
+
 def test_a_failed_check_is_exit_code_1(plugged: Path) -> None:
     sound, broken = BROKEN["learns_from_what_it_draws"]
     file = write(plugged, SOUND.replace(sound, broken))

@@ -15,6 +15,7 @@ from bench.errors import BenchError
 from bench.reporting import scores
 from bench.reporting.comparison import Compared, ComparisonColumn, columns, compare, gaps, marks
 from bench.reporting.sentences import sentence, sentences
+from bench.reporting.style import MethodStyles
 from bench.results.aggregate import cell_values, final_models
 from bench.stats.multiple import holm
 
@@ -41,7 +42,7 @@ def column_of(
         for fold, value in enumerate(fold_values)
         for p in range(patients)
     ]
-    return ComparisonColumn(pd.DataFrame(rows)[list(scores.COLUMNS)])
+    return ComparisonColumn(pd.DataFrame(rows)[list(scores.COLUMNS)], None, MethodStyles())
 
 
 def compared(column: ComparisonColumn) -> Compared:
@@ -51,10 +52,10 @@ def compared(column: ComparisonColumn) -> Compared:
 def test_means_are_those_of_the_leaderboard() -> None:
     table = result_table(methods=METHODS, seeds=(0, 1), folds=(0, 1, 2))
     cells = cell_values(final_models(table)).set_index(["label_pct", "method"])["mean"]
-    for column in columns(scores.of_results(table)):
+    for column in columns(scores.of_results(table), MethodStyles.of(table)):
         for method in METHODS:
             assert column.means[method] == pytest.approx(cells[column.label_pct, method])
-    organs = list(columns(scores.of_results(table), per_organ=True))
+    organs = list(columns(scores.of_results(table), MethodStyles.of(table), per_organ=True))
     assert [column.label for column in organs] == [
         f"{pct} %, {organ}" for pct in (50, 30) for organ in ("liver", "spleen")
     ]
@@ -62,7 +63,7 @@ def test_means_are_those_of_the_leaderboard() -> None:
 
 def test_comparisons_are_those_of_scipy() -> None:
     table = result_table(methods=METHODS, folds=range(5), fractions=[30])
-    (column,) = columns(scores.of_results(table))
+    (column,) = columns(scores.of_results(table), MethodStyles.of(table))
     found = compare(column, column.pairs)
     assert [(one.a, one.b) for one in found] == [
         ("inerrant0", "naive"), ("inerrant", "naive"), ("inerrant", "inerrant0"),
@@ -90,7 +91,7 @@ def test_a_patient_with_a_gap_in_one_organ_is_compared_on_the_other() -> None:
     rows = column_of({"a": [50.0, 60], "b": [40.0, 50]}).rows
     second = rows.assign(organ="spleen", value=rows["value"] - 20)
     second.loc[(second["method"] == "a") & (second["patient"] == "p00"), "value"] = math.nan
-    column = ComparisonColumn(pd.concat([rows, second], ignore_index=True))
+    column = ComparisonColumn(pd.concat([rows, second], ignore_index=True), None, MethodStyles())
     diff, fold = column.patient_differences("a", "b")
     assert diff == pytest.approx(np.full(8, 10.0))
     assert list(fold) == [0] * 4 + [1] * 4
@@ -161,7 +162,11 @@ def test_gaps_are_named() -> None:
     column = column_of({"a": BEST, "b": BEST[:3]})
     assert gaps(column) == ["b fold 3, fold 4"]
     rows = column.rows[~((column.rows["method"] == "a") & (column.rows["patient"] == "p01"))]
-    assert gaps(ComparisonColumn(rows)) == ["a 1 patient (p01)", "b fold 3, fold 4"]
+    column = ComparisonColumn(rows, None, MethodStyles())
+    assert gaps(column) == [
+        "a 1 patient (p01)",
+        "b fold 3, fold 4",
+    ]
 
 
 # --- scores from a CSV --------------------------------------------------------------------------
@@ -182,7 +187,7 @@ def test_a_csv_without_folds_is_compared_over_cases(tmp_path: Path) -> None:
         for i, value in enumerate(column)
     ]
     table = scores.read_csv(csv(tmp_path, "task,case,method,value\n" + "\n".join(lines) + "\n\n"))
-    (column,) = columns(table)
+    (column,) = columns(table, MethodStyles())
     (one,) = compare(column, column.pairs)
     assert column.unit == "patient"
     assert one.primary.p == one.ranks.p
@@ -196,7 +201,7 @@ def test_a_csv_with_folds_is_compared_over_folds(tmp_path: Path) -> None:
     rows = itertools.product("xy", range(4), range(3))
     lines = [f"k,c{f}{i},{m},{60 + 5 * (m == 'y') + f + i * (m == 'y')},{f}" for m, f, i in rows]
     table = scores.read_csv(csv(tmp_path, "task,case,method,value,fold\n" + "\n".join(lines)))
-    (column,) = columns(table)
+    (column,) = columns(table, MethodStyles())
     assert (column.unit, column.test_to_train) == ("fold", pytest.approx(1 / 3))
 
 
@@ -227,7 +232,8 @@ def test_a_missing_value_is_a_gap_and_no_zero(tmp_path: Path) -> None:
     lines = [f"k,c{i},{m},{70 + i}" for m in "xy" for i in range(8)]
     lines[3] = "k,c3,x,"
     (column,) = columns(
-        scores.read_csv(csv(tmp_path, "task,case,method,value\n" + "\n".join(lines)))
+        scores.read_csv(csv(tmp_path, "task,case,method,value\n" + "\n".join(lines))),
+        MethodStyles(),
     )
     (one,) = compare(column, column.pairs, thorough=False)
     assert one.ranks.n == 7

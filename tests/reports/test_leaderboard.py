@@ -9,8 +9,9 @@ from tables import result_table, two_patients
 
 from bench.errors import BenchError
 from bench.plugins import registry
-from bench.reporting import board, style
+from bench.reporting import board
 from bench.reporting.report import Report
+from bench.reporting.style import MethodStyles
 from bench.reports.leaderboard import Leaderboard, leaderboard, leaderboards, numbers
 from bench.results.files import Tables
 
@@ -280,8 +281,9 @@ def test_the_report_is_registered_and_light():
 
 def test_colours_are_fixed_and_distinct():
     shown = ["naive", "inerrant0", "inerrant", "inerrant[rounds=3]", "mine", "mine[lr=0.1]"]
-    colours = style.palette(shown)
+    styles = MethodStyles.of(result_table(methods=("naive", "inerrant0", "inerrant")))
+    colours = dict(zip(shown, styles.colours(shown), strict=True))
     assert colours["inerrant0"] == "#D55E00"
     assert len(set(colours.values())) == len(shown)
-    assert style.palette(reversed(shown)) == colours
+    assert styles.sort(reversed(shown)) == shown
     assert all(re.fullmatch("#[0-9A-F]{6}", colour) for colour in colours.values())
