@@ -19,7 +19,7 @@ from bench.reporting import board, scores
 from bench.reporting.board import Board
 from bench.reporting.comparison import ALPHA, ComparisonColumn, columns
 from bench.reporting.report import Document, Report
-from bench.reporting.style import colour, display_name
+from bench.reporting.style import MethodStyles
 from bench.reporting.text import NONE, number, signed
 from bench.results.files import Tables
 
@@ -87,11 +87,11 @@ class Power(Report):
 
     @override
     def build(self, tables: Tables) -> Document:
+        table = scores.of_results(tables.results, self.metric)
+        found_columns = columns(table, MethodStyles.of(tables.results))
         groups = [
             [(column, self._detectable(column)) for column in task]
-            for _, task in groupby(
-                columns(scores.of_results(tables.results, self.metric)), key=lambda one: one.task
-            )
+            for _, task in groupby(found_columns, key=lambda one: one.task)
         ]
         if not any(found for group in groups for _, found in group):
             raise BenchError(f"nothing to compare with {self.reference}: run other methods, too")
@@ -139,14 +139,14 @@ class Power(Report):
         )
 
     def _board(self, group: Sequence[tuple[ComparisonColumn, list[Detectable]]]) -> Board:
-        column = group[0][0]
+        column, styles = group[0][0], group[0][0].styles
         lines, bold = [], []
         for shown, found in group:
             for one in found:
                 lines.append(
                     {
                         "column": shown.label,
-                        "comparison": f"{display_name(one.a)} − {display_name(one.b)}",
+                        "comparison": f"{styles.name(one.a)} − {styles.name(one.b)}",
                         "difference": signed(one.diff, shown.digits),
                         "detectable over folds": self._within_scale(one.over_folds, shown.digits),
                         "folds": str(one.folds),
@@ -189,6 +189,7 @@ class Power(Report):
         """Draw the smallest detectable difference over the number of patients, a panel a column."""
         from matplotlib import pyplot as plt
 
+        styles = group[0][0].styles
         across = min(2, len(group))
         down = -(-len(group) // across)
         figure, axes = plt.subplots(
@@ -203,9 +204,9 @@ class Power(Report):
         lines = {}
         for axis, (column, found) in zip(axes.flat, group, strict=False):
             for one in found:
-                style = {"color": colour(one.a), "label": display_name(one.a)}
-                (lines[one.a],) = axis.plot(*self._curve(one, len(found)), **style)
-                axis.plot(one.patients, one.over_patients, "o", color=colour(one.a))
+                shown = {"color": styles.colour(one.a), "label": styles.name(one.a)}
+                (lines[one.a],) = axis.plot(*self._curve(one, len(found)), **shown)
+                axis.plot(one.patients, one.over_patients, "o", color=styles.colour(one.a))
             axis.axhline(self.difference, color="black", linewidth=0.8, linestyle=":")
             axis.set(title=column.label, xscale="log", yscale="log")
             axis.xaxis.set_major_formatter("{x:g}")
@@ -218,7 +219,7 @@ class Power(Report):
         figure.supylabel(f"detectable difference{f' ({unit})' if unit else ''}", size=10)
         figure.legend(
             handles=list(lines.values()),
-            title=f"against {display_name(self.reference)}\ndotted: {self.difference:g} {unit}",
+            title=f"against {styles.name(self.reference)}\ndotted: {self.difference:g} {unit}",
             loc="outside right upper",
             frameon=False,
         )

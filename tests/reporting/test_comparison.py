@@ -20,6 +20,7 @@ from bench.results.aggregate import cell_values, final_models
 from bench.stats.multiple import holm
 
 METHODS = ("naive", "inerrant0", "inerrant", "full")
+STYLES = MethodStyles.of(result_table(methods=(*METHODS, "bai")))
 
 
 def column_of(
@@ -42,7 +43,7 @@ def column_of(
         for fold, value in enumerate(fold_values)
         for p in range(patients)
     ]
-    return ComparisonColumn(pd.DataFrame(rows)[list(scores.COLUMNS)], None, MethodStyles())
+    return ComparisonColumn(pd.DataFrame(rows)[list(scores.COLUMNS)], None, STYLES)
 
 
 def compared(column: ComparisonColumn) -> Compared:
@@ -91,7 +92,7 @@ def test_a_patient_with_a_gap_in_one_organ_is_compared_on_the_other() -> None:
     rows = column_of({"a": [50.0, 60], "b": [40.0, 50]}).rows
     second = rows.assign(organ="spleen", value=rows["value"] - 20)
     second.loc[(second["method"] == "a") & (second["patient"] == "p00"), "value"] = math.nan
-    column = ComparisonColumn(pd.concat([rows, second], ignore_index=True), None, MethodStyles())
+    column = ComparisonColumn(pd.concat([rows, second], ignore_index=True), None, STYLES)
     diff, fold = column.patient_differences("a", "b")
     assert diff == pytest.approx(np.full(8, 10.0))
     assert list(fold) == [0] * 4 + [1] * 4
@@ -162,7 +163,7 @@ def test_gaps_are_named() -> None:
     column = column_of({"a": BEST, "b": BEST[:3]})
     assert gaps(column) == ["b fold 3, fold 4"]
     rows = column.rows[~((column.rows["method"] == "a") & (column.rows["patient"] == "p01"))]
-    column = ComparisonColumn(rows, None, MethodStyles())
+    column = ComparisonColumn(rows, None, STYLES)
     assert gaps(column) == [
         "a 1 patient (p01)",
         "b fold 3, fold 4",
