@@ -1,7 +1,4 @@
-"""How well a confidence separates right from wrong candidate voxels: AUC and average precision.
-
-Exact and vectorised: one sort of the scores serves all three numbers.
-"""
+"""How well a confidence separates right from wrong candidate voxels: AUC and average precision."""
 
 from __future__ import annotations
 
@@ -58,32 +55,14 @@ def ranking_scores(score: ArrayLike, success: ArrayLike) -> RankingScores:
             f"{int(np.isnan(score).sum())} of {score.size} confidences are NaN: "
             "the network that made them diverged"
         )
-    n = score.size
-    n_success = int(success.sum())
-    n_error = n - n_success
-    nan = float("nan")
-    if n == 0:
-        return RankingScores(0, nan, nan, nan, nan)
+    from sklearn.metrics import average_precision_score, roc_auc_score
 
-    order = np.argsort(score)[::-1]
-    ranked = score[order]
-    ends = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), n - 1)
-    # Cumulated from the most confident voxel down, at the last voxel of every distinct score.
-    above = (ends + 1).astype(np.int64)
-    success_above = np.cumsum(success[order], dtype=np.int64)[ends]
-    error_above = above - success_above
-    success_here = np.diff(success_above, prepend=0)
-    error_here = np.diff(error_above, prepend=0)
-    # The same from the least confident voxel up, this score included.
-    error_below = n_error - error_above + error_here
-    below = n - above + success_here + error_here
-
-    ap_success = auc = ap_error = nan
-    if n_success:
-        ap_success = float(np.sum(success_here * (success_above / above))) / n_success
+    n, n_error = score.size, int((~success).sum())
+    auc = ap_success = ap_error = float("nan")
+    if n_error < n:
+        ap_success = float(average_precision_score(success, score))
     if n_error:
-        ap_error = float(np.sum(error_here * (error_below / below))) / n_error
-    if n_success and n_error:
-        wins = 2 * int(np.sum(success_here * (n_error - error_above)))
-        auc = (wins + int(np.sum(success_here * error_here))) / (2 * n_success * n_error)
-    return RankingScores(n, n_error / n, auc, ap_success, ap_error)
+        ap_error = float(average_precision_score(~success, -score))
+    if 0 < n_error < n:
+        auc = float(roc_auc_score(success, score))
+    return RankingScores(n, n_error / n if n else float("nan"), auc, ap_success, ap_error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from bench.stage import Stage, StageContext
 from bench.stages.images import Prepared
@@ -18,6 +18,8 @@ class Audit(Stage):
 
     Volumes where an organ is annotated by nobody are left out: there is no truth to compare with.
     """
+
+    version: ClassVar[int] = 2
 
     images: Prepared
     truth: Truth

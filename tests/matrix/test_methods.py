@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from walk import PROFILE, bench, results
+from walk import bench, results
 
 from bench.plugins import registry
 
@@ -19,7 +19,7 @@ FAMILIES = [
 @pytest.mark.parametrize("network", FAMILIES)
 def test_every_method_trains_with_a_network(network: str, clinic: Path, tmp_path: Path) -> None:
     methods = registry.names("methods")
-    options = ["-d", clinic, "-l", "50", "-p", PROFILE, "-b", network]
+    options = ["-d", clinic, "-l", "50", "-p", "smoke[steps=3]", "-b", network]
     options += ["--launcher", "inline", "--store", tmp_path]
     bench("run", "-m", ",".join(methods), *options)
     table = results(tmp_path)
