@@ -32,6 +32,7 @@ NETWORKS = {
     "unet3d_t11": "bench.nets.unet_t11:UNet3dT11",
     "dynunet": "bench.nets.dynunet:DynUNet",
     "segresnet": "bench.nets.segresnet:SegResNet",
+    "mednext": "bench.nets.mednext:MedNeXt",
 } | {f"{name}/{ENCODER}": "bench.nets.smp:SmpNetwork" for name in SMP_ARCHITECTURES}
 """Name -> module and class, imported when the network is asked for."""
 

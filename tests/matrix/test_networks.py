@@ -18,6 +18,7 @@ SMALL = {
     "unet3d_t11": "unet3d_t11[width=2,bn_momentum=0.1]",
     "dynunet": "dynunet[width=4]",
     "segresnet": "segresnet[width=8]",
+    "mednext": "mednext[width=2]",
 }
 """The smallest of every network with a width."""
 TRIED = [

@@ -22,6 +22,7 @@ EVERY = [
     "unet3d_t11[width=2]",
     "dynunet[width=2]",
     "segresnet[width=8]",
+    "mednext[width=2]",
     *(f"{architecture}/resnet18" for architecture in SMP_ARCHITECTURES),
     "unet/tu-mobilenetv3_small_050",
     "segformer/mit_b0",
