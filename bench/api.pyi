@@ -23,11 +23,11 @@ from .results.files import Tables as Tables
 from .stages.relabel import Relabel as Relabel
 from .stages.train import Train as Train
 from .training.batch import Batch as Batch
-from .training.batch import organ_bits as organ_bits
+from .training.batch import organ_masks as organ_masks
 from .training.batch import per_voxel as per_voxel
 from .training.batch import targets as targets
 from .training.confidence import LearnedConfidence as LearnedConfidence
-from .training.losses import bit_entropy as bit_entropy
+from .training.losses import binary_entropy as binary_entropy
 from .training.losses import masked_bce as masked_bce
 from .training.losses import masked_mean as masked_mean
 from .training.objective import Loss as Loss

@@ -14,6 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
+from typing_extensions import override
+
 from bench.params import Params, digest
 from bench.plugins.source import origin
 
@@ -49,8 +51,8 @@ class Stage(Part, abc.ABC):
         """Kind and the first digits of the digest of the identity, e.g. ``Train-3f9a0c1d2b4e``."""
         return f"{type(self).__name__}-{digest(self.identity(), KEY_DIGITS)}"
 
+    @override
     def as_part(self) -> str:
-        """Return the key."""
         return self.key
 
     @property

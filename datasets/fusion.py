@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 from nibabel.nifti1 import Nifti1Image
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from typing_extensions import override
 
 from bench.data.catalogue import parse_dataset
 from bench.data.dataset import Case, Dataset
@@ -78,8 +79,8 @@ class Fusion(Dataset):
         )
 
     @property
+    @override
     def organs(self) -> tuple[str, ...]:
-        """Those of the complete data set."""
         return self.full.organs
 
     @property
@@ -129,13 +130,13 @@ class Fusion(Dataset):
         ]
         return tuple(sorted(found, key=lambda case: case.id))
 
+    @override
     def files(self, case: Case) -> tuple[Path, ...]:
-        """Return those of the data set the case is from."""
         dataset, original = self._origin(case)
         return dataset.files(original)
 
+    @override
     def image(self, case: Case) -> Nifti1Image:
-        """Return the image of the data set the case is from."""
         dataset, original = self._origin(case)
         return dataset.image(original)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from nibabel.nifti1 import Nifti1Image
+from typing_extensions import override
 
 from bench.data.dataset import Case, Dataset
 from bench.data.nifti import load, load_labels, locate
@@ -56,8 +57,8 @@ lits/                          or   Task03_Liver/
         return format_brackets("lits", {"liver_only": True} if self.liver_only else {})
 
     @property
+    @override
     def organs(self) -> tuple[str, ...]:
-        """``("liver",)``."""
         return ("liver",)
 
     def cases(self) -> tuple[Case, ...]:
@@ -88,14 +89,14 @@ lits/                          or   Task03_Liver/
         ids = (f"lits_{number:03d}" for number in sorted(volumes))
         return tuple(Case(id=case, patient=case, annotated=(True,)) for case in ids)
 
+    @override
     def files(self, case: Case) -> tuple[Path, Path]:
-        """Return volume and segmentation."""
         found = self._find()
         number = int(case.id.removeprefix("lits_"))
         return found["volume"][number], found["segmentation"][number]
 
+    @override
     def image(self, case: Case) -> Nifti1Image:
-        """Return the CT in HU, in the orientation of its file."""
         path, _ = self.files(case)
         return load(path, locate(self.name, case.id, path, "image"))
 

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from nibabel.nifti1 import Nifti1Image
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from bench.data.dataset import Case, Dataset
 from bench.data.nifti import locate
@@ -64,13 +65,13 @@ open-kbp/
     folders: ClassVar[tuple[str, ...]] = ("open-kbp", "open-kbp-master", "openkbp-original")
 
     @property
+    @override
     def name(self) -> str:
-        """``openkbp``."""
         return "openkbp"
 
     @property
+    @override
     def organs(self) -> tuple[str, ...]:
-        """The seven organs at risk."""
         return ORGANS
 
     def cases(self) -> tuple[Case, ...]:

@@ -41,12 +41,12 @@ class EntropyMin(Method, Loss):
     def loss(
         self, net: FeatureNet, batch: Batch, progress: TrainingProgress
     ) -> Mapping[str, Tensor]:
-        from bench.api import bit_entropy, masked_bce, masked_mean, targets
+        from bench.api import binary_entropy, masked_bce, masked_mean, targets
 
         y_BKHW, w_BKHW = targets(batch.lab_BHW, batch.ps_BHW, batch.flags_BK)
         logits_BKHW = net(batch.image_BCHW)
         supervised = masked_bce(logits_BKHW, y_BKHW, w_BKHW)
-        entropy = masked_mean(bit_entropy(logits_BKHW), ~w_BKHW)
+        entropy = masked_mean(binary_entropy(logits_BKHW), ~w_BKHW)
         return {
             "loss": supervised + self.weight * ramp(progress.share) * entropy,
             "supervised": supervised,

@@ -94,10 +94,10 @@ def marginal_dice(prob_BCHW: Tensor, lab_BHW: Tensor, flags_BK: Tensor) -> Tenso
     import torch
     from torch.nn.functional import pad
 
-    from bench.api import masked_mean, organ_bits, per_voxel
+    from bench.api import masked_mean, organ_masks, per_voxel
 
     tiny = 1e-5
-    organs_BKHW = organ_bits(lab_BHW, prob_BCHW.shape[1] - 1)
+    organs_BKHW = organ_masks(lab_BHW, prob_BCHW.shape[1] - 1)
     y_BCHW = torch.cat([(lab_BHW == 0).unsqueeze(1), organs_BKHW], dim=1)
     known_BC = pad(flags_BK, (1, 0), value=True)
     known_BC11 = per_voxel(known_BC, prob_BCHW)
@@ -115,9 +115,9 @@ def excluded_overlap(logits_BKHW: Tensor, lab_BHW: Tensor, flags_BK: Tensor) -> 
     """
     import torch
 
-    from bench.api import organ_bits, per_voxel
+    from bench.api import organ_masks, per_voxel
 
-    organs_BKHW = organ_bits(lab_BHW, logits_BKHW.shape[1])
+    organs_BKHW = organ_masks(lab_BHW, logits_BKHW.shape[1])
     labelled_B1HW = (lab_BHW != 0).unsqueeze(1)
     annotated_BKHW = per_voxel(flags_BK, logits_BKHW)
     impossible_BKHW = torch.where(annotated_BKHW, ~organs_BKHW, labelled_B1HW)

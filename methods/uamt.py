@@ -55,7 +55,7 @@ class Uamt(Method, Consistency):
         chunks = [
             predict(twice_BCHW).unflatten(0, (2, -1)).sum(dim=0) for _ in range(self.passes // 2)
         ]
-        entropy_BKHW = binary_entropy(sum(chunks[1:], chunks[0]) / self.passes)
+        entropy_BKHW = entropy_nats(sum(chunks[1:], chunks[0]) / self.passes)
         certain_BKHW = entropy_BKHW < entropy_limit(progress.share)
         return certain_BKHW, {"entropy": entropy_BKHW.mean()}
 
@@ -65,7 +65,7 @@ def entropy_limit(share: float) -> float:
     return (0.75 + 0.25 * ramp(share)) * math.log(2.0)
 
 
-def binary_entropy(prob: Tensor) -> Tensor:
+def entropy_nats(prob: Tensor) -> Tensor:
     """Return the entropy in nats of yes-or-no probabilities, at most ln 2."""
     tiny = 1e-6
     return -(prob * (prob + tiny).log() + (1 - prob) * (1 - prob + tiny).log())

@@ -28,7 +28,7 @@ from bench.engine.launcher import StageEvent
 from bench.engine.launchers.inline import Inline
 from bench.engine.store import Store
 from bench.errors import BenchError
-from bench.experiment.conformance import garble
+from bench.experiment.conformance import corrupt
 from bench.experiment.plan import Run, graph_of
 from bench.experiment.selection import (
     ExperimentGrid,
@@ -124,11 +124,11 @@ class Memory(Dataset):
             self.cases(), self.organs, dataset=self.name, fold=0, n_folds=2, label_pct=50, seed=0
         )
         if case.id in split.test:
-            garbled = [self.change == "hidden"] * self.n_organs
+            corrupted = [self.change == "hidden"] * self.n_organs
         else:
             asked = {"hidden": False, "visible": True}.get(self.change)
-            garbled = [flag == asked for flag in split.flags[case.id]]
-        garble(case, labels_XYZ, garbled)
+            corrupted = [flag == asked for flag in split.flags[case.id]]
+        corrupt(case, labels_XYZ, corrupted)
         return nib.Nifti1Image(labels_XYZ, np.diag([2.0, 2.0, 5.0, 1.0]))
 
     def _volume(self, case: Case) -> trees.Volume:

@@ -222,7 +222,7 @@ def check(
     import tempfile
 
     from bench.cli.views import print_verdicts
-    from bench.experiment.conformance import SLICES, Subject, judge
+    from bench.experiment.conformance import SLICES, MethodUnderTest, run_checks
     from bench.nets.catalogue import parse_network
     from bench.plugins import registry
 
@@ -232,8 +232,8 @@ def check(
     with tempfile.TemporaryDirectory() as folder:
         network = SLICES if backbone is None else parse_network(backbone)
         names = method or registry.names("methods")
-        subjects = [Subject(name, Path(folder), network) for name in names]
-        verdicts = ((subject.label, judge(subject)) for subject in subjects)
+        under_test = [MethodUnderTest(name, Path(folder), network) for name in names]
+        verdicts = ((one.label, run_checks(one)) for one in under_test)
         if not print_verdicts(verdicts, _console()):
             raise typer.Exit(ExitCode.FAILED)
 

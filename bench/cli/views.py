@@ -222,14 +222,14 @@ def print_check(dataset: Dataset, console: Console) -> bool:
 
 
 def print_verdicts(verdicts: Iterable[tuple[str, Iterable[Verdict]]], console: Console) -> bool:
-    """Print what methods promise and whether they keep it, and tell whether all do."""
+    """Print the rules that each method passes or breaks; return whether all pass."""
     kept = True
     for method, found in verdicts:
         console.print(method, style="bold", markup=False)
         for verdict in found:
             kept &= verdict.problem is None
             state = "[green]ok[/]  " if verdict.problem is None else "[red]FAIL[/]"
-            console.print(f"  {state} {verdict.promise}", soft_wrap=True)
+            console.print(f"  {state} {verdict.rule}", soft_wrap=True)
             if verdict.problem is not None:
                 console.print(
                     f"       {verdict.problem}", style="red", markup=False, soft_wrap=True

@@ -30,7 +30,7 @@ def case_scores(
     """Score every annotated organ of one case.
 
     An organ that is not annotated in this case has no ground truth here, so it is left out rather
-    than compared with nothing.
+    than scored against an empty mask.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def case_scores(
     spacing_mm
         Voxel size along X, Y, Z.
     metrics
-        What to measure, by name.
+        Metrics by name.
 
     Returns
     -------
@@ -101,7 +101,7 @@ def add_window_scores(
     prediction_XYZ, truth_XYZ, organs
         As there.
     box
-        First and last plus one voxel along X, Y and Z of what the network saw.
+        First and last plus one voxel along X, Y and Z of the region that the network saw.
     """
     inside = tuple(slice(*ends) for ends in box)
     for row in scores:
@@ -115,7 +115,7 @@ def add_window_scores(
 def _joint_counts(
     prediction_XYZ: NDArray[np.uint8], truth_XYZ: NDArray[np.uint8]
 ) -> NDArray[np.int64]:
-    """Count voxels per (true label, predicted label); (0, 0) is left at zero, nothing needs it."""
+    """Count voxels per (true label, predicted label); (0, 0) is not needed and stays zero."""
     foreground = (prediction_XYZ | truth_XYZ) != 0
     code = truth_XYZ[foreground].astype(np.uint16) << 8 | prediction_XYZ[foreground]
     return np.bincount(code, minlength=1 << 16).reshape(256, 256)

@@ -1,4 +1,4 @@
-"""Predicted and true mask of an organ, and what several metrics need of them."""
+"""Predicted and true mask of an organ, and quantities that several metrics share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OrganMasks:
-    """One organ in one case: counts over the whole image, masks cut to what is not empty.
+    """One organ in one case: counts over the whole image, masks cropped to the organ.
 
     Shapes are [X, Y, Z]; ``spacing_mm`` is the voxel size along these axes.
     """

@@ -1,11 +1,10 @@
-"""The metrics of a test case: what each is called, which values it takes, how it is computed.
+"""The metrics of a test case: names, ranges, computation.
 
-One entry of :data:`METRICS`, or one plug-in, is all there is to a metric: columns of the results
-table, what they may hold, options and notes of reports follow from it. Nothing heavy is imported
-here.
+A metric is one entry of :data:`METRICS`, or one plug-in. Columns of the results table, their
+ranges, options and notes of reports follow from it. Nothing heavy is imported here.
 
-Where a mask is empty a metric has the value it declares, whatever the method or data set. ``nan``
-is undefined: left out of means, and counted.
+Where a mask is empty a metric has the value it declares, for every method and data set. ``nan`` is
+undefined: such cases are left out of means and counted.
 """
 
 from __future__ import annotations
@@ -38,16 +37,16 @@ class Metric(Part, abc.ABC):
     """
 
     title: ClassVar[str]
-    """What tables call it."""
+    """Its name in tables."""
     unit: ClassVar[str]
     best: ClassVar[Literal["high", "low"]]
     """Whether higher or lower is better."""
     high: ClassVar[float | None] = None
     """Largest value, if there is one; the smallest is 0."""
     missed: ClassVar[float]
-    """Its value where the organ is there and nothing is predicted."""
+    """Its value where the organ is present and nothing is predicted."""
     hallucinated: ClassVar[float]
-    """Its value where the organ is not there and something is predicted."""
+    """Its value where the organ is absent and something is predicted (a false-positive organ)."""
 
     @abc.abstractmethod
     def compute(self, masks: OrganMasks) -> float:
@@ -182,7 +181,7 @@ METRICS: dict[str, Metric] = {
     "sensitivity": Sensitivity(),
     "precision": Precision(),
 }
-"""Column of the results table -> metric of the package. Surfaces are the border voxels of a mask,
+"""Column of the results table -> metric of the package. A surface is the border voxels of a mask,
 those at the edge of the image included, each counting the same."""
 
 
@@ -193,7 +192,7 @@ def plugged() -> dict[str, Metric]:
 
 
 def every() -> dict[str, Metric]:
-    """Return all metrics by name, ours first."""
+    """Return all metrics by name, those of the package first."""
     return METRICS | plugged()
 
 

@@ -1,8 +1,8 @@
 """Small pictures of label maps over scans: correct, wrong and missed voxels of a few slices.
 
 A strip lays the slices side by side in radiological view (the patient's right on the left, front
-on top). The scan is a grey PNG; what is said about it is a second one of the same size, transparent
-where there is nothing to say, so that one scan serves many label maps.
+on top). The scan is a grey PNG. The verdicts on a label map are a second PNG of the same size,
+transparent where there is none, so that one scan serves many label maps.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 RIGHT, WRONG, MISSED, UNKNOWN = 1, 2, 3, 4
 COLOURS = {RIGHT: "#00C8D7", WRONG: "#E3262E", MISSED: "#F0E442", UNKNOWN: "#A56EFF"}
-"""Cyan and red as in Figure 5 of the paper; yellow and violet for what it does not show."""
+"""Cyan and red as in Figure 5 of the paper; yellow and violet for the two states it lacks."""
 
 
 def choose_slices(shown_SHW: NDArray[np.bool_], n: int = 3) -> NDArray[np.intp]:
@@ -30,14 +30,14 @@ def choose_slices(shown_SHW: NDArray[np.bool_], n: int = 3) -> NDArray[np.intp]:
 
 
 def body_box(slices_SHW: NDArray[np.int16], air: float, margin: int = 3) -> tuple[slice, slice]:
-    """Return rows and columns around the largest object of some slices: the body, not the table.
+    """Return rows and columns around the largest object of some slices: the body without the table.
 
     Parameters
     ----------
     slices_SHW
         One channel, as stored.
     air
-        What is not above it is air.
+        Largest value of air.
     margin
         Pixels kept around the body.
     """
@@ -67,9 +67,9 @@ def verdicts(
     predicted, truth
         Label maps, 0 or 1..K, of one shape.
     judged_K
-        Organs whose truth is known; nothing is said about the others.
+        Organs whose truth is known; the others get no verdict.
     unknown_K
-        Organs without a truth that are shown nevertheless; none if not given.
+        Organs without a truth that are shown all the same; none by default.
     """
     judged = np.concatenate([[False], judged_K])
     found = np.zeros(predicted.shape, np.uint8)
@@ -89,7 +89,7 @@ def scan_png(slices_SHW: NDArray[np.int16], value_range: tuple[float, float]) ->
 
 
 def overlay_png(verdicts_SHW: NDArray[np.uint8]) -> bytes:
-    """Return what is said about some slices as a strip, transparent elsewhere."""
+    """Return the verdicts on some slices as a PNG strip, transparent where there is none."""
     palette = [0, 0, 0]
     for verdict in sorted(COLOURS):
         palette += [int(COLOURS[verdict][i : i + 2], 16) for i in (1, 3, 5)]
@@ -97,7 +97,7 @@ def overlay_png(verdicts_SHW: NDArray[np.uint8]) -> bytes:
 
 
 def score_png(
-    score_SHW: NDArray[np.float32], drawn_SHW: NDArray[np.bool_], low: float = 0.5
+    score_SHW: NDArray[np.float32], scored_SHW: NDArray[np.bool_], low: float = 0.5
 ) -> bytes:
     """Return scores as a strip, red at ``low`` and below, blue at 1, as in Figure 5 of the paper.
 
@@ -105,21 +105,21 @@ def score_png(
     ----------
     score_SHW
         Scores in 0..1.
-    drawn_SHW
-        Where there is one; transparent elsewhere.
+    scored_SHW
+        Where there is a score; transparent elsewhere.
     low
-        What is as red as can be.
+        Score of the reddest colour.
     """
     share_SHW = np.clip((score_SHW - low) / (1 - low), 0, 1)
-    place_SHW = np.where(drawn_SHW, 1 + np.rint(254 * share_SHW), 0).astype(np.uint8)
+    index_SHW = np.where(scored_SHW, 1 + np.rint(254 * share_SHW), 0).astype(np.uint8)
     share = np.arange(255) / 254
     ramp = np.stack([1 - share, 0.25 + 0.5 * (1 - np.abs(2 * share - 1)), share], axis=1)
     palette = [0, 0, 0, *np.rint(255 * ramp).astype(int).ravel().tolist()]
-    return _png(_strip(place_SHW), "P", palette)
+    return _png(_strip(index_SHW), "P", palette)
 
 
 def _strip(slices_SHW: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Lay slices side by side; X grows to the patient's right, Y to the front."""
+    """Join slices side by side; X grows to the patient's right, Y to the front."""
     return np.concatenate([slice_HW[::-1].T[::-1] for slice_HW in slices_SHW], axis=1)
 
 
@@ -132,6 +132,6 @@ def _png(pixels: NDArray[np.uint8], mode: str, palette: list[int] | None = None)
         picture.save(file, "PNG", optimize=True)
     else:
         picture = picture.convert("L")
-        picture.putpalette(palette)  # turns the values into places of the palette
+        picture.putpalette(palette)  # makes the values indices of the palette
         picture.save(file, "PNG", optimize=True, transparency=0)
     return file.getvalue()

@@ -28,7 +28,7 @@ def overlay(
     """Write a PNG of the axial slices that hold the label map, evenly spaced.
 
     Radiological view: the patient's right on the left, front on top. Both arrays are canonical
-    (RAS); ``value_range`` is what becomes black and white.
+    (RAS); ``value_range`` are the values shown as black and white.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bench.data.simulate import Split
 from bench.engine.events import read_events
 from bench.engine.store import Store
-from bench.experiment.plan import RoundResult, Run
+from bench.experiment.plan import Round, Run
 from bench.params import digest
 from bench.stages.images import slug
 from bench.stages.train import Train
@@ -70,7 +70,7 @@ def _result_rows(runs: Sequence[Run], store: Store) -> Iterator[dict[str, Any]]:
 
 
 def _evaluation_rows(
-    run: Run, number: int, result: RoundResult, test_to_train: float, store: Store
+    run: Run, number: int, result: Round, test_to_train: float, store: Store
 ) -> list[dict[str, Any]]:
     trainings = run.trainings(result.model)
     receipts = [store.receipt(training) for training in trainings]
@@ -122,7 +122,7 @@ def _joined(texts: Iterable[str]) -> str:
 
 
 def _network_columns(
-    run: Run, result: RoundResult, trainings: list[Train], store: Store
+    run: Run, result: Round, trainings: list[Train], store: Store
 ) -> dict[str, Any]:
     """Return how many networks led to a model, their size, and their passes per step of it."""
     parameters: dict[str, int] = {}

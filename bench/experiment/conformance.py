@@ -1,8 +1,8 @@
 """Conformance checks that every method must pass: ``bench check NAME``.
 
 A method that learns nothing from unlabelled scans, sees hidden labels, or changes when it is
-resumed makes a benchmark worthless, and none of it shows in a leaderboard. Each check here is one
-promise; its first docstring line is what the report says.
+resumed makes a benchmark worthless, and none of it shows in a leaderboard. Each check tests one
+rule; the first line of its docstring states the rule in the report.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
+
+from typing_extensions import override
 
 from bench.data.dataset import Case, Dataset
 from bench.data.intensity import Channel
@@ -55,8 +57,8 @@ ROUNDING = 1e-8
 seven digits give 3e-9, the weakest true term (a discriminator that was never trained) 6e-8."""
 
 
-class Broken(Exception):  # noqa: N818 - a verdict
-    """The method does not keep a promise; the message says how."""
+class CheckFailed(Exception):  # noqa: N818 - a verdict
+    """The method breaks a rule; the message says how."""
 
 
 @dataclass(frozen=True)
@@ -64,13 +66,13 @@ class Verdict:
     """The outcome of one check."""
 
     check: str
-    promise: str
+    rule: str
     problem: str | None
-    """None if the promise is kept."""
+    """None if the method passes."""
 
 
-def garble(case: Case, labels_XYZ: NDArray[np.uint8], chosen: Sequence[bool]) -> None:
-    """Replace the chosen organs of a label map by garbage, in place, and erase what nobody drew."""
+def corrupt(case: Case, labels_XYZ: NDArray[np.uint8], chosen: Sequence[bool]) -> None:
+    """Replace the chosen organs of a label map by noise and erase unannotated ones, in place."""
     rng = generator(0, "garbage", case.id)
     for organ, (spoil, annotated) in enumerate(zip(chosen, case.annotated, strict=True), 1):
         if spoil or not annotated:
@@ -79,42 +81,42 @@ def garble(case: Case, labels_XYZ: NDArray[np.uint8], chosen: Sequence[bool]) ->
             labels_XYZ[(labels_XYZ == 0) & (rng.random(labels_XYZ.shape) < 0.1)] = organ
 
 
-class Garbled(Dataset):
-    """A data set whose labels can be replaced by garbage where training must not see them."""
+class Corrupted(Dataset):
+    """A data set whose hidden labels can be replaced by noise."""
 
     base: Dataset
     change: Annotated[Literal["", "hidden"], RuntimeOnly()] = ""
 
     @property
+    @override
     def name(self) -> str:
-        """That of the data set."""
         return self.base.name
 
     @property
+    @override
     def organs(self) -> tuple[str, ...]:
-        """Those of the data set."""
         return self.base.organs
 
     @property
+    @override
     def channels(self) -> tuple[Channel, ...]:
-        """Those of the data set."""
         return self.base.channels
 
     def cases(self) -> tuple[Case, ...]:
-        """Return the cases; in the last one the first organ is annotated by nobody."""
+        """Return the cases; in the last one the first organ is not annotated."""
         *others, last = self.base.cases()
         return (*others, last.model_copy(update={"annotated": (False, *last.annotated[1:])}))
 
+    @override
     def files(self, case: Case) -> tuple[Path, ...]:
-        """Return the files of the case."""
         return self.base.files(case)
 
+    @override
     def image(self, case: Case) -> Nifti1Image:
-        """Return the image, which is never changed."""
         return self.base.image(case)
 
     def labels(self, case: Case) -> Nifti1Image:
-        """Return the labels, with garbage in place of the hidden ones if asked for."""
+        """Return the labels, with noise in place of the hidden ones if ``change`` is ``hidden``."""
         import nibabel as nib
         import numpy as np
 
@@ -130,23 +132,23 @@ class Garbled(Dataset):
             seed=0,
         )
         visible = split.flags.get(case.id, (False,) * len(self.organs))
-        garble(case, labels, [self.change == "hidden" and not seen for seen in visible])
+        corrupt(case, labels, [self.change == "hidden" and not seen for seen in visible])
         return nib.Nifti1Image(labels, image.affine)
 
 
-class _Sealed(Garbled):
-    """Refuses to be looked at: planning reads nothing."""
+class _Sealed(Corrupted):
+    """A data set that raises on any read: planning must read nothing."""
 
     def cases(self) -> tuple[Case, ...]:
-        raise Broken("plan reads the list of cases")
+        raise CheckFailed("plan reads the list of cases")
 
     def image(self, case: Case) -> Nifti1Image:
-        raise Broken("plan reads an image")
+        raise CheckFailed("plan reads an image")
 
     labels = image
 
 
-class Subject:
+class MethodUnderTest:
     """A method and the small experiments on it, each computed once.
 
     Parameters
@@ -154,19 +156,19 @@ class Subject:
     name
         A registered method, perhaps with parameters in brackets.
     folder
-        Where the stores of the experiments lie; several subjects may share it.
+        Folder for the stores of the experiments; several methods may share it.
     network
-        The network, small; 3D ones make it a check in 3D.
+        A small network; with a 3D one the checks run in 3D.
     """
 
     def __init__(self, name: str, folder: Path, network: Network = SLICES) -> None:
-        ((self.label, self.method),) = parse_methods([name])
+        ((self.label, self.definition),) = parse_methods([name])
         self.network = network
         self._folder = folder
 
     def run(self, change: Literal["", "hidden"] = "") -> Run:
         """Return the plan on the generated data."""
-        return self._planned(Garbled(base=self._data, change=change))
+        return self._planned(Corrupted(base=self._data, change=change))
 
     def finished(self, change: Literal["", "hidden"] = "") -> tuple[Run, Store]:
         """Return the plan and a store that holds all its results."""
@@ -175,14 +177,14 @@ class Subject:
         return run, store
 
     def compute(self, run: Run, store: Store) -> int:
-        """Bring the plan's stages to completion and return how many were computed."""
+        """Run the plan's stages and return how many were computed."""
         graph = graph_of([run])
         store.register(graph.in_order())
         computed = 0
         for event in Inline().run(graph, store):
             computed += event.kind == "started"
             if event.kind in ("failed", "refused"):
-                raise Broken(f"{event.stage.title}: {event.message}")
+                raise CheckFailed(f"{event.stage.title}: {event.message}")
         return computed
 
     def planned_unread(self, root: Path) -> Run:
@@ -196,7 +198,7 @@ class Subject:
     def _planned(self, dataset: Dataset) -> Run:
         source = Source(dataset, "generated")
         condition = Condition(source, 0, LABEL_PCT, self.network, parse_profile(PROFILE))
-        return Run.of(self.method, self.label, condition)
+        return Run.of(self.definition, self.label, condition)
 
     @cached_property
     def _data(self) -> Dataset:
@@ -205,88 +207,92 @@ class Subject:
         return plugin.from_overrides("data set", "phantom", options)
 
 
-Check = Callable[[Subject], None]
+Check = Callable[[MethodUnderTest], None]
 
 
-def plan_is_pure(subject: Subject) -> None:
-    """Plan without reading data, and the same wherever they lie."""
-    first, second = (subject.planned_unread(Path(place)) for place in ("here", "there"))
+def plan_is_pure(method: MethodUnderTest) -> None:
+    """Plan without reading data, and independently of the data's path."""
+    first, second = (method.planned_unread(Path(root)) for root in ("here", "there"))
     if _keys(first) != _keys(second):
-        raise Broken("two plans of one condition differ: plan must not draw numbers or keep state")
+        raise CheckFailed("two plans of one condition differ: plan must not sample or keep state")
     if _keys(first) == _keys(_moved(first)):
-        raise Broken("another seed gives the same plan: take everything from the recipe")
+        raise CheckFailed("another seed gives the same plan: take everything from the recipe")
 
 
-def models_are_segmenters(subject: Subject) -> None:
+def models_are_segmenters(method: MethodUnderTest) -> None:
     """Yield trained segmentation networks, each with more steps than the last."""
-    run = subject.run()
+    run = method.run()
     models = [result.model for result in run.rounds]
     if any(not model.objective.trains_segmenter for model in models):
-        raise Broken("yields a model that segments nothing")
+        raise CheckFailed("yields a model that segments nothing")
     steps = [run.segmentation_steps(model) for model in models]
     if steps != sorted(set(steps)):
-        raise Broken(f"segmentation steps of its rounds are {steps}: each round must add some")
+        raise CheckFailed(f"segmentation steps of its rounds are {steps}: each round must add some")
 
 
-def trains_and_predicts(subject: Subject) -> None:
+def trains_and_predicts(method: MethodUnderTest) -> None:
     """Train under bf16 to finite weights and losses, and score every test case."""
     from bench.engine.events import read_events
     from bench.experiment.collect import collect
     from bench.results.tables import RESULTS
 
-    run, store = subject.finished()
+    run, store = method.finished()
     for training in run.all_trainings():
         for path, tensors in _weights(training, store):
             if broken := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
-                raise Broken(f"{training.title}: {path} holds values that are not finite: {broken}")
+                raise CheckFailed(
+                    f"{training.title}: {path} holds values that are not finite: {broken}"
+                )
         for event in read_events(store.events(training)):
             if not all(math.isfinite(value) for value in event.values()):
-                raise Broken(f"{training.title}: logs a value that is not finite: {event}")
+                raise CheckFailed(f"{training.title}: logs a value that is not finite: {event}")
     RESULTS.check(collect([run], store).results)
 
 
-def weights_move(subject: Subject) -> None:
+def weights_move(method: MethodUnderTest) -> None:
     """Move every network that it trains."""
-    run = subject.run()
+    run = method.run()
     for training in _segmenting(run):
         objective, batch = _objective(training, known=True)
         before = {name: _copy(module) for name, module in objective.modules.items()}
         _step(objective, batch)
         for name, module in objective.modules.items():
             if all(a.equal(b) for a, b in zip(before[name], _copy(module), strict=True)):
-                raise Broken(f"{training.title}: a step leaves {name} as it was")
+                raise CheckFailed(f"{training.title}: a step leaves {name} as it was")
 
 
-def learns_from_what_it_draws(subject: Subject) -> None:
-    """Learn from scans without any known target if, and only if, it draws them."""
-    for training in _segmenting(subject.run()):
+def learns_from_what_it_samples(method: MethodUnderTest) -> None:
+    """Learn from scans without any known target if, and only if, it samples them."""
+    for training in _segmenting(method.run()):
         objective, batch = _objective(training, known=False)
-        draws = bool({"incomplete", "all"} & set(training.objective.streams))
+        samples = bool({"incomplete", "all"} & set(training.objective.streams))
         gradient = _gradient(objective, batch) > ROUNDING
-        if draws and not gradient:
-            raise Broken(f"{training.title}: draws unlabelled scans and learns nothing from them")
-        if not draws and gradient:
-            raise Broken(f"{training.title}: a scan without any label moves the weights")
+        if samples and not gradient:
+            raise CheckFailed(
+                f"{training.title}: samples unlabelled scans and learns nothing from them"
+            )
+        if not samples and gradient:
+            raise CheckFailed(f"{training.title}: a scan without any label moves the weights")
 
 
-def hidden_labels_change_nothing(subject: Subject) -> None:
-    """Ignore hidden labels: with garbage in their place every weight is the same."""
-    run, store = subject.finished()
-    poisoned, poisoned_store = subject.finished("hidden")
+def hidden_labels_change_nothing(method: MethodUnderTest) -> None:
+    """Ignore hidden labels: with noise in their place every weight is the same."""
+    run, store = method.finished()
+    poisoned, poisoned_store = method.finished("hidden")
     for a, b in zip(run.all_trainings(), poisoned.all_trainings(), strict=True):
         if a.labels.label_pct != LABEL_PCT:
-            if subject.method.upper_bound:
+            if method.definition.upper_bound:
                 continue
-            raise Broken(f"{a.title}: trains on {a.labels.label_pct} % of the labels")
+            raise CheckFailed(f"{a.title}: trains on {a.labels.label_pct} % of the labels")
         if _digests(a, store) != _digests(b, poisoned_store):
-            raise Broken(f"{a.title}: its weights depend on hidden labels")
+            raise CheckFailed(f"{a.title}: its weights depend on hidden labels")
 
 
-def resumes_bit_for_bit(subject: Subject) -> None:
+def resumes_bit_for_bit(method: MethodUnderTest) -> None:
     """Resume a stopped training to the weights of one that was not, bit for bit."""
-    run, reference = subject.finished()
+    run, reference = method.finished()
     with ExitStack() as stack:
-        store = subject.scratch_store(stack)
+        store = method.scratch_store(stack)
         for training in run.all_trainings():
             for parent in training.inputs():
                 _adopt(parent, reference, store)
@@ -294,25 +300,25 @@ def resumes_bit_for_bit(subject: Subject) -> None:
             _interrupt(store, training)
             outcome, message = run_stage(store, training)
             if outcome != "done":
-                raise Broken(f"{training.title}: cannot be resumed: {message}")
+                raise CheckFailed(f"{training.title}: cannot be resumed: {message}")
             if _digests(training, store) != _digests(training, reference):
-                raise Broken(
+                raise CheckFailed(
                     f"{training.title}: other weights after a stop; state outside modules?"
                 )
 
 
-def second_run_computes_nothing(subject: Subject) -> None:
+def second_run_computes_nothing(method: MethodUnderTest) -> None:
     """Compute nothing when run again."""
-    run, store = subject.finished()
-    if computed := subject.compute(subject.run(), store):
-        raise Broken(f"{computed} of {len(graph_of([run]))} stages are computed again")
+    run, store = method.finished()
+    if computed := method.compute(method.run(), store):
+        raise CheckFailed(f"{computed} of {len(graph_of([run]))} stages are computed again")
 
 
 CHECKS: tuple[Check, ...] = (
     plan_is_pure,
     models_are_segmenters,
     weights_move,
-    learns_from_what_it_draws,
+    learns_from_what_it_samples,
     trains_and_predicts,
     hidden_labels_change_nothing,
     resumes_bit_for_bit,
@@ -320,18 +326,18 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
-def judge(subject: Subject) -> Iterator[Verdict]:
-    """Yield a verdict per check; a check that crashes is a promise not kept."""
+def run_checks(method: MethodUnderTest) -> Iterator[Verdict]:
+    """Yield a verdict per check; a check that crashes counts as failed."""
     for check in CHECKS:
-        promise = (check.__doc__ or "").strip()
+        rule = (check.__doc__ or "").strip()
         problem = None
         try:
-            check(subject)
-        except (Broken, BenchError) as error:
+            check(method)
+        except (CheckFailed, BenchError) as error:
             problem = str(error)
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
-        yield Verdict(check.__name__, promise, problem)
+        yield Verdict(check.__name__, rule, problem)
 
 
 # --- helpers ------------------------------------------------------------------------------------
@@ -390,7 +396,7 @@ def _interrupt(store: Store, training: Train) -> None:
         training.run(Stopped(store, training, folder / "out.half", lambda *_: None))
     except InterruptedError:
         return
-    raise Broken(f"{training.title}: never offers to save its state")
+    raise CheckFailed(f"{training.title}: never offers to save its state")
 
 
 def _objective(training: Train, *, known: bool) -> tuple[Objective, Batch]:

@@ -1,4 +1,4 @@
-"""A method in a condition of the experiment grid as stages: its models, scores and pictures."""
+"""A method in one condition as stages: its models, scores and pictures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bench.stages.train import Train
 
 
 @dataclass(frozen=True)
-class RoundResult:
+class Round:
     """A model of a method in a condition, and the stages that measure it."""
 
     model: Train
@@ -35,12 +35,12 @@ class Run:
     """One method in one condition."""
 
     method: str
-    """Its notation."""
+    """Name and options, such as ``inerrant[rounds=3]``."""
     definition: Method
     condition: Condition
-    rounds: tuple[RoundResult, ...]
+    rounds: tuple[Round, ...]
     targets: Targets
-    """What the condition's labels teach."""
+    """Right and wrong training targets of the condition."""
     layers: Layers
     """The blocks of the condition's network."""
 
@@ -57,7 +57,7 @@ class Run:
             audit = None
             if isinstance(model.pseudo, Relabel):
                 audit = Audit(images=recipe.images, truth=recipe.truth, relabelling=model.pseudo)
-            rounds.append(RoundResult(model, evaluation, audit))
+            rounds.append(Round(model, evaluation, audit))
         assert rounds, f"{label} plans no model"
         targets = Targets(images=recipe.images, truth=recipe.truth, labels=recipe.labels)
         layers = Layers(
@@ -68,7 +68,7 @@ class Run:
         )
         return cls(label, method, condition, tuple(rounds), targets, layers)
 
-    def wanted(self) -> Iterator[Stage]:
+    def outputs(self) -> Iterator[Stage]:
         """Yield the stages whose results the run reports."""
         for result in self.rounds:
             yield result.evaluation
@@ -114,7 +114,7 @@ class Run:
 
 
 def graph_of(runs: Sequence[Run], *, pictures: bool = False) -> StageGraph:
-    """Return the stages of all runs, each once; with ``pictures``, those that draw as well."""
-    facts = (stage for run in runs for stage in (run.targets, run.layers))
-    drawn = (stage for run in runs for _, stage in run.pictures()) if pictures else ()
-    return StageGraph([*(stage for run in runs for stage in run.wanted()), *facts, *drawn])
+    """Return the stages of all runs, each once; with ``pictures``, those that render as well."""
+    summaries = (stage for run in runs for stage in (run.targets, run.layers))
+    rendered = (stage for run in runs for _, stage in run.pictures()) if pictures else ()
+    return StageGraph([*(stage for run in runs for stage in run.outputs()), *summaries, *rendered])

@@ -1,4 +1,4 @@
-"""Networks by name, as people write them: ``unet_t11[width=16]``, ``unet/resnet34``."""
+"""Networks by name and options: ``unet_t11[width=16]``, ``unet/resnet34``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bench.params import parse_brackets
 from bench.plugins import registry
 
 ENCODER = "ENCODER"
-"""Stands for the second part of a name, any encoder of segmentation_models_pytorch."""
+"""Placeholder for the second part of a name: any encoder of segmentation_models_pytorch."""
 
 SMP_ARCHITECTURES = (
     "deeplabv3",
@@ -25,7 +25,7 @@ SMP_ARCHITECTURES = (
     "unetplusplus",
     "upernet",
 )
-"""The architectures of segmentation_models_pytorch; DPT is left out, its input size is fixed."""
+"""The architectures of segmentation_models_pytorch; not DPT, whose input size is fixed."""
 
 NETWORKS = {
     "unet_t11": "bench.nets.unet_t11:UNetT11",
@@ -40,8 +40,8 @@ NETWORKS = {
 def parse_network(text: str) -> Network:
     """Return the network of a notation such as ``deeplabv3plus/resnet18[weights=imagenet]``.
 
-    A name of segmentation_models_pytorch is tried out, which takes seconds to import: what is
-    wrong fails here, not in a job.
+    A network of segmentation_models_pytorch is built once as a test, so that wrong options fail
+    here and not in a job. The import takes seconds.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def parse_network(text: str) -> Network:
 
 
 def names() -> list[str]:
-    """Return the names of all networks, ours first; ENCODER stands for any encoder."""
+    """Return the names of all networks, the suite's own first; ENCODER is a placeholder."""
     return [*NETWORKS, *_outside()]
 
 

@@ -60,7 +60,7 @@ class ConfidenceNet(nn.Module):
     Parameters
     ----------
     segmenter
-        The network whose predictions are judged. It is never changed.
+        The network whose confidence is estimated. It is never changed.
     head
         Reads ``segmenter.features``.
     mode

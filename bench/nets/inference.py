@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Precision = Literal["fp32", "bf16"]
 
 OVERLAP = 0.25
-"""Of neighbouring windows, as a share of their side; they are blended with Gaussian weights."""
+"""Overlap of neighbouring windows, as a share of their side; the blend has Gaussian weights."""
 WINDOWS_AT_ONCE = 2
 SURE_BACKGROUND = -20.0
 """Logit beyond a window in the centre."""
@@ -67,15 +67,15 @@ def predict_volume(
     precision
         ``bf16`` computes the features under autocast; the last convolution is float32 always.
     placement
-        Where the native slices lie on the training grid: logits are brought to the native slices
-        before the decision.
+        Position of the native slices on the training grid: logits are resampled to the native
+        slices before the decision.
     window
-        What a 3D network sees at once; None for networks of slices.
+        The patch size of a 3D network; None for networks of slices.
 
     Raises
     ------
     BenchError
-        The network returns a value that is not a number.
+        The network returns NaN.
     """
     n_slices, _, *sides = image_SCHW.shape
     size = (n_slices, *sides) if placement is None else placement.native_shape(n_slices)
@@ -127,9 +127,9 @@ def predict_with_score(
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Return the predicted label map of a volume and the confidence in each label.
 
-    The confidence is all that relabelling ranks by (:mod:`bench.training.relabelling`), so one
-    value per voxel is kept and not K: at a voxel predicted as organ k that of bit k, at predicted
-    background the lowest one among the organs that are not annotated.
+    Relabelling (:mod:`bench.training.relabelling`) ranks by one value per voxel, so only one of the
+    K confidences is kept: at a voxel predicted as organ k that of organ k, at predicted background
+    the lowest one among the organs that are not annotated.
 
     Parameters
     ----------
@@ -138,10 +138,10 @@ def predict_with_score(
     missing_K
         Organs that are not annotated in this volume.
     confidence
-        Confidence network of ``net``; ``None`` takes the probability of the predicted bit itself
-        (MCP, specification: Confidence).
+        Confidence network of ``net``; ``None`` takes the predicted probability of each decision
+        (MCP, maximum class probability; specification: Confidence).
     background
-        Predicted background is ranked, too. Slices without anything to rank are not scored.
+        Predicted background is ranked as well. Slices without anything to rank are not scored.
 
     Returns
     -------
@@ -153,7 +153,7 @@ def predict_with_score(
     pred_SHW, score_SHW = np.empty(shape, np.uint8), np.empty(shape, np.float32)
     missing = torch.as_tensor(np.flatnonzero(missing_K), device=device)
     with _evaluating(net, *filter(None, [confidence])), torch.inference_mode():
-        for rows, logits_BKHW, confidence_of in _judged(
+        for rows, logits_BKHW, confidence_of in _logits_and_confidence(
             net, confidence, image_SCHW, window, device, batch_size, precision
         ):
             label_BHW = decide(logits_BKHW)
@@ -173,7 +173,7 @@ def predict_with_score(
     return pred_SHW, score_SHW
 
 
-def _judged(
+def _logits_and_confidence(
     net: FeatureNet,
     confidence: ConfidenceNet | None,
     image_SCHW: NDArray[np.float32] | Tensor,
@@ -182,7 +182,7 @@ def _judged(
     batch_size: int,
     precision: Precision,
 ) -> Iterator[tuple[slice, Tensor, Callable[[Tensor], Tensor]]]:
-    """Yield rows, their logits, and what returns the learned confidence of some of the rows."""
+    """Yield rows, their logits, and a function that returns their learned confidence."""
     if window is None:
         for rows, image_BCHW in _batches(image_SCHW, net.divisor, device, batch_size):
 
@@ -216,7 +216,7 @@ def _judged(
 def _score(
     label_BHW: Tensor, positive_BKHW: Tensor, negative_BKHW: Tensor, missing: Tensor
 ) -> Tensor:
-    """Return the confidence in each label from those in bits being 1 and being 0."""
+    """Return the confidence in each label, given those in being and in not being each organ."""
     organ_B1HW = (label_BHW.long() - 1).clamp(min=0).unsqueeze(1)
     score_BHW = positive_BKHW.gather(1, organ_B1HW).squeeze(1)
     if len(missing):
@@ -288,7 +288,7 @@ def _windowed(
     device: torch.device | str,
     beyond: float,
 ) -> Tensor:
-    """Return what ``predict`` makes of a whole volume, window by window, shape [S, K, H, W].
+    """Return ``predict`` of a whole volume, window by window, shape [S, K, H, W].
 
     ``beyond`` is the value outside of a window in the centre.
     """

@@ -25,12 +25,12 @@ class Network(Part, abc.ABC):
     """
 
     dims: ClassVar[Dims] = 2
-    """Whether it sees slices or patches of volumes."""
+    """2 for a network of slices, 3 for one of patches of volumes."""
     divisor: ClassVar[int]
-    """The sides of slices or patches are multiples of it."""
+    """The sides of slices or patches must be multiples of it."""
 
     name: str
-    """How it is asked for, without options."""
+    """Its name in commands, without options."""
 
     @abc.abstractmethod
     def make(self, in_channels: int, n_organs: int) -> FeatureNet:
@@ -45,13 +45,13 @@ class Network(Part, abc.ABC):
         """
 
     def check(self) -> None:
-        """Raise BenchError for options that only a library can judge; asked once, when chosen."""
+        """Raise BenchError for options that only the library can validate; called when chosen."""
         return
 
     def build(
         self, in_channels: int, n_organs: int, output_bias: float = OUTPUT_BIAS
     ) -> FeatureNet:
-        """Return a network of :meth:`make` whose output starts at a log-odds of a positive."""
+        """Return a network of :meth:`make` whose logits start at ``output_bias``."""
         from torch import nn
 
         net = self.make(in_channels, n_organs)

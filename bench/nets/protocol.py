@@ -1,7 +1,7 @@
 """The interface of a segmentation network: features, logits, output bias.
 
-In array names HW stands for the axes of an image: rows and columns of an axial slice, or with a 3D
-network depth, rows and columns of a patch.
+In array names HW are the axes of an image: rows and columns of an axial slice, or with a 3D network
+depth, rows and columns of a patch.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing_extensions import override
 from bench.errors import BenchError
 
 Dims = Literal[2, 3]
-"""Whether a network sees slices or patches of volumes."""
+"""2 for a network of slices, 3 for one of patches of volumes."""
 
 
 class FeatureNet(nn.Module):
@@ -47,7 +47,7 @@ class FeatureNet(nn.Module):
 
     @property
     def bottleneck(self) -> nn.Module:
-        """What ends in the deepest features, alone or as the last of several maps."""
+        """The module that returns the deepest features, alone or as the last of several maps."""
         raise NotImplementedError
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ class FeatureNet(nn.Module):
 
 
 class CutNet(FeatureNet):
-    """Any network that ends in a convolution, cut in two before its last layer.
+    """Any network that ends in a convolution, split before its last layer.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ class CutNet(FeatureNet):
 
 
 def channels_last(module: nn.Module) -> nn.Module:
-    """Lay the weights of a 2D or 3D network out channels last, in place, and return it.
+    """Convert the weights of a 2D or 3D network to channels-last layout, in place, and return it.
 
     With bf16 that is two to four times faster on a CPU and faster on tensor cores.
     """

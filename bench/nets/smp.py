@@ -18,8 +18,8 @@ class SmpNetwork(Network):
     """One architecture and encoder of segmentation_models_pytorch, in 2D.
 
     The features are the decoder's output, which many architectures keep at a quarter of the image's
-    resolution; the library's own segmentation head classifies and upsamples. ``tu-`` before an
-    encoder's name leads to those of timm.
+    resolution; the library's own segmentation head classifies and upsamples. Encoders whose names
+    start with ``tu-`` come from timm.
     """
 
     weights: str = "none"
@@ -27,7 +27,7 @@ class SmpNetwork(Network):
 
     @property
     def divisor(self) -> int:  # type: ignore[override]
-        """Encoders halve five times; the architecture ``pan`` halves the result of four again."""
+        """Encoders halve the sides five times (32); ``pan`` seven times (128)."""
         return 128 if self._architecture == "pan" else 32
 
     @override

@@ -38,7 +38,7 @@ def save_weights(module: nn.Module, path: Path) -> None:
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
-    """Read the weights of a network, in place; the names and shapes in the file must be its own.
+    """Read the weights of a network, in place; names and shapes in the file must match it.
 
     Raises
     ------

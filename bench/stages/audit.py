@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
+from typing_extensions import override
+
 from bench.stage import Stage, StageContext
 from bench.stages.images import Prepared
 from bench.stages.relabel import Relabel
@@ -16,7 +18,7 @@ FILE = "audit.json"
 class Audit(Stage):
     """Counts and ranking quality per organ, pooled over the training volumes that lack it.
 
-    Volumes where an organ is annotated by nobody are left out: there is no truth to compare with.
+    Volumes without any annotation of an organ are left out: there is no truth to compare with.
     """
 
     version: ClassVar[int] = 2
@@ -26,8 +28,8 @@ class Audit(Stage):
     relabelling: Relabel
 
     @property
+    @override
     def title(self) -> str:
-        """The relabelling's title."""
         return self.relabelling.title
 
     def run(self, ctx: StageContext) -> None:
@@ -75,7 +77,7 @@ class Audit(Stage):
 
     @staticmethod
     def records(out: Path) -> list[dict[str, Any]]:
-        """Return what a run wrote into its folder."""
+        """Read the file that :meth:`run` wrote."""
         import json
 
         found: list[dict[str, Any]] = json.loads((out / FILE).read_text())

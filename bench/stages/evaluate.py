@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
+from typing_extensions import override
+
 from bench.evaluation.metrics import Metric
 from bench.stage import Stage, StageContext
 from bench.stages.predict import Predict
@@ -21,11 +23,11 @@ class Evaluate(Stage):
     truth: Truth
     prediction: Predict
     metrics: dict[str, Metric]
-    """By name: a metric more is another stage, so that all are measured at once."""
+    """By name. A further metric makes another stage, in which all are computed again."""
 
     @property
+    @override
     def title(self) -> str:
-        """The model's title."""
         return self.prediction.title
 
     def run(self, ctx: StageContext) -> None:
@@ -62,7 +64,7 @@ class Evaluate(Stage):
 
     @staticmethod
     def records(out: Path) -> list[dict[str, Any]]:
-        """Return what a run wrote into its folder."""
+        """Read the file that :meth:`run` wrote."""
         import json
 
         found: list[dict[str, Any]] = json.loads((out / FILE).read_text())

@@ -7,6 +7,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from pydantic import Field
+from typing_extensions import override
 
 from bench.data.dataset import Dataset
 from bench.data.intensity import Channel
@@ -39,7 +40,7 @@ class Prepared(Stage, abc.ABC):
 
     @property
     def value_ranges(self) -> tuple[ValueRange, ...]:
-        """Of each channel, the stored values that stand for 0 and 1."""
+        """The stored values of 0 and 1, per channel."""
         return tuple(channel.stored_range for channel in self.channels)
 
     def resized(self, image_CXYZ: NDArray[np.float32], geometry: Geometry) -> NDArray[np.int16]:
@@ -55,7 +56,7 @@ class Prepared(Stage, abc.ABC):
         return np.rint(np.stack(volumes, axis=1)).astype(np.int16)
 
     def placement(self, geometry: Geometry, grid: tuple[int, int]) -> Placement:
-        """Return where a case lies in the middle of the grid."""
+        """Return the position of a case, centred on the grid."""
         from bench.data.grid import centred
 
         x, y, z = geometry.canonical_shape
@@ -65,7 +66,7 @@ class Prepared(Stage, abc.ABC):
     def padded(
         self, slices_SCHW: NDArray[np.int16], placement: Placement, grid: tuple[int, int]
     ) -> NDArray[np.int16]:
-        """Return slices of :meth:`resized` on the grid, what stands for 0 around them."""
+        """Return slices of :meth:`resized` on the grid, padded with the stored value of 0."""
         import numpy as np
 
         on_grid = np.empty((*slices_SCHW.shape[:2], *grid), np.int16)
@@ -118,13 +119,13 @@ class Prepared(Stage, abc.ABC):
 
 
 class Images(Prepared):
-    """For 2D networks: the slices of the scan, a longer side than ``max_side`` reduced to it."""
+    """For 2D networks: the slices of the scan, downsampled where a side exceeds ``max_side``."""
 
     max_side: int = Field(ge=16)
 
     @property
+    @override
     def title(self) -> str:
-        """Data set and resolution."""
         return f"{slug(self.name)}-{self.max_side}px"
 
     def size(self, geometry: Geometry) -> tuple[tuple[int, int], int]:
@@ -142,8 +143,8 @@ class Volumes(Prepared):
     """Side of the cubic voxels."""
 
     @property
+    @override
     def title(self) -> str:
-        """Data set and side of a voxel."""
         return f"{slug(self.name)}-{self.voxel_mm:g}mm"
 
     def size(self, geometry: Geometry) -> tuple[tuple[int, int], int]:

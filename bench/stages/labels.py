@@ -1,4 +1,4 @@
-"""Stage `Labels`: what training may see of one fold at one label fraction.
+"""Stage `Labels`: the visible labels of one fold at one label fraction.
 
 Hidden labels are physically absent: the slices written here hold the visible organs only.
 """
@@ -6,6 +6,7 @@ Hidden labels are physically absent: the slices written here hold the visible or
 from __future__ import annotations
 
 from pydantic import Field
+from typing_extensions import override
 
 from bench.stage import Stage, StageContext
 from bench.stages.images import Prepared, slug
@@ -23,8 +24,8 @@ class Labels(Stage):
     seed: int = Field(ge=0)
 
     @property
+    @override
     def title(self) -> str:
-        """Data set, fold and label fraction."""
         return f"{slug(self.images.name)}-f{self.fold}-a{self.label_pct}"
 
     def run(self, ctx: StageContext) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
+from typing_extensions import override
 
 from bench.data.window import Window
 from bench.nets.network import Network
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from bench.nets.protocol import FeatureNet
 
 LISTED = 10
-"""A block of more layers is summed up by their kinds."""
+"""A block of more layers is summarised by the kinds of its layers."""
 
 FILE = "layers.json"
 
@@ -34,8 +35,8 @@ class Layers(Stage):
     window: Window | None
 
     @property
+    @override
     def title(self) -> str:
-        """The network."""
         return str(self.network)
 
     def run(self, ctx: StageContext) -> None:
@@ -52,7 +53,7 @@ class Layers(Stage):
 
     @staticmethod
     def records(out: Path) -> list[dict[str, Any]]:
-        """Return what a run wrote into its folder."""
+        """Read the file that :meth:`run` wrote."""
         import json
 
         found: list[dict[str, Any]] = json.loads((out / FILE).read_text())
@@ -62,7 +63,7 @@ class Layers(Stage):
 def blocks(
     network: Network, in_channels: int, n_organs: int, size: tuple[int, ...]
 ) -> list[dict[str, Any]]:
-    """Return what an image of ``size`` passes through, without computing anything.
+    """Return the blocks that an image of ``size`` passes through, without computing values.
 
     Returns
     -------

@@ -1,6 +1,6 @@
 """Stages that render predictions of test cases, and pseudo-labels of training cases.
 
-Slices are chosen by the complete labels alone, so they are the same for all methods of a cell.
+Slices are chosen by the complete labels alone, so they are the same for all methods of a condition.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ import abc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from typing_extensions import override
 
 from bench.stage import Stage, StageContext
 from bench.stages.images import Prepared
@@ -31,8 +33,8 @@ SHOWN = 0
 FILE = "pictures.json"
 
 
-class Drawn(NamedTuple):
-    """A case to draw: label maps on the training grid, the organs to judge, scores if any."""
+class PictureCase(NamedTuple):
+    """A case to render: label maps on the training grid, the organs to compare, scores if any."""
 
     case: str
     labels_SHW: NDArray[np.uint8]
@@ -41,23 +43,25 @@ class Drawn(NamedTuple):
     score_SHW: NDArray[np.float32] | None = None
     """Scores of candidates; NaN elsewhere."""
     unknown_K: NDArray[np.bool_] | None = None
-    """Organs to draw although nobody knows the truth."""
+    """Organs without ground truth that are rendered all the same."""
 
 
 class Pictures(Stage, abc.ABC):
     """Right, wrong and missed voxels over the first channel, a strip of slices per case."""
 
     kind: ClassVar[str]
-    """What the label maps are, one word."""
+    """The kind of label map, in one word."""
     shows_truth: ClassVar[bool] = False
-    """Whether the complete labels are drawn, too."""
+    """Whether the complete labels are rendered as well."""
 
     images: Prepared
     truth: Truth
 
     @abc.abstractmethod
-    def drawn(self, ctx: StageContext, index: SliceIndex, truth: CompleteLabels) -> Iterator[Drawn]:
-        """Yield the cases to draw."""
+    def picture_cases(
+        self, ctx: StageContext, index: SliceIndex, truth: CompleteLabels
+    ) -> Iterator[PictureCase]:
+        """Yield the cases to render."""
 
     def run(self, ctx: StageContext) -> None:
         """Write ``pictures.json``: kind, case, slices, and both PNG files in base 64."""
@@ -83,8 +87,8 @@ class Pictures(Stage, abc.ABC):
         images_SCHW = open_images(folder, index)
         complete = CompleteLabels(ctx.input(self.truth))
         records = []
-        for drawn in self.drawn(ctx, index, complete):
-            case, labels_SHW, truth_SHW, judged_K, score_SHW, unknown_K = drawn
+        for shown in self.picture_cases(ctx, index, complete):
+            case, labels_SHW, truth_SHW, judged_K, score_SHW, unknown_K = shown
             chosen = choose_slices(np.concatenate([[False], judged_K])[truth_SHW])
             scan_SHW = images_SCHW[index[case].rows][chosen, SHOWN]
             shown_range = index.value_ranges[SHOWN]
@@ -111,7 +115,7 @@ class Pictures(Stage, abc.ABC):
 
     @staticmethod
     def records(out: Path) -> list[dict[str, Any]]:
-        """Return what a run wrote into its folder."""
+        """Read the file that :meth:`run` wrote."""
         import json
 
         found: list[dict[str, Any]] = json.loads((out / FILE).read_text())
@@ -127,12 +131,14 @@ class PredictionPictures(Pictures):
     prediction: Predict
 
     @property
+    @override
     def title(self) -> str:
-        """The model's title."""
         return self.prediction.title
 
-    def drawn(self, ctx: StageContext, index: SliceIndex, truth: CompleteLabels) -> Iterator[Drawn]:
-        """Yield the test cases."""
+    @override
+    def picture_cases(
+        self, ctx: StageContext, index: SliceIndex, truth: CompleteLabels
+    ) -> Iterator[PictureCase]:
         import numpy as np
 
         from bench.data.grid import labels_to_grid
@@ -143,7 +149,7 @@ class PredictionPictures(Pictures):
             case = path.name.removesuffix(".nii.gz")
             placement = index[case].placement
             (predicted_XYZ,), _ = read_image(path, f"prediction {path}")
-            yield Drawn(
+            yield PictureCase(
                 case,
                 labels_to_grid(predicted_XYZ.astype(np.uint8), placement, index.grid),
                 labels_to_grid(truth.labels_XYZ(case), placement, index.grid),
@@ -155,8 +161,8 @@ class PredictionPictures(Pictures):
 class RelabelPictures(Pictures):
     """What a round and those before it relabelled, in the first training cases that lack an organ.
 
-    Beside it the scores that ranked the round's candidates. Nothing is said about organs that are
-    labelled; of those that nobody annotated no one knows whether they are right.
+    The scores that ranked the round's candidates are rendered as well. Organs labelled for training
+    are left out; pseudo-labels of organs without any annotation are marked as unknown.
     """
 
     version: ClassVar[int] = 2
@@ -168,12 +174,14 @@ class RelabelPictures(Pictures):
     n_cases: int = 3
 
     @property
+    @override
     def title(self) -> str:
-        """The relabelling's title."""
         return self.relabelling.title
 
-    def drawn(self, ctx: StageContext, index: SliceIndex, truth: CompleteLabels) -> Iterator[Drawn]:
-        """Yield training cases."""
+    @override
+    def picture_cases(
+        self, ctx: StageContext, index: SliceIndex, truth: CompleteLabels
+    ) -> Iterator[PictureCase]:
         import numpy as np
 
         from bench.data.grid import labels_to_grid
@@ -199,7 +207,7 @@ class RelabelPictures(Pictures):
             for selection in candidates[case]:
                 score_SHW.ravel()[selection.index_E] = selection.score_E
             judged_K, unknown_K = missing_K & annotated_K, missing_K & ~annotated_K
-            yield Drawn(case, ps_SHW, truth_SHW, judged_K, score_SHW, unknown_K)
+            yield PictureCase(case, ps_SHW, truth_SHW, judged_K, score_SHW, unknown_K)
             done += 1
             ctx.tick(done, self.n_cases)
             if done == self.n_cases:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
+from typing_extensions import override
+
 from bench.stage import Stage, StageContext
 from bench.stages.images import Prepared
 from bench.stages.labels import Labels
@@ -23,12 +25,12 @@ class Predict(Stage):
     model: Train
 
     @property
+    @override
     def title(self) -> str:
-        """The model's title."""
         return self.model.title
 
     def run(self, ctx: StageContext) -> None:
-        """Write one ``CASE.nii.gz`` per test case, and ``view.json`` if only its centre is seen."""
+        """Write one ``CASE.nii.gz`` per test case; ``view.json`` if the window covers a part."""
         import json
 
         import nibabel as nib

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field
+from typing_extensions import override
 
 from bench.stage import Stage, StageContext
 from bench.stages.images import Prepared
@@ -32,15 +33,15 @@ class Relabel(Stage):
     labels: Labels
     model: Train
     confidence: Train | None = None
-    """Confidence network to rank by; the predicted probability (MCP) without one."""
+    """Confidence network to rank by; without one, the predicted probability (MCP)."""
     previous: Self | None = None
     gamma: float = Field(gt=0, le=1)
     rule: RelabelRule
     seed: int = Field(ge=0)
 
     @property
+    @override
     def title(self) -> str:
-        """The labels' title, the score and the round."""
         score = "mcp" if self.confidence is None else "confidence"
         return f"{self.labels.title}-{score}-r{self.round}"
 
@@ -86,7 +87,7 @@ class Relabel(Stage):
 
 @dataclass(frozen=True)
 class _Volume:
-    """A training volume as relabelling sees it."""
+    """A training volume as the input of :func:`bench.training.relabelling.relabel`."""
 
     case: TrainCase
     view: TrainView
@@ -170,7 +171,7 @@ def _write_selections(path: Path, selections: list[Selection]) -> None:
 
 
 def read_selections(folder: Path) -> Iterator[tuple[str, list[Selection]]]:
-    """Yield case id and selections of every volume a relabelling looked at."""
+    """Yield case id and selections of every volume of a relabelling."""
     import numpy as np
 
     for path in sorted((folder / "selections").glob("*.npz")):

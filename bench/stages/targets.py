@@ -1,9 +1,11 @@
-"""Stage `Targets`: what visible labels teach, against the complete ones (Table 1)."""
+"""Stage `Targets`: training targets compared with the complete labels (Table 1)."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from typing_extensions import override
 
 from bench.stage import Stage, StageContext
 from bench.stages.images import Prepared
@@ -18,9 +20,9 @@ FILE = "targets.json"
 
 
 class Targets(Stage):
-    """Voxels of the training volumes that are taught rightly and wrongly, per rule and organ.
+    """Counts of training voxels with right and wrong targets, per rule and organ.
 
-    Volumes where an organ is annotated by nobody are left out: there is no truth to compare with.
+    Volumes without any annotation of an organ are left out: there is no truth to compare with.
     """
 
     images: Prepared
@@ -28,8 +30,8 @@ class Targets(Stage):
     labels: Labels
 
     @property
+    @override
     def title(self) -> str:
-        """Data set, fold and label fraction."""
         return self.labels.title
 
     def run(self, ctx: StageContext) -> None:
@@ -61,7 +63,7 @@ class Targets(Stage):
 
     @staticmethod
     def records(out: Path) -> list[dict[str, Any]]:
-        """Return what a run wrote into its folder."""
+        """Read the file that :meth:`run` wrote."""
         import json
 
         found: list[dict[str, Any]] = json.loads((out / FILE).read_text())
@@ -82,7 +84,7 @@ def joint_counts(
 def target_counts(
     pairs_VCC: NDArray[np.int64], flags_VK: NDArray[np.bool_], annotated_VK: NDArray[np.bool_]
 ) -> list[dict[str, Any]]:
-    """Return what the training targets make of every pair of true and visible label.
+    """Return the counts of right and wrong training targets, from pairs of true and visible label.
 
     Parameters
     ----------

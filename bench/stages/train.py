@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
+from typing_extensions import override
 
 from bench.data.window import Window
 from bench.nets.network import Network
@@ -37,21 +38,21 @@ class Train(Stage):
     config: TrainConfig
     length: Steps
     window: Window | None
-    """The part of a volume that is trained on at once; None trains on slices."""
+    """The size of a 3D patch; None trains on slices."""
     seed: int = Field(ge=0)
     init: Train | None = None
-    """Start from this segmenter; fresh weights otherwise."""
+    """Start from this segmenter; without one, from random weights."""
     pseudo: Stage | None = None
     """Pseudo-labels to train on, a :class:`bench.stages.relabel.Relabel`."""
 
     @property
+    @override
     def title(self) -> str:
-        """Data set, fold, label fraction, objective and relabelling round."""
         return f"{self.labels.title}-{self.objective.label}-r{self.round}"
 
     @property
     def round(self) -> int:
-        """How many trainings of a segmenter lie before this one."""
+        """Number of trainings of a segmenter before this one."""
         return 0 if self.init is None else self.init.round + self.init.objective.trains_segmenter
 
     @property
@@ -146,7 +147,7 @@ class Train(Stage):
 
     @property
     def _stream(self) -> tuple[str, int, int]:
-        """Name of the random streams: never the method, never the label fraction."""
+        """Context of the random seeds: never the method, never the label fraction."""
         return self.images.name, self.labels.fold, self.round
 
     def _seed(self, purpose: str) -> int:

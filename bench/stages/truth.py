@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing_extensions import override
+
 from bench.data.dataset import Dataset
 from bench.stage import Stage, StageContext
 from bench.stages.images import slug
@@ -16,8 +18,8 @@ class Truth(Stage):
     content: str
 
     @property
+    @override
     def title(self) -> str:
-        """Data set."""
         return slug(self.name)
 
     def run(self, ctx: StageContext) -> None:

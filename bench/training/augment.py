@@ -25,7 +25,9 @@ class Augmentation(Params):
     rotation_deg: float = Field(default=15.0, ge=0)
     zoom: float = Field(default=0.1, ge=0, lt=1)
 
-    def draw(self, rng: np.random.Generator, n: int, grid: tuple[int, int]) -> NDArray[np.float32]:
+    def sample(
+        self, rng: np.random.Generator, n: int, grid: tuple[int, int]
+    ) -> NDArray[np.float32]:
         """Return ``n`` affines from output to input in normalised coordinates, shape [n, 2, 3]."""
         H, W = grid
         angle = np.deg2rad(rng.uniform(-self.rotation_deg, self.rotation_deg, n))
@@ -40,7 +42,7 @@ class Augmentation(Params):
         return theta
 
     def reach(self, size: tuple[int, int, int]) -> tuple[int, int, int]:
-        """Return the size (depth, height, width) of what a patch may be turned and zoomed from."""
+        """Return the size (depth, height, width) of the source of a rotated and zoomed patch."""
         D, H, W = size
         angle = np.deg2rad(min(self.rotation_deg, 45.0))
         cos, sin = np.cos(angle), np.sin(angle)
@@ -48,7 +50,7 @@ class Augmentation(Params):
         d, h, w = (int(np.ceil(length - 1e-9)) for length in zoomed)
         return d, h, w
 
-    def draw_3d(
+    def sample_3d(
         self,
         rng: np.random.Generator,
         n: int,
@@ -57,10 +59,10 @@ class Augmentation(Params):
     ) -> NDArray[np.float32]:
         """Return ``n`` affines from patches to sources of :meth:`reach`, shape [n, 3, 4].
 
-        Rotation is about the body's axis. There is no shift: the place of a patch is random.
+        Rotation is about the body's axis. There is no shift: the position of a patch is random.
         """
         D, H, W = size
-        in_plane = self.model_copy(update={"shift": 0.0}).draw(rng, n, (H, W))
+        in_plane = self.model_copy(update={"shift": 0.0}).sample(rng, n, (H, W))
         theta = np.zeros((n, 3, 4), np.float32)
         theta[:, :2, :2] = in_plane[:, :, :2]
         # the determinant of the rotated and zoomed plane is 1 / scale ** 2

@@ -29,12 +29,12 @@ def targets(
 ) -> tuple[Tensor, Tensor]:
     """Return target y and ambiguity weight w, both bool of shape [B, K, H, W].
 
-    w is 1 where the organ is annotated, where another organ's label makes it a certain negative,
-    and where a pseudo-label decides; 0 is ambiguous and ignored.
+    w is 1 where the target is known: the organ is annotated, another organ's label makes it a
+    certain negative, or there is a pseudo-label. Where w is 0 the target is ambiguous and ignored.
     """
     K = flags_BK.shape[1]
-    pseudo_BKHW = organ_bits(ps_BHW, K)
-    y_BKHW = organ_bits(lab_BHW, K) | pseudo_BKHW
+    pseudo_BKHW = organ_masks(ps_BHW, K)
+    y_BKHW = organ_masks(lab_BHW, K) | pseudo_BKHW
     known_BHW = (lab_BHW != 0) | (ps_BHW == BACKGROUND)
     if pseudo_negatives:
         known_BHW = known_BHW | (ps_BHW != 0)
@@ -42,7 +42,7 @@ def targets(
     return y_BKHW, w_BKHW
 
 
-def organ_bits(label_BHW: Tensor, n_organs: int) -> Tensor:
+def organ_masks(label_BHW: Tensor, n_organs: int) -> Tensor:
     """Return one bool map per organ 1..K of a label map, shape [B, K, H, W]."""
     label_B1HW = label_BHW.unsqueeze(1)
     numbers_1K = torch.arange(1, n_organs + 1, device=label_BHW.device).unsqueeze(0)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class LearnedConfidence(ObjectiveSpec):
-    """Regress the probability the segmenter gives to the true bit, on true labels only."""
+    """Regress the true-class probability of the segmenter, on true labels only."""
 
     label: ClassVar[str] = "confidence"
     streams: ClassVar[tuple[Stream, ...]] = ("supervised",)
@@ -29,8 +29,8 @@ class LearnedConfidence(ObjectiveSpec):
     voxels: Literal["all_known", "predicted_positive"] = "all_known"
     error_weight: float = Field(default=1.0, gt=0)
     output_bias: float = 3.0
-    """Initial log-odds that a bit is right, as most are. From 0 the first steps push all outputs
-    to 1, and with them the hidden units out of the range in which they learn."""
+    """Initial logit of the confidence; most predictions are right. From 0 the first steps push all
+    outputs to 1, and with them the hidden units out of the range in which they learn."""
 
     @override
     def build(self, setting: Setting) -> Objective:

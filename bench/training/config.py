@@ -33,14 +33,14 @@ class TrainConfig(Params):
 
 
 class Steps(Params):
-    """The steps of a training, and where they lie in a learning-rate schedule."""
+    """The steps of a training, and their position in a learning-rate schedule."""
 
     steps: int = Field(ge=1)
     before: int = Field(default=0, ge=0)
     """Steps of the schedule that an earlier training has taken."""
     after: int = Field(default=0, ge=0)
-    """Steps of the schedule that are left to a later training."""
+    """Steps of the schedule that a later training will take."""
 
     def progress(self, step: int) -> TrainingProgress:
-        """Return where a step of this training stands in the schedule."""
+        """Return the position of a step of this training in the schedule."""
         return TrainingProgress(self.before + step, self.before + self.steps + self.after)

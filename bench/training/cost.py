@@ -15,7 +15,7 @@ class PassCounter:
     Parameters
     ----------
     modules
-        Networks by name; counted are calls of the network itself, not of its parts.
+        Networks by name. Calls of the network itself are counted, not those of its parts.
     """
 
     def __init__(self, modules: Mapping[str, nn.Module]) -> None:

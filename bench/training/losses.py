@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.nets.inference import decide
-from bench.training.batch import organ_bits
+from bench.training.batch import organ_masks
 
 Norm = Literal["mean_all", "mean_valid", "sum"]
 ConfidenceVoxels = Literal["all_known", "predicted_positive"]
@@ -47,16 +47,17 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return (values * mask).sum() / mask.sum().clamp(min=1)
 
 
-def bit_entropy(logits: Tensor) -> Tensor:
-    """Return the entropy of independent bits as a share of ln 2, in float32."""
+def binary_entropy(logits: Tensor) -> Tensor:
+    """Return the entropy of independent binary predictions as a share of ln 2, in float32."""
     z = logits.float()
     return (functional.softplus(z) - z * z.sigmoid()) / math.log(2.0)
 
 
-def confidence_target(logits_BKHW: Tensor, y_BKHW: Tensor) -> Tensor:
-    """Return c, the probability given to the true value of each bit: p where y=1, 1-p where y=0.
+def true_class_probability(logits_BKHW: Tensor, y_BKHW: Tensor) -> Tensor:
+    """Return the true-class probability (TCP) per voxel and organ: p where y=1, 1-p where y=0.
 
-    Float32 without gradient, from the logits of the frozen segmentation network.
+    Corbière et al., NeurIPS 2019. Float32 without gradient, from the logits of the frozen
+    segmentation network.
     """
     prob_BKHW = logits_BKHW.detach().float().sigmoid()
     return torch.where(y_BKHW.bool(), prob_BKHW, 1 - prob_BKHW)
@@ -71,7 +72,7 @@ def confidence_loss(
     voxels: ConfidenceVoxels = "all_known",
     error_weight: float = 1.0,
 ) -> Tensor:
-    """Return the mean squared error of the confidence over known bits, in float32.
+    """Return the mean squared error of the confidence where the target is known, in float32.
 
     Parameters
     ----------
@@ -83,15 +84,15 @@ def confidence_loss(
         Target and ambiguity weight from true labels only: the confidence network must not learn to
         trust its own pseudo-labels.
     voxels
-        ``all_known`` bits with w=1, or of those only the ones that are ``predicted_positive`` by
-        the decision rule, which is the population that relabelling ranks.
+        ``all_known``: every voxel and organ with w=1. ``predicted_positive``: of those, the ones
+        that the decision rule predicts as positive, which is the population relabelling ranks.
     error_weight
-        Factor on the loss of the bits that the segmentation network has wrong.
+        Factor on the loss where the segmentation network is wrong.
     """
-    target_BKHW = confidence_target(logits_BKHW, y_BKHW)
+    target_BKHW = true_class_probability(logits_BKHW, y_BKHW)
     known_BKHW = w_BKHW.bool()
     if voxels == "predicted_positive":
-        known_BKHW = known_BKHW & organ_bits(decide(logits_BKHW), logits_BKHW.shape[1])
+        known_BKHW = known_BKHW & organ_masks(decide(logits_BKHW), logits_BKHW.shape[1])
     error_BKHW = (confidence_logits_BKHW.float().sigmoid() - target_BKHW).square()
     if error_weight != 1.0:
         wrong_BKHW = (logits_BKHW >= 0) != y_BKHW.bool()

@@ -1,4 +1,4 @@
-"""The seam between a method and the training loop: networks, losses, and their updates.
+"""The interface between a method and the training loop: networks, losses, and their updates.
 
 An objective owns its networks and losses; the trainer owns the loop, precision, learning rate,
 checkpoints and logging. One optimiser or several, a teacher that averages, a discriminator: all are
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TrainingProgress:
-    """Where training stands in its learning-rate schedule."""
+    """The position of a training in its learning-rate schedule."""
 
     step: int
     total: int
 
     @property
     def share(self) -> float:
-        """Share of the steps that are behind, 0 at the first and 1 at the last step."""
+        """Share of the steps already taken, 0 at the first and 1 at the last step."""
         return self.step / max(1, self.total - 1)
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One optimiser update per step: which parameters follow which loss.
+    """One optimiser update per step: the parameters to update and the loss to minimise.
 
     ``loss`` returns named scalars; the one called ``loss`` is differentiated, all are logged.
     """
@@ -78,18 +78,18 @@ class Objective(abc.ABC):
 
 @dataclass(frozen=True)
 class Setting:
-    """What a stage gives an objective to build itself from."""
+    """What a training stage passes to :meth:`ObjectiveSpec.build`."""
 
     n_organs: int
     lr: float
     network: Callable[[str], FeatureNet]
-    """A network by purpose. ``segmenter`` has the initial weights of the stage: those of ``init``,
-    or fresh ones that are equal for all methods of a condition. Any other purpose names fresh
-    weights of its own."""
+    """Builds a network for a purpose. ``segmenter`` starts from the initial weights of the stage:
+    those of ``init``, or random ones that are equal for all methods of a condition. Any other
+    purpose is the seed of random weights of its own."""
     intensity_sd: Callable[[], tuple[float, ...]]
-    """Standard deviation of each channel of the training images, which lie in [0, 1]."""
+    """Standard deviation of each channel of the training images, whose values are in [0, 1]."""
     seed: Callable[[str], int] = field(repr=False)
-    """Seed of a further random purpose, by name."""
+    """Returns a seed for any other purpose, by name."""
 
 
 class ObjectiveSpec(Part, abc.ABC):
@@ -104,7 +104,7 @@ class ObjectiveSpec(Part, abc.ABC):
     label: ClassVar[str]
     """One word for folder names and progress lines."""
     streams: ClassVar[tuple[Stream, ...]]
-    """Volumes the batches are drawn from, equal shares of each."""
+    """Sets of volumes that batches are sampled from, an equal share from each."""
     trains_segmenter: ClassVar[bool] = True
     """Whether its steps count as segmentation steps in the budget."""
 
@@ -137,7 +137,7 @@ class Loss(ObjectiveSpec):
         batch
             Images, visible labels and pseudo-labels (:func:`bench.training.batch.targets`).
         progress
-            Where training stands, for weights that change with it.
+            Position in the schedule, for weights that change over a training.
 
         Returns
         -------

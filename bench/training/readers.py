@@ -9,16 +9,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from typing_extensions import override
 
 from bench.data.visible import TrainView
 from bench.data.window import Window
 from bench.training.augment import Augmentation
-from bench.training.sampler import Draws
+from bench.training.sampler import SampledSlices
 
 
 @dataclass(frozen=True, slots=True)
 class RawBatch:
-    """A batch as it lies on disk, and how it will be transformed on the device."""
+    """A batch as stored on disk, and the affines that the device will apply to it."""
 
     image_BCHW: Tensor
     """int16, as stored."""
@@ -32,23 +33,23 @@ class RawBatch:
 
 
 class Reader(abc.ABC):
-    """Reads the images, labels and flags of drawn slices."""
+    """Reads the images, labels and flags of sampled slices."""
 
     def __init__(self, view: TrainView, augmentation: Augmentation) -> None:
         self.view = view
         self.augmentation = augmentation
 
     @abc.abstractmethod
-    def read(self, draws: Draws, rng: np.random.Generator) -> RawBatch:
-        """Return the batch of ``draws``; ``rng`` decides on its augmentation."""
+    def read(self, samples: SampledSlices, rng: np.random.Generator) -> RawBatch:
+        """Return the batch of ``samples``; ``rng`` samples its augmentation."""
 
 
 class SliceReader(Reader):
     """Whole slices."""
 
-    def read(self, draws: Draws, rng: np.random.Generator) -> RawBatch:
-        """Return the drawn slices."""
-        view, rows = self.view, draws.rows
+    @override
+    def read(self, samples: SampledSlices, rng: np.random.Generator) -> RawBatch:
+        view, rows = self.view, samples.rows
         image = np.ascontiguousarray(view.images_SCHW[view.image_row_S[rows]])
         lab = view.labels.gather(rows)
         ps = np.zeros_like(lab) if view.pseudo is None else view.pseudo.gather(rows)
@@ -56,15 +57,15 @@ class SliceReader(Reader):
             torch.from_numpy(image),
             torch.from_numpy(np.stack([lab, ps], axis=1)),
             torch.from_numpy(view.flags_VK[view.volume_S[rows]]),
-            torch.from_numpy(self.augmentation.draw(rng, len(rows), view.grid)),
+            torch.from_numpy(self.augmentation.sample(rng, len(rows), view.grid)),
             view.grid,
         )
 
 
 class PatchReader(Reader):
-    """Patches that hold the drawn slice, and a voxel of the drawn organ.
+    """Patches that hold the sampled slice, and a voxel of the sampled organ.
 
-    What is read is larger than a patch by as much as the augmentation may turn into it.
+    The source is larger than a patch by the margin that rotation and zoom may bring into view.
     """
 
     def __init__(self, view: TrainView, augmentation: Augmentation, window: Window) -> None:
@@ -72,16 +73,16 @@ class PatchReader(Reader):
         self._window = window
         self._source = augmentation.reach(window.patch)
 
-    def read(self, draws: Draws, rng: np.random.Generator) -> RawBatch:
-        """Return one patch per drawn slice."""
+    @override
+    def read(self, samples: SampledSlices, rng: np.random.Generator) -> RawBatch:
         patches = [
             self._patch(row, organ, rng)
-            for row, organ in zip(draws.rows, draws.organs, strict=True)
+            for row, organ in zip(samples.rows, samples.organs, strict=True)
         ]
         images, maps = zip(*patches, strict=True)
         size = self._window.patch
-        theta = self.augmentation.draw_3d(rng, len(patches), size, self._source)
-        flags = self.view.flags_VK[self.view.volume_S[draws.rows]]
+        theta = self.augmentation.sample_3d(rng, len(patches), size, self._source)
+        flags = self.view.flags_VK[self.view.volume_S[samples.rows]]
         return RawBatch(
             torch.from_numpy(np.stack(images)),
             torch.from_numpy(np.stack(maps)),

@@ -1,10 +1,10 @@
 """Selection of pseudo-labels: which voxels of unannotated organs to trust.
 
-A round is :func:`relabel`. Voxels compete within groups of volumes: each volume alone, or all of
-them. Candidates of every volume of a group are found, the best of the group are selected, then
-positives are added and background is marked volume by volume.
+:func:`relabel` is one round. Voxels compete within a group: one volume, or all volumes of the data
+set. The round finds the candidates of every volume of a group, selects the most confident ones,
+then adds positives and marks background volume by volume.
 
-Suffix E stands for the candidates of one organ in one volume, in ascending voxel order.
+Axis E runs over the candidates of one organ in one volume, in ascending voxel order.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ class RelabelRule(Part):
     """How pseudo-labels are chosen; the defaults are those of the publication."""
 
     gamma_mode: GammaMode = "cumulative"
-    """Share of candidates and earlier pseudo-labels together, or of the remaining candidates."""
+    """Gamma is a share of candidates and earlier pseudo-labels together, or of candidates alone."""
     scope: Literal["volume", "slice", "dataset"] = "volume"
     """Where candidates of an organ compete. Background competes per volume in every scope."""
     background: Literal["ambiguous", "predicted", "confident", "rest"] = "ambiguous"
-    """Predicted background stays ambiguous, is trusted, or its most confident share is; or all that
-    was not selected is background."""
+    """``ambiguous``: predicted background stays ambiguous. ``predicted``: all of it is trusted.
+    ``confident``: its most confident share is. ``rest``: every voxel not selected is background."""
 
     one_object: bool = False
-    """An organ is one connected object: candidates come from the largest one, and the smaller ones
-    stay ambiguous. Voxels that touch at a corner are connected."""
+    """Candidates of an organ come from its largest connected component only; smaller ones stay
+    ambiguous. Voxels that touch at a corner are connected."""
 
     def groups(self, volumes: Sequence[Volume]) -> list[Sequence[Volume]]:
         """Return the volumes whose voxels compete with each other."""
         return [volumes] if self.scope == "dataset" else [[volume] for volume in volumes]
 
     def plausible(self, pred_SHW: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return a predicted volume without what cannot be a candidate."""
+        """Return a predicted volume without the voxels that cannot be candidates."""
         if not self.one_object:
             return pred_SHW
         from scipy import ndimage
@@ -63,11 +63,11 @@ class RelabelRule(Part):
 
 
 class Volume(Protocol):
-    """A volume in which some organ is not annotated; read and predicted when asked."""
+    """A volume in which some organ is not annotated; read and predicted on request."""
 
     @property
     def id(self) -> str:
-        """Of the case."""
+        """The id of the case."""
 
     @property
     def flags_K(self) -> NDArray[np.bool_]:
@@ -114,7 +114,7 @@ class Selection:
 
 
 def gamma_at(step: int, rounds: int, gamma_max: float) -> float:
-    """Return the share to relabel by the end of round ``step`` of 1..``rounds``."""
+    """Return gamma, the share to relabel by the end of round ``step`` of 1..``rounds``."""
     return step / rounds * gamma_max
 
 
@@ -133,32 +133,32 @@ def relabel(
     rule: RelabelRule,
     generator: Callable[..., np.random.Generator],
 ) -> Iterator[tuple[NDArray[np.uint8], list[Selection]]]:
-    """Yield the pseudo-labels of every volume after a round, and what was selected from.
+    """Yield the pseudo-labels of every volume after a round, with the candidates and the selection.
 
-    Predictions are asked for again rather than kept, so that a group may be larger than memory.
+    Predictions are computed twice rather than kept, so that a group may be larger than memory.
 
     Parameters
     ----------
     volumes
-        Those in which some organ is not annotated, all of the data set.
+        All volumes of the data set in which some organ is not annotated.
     gamma
         Share to relabel, in [0, 1].
     rule
         How to select.
     generator
-        Returns the random numbers of a group, which break ties: of a volume by its id, of the data
-        set without a name.
+        Returns the random generator that breaks ties in a group: called with the id of a volume, or
+        without arguments for the whole data set.
 
     Yields
     ------
     ps_SHW, selections
-        New pseudo-labels: earlier positives stay, background is decided anew. One selection per
+        New pseudo-labels: earlier positives stay, background is marked anew. One selection per
         unannotated organ, in the order of the organs.
 
     Raises
     ------
     BenchError
-        A confidence that is not a number.
+        A confidence is NaN.
     """
     for group in rule.groups(volumes):
         rng = generator() if rule.scope == "dataset" else generator(group[0].id)
@@ -258,8 +258,8 @@ def mark_background(
 ) -> None:
     """Mark trusted background in ``ps_SHW``, in place; other parameters as in :func:`relabel`.
 
-    Background is predicted background, or with ``rest`` everything, without any label. It is no
-    part of the union of rounds, so an organ can still grow into it.
+    Only voxels without any label are marked: those predicted as background, or with ``rest`` all of
+    them. Background does not accumulate over rounds, so an organ can still grow into it.
     """
     eligible_SHW = (lab_SHW == 0) & (ps_SHW == 0)
     if rule.background != "rest":
@@ -279,7 +279,7 @@ def _is_organ(ps_SHW: NDArray[np.uint8]) -> NDArray[np.bool_]:
 def _best_of_all(
     pool: Sequence[Candidates], gamma: float, mode: GammaMode, rng: np.random.Generator
 ) -> list[NDArray[np.bool_]]:
-    """Return masks of the candidates of one organ that win among those of all volumes."""
+    """Return masks of the candidates of one organ that are selected among all volumes."""
     score_N = np.concatenate([found.score_E for found in pool])
     n_relabelled = sum(int(found.relabelled_S.sum()) for found in pool)
     best_N = _highest(score_N, count_new(gamma, len(score_N), n_relabelled, mode), rng)
@@ -289,7 +289,7 @@ def _best_of_all(
 def _best_of_slices(
     pool: Sequence[Candidates], gamma: float, mode: GammaMode, rng: np.random.Generator
 ) -> list[NDArray[np.bool_]]:
-    """Return masks of the candidates of one organ that win within their slice."""
+    """Return masks of the candidates of one organ that are selected within their slice."""
     masks = []
     for found in pool:
         best_E = np.zeros(len(found.score_E), np.bool_)
@@ -304,7 +304,7 @@ def _best_of_slices(
 
 
 def _highest(score_N: NDArray[np.float32], n: int, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Return a mask of the ``n`` highest scores; ties at the limit are drawn at random."""
+    """Return a mask of the ``n`` highest scores; ties at the limit are broken at random."""
     if np.isnan(score_N).any():
         raise BenchError("a confidence is not a number: the network's training diverged, lower lr")
     if n == 0:

@@ -1,8 +1,8 @@
 """Sampling of slices: batch j is a pure function of seed and j.
 
-Volumes are drawn uniformly, then slices uniformly within them; a fixed share of
-every batch comes from slices that show a visible label: first an organ is drawn, then a volume that
-shows it, then a slice, or small organs would hardly be seen (specification: Rare organs).
+Volumes are sampled uniformly, then slices uniformly within them. A fixed share of every batch comes
+from slices that show a visible label: an organ is sampled, then a volume that shows it, then a
+slice. Otherwise small organs would hardly be seen (specification: Rare organs).
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ Stream = Literal["all", "supervised", "incomplete", "complete"]
 those lacking none."""
 
 
-class Draws(NamedTuple):
+class SampledSlices(NamedTuple):
     """The slices of a batch."""
 
     rows: NDArray[np.intp]
     """Label-slice rows, grouped by stream, shape [batch_size]."""
     organs: NDArray[np.intp]
-    """The organ 1..K each was drawn for, 0 if for none."""
+    """The organ 1..K that each slice was sampled for, 0 if for none."""
 
 
 class SliceSampler:
-    """Draws the slices of each batch, an equal share from every stream.
+    """Samples the slices of each batch, an equal share from every stream.
 
     Parameters
     ----------
@@ -73,17 +73,17 @@ class SliceSampler:
         self._foreground_share = foreground_share
         self._rng = rng
 
-    def batch(self, step: int) -> Draws:
+    def batch(self, step: int) -> SampledSlices:
         """Return the slices of batch ``step``."""
         rng = self._rng(step)
         shares = np.diff(np.linspace(0, self._batch_size, len(self._pools) + 1).round().astype(int))
-        draws: list[tuple[int, int]] = []
+        samples: list[tuple[int, int]] = []
         for pool, share in zip(self._pools, shares, strict=True):
             n_foreground = round(self._foreground_share * share)
-            draws += [pool.draw_shown(rng) for _ in range(n_foreground)]
-            draws += [pool.draw(rng) for _ in range(share - n_foreground)]
-        rows, organs = np.array(draws, np.intp).T
-        return Draws(rows, organs)
+            samples += [pool.sample_shown(rng) for _ in range(n_foreground)]
+            samples += [pool.sample(rng) for _ in range(share - n_foreground)]
+        rows, organs = np.array(samples, np.intp).T
+        return SampledSlices(rows, organs)
 
 
 class _Pool:
@@ -104,9 +104,9 @@ class _Pool:
     def __len__(self) -> int:
         return len(self._slices)
 
-    def draw(self, rng: np.random.Generator) -> tuple[int, int]:
+    def sample(self, rng: np.random.Generator) -> tuple[int, int]:
         return int(rng.choice(self._slices[rng.integers(len(self._slices))])), 0
 
-    def draw_shown(self, rng: np.random.Generator) -> tuple[int, int]:
+    def sample_shown(self, rng: np.random.Generator) -> tuple[int, int]:
         organ, volumes = self._shown[rng.integers(len(self._shown))]
         return int(rng.choice(volumes[rng.integers(len(volumes))])), organ

@@ -21,7 +21,7 @@ class Supervised(Loss):
     """Binary cross-entropy per voxel and organ, with or without ambiguity weights."""
 
     unlabelled: Literal["ignored", "background"]
-    """What a voxel of unknown target is: left out of the loss, or background."""
+    """How the loss treats a voxel of unknown target: it is left out, or counted as background."""
     norm: Literal["mean_all", "mean_valid", "sum"] = "mean_all"
     pseudo_negatives: bool = True
     """A pseudo-label of one organ is a negative of the other missing organs."""

@@ -38,7 +38,7 @@ def fit(
 ) -> dict[str, int]:
     """Train ``objective`` to its last step, from the resume state if there is one.
 
-    ``seed`` is that of torch's own generator, which dropout draws from.
+    ``seed`` seeds torch's own generator, which dropout uses.
 
     Returns
     -------
@@ -105,7 +105,7 @@ def _log(
 
 
 def _check_finite(step: int, values: Mapping[str, Tensor]) -> dict[str, float]:
-    """Read the values back, the only synchronisation with the device; a broken one ends it."""
+    """Read the values back (the only synchronisation with the device) and raise if not finite."""
     numbers = torch.stack([value.float() for value in values.values()]).tolist()
     measured = dict(zip(values, numbers, strict=True))
     if broken := [name for name, value in measured.items() if not math.isfinite(value)]:
@@ -114,7 +114,7 @@ def _check_finite(step: int, values: Mapping[str, Tensor]) -> dict[str, float]:
 
 
 class _ResumeState:
-    """Everything a run needs to go on bit for bit, in one file replaced atomically."""
+    """Everything that an exact resume needs, in one file that is replaced atomically."""
 
     def __init__(
         self,

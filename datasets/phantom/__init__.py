@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from nibabel.nifti1 import Nifti1Image
 from pydantic import Field
+from typing_extensions import override
 
 from bench.data.dataset import Case, Dataset
 from bench.errors import BenchError
@@ -39,8 +40,8 @@ class Phantom(Dataset):
     """Pixels per default pixel along each axis; 0.5 is a quarter of the pixels of a slice."""
 
     @property
+    @override
     def name(self) -> str:
-        """Identity of the data in seeds, tables and folder names."""
         return format_brackets("phantom", self.overrides())
 
     @property
@@ -58,13 +59,13 @@ class Phantom(Dataset):
         """Return (): nothing is read."""
         return ()
 
+    @override
     def image(self, case: Case) -> Nifti1Image:
-        """Return the CT in HU, int16."""
         scan = self._scan(case)
         return _to_nifti(scan.image, scan)
 
+    @override
     def labels(self, case: Case) -> Nifti1Image:
-        """Return the label map, uint8."""
         scan = self._scan(case)
         return _to_nifti(scan.label, scan)
 

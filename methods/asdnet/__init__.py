@@ -141,7 +141,7 @@ class _AdversarialObjective(Objective):
         from torch.nn.functional import binary_cross_entropy_with_logits as bce
         from torch.nn.functional import logsigmoid
 
-        from bench.api import decide, masked_bce, masked_mean, organ_bits, per_voxel, targets
+        from bench.api import decide, masked_bce, masked_mean, organ_masks, per_voxel, targets
 
         spec = self._spec
         y_BKHW, w_BKHW = targets(batch.lab_BHW, batch.ps_BHW, batch.flags_BK)
@@ -159,7 +159,7 @@ class _AdversarialObjective(Objective):
         )
 
         with torch.no_grad():
-            hard_BKHW = organ_bits(decide(logits_BKHW), logits_BKHW.shape[1])
+            hard_BKHW = organ_masks(decide(logits_BKHW), logits_BKHW.shape[1])
             passes_BKHW = confidence_BKHW.sigmoid() > self._limit(hard_BKHW, y_BKHW, batch)
             trusted_BKHW = ~w_BKHW & passes_BKHW
         semi = masked_mean(bce(logits_BKHW, hard_BKHW.float(), reduction="none"), trusted_BKHW)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from bench.api import FeatureNet, resize
 
@@ -37,12 +38,12 @@ class ConditionalNet(FeatureNet):
         self.bias = nn.Parameter(torch.zeros(n_organs))
         self.register_buffer("code_KK", torch.eye(n_organs), persistent=False)
 
+    @override
     def features(self, image_BCHW: Tensor) -> Tensor:
-        """Return the features of the body at the size of the image."""
         return resize(self.body.features(image_BCHW), image_BCHW.shape[2:])
 
+    @override
     def classify(self, features_BCHW: Tensor) -> Tensor:
-        """Return one logit per organ, each by convolutions of its own, shape [B, K, H, W]."""
         B, C, *axes = features_BCHW.shape
         x_BCN = features_BCHW.flatten(2)
         code_KK = self.get_buffer("code_KK")
@@ -74,6 +75,6 @@ class ConditionalNet(FeatureNet):
         return self.bias
 
     @property
+    @override
     def bottleneck(self) -> nn.Module:
-        """That of the body."""
         return self.body.bottleneck

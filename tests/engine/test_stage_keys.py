@@ -103,7 +103,7 @@ def test_cells_differ_in_all_of_their_results(finished: Finished) -> None:
         dataclasses.replace(condition, network=replaced(condition.network, width=5)),
     ]
     ((label, method),) = parse_methods(["inerrant"])
-    wanted = [{s.key for s in Run.of(method, label, c).wanted()} for c in [condition, *others]]
+    wanted = [{s.key for s in Run.of(method, label, c).outputs()} for c in [condition, *others]]
     assert len(set.union(*wanted)) == sum(map(len, wanted))
 
 

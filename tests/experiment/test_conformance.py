@@ -1,4 +1,4 @@
-"""`bench check`: registered methods keep all promises, and a method that breaks one is found."""
+"""`bench check`: registered methods pass every check, and a method that breaks a rule is found."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from helpers import ALL_METHODS, bench, shared_store
 
 from bench.errors import BenchError
-from bench.experiment.conformance import CHECKS, SLICES, VOLUMES, Subject, judge
+from bench.experiment.conformance import CHECKS, SLICES, VOLUMES, MethodUnderTest, run_checks
 from bench.nets.network import Network
 from bench.plugins import files, registry
 from bench.reporting.style import MethodStyles
@@ -52,18 +52,18 @@ class MixedObjective(Objective):
 
     def loss(self, batch, progress):
         from bench.training.batch import targets
-        from bench.training.losses import bit_entropy, masked_bce, masked_mean
+        from bench.training.losses import binary_entropy, masked_bce, masked_mean
 
         y, w = targets(batch.lab_BHW, batch.ps_BHW, batch.flags_BK)
         logits = self.net(batch.image_BCHW)
-        extra = masked_mean(bit_entropy(logits), ~w)
+        extra = masked_mean(binary_entropy(logits), ~w)
         self.calls += 1
         return {"loss": masked_bce(logits, y, w) + 0.1 * extra}
 """
-"""A method that keeps every promise; the broken ones differ in one line."""
+"""A method that passes every check; the broken ones differ in one line."""
 
 BROKEN = {
-    "learns_from_what_it_draws": ("bit_entropy(logits)", "bit_entropy(logits.detach())"),
+    "learns_from_what_it_samples": ("binary_entropy(logits)", "binary_entropy(logits.detach())"),
     "resumes_bit_for_bit": ("+ 0.1 * extra", "+ 0.1 * self.calls * extra"),
     "models_are_segmenters": (
         "yield recipe.segmenter(Mixed())",
@@ -99,9 +99,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("network", [SLICES, VOLUMES], ids=["2D", "3D"])
 @pytest.mark.parametrize("name", ALL_METHODS)
 def test_every_registered_method_conforms(name: str, network: Network, folder: Path) -> None:
-    verdicts = list(judge(Subject(name, folder, network)))
+    verdicts = list(run_checks(MethodUnderTest(name, folder, network)))
     assert [verdict.check for verdict in verdicts] == [check.__name__ for check in CHECKS]
-    assert not [(v.promise, v.problem) for v in verdicts if v.problem is not None]
+    assert not [(v.rule, v.problem) for v in verdicts if v.problem is not None]
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def write(folder: Path, code: str, name: str = "mine") -> Path:
 def problems(file: Path, folder: Path) -> dict[str, str]:
     registry.plug_in([file])
     (folder / "stores").mkdir()
-    verdicts = judge(Subject("mine", folder / "stores"))
+    verdicts = run_checks(MethodUnderTest("mine", folder / "stores"))
     return {v.check: v.problem for v in verdicts if v.problem is not None}
 
 
@@ -131,7 +131,7 @@ def test_a_sound_method_from_outside_conforms(plugged: Path) -> None:
 
 
 @pytest.mark.parametrize("check", BROKEN)
-def test_a_broken_promise_is_found(check: str, plugged: Path) -> None:
+def test_a_broken_rule_is_found(check: str, plugged: Path) -> None:
     sound, broken = BROKEN[check]
     assert SOUND.count(sound) == 1
     found = problems(write(plugged, SOUND.replace(sound, broken)), plugged)
@@ -196,10 +196,10 @@ def test_an_upper_bound_from_outside_is_one_in_checks_and_boards(plugged: Path) 
 
 
 def test_a_failed_check_is_exit_code_1(plugged: Path) -> None:
-    sound, broken = BROKEN["learns_from_what_it_draws"]
+    sound, broken = BROKEN["learns_from_what_it_samples"]
     file = write(plugged, SOUND.replace(sound, broken))
     process = bench("check", "mine", "--plugin", str(file))
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "FAIL Learn from scans" in out
-    assert "draws unlabelled scans and learns nothing from them" in out
+    assert "samples unlabelled scans and learns nothing from them" in out

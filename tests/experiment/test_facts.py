@@ -22,7 +22,7 @@ from bench.reports.paper.descriptions import FORMULA, MEASURED, PAPER, shares, t
 from bench.results.tables import OUTCOMES, TARGETS
 from bench.stages.layers import blocks
 from bench.stages.targets import target_counts
-from bench.training.batch import organ_bits, targets
+from bench.training.batch import organ_masks, targets
 
 
 def test_counts_are_those_of_the_targets_that_training_builds(finished: Finished) -> None:
@@ -37,7 +37,7 @@ def test_counts_are_those_of_the_targets_that_training_builds(finished: Finished
         seen = torch.from_numpy(view.labels.gather(range(case.labels.start, case.labels.stop)))
         flags = torch.from_numpy(case.flags_K).expand(len(seen), -1)
         y, w = targets(seen.long(), torch.zeros_like(seen).long(), flags)
-        t = organ_bits(torch.from_numpy(truth_SHW).long(), K)
+        t = organ_masks(torch.from_numpy(truth_SHW).long(), K)
         for rule, known in (("naive", torch.ones_like(w)), ("inerrant0", w)):
             found = [y & t & known, ~y & t & known, y & ~t & known, ~y & ~t & known]
             for k in np.flatnonzero(truth[case.id].case.annotated):

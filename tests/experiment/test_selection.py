@@ -139,7 +139,7 @@ def test_the_grid_is_the_product_of_its_axes(folder: Path, tmp_path: Path) -> No
         for c in [r.condition]
     }
     assert len(points) == len(runs)
-    assert len({stage.key for run in runs for stage in run.wanted()}) == len(runs)
+    assert len({stage.key for run in runs for stage in run.outputs()}) == len(runs)
     assert not list(tmp_path.glob("Train"))
 
 

@@ -17,11 +17,11 @@ from bench.methods.cps import Cps
 from bench.methods.entropy_min import EntropyMin
 from bench.methods.marginal import Marginal, excluded_overlap, marginal_dice, merged_log_probs
 from bench.methods.mean_teacher import MeanTeacher
-from bench.methods.uamt import Uamt, binary_entropy, entropy_limit
+from bench.methods.uamt import Uamt, entropy_limit, entropy_nats
 from bench.nets.catalogue import parse_network
 from bench.nets.inference import decide
 from bench.training.batch import Batch, targets
-from bench.training.losses import bit_entropy, masked_bce, masked_mean
+from bench.training.losses import binary_entropy, masked_bce, masked_mean
 from bench.training.objective import Objective, ObjectiveSpec, Setting, TrainingProgress
 
 NETWORK = parse_network("unet_t11[width=4]")
@@ -180,8 +180,8 @@ def test_no_gradient_reaches_the_teacher(spec: ObjectiveSpec) -> None:
 def test_the_entropy_limit_rises_to_the_entropy_of_a_coin() -> None:
     assert entropy_limit(0.0) == pytest.approx((0.75 + 0.25 * math.exp(-5)) * math.log(2))
     assert entropy_limit(1.0) == pytest.approx(math.log(2))
-    assert binary_entropy(torch.tensor(0.5)).item() == pytest.approx(math.log(2), abs=1e-5)
-    assert binary_entropy(torch.tensor([0.0, 1.0])).abs().max() < 1e-5
+    assert entropy_nats(torch.tensor(0.5)).item() == pytest.approx(math.log(2), abs=1e-5)
+    assert entropy_nats(torch.tensor([0.0, 1.0])).abs().max() < 1e-5
 
 
 def test_only_certain_bits_are_followed() -> None:
@@ -227,7 +227,7 @@ def test_the_entropy_of_bits() -> None:
     logits = torch.tensor([0.0, 3.0, -3.0, 40.0, -40.0])
     prob = logits.double().sigmoid()
     expected = -(prob * prob.log() + (1 - prob) * (1 - prob).log()).nan_to_num() / math.log(2)
-    torch.testing.assert_close(bit_entropy(logits).double(), expected, atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(binary_entropy(logits).double(), expected, atol=1e-6, rtol=1e-4)
 
 
 def test_the_mean_over_nothing_is_zero() -> None:

@@ -41,7 +41,7 @@ from bench.reports.leaderboard import Leaderboard
 from bench.seeds import generator
 from bench.training.augment import Augmentation, resample
 from bench.training.readers import PatchReader, RawBatch
-from bench.training.sampler import Draws
+from bench.training.sampler import SampledSlices
 
 STILL = Augmentation(shift=0, rotation_deg=0, zoom=0)
 SMALL = Window(patch=(48, 32, 32))
@@ -232,7 +232,7 @@ def volume_view(n_slices: int = 80, side: int = 64) -> Any:
 def read(
     view: Any, rows: list[int], organs: list[int], augmentation: Augmentation = STILL, seed: int = 0
 ) -> RawBatch:
-    draws = Draws(np.array(rows), np.array(organs))
+    draws = SampledSlices(np.array(rows), np.array(organs))
     return PatchReader(view, augmentation, SMALL).read(draws, generator(seed, "a"))
 
 
@@ -291,7 +291,7 @@ def test_a_volume_smaller_than_the_patch_lies_in_its_middle() -> None:
 
 def test_the_centre_is_read_when_only_the_centre_is_looked_at() -> None:
     window = Window(patch=SMALL.patch, sampling="centre")
-    draws = Draws(np.array([0, 79]), np.array([0, 1]))
+    draws = SampledSlices(np.array([0, 79]), np.array([0, 1]))
     raw = PatchReader(volume_view(), STILL, window).read(draws, generator(0, "a"))
     assert raw.image_BCHW[:, 0, 0, 0, 0].tolist() == [16 + 16 + 16] * 2
 
@@ -302,7 +302,7 @@ def test_augmentation_turns_in_the_axial_plane_and_zooms_alike() -> None:
     augmentation = Augmentation(shift=0.1, rotation_deg=15, zoom=0.1)
     source = augmentation.reach(size)
     assert all(s > n for s, n in zip(source, size, strict=True))
-    theta = torch.from_numpy(augmentation.draw_3d(generator(0, "a"), 64, size, source))
+    theta = torch.from_numpy(augmentation.sample_3d(generator(0, "a"), 64, size, source))
     bar = torch.zeros(64, *source)
     centre = [n // 2 for n in source]
     bar[:, centre[0] - 10 : centre[0] + 10, centre[1], centre[2]] = 1
@@ -321,7 +321,7 @@ def test_nothing_outside_the_source_turns_up_in_a_patch() -> None:
     size = (48, 48, 64)
     augmentation = Augmentation()
     source = augmentation.reach(size)
-    theta = torch.from_numpy(augmentation.draw_3d(generator(0, "a"), 50, size, source))
+    theta = torch.from_numpy(augmentation.sample_3d(generator(0, "a"), 50, size, source))
     image, _ = resample(
         torch.ones(50, 1, *source), torch.zeros(50, 1, *source, dtype=torch.uint8), theta, size
     )

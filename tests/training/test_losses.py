@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from bench.training.batch import targets
-from bench.training.losses import confidence_loss, confidence_target, masked_bce
+from bench.training.losses import confidence_loss, masked_bce, true_class_probability
 
 # specification: Targets and loss: six voxels, three organs, the third one not annotated.
 LAB = torch.tensor([0, 1, 1, 2, 0, 0]).view(1, 1, 6)
@@ -94,7 +94,7 @@ def test_half_precision_logits_are_judged_in_float32(dtype: torch.dtype) -> None
 def test_confidence_target_is_one_minus_p_on_a_wrong_bit() -> None:
     logits = torch.logit(torch.tensor([0.9, 0.9, 0.2, 0.2])).view(1, 1, 1, 4)
     y = torch.tensor([True, False, True, False]).view(1, 1, 1, 4)
-    target = confidence_target(logits.requires_grad_(), y)
+    target = true_class_probability(logits.requires_grad_(), y)
     assert target.flatten().tolist() == pytest.approx([0.9, 0.1, 0.2, 0.8])
     assert not target.requires_grad
 

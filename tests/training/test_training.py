@@ -218,7 +218,7 @@ MIXED = fake_view(
 COMPLETE = fake_view([[1, 1]] * 4, {(v, k): [4, 5 + k] for v in range(4) for k in range(2)})
 
 
-def draw(
+def sample_rows(
     view: Any, streams: Sequence[Stream], n: int = 200, batch_size: int = 8, share: float = 0.5
 ) -> NDArray[np.intp]:
     sampler = SliceSampler(
@@ -228,7 +228,7 @@ def draw(
 
 
 def test_a_batch_is_a_function_of_its_number() -> None:
-    in_order = draw(MIXED, ["all"], 6)
+    in_order = sample_rows(MIXED, ["all"], 6)
     sampler = SliceSampler(MIXED, ["all"], 8, 0.5, lambda step: generator(0, "slices", step))
     for step in (5, 0, 3, 3):
         assert np.array_equal(sampler.batch(step).rows, in_order[step])
@@ -243,8 +243,8 @@ def test_a_batch_is_a_function_of_its_number() -> None:
         (["incomplete"], {1, 2, 3, 4}),
     ],
 )
-def test_streams_draw_from_their_volumes_uniformly(streams: Any, volumes: set[int]) -> None:
-    rows = draw(MIXED, streams, 500, share=0.0)
+def test_streams_sample_from_their_volumes_uniformly(streams: Any, volumes: set[int]) -> None:
+    rows = sample_rows(MIXED, streams, 500, share=0.0)
     counts = np.bincount(MIXED.volume_S[rows].ravel(), minlength=5)
     assert set(np.flatnonzero(counts)) == volumes
     assert counts[sorted(volumes)] == pytest.approx(4000 / len(volumes), rel=0.15)
@@ -254,7 +254,7 @@ def test_streams_draw_from_their_volumes_uniformly(streams: Any, volumes: set[in
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
 def test_a_fixed_share_of_every_batch_shows_a_label(share: float) -> None:
-    shown = MIXED.shown_SK.any(axis=1)[draw(MIXED, ["all"], share=share)]
+    shown = MIXED.shown_SK.any(axis=1)[sample_rows(MIXED, ["all"], share=share)]
     first = round(share * 8)
     assert shown[:, :first].all()
     if first < 8:  # the others are drawn without looking: 6 of 50 slices show a label
@@ -265,7 +265,7 @@ def test_shown_slices_come_from_organs_then_volumes_uniformly() -> None:
     rare = fake_view(
         [[1, 1], [1, 1], [1, 0]], {(0, 0): [0, 1, 2], (1, 0): [3], (2, 0): [4, 5], (0, 1): [9]}
     )
-    rows = draw(rare, ["all"], 500, share=1.0).ravel()
+    rows = sample_rows(rare, ["all"], 500, share=1.0).ravel()
     counts = np.bincount(rows, minlength=30)
     assert counts[9] == pytest.approx(2000, rel=0.1)  # the organ that one slice shows
     by_volume = [counts[0:3].sum(), counts[13], counts[24:26].sum()]
@@ -274,7 +274,7 @@ def test_shown_slices_come_from_organs_then_volumes_uniformly() -> None:
 
 
 def test_two_streams_get_half_a_batch_each() -> None:
-    rows = draw(MIXED, ["supervised", "incomplete"], 300)
+    rows = sample_rows(MIXED, ["supervised", "incomplete"], 300)
     volumes = MIXED.volume_S[rows]
     assert set(volumes[:, :4].ravel()) == {0, 1, 4}
     assert set(volumes[:, 4:].ravel()) == {1, 2, 3, 4}
@@ -284,23 +284,23 @@ def test_two_streams_get_half_a_batch_each() -> None:
 
 def test_an_odd_batch_is_shared_out_completely() -> None:
     for size in (2, 3, 5, 7):
-        assert draw(MIXED, ["all", "supervised", "incomplete"], 2, size).shape == (2, size)
+        assert sample_rows(MIXED, ["all", "supervised", "incomplete"], 2, size).shape == (2, size)
 
 
 def test_a_stream_without_volumes_gives_its_share_to_the_others() -> None:
-    both = draw(COMPLETE, ["supervised", "incomplete"])
-    assert np.array_equal(both, draw(COMPLETE, ["supervised"]))
+    both = sample_rows(COMPLETE, ["supervised", "incomplete"])
+    assert np.array_equal(both, sample_rows(COMPLETE, ["supervised"]))
     assert both.shape == (200, 8)
 
 
 def test_naive_and_inerrant0_see_the_same_slices_where_all_is_annotated() -> None:
-    assert np.array_equal(draw(COMPLETE, ["all"]), draw(COMPLETE, ["supervised"]))
-    assert not np.array_equal(draw(MIXED, ["all"]), draw(MIXED, ["supervised"]))
+    assert np.array_equal(sample_rows(COMPLETE, ["all"]), sample_rows(COMPLETE, ["supervised"]))
+    assert not np.array_equal(sample_rows(MIXED, ["all"]), sample_rows(MIXED, ["supervised"]))
 
 
 def test_no_label_at_all_is_no_obstacle() -> None:
     nothing_shown = fake_view([[1, 1]] * 2, {})
-    assert draw(nothing_shown, ["all"], 3).shape == (3, 8)
+    assert sample_rows(nothing_shown, ["all"], 3).shape == (3, 8)
 
 
 def test_the_loader_yields_what_lies_on_disk(finished: Finished) -> None:
@@ -347,7 +347,7 @@ def test_the_identity_returns_what_came_in() -> None:
 
 
 def test_no_ranges_mean_no_change() -> None:
-    theta = Augmentation(shift=0, rotation_deg=0, zoom=0).draw(generator(0, "x"), 3, (12, 20))
+    theta = Augmentation(shift=0, rotation_deg=0, zoom=0).sample(generator(0, "x"), 3, (12, 20))
     assert theta.dtype == np.float32
     assert np.array_equal(theta, np.repeat(IDENTITY.numpy(), 3, axis=0))
 
@@ -359,7 +359,7 @@ def test_every_affine_is_a_rotation_a_zoom_and_a_shift_in_pixels(
 ) -> None:
     H, W = grid
     augmentation = Augmentation(shift=0.1, rotation_deg=15, zoom=0.1)
-    for theta in augmentation.draw(generator(0, "a", step), 4, grid).astype(np.float64):
+    for theta in augmentation.sample(generator(0, "a", step), 4, grid).astype(np.float64):
         to_pixels = np.diag([W / 2, H / 2])
         matrix = to_pixels @ theta[:, :2] @ np.linalg.inv(to_pixels)
         scale = np.sqrt(np.linalg.det(matrix))
@@ -371,7 +371,7 @@ def test_every_affine_is_a_rotation_a_zoom_and_a_shift_in_pixels(
 
 
 def test_the_ranges_are_used_in_full_and_evenly() -> None:
-    theta = Augmentation().draw(generator(0, "a"), 4000, (32, 48))
+    theta = Augmentation().sample(generator(0, "a"), 4000, (32, 48))
     angle = np.rad2deg(np.arctan2(theta[:, 1, 0] * 32 / 48, theta[:, 0, 0]))
     assert (angle.min(), angle.max()) == pytest.approx((-15, 15), abs=0.2)
     assert angle.mean() == pytest.approx(0, abs=0.6)
@@ -387,7 +387,7 @@ def test_a_rotation_keeps_distances_on_a_grid_that_is_not_square() -> None:
     rng = SimpleNamespace(
         uniform=lambda low, high, n: np.full(n, 90.0 if high == 90 else (low + high) / 2)
     )
-    turned = torch.from_numpy(theta.draw(rng, 1, (40, 80)))  # type: ignore[arg-type]
+    turned = torch.from_numpy(theta.sample(rng, 1, (40, 80)))  # type: ignore[arg-type]
     _, moved = resample(torch.zeros(1, 1, 40, 80), maps, turned, (40, 80))
     rows, columns = np.nonzero(moved[0, 0].numpy())
     assert np.ptp(columns) <= 1
@@ -407,7 +407,7 @@ def test_outside_is_air_and_no_label() -> None:
 def test_labels_are_never_mixed_and_follow_the_image() -> None:
     rng = np.random.default_rng(0)
     maps = torch.from_numpy(rng.choice([0, 3, 7, 255], (16, 2, 24, 32)).astype(np.uint8))
-    theta = torch.from_numpy(Augmentation().draw(generator(0, "a"), 16, (24, 32)))
+    theta = torch.from_numpy(Augmentation().sample(generator(0, "a"), 16, (24, 32)))
     _, moved = resample(torch.zeros(16, 1, 24, 32), maps, theta, (24, 32))
     assert set(moved.unique().tolist()) == {0, 3, 7, 255}
     blob = torch.zeros(16, 1, 24, 32)

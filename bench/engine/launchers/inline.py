@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
+from typing_extensions import override
+
 from bench.engine.graph import Frontier, StageGraph
 from bench.engine.launcher import Launcher, StageEvent
 from bench.engine.store import LEASE_SECONDS, Store
@@ -13,8 +15,8 @@ from bench.engine.worker import run_stage
 class Inline(Launcher):
     """One stage at a time, no subprocess."""
 
+    @override
     def run(self, graph: StageGraph, store: Store) -> Generator[StageEvent]:
-        """Yield events until every stage is done, failed or blocked."""
         frontier = Frontier(graph)
         ready = frontier.take_ready()
         while ready:
