@@ -52,9 +52,12 @@ def main() -> None:
 
     for experiment in range(options.experiments):
         (a, b), fold = errors(np.random.default_rng(experiment), options.patients)
-        by_fold = [[x[fold == test].mean() for test in range(FOLDS)] for x in (a, b)]
-        count("paired t over folds (the paper's)", paired_t(*by_fold).p < 0.05)
-        count("corrected resampled t (primary)", corrected_t(*by_fold, 1 / (FOLDS - 1)).p < 0.05)
+        a_by_fold, b_by_fold = (
+            [float(x[fold == test].mean()) for test in range(FOLDS)] for x in (a, b)
+        )
+        count("paired t over folds (the paper's)", paired_t(a_by_fold, b_by_fold).p < 0.05)
+        corrected = corrected_t(a_by_fold, b_by_fold, 1 / (FOLDS - 1))
+        count("corrected resampled t (primary)", corrected.p < 0.05)
         count("paired t over patients", paired_t(a, b).p < 0.05)
         count("Wilcoxon over patients", wilcoxon(a, b).p < 0.05)
         if experiment >= options.slow:

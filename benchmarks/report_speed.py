@@ -17,34 +17,39 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from bench.evaluation.metrics import METRICS
 from bench.results.tables import RESULTS
 
 METHODS = ("naive", "inerrant0", "inerrant", "bai", "asdnet", "uamt")
 FRACTIONS = (100, 70, 50, 30, 10)
 ORGANS = tuple(f"organ{number}" for number in range(7))
-REPORTS = ("leaderboard", "significance", "paper", "fairness", "html")
+REPORTS = ("leaderboard", "significance", "paper", "fairness", "power", "html")
 
 
 def table(folds: int = 5, patients: int = 90) -> pd.DataFrame:
     """Return a valid results table of one model per run."""
     rng = np.random.default_rng(0)
     names = ["method", "label_pct", "fold", "number", "organ"]
-    cells = product(METHODS, FRACTIONS, range(folds), range(patients), ORGANS)
-    rows = pd.DataFrame(list(cells), columns=names)
+    conditions = product(METHODS, FRACTIONS, range(folds), range(patients), ORGANS)
+    rows = pd.DataFrame(list(conditions), columns=names)
     patient = "p" + rows["fold"].astype(str) + "-" + rows.pop("number").astype(str)
     n_gt = 1000 + patient.map(hash_of)
     quality = 0.4 + 0.05 * rows["method"].map(METHODS.index) + 0.002 * rows["label_pct"]
     quality = (quality + rng.normal(0, 0.05, len(rows))).clip(0, 1)
     tp = (quality * n_gt).astype(int)
-    return RESULTS.frame(
-        rows.assign(
+    rows[list(METRICS)] = np.nan
+    rows["dsc"], rows["hd95_mm"] = 100 * tp / n_gt, 5.0
+    rows = rows.assign(
+            title=rows["method"], colour="", order=0, upper_bound=False,
             dataset="large", seed=0, profile="paper", backbone="unet", dims=2, test_to_train=0.25,
-            round=0, final=True, case=patient, patient=patient, dsc=100 * tp / n_gt, hd95_mm=5.0,
-            nsd=100 * quality, coverage=np.nan, dsc_inside=np.nan, tp=tp, n_pred=n_gt, n_gt=n_gt,
+            round=0, final=True, case=patient, patient=patient, coverage=np.nan,
+            dsc_inside=np.nan, tp=tp, n_pred=n_gt, n_gt=n_gt,
             status="ok", seg_steps=1000, networks=1, parameters=1000, passes=1.0, departs="nothing",
             device_s=60.0, peak_mb=100.0, device="cpu", software="bench", stage="Evaluate",
-        ).to_dict("records")
     )  # fmt: skip
+    return RESULTS.frame(
+        {str(name): value for name, value in row.items()} for row in rows.to_dict("records")
+    )
 
 
 def hash_of(text: str) -> int:

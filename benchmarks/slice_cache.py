@@ -14,13 +14,14 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from bench.data.catalogue import parse_dataset
 from bench.data.visible import TrainView
 from bench.engine.graph import StageGraph
-from bench.engine.launch.inline import InlineLauncher
+from bench.engine.launchers.inline import Inline
 from bench.engine.store import Store
 from bench.experiment.method import Condition, Recipe, Source
 from bench.experiment.profiles import parse_profile
-from bench.experiment.selection import parse_dataset, parse_networks
+from bench.nets.catalogue import parse_network
 from bench.training.sampler import SliceSampler
 
 BATCHES = 20
@@ -31,16 +32,21 @@ def main() -> None:
         store = Store(Path(folder) / "store")
         dataset = parse_dataset("phantom[n_cases=6]")
         profile = parse_profile("quick[n_folds=2]")
-        (network,) = parse_networks([profile.network])
-        cell = Condition(Source(dataset, "benchmark"), 0, 100, network, profile)
-        labels = Recipe(cell).labels
+        network = parse_network(profile.network)
+        source = Source(dataset, "benchmark")
+        condition = Condition(source, 0, 100, network, profile)
+        labels = Recipe(condition).labels
         graph = StageGraph([labels])
         store.register(graph.in_order())
-        for _ in InlineLauncher().run(graph, store):
+        for _ in Inline().run(graph, store):
             pass
         view = TrainView(store.out(labels.images), store.out(labels))
         sampler = SliceSampler(
-            view, ["all"], profile.batch_size, 0.5, lambda step: np.random.default_rng(step)
+            view,
+            ["all"],
+            profile.training.batch_size,
+            0.5,
+            lambda step: np.random.default_rng(step),
         )
         paths = []
         for case in dataset.cases():
@@ -58,10 +64,10 @@ def main() -> None:
         started = time.perf_counter()
         for step in range(2):
             for row in sampler.batch(step).rows:
-                np.asarray(nib.load(paths[view.volume_S[row]]).dataobj)
+                nib.nifti1.load(paths[view.volume_S[row]]).get_fdata()
         uncached = (time.perf_counter() - started) * BATCHES / 2
 
-        batch = f"batch of {profile.batch_size}"
+        batch = f"batch of {profile.training.batch_size}"
         print(f"slice cache        {1e3 * cached / BATCHES:8.2f} ms per {batch}, images and labels")
         print(f"volume per slice   {1e3 * uncached / BATCHES:8.2f} ms per {batch}, images only")
         print(f"ratio              {uncached / cached:8.0f} x")

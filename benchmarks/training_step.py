@@ -12,6 +12,7 @@ import statistics
 import time
 
 import torch
+from torch import nn
 
 from bench.nets.catalogue import parse_network
 from bench.nets.protocol import channels_last, image_channels_last
@@ -38,13 +39,18 @@ def main() -> None:
     y = torch.rand(options.batch, 7, *axes, device=device) > 0.95
     steps = {}
     for name, (dtype, last) in VARIANTS.items():
-        net = parse_network(options.backbone).build(7).to(device)
+        net = parse_network(options.backbone).build(1, 7).to(device)
         if last:
             channels_last(net)
         optimiser = torch.optim.Adam(net.parameters(), 1e-3)
         batch = image_channels_last(image) if last else image
 
-        def step(net=net, optimiser=optimiser, batch=batch, dtype=dtype) -> None:
+        def step(
+            net: nn.Module = net,
+            optimiser: torch.optim.Optimizer = optimiser,
+            batch: torch.Tensor = batch,
+            dtype: torch.dtype = dtype,
+        ) -> None:
             with torch.autocast(device.type, torch.bfloat16, enabled=dtype is torch.bfloat16):
                 loss = masked_bce(net(batch), y, torch.ones_like(y))
             optimiser.zero_grad(set_to_none=True)

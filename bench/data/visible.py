@@ -38,7 +38,7 @@ class TrainView:
         self.split = Split.read(labels)
         self.value_ranges = index.value_ranges
         self.grid = index.grid
-        self.images_SCHW = open_images(images, index)
+        self.images_SCHW = open_images(images)
         self.labels = LabelSlices(labels / "slices")
         self.pseudo = None if pseudo is None else LabelSlices(pseudo / "slices")
         entries = [index[case_id] for case_id in self.split.train]
@@ -80,11 +80,10 @@ class TrainView:
         return tuple(float(channel_SHW.std()) for channel_SHW in images_SCHW.swapaxes(0, 1))
 
 
-def open_images(folder: Path, index: SliceIndex) -> NDArray[np.int16]:
+def open_images(folder: Path) -> NDArray[np.int16]:
     """Map the image slices (int16, shape [S, C, H, W]) into memory, read-only."""
-    n_slices = sum(entry.n_slices for entry in index.cases)
-    shape = (n_slices, len(index.value_ranges), *index.grid)
-    return np.memmap(folder / "images.bin", np.int16, "r", shape=shape)
+    images_SCHW: NDArray[np.int16] = np.load(folder / "images.npy", mmap_mode="r")
+    return images_SCHW
 
 
 def normalise(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 from typing_extensions import override
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 class Prepared(Stage, abc.ABC):
     """Canonical orientation, scaling, resizing and padding; shared by every run on the data."""
+
+    version: ClassVar[int] = 2
 
     dataset: Dataset
     name: str
@@ -76,7 +78,7 @@ class Prepared(Stage, abc.ABC):
         return on_grid
 
     def run(self, ctx: StageContext) -> None:
-        """Write ``images.bin`` (int16, [S, C, H, W]) and ``index.json``."""
+        """Write ``images.npy`` (int16, [S, C, H, W]) and ``index.json``."""
         import numpy as np
 
         from bench.data.dataset import Case
@@ -98,21 +100,25 @@ class Prepared(Stage, abc.ABC):
         geometries = map_cases(prepare, cases, ctx.tick)
         grid = grid_shape([self.size(geometry)[0] for geometry in geometries], self.multiple_of)
         entries: list[CaseSlices] = []
-        with (ctx.out / "images.bin").open("wb") as file:
-            for case, geometry in zip(cases, geometries, strict=True):
-                placement = self.placement(geometry, grid)
-                slices = self.padded(np.load(pieces / f"{case.id}.npy"), placement, grid)
-                slices.tofile(file)
-                start = entries[-1].rows.stop if entries else 0
-                entries.append(
-                    CaseSlices(
-                        case=case,
-                        start=start,
-                        n_slices=len(slices),
-                        placement=placement,
-                        geometry=geometry,
-                    )
+        for case, geometry in zip(cases, geometries, strict=True):
+            start = entries[-1].rows.stop if entries else 0
+            placement = self.placement(geometry, grid)
+            _, n_slices = self.size(geometry)
+            entries.append(
+                CaseSlices(
+                    case=case,
+                    start=start,
+                    n_slices=n_slices,
+                    placement=placement,
+                    geometry=geometry,
                 )
+            )
+        shape = (entries[-1].rows.stop, len(self.channels), *grid)
+        images_SCHW = np.lib.format.open_memmap(ctx.out / "images.npy", "w+", np.int16, shape)
+        for entry in entries:
+            slices_SCHW = np.load(pieces / f"{entry.case.id}.npy")
+            images_SCHW[entry.rows] = self.padded(slices_SCHW, entry.placement, grid)
+        images_SCHW.flush()
         index = SliceIndex(grid=grid, value_ranges=self.value_ranges, cases=tuple(entries))
         index.write(ctx.out)
         shutil.rmtree(pieces)

@@ -84,7 +84,7 @@ class Pictures(Stage, abc.ABC):
 
         folder = ctx.input(self.images)
         index = SliceIndex.read(folder)
-        images_SCHW = open_images(folder, index)
+        images_SCHW = open_images(folder)
         complete = CompleteLabels(ctx.input(self.truth))
         records = []
         for shown in self.picture_cases(ctx, index, complete):

@@ -44,7 +44,7 @@ class Predict(Stage):
 
         images = ctx.input(self.images)
         index = SliceIndex.read(images)
-        images_SCHW = open_images(images, index)
+        images_SCHW = open_images(images)
         split = Split.read(ctx.input(self.labels))
         net = self.model.load_segmenter(ctx.input(self.model)).to(ctx.device)
         window = self.model.window

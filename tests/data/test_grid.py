@@ -113,7 +113,7 @@ def test_a_prepared_data_set_is_the_windowed_ct_on_the_grid(finished: Finished) 
     folder = finished.store.out(images)
     index = SliceIndex.read(folder)
     assert index.grid == (32, 32)
-    pixels = np.fromfile(folder / "images.bin", np.int16).reshape(-1, *index.grid)
+    pixels = np.load(folder / "images.npy").reshape(-1, *index.grid)
     ((low, high),) = index.value_ranges
     assert (pixels.min(), pixels.max()) == (low, high)
     for entry in index.cases:

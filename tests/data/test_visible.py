@@ -71,7 +71,7 @@ def test_nothing_else_lies_in_the_folder(finished: Finished, labels: Labels) -> 
     files = {p.name for p in finished.store.out(labels).rglob("*") if p.is_file()}
     assert files == {"split.json", "split.sha256", "shown.npy", "index.npz", "slices.bin"}
     images = finished.store.out(labels.images)
-    assert {path.name for path in images.iterdir()} == {"images.bin", "index.json"}
+    assert {path.name for path in images.iterdir()} == {"images.npy", "index.json"}
 
 
 def test_the_arrays_of_the_view_fit_together(finished: Finished, labels: Labels) -> None:
