@@ -147,13 +147,12 @@ def test_a_job_at_its_time_limit_saves_and_goes_on(folder: Path, tmp_path: Path)
     run = ["run", "-m", "naive", "-d", folder, "-l", "50", "-p", "smoke[steps=150]"]
     straight, stopped = tmp_path / "straight", tmp_path / "stopped"
     walk.bench(*run, "--store", straight, "--launcher", "inline", OMP_NUM_THREADS="1")
-    process = walk.start(*run, "--store", stopped, "--launcher", HERE)
+    started = walk.Started(*run, "--store", stopped, "--launcher", HERE)
     wait_for("the training to begin", lambda: list(stopped.glob("Train/*/events.jsonl")))
-    for below in psutil.Process(process.pid).children(recursive=True):
+    for below in psutil.Process(started.process.pid).children(recursive=True):
         if "submitit.local._local" not in below.cmdline():  # which stands for Slurm itself
             below.send_signal(signal.SIGUSR2)
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, out + err
+    started.ended(0)
     (log,), (events,) = stopped.glob("Train/*/log.txt"), stopped.glob("Train/*/events.jsonl")
     assert log.read_text().count("--- ") == 2
     assert events.read_text().count('"step": 0,') == 1
