@@ -1,7 +1,7 @@
-"""What plug-ins import, and the only promise about import paths.
+"""The public interface for plug-ins; only import paths from here are stable.
 
-Everything else below ``bench`` may move between versions. The names stand in ``api.pyi`` and are
-looked up when they are first used: importing from here imports neither torch nor pandas.
+Other modules of ``bench`` may move between versions. The names are listed in ``api.pyi`` and loaded
+on first use, so that importing from here imports neither torch nor pandas.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""Files that are either old or new, never half."""
+"""Atomic file writes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a file to write to, which takes the place of ``path`` once it is whole."""
-    # Random: threads, and machines that share a store, may have equal process numbers.
+    """Yield a temporary file that replaces ``path`` when the block ends without an error."""
+    # A random name: threads, and machines that share a store, may have equal process ids.
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         yield unfinished
@@ -23,7 +23,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a text file that is either old or new, never half."""
+    """Write a text file atomically: readers see the old content or the new, never a part."""
     with replacing(path) as unfinished:
         unfinished.write_text(text)
 

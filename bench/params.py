@@ -47,7 +47,7 @@ class Params(BaseModel):
         }
 
     def as_part(self) -> Any:
-        """Return what stands for this object in the identity of one that holds it."""
+        """Return the form of this object inside the identity of its owner."""
         return self.identity()
 
     def overrides(self) -> dict[str, Any]:
@@ -64,7 +64,7 @@ class Params(BaseModel):
 
     @classmethod
     def options(cls) -> str:
-        """Return what may be left out, as it is written with its default."""
+        """Return the optional parameters with their defaults, in bracket notation."""
         defaults = {
             name: field.get_default(call_default_factory=True)
             for name, field in cls.model_fields.items()
@@ -79,7 +79,7 @@ class Params(BaseModel):
     def from_overrides(
         cls, kind: str, name: str, overrides: Mapping[str, str], context: Any = None
     ) -> Self:
-        """Build from the strings of a bracket notation; ``context`` is what validators may need.
+        """Build from the strings of a bracket notation; ``context`` is passed to validators.
 
         Raises
         ------
@@ -104,7 +104,7 @@ def describe_invalid(error: ValidationError) -> str:
 
 
 def canonical_json(data: Any) -> str:
-    """Return JSON that is equal for equal data: sorted names, no white space, no NaN."""
+    """Return JSON that is identical for equal data: sorted names, no white space, no NaN."""
     return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
@@ -142,12 +142,12 @@ def format_brackets(name: str, overrides: Mapping[str, Any]) -> str:
 
 
 def split_colons(value: object) -> object:
-    """Return the parts of ``32:64:64``, the notation of a tuple; anything else as it is."""
+    """Return the parts of ``32:64:64``, the notation of a tuple; anything else unchanged."""
     return tuple(value.split(":")) if isinstance(value, str) else value
 
 
 def split_outside_brackets(text: str) -> list[str]:
-    """Split at the commas that stand outside square brackets, however deep those are nested."""
+    """Split at the commas outside (nested) square brackets."""
     parts, depth = [""], 0
     for character in text:
         depth += (character == "[") - (character == "]")

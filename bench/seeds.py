@@ -1,8 +1,8 @@
-"""Random generators, each named by its purpose and place.
+"""Random generators, each seeded by its purpose and context.
 
-A generator is named by the replicate seed, a purpose and where it is used (data set, fold, organ,
-step); never by the method or the label fraction. So methods in one cell start from the same initial
-weights and see the same batches (common random numbers), and stages of equal content are shared.
+The seed of a generator depends on the replicate seed, a purpose and a context (data set, fold,
+organ, step), never on the method or the label fraction. So methods in one condition start from the
+same initial weights and see the same batches (common random numbers), and equal stages are shared.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import numpy as np
 
 
 def seed_sequence(seed: int, purpose: str, *context: str | int) -> np.random.SeedSequence:
-    """Return the seed sequence of one purpose; text enters as its CRC-32."""
+    """Return the seed sequence of a purpose and context; text enters as its CRC-32."""
     entropy = [seed, _number(purpose), *map(_number, context)]
     return np.random.SeedSequence(entropy)
 
 
 def generator(seed: int, purpose: str, *context: str | int) -> np.random.Generator:
-    """Return an independent NumPy generator of one purpose."""
+    """Return an independent NumPy generator for a purpose and context."""
     return np.random.Generator(np.random.PCG64(seed_sequence(seed, purpose, *context)))
 
 

@@ -1,9 +1,9 @@
 """The unit of work: a stage, described by its parameters and the stages it reads from.
 
-Two stages of equal content have equal keys, so they are one stage: that is how methods share work
-without knowing of each other. The key holds the kind, the kind's version (of a plug-in: a digest of
-its source), every parameter with its default and the keys of the inputs; it never holds a path, a
-device or the method's name.
+Stages of equal content have equal keys and are one stage: so methods share work without knowing of
+each other. The key is a digest of the kind, its version (of a plug-in: a digest of its source),
+every parameter, defaults included, and the keys of the inputs. Paths, devices and the name of the
+method do not enter it.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class Part(Params):
     version: ClassVar[int] = 1
 
     def identity(self) -> dict[str, Any]:
-        """Return kind, version and every result-changing parameter; inputs stand as their keys.
+        """Return kind, version, every result-changing parameter, and the keys of the inputs.
 
         A class of a plug-in adds the plug-in's name and a digest of its source: two plug-ins may
-        call their parts alike, and whoever edits a loss wants it to be computed.
+        use one name, and an edited loss must be computed again.
         """
         cls = type(self)
         parts = tuple(base for base in cls.__mro__ if issubclass(base, Part))
@@ -57,7 +57,7 @@ class Stage(Part, abc.ABC):
 
     @property
     def title(self) -> str:
-        """What a person reads in progress lines and folder names."""
+        """Its name in progress lines and folder names."""
         return type(self).__name__
 
     def inputs(self) -> tuple[Stage, ...]:
@@ -71,21 +71,21 @@ class Stage(Part, abc.ABC):
 
 
 class EventSink(Protocol):
-    """Receives what a stage logs."""
+    """Receives the values that a stage logs."""
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Append one line: a step and the values measured there."""
+        """Append one line: a step and the values logged."""
 
 
 class StageContext(Protocol):
-    """What a running stage may touch: its own folders, its direct inputs, the device, the log."""
+    """The interface to a running stage: its folders, its direct inputs, the device, the log."""
 
     out: Path
     scratch: Path
 
     @property
     def events(self) -> EventSink:
-        """The log of what the stage measures."""
+        """The event log of the stage."""
 
     @property
     def device(self) -> torch.device:
@@ -108,7 +108,7 @@ StageT = TypeVar("StageT", bound=Stage)
 
 
 def ancestors(stage: Stage) -> Iterator[Stage]:
-    """Yield every stage below ``stage``, inputs before consumers, each once, ``stage`` last."""
+    """Yield every stage that ``stage`` depends on, inputs first, each once, and last itself."""
     seen: set[str] = set()
 
     def visit(node: Stage) -> Iterator[Stage]:

@@ -1,1 +1,1 @@
-"""What a person types and sees: commands, live progress, tables of plan and status."""
+"""The command-line interface: commands, live progress, tables of plan and status."""

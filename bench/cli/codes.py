@@ -1,4 +1,4 @@
-"""How a command ends."""
+"""Exit codes of the commands."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What the exit code of a command means."""
+    """The exit codes and their meaning."""
 
     DONE = 0
     FAILED = 1
     """A stage failed in the code or ran out of memory, or a check was not passed."""
     FIXABLE = 2
-    """Something the user can fix; the line says what."""
+    """An error the user can fix; the message says how."""
     INTERRUPTED = 130
 
 

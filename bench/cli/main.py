@@ -105,7 +105,7 @@ def run(
 ) -> None:
     """Train, predict and evaluate methods; print their leaderboard.
 
-    What the store holds is not computed again. The same command continues an interrupted run.
+    Results in the store are not computed again. The same command continues an interrupted run.
     """
     from bench.engine.launcher import parse_launcher
     from bench.experiment.collect import save
@@ -164,7 +164,7 @@ def plan(
 
 @command()
 def status(plugin: Plugins = None, store_root: StoreRoot = None) -> None:
-    """List what the store holds: stages done, running, failed and waiting."""
+    """List the stages in the store: done, running, failed and waiting."""
     from bench.cli.views import status_table
 
     _plug_in(plugin)
@@ -177,7 +177,7 @@ def show(
     plugin: Plugins = None,
     store_root: StoreRoot = None,
 ) -> None:
-    """Show one stage: parameters, inputs, how and where it ran, its files."""
+    """Show one stage: parameters, inputs, device, versions, files."""
     from bench.cli.views import describe_stage
 
     _plug_in(plugin)
@@ -214,7 +214,7 @@ def check(
     ] = None,
     plugin: Plugins = None,
 ) -> None:
-    """Check on generated data that methods keep the rules for all methods; exit code 1 if not.
+    """Check on generated data that methods follow the rules of the suite; exit code 1 if not.
 
     Plans are pure, hidden labels change nothing, annotations are learnt from, a stopped training
     goes on bit for bit, and more. Seconds per method.
@@ -249,12 +249,12 @@ def predict(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the label maps.")],
-    preview: Annotated[bool, typer.Option(help="Also draw each over its scan, as PNG.")] = False,
+    preview: Annotated[bool, typer.Option(help="Also write each over its scan, as PNG.")] = False,
     device: Device = None,
     plugin: Plugins = None,
     store_root: StoreRoot = None,
 ) -> None:
-    """Segment new scans with a trained model; label maps lie on the grid of their image."""
+    """Segment new scans with a trained model; label maps have the grid of their image."""
     from bench.experiment.segment import segment
 
     use_device(device)
@@ -353,7 +353,7 @@ def report_(
 
 def main() -> None:
     """Run the command line; a user's error is one line and exit code 2."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is a Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: schedulers send it
     try:
         sys.exit(app(standalone_mode=False))
     except BenchError as error:
@@ -386,7 +386,7 @@ def _plug_in(files: Iterable[Path] | None) -> None:
 
 
 def _execute(graph: StageGraph, store: Store, launched: Launcher, console: Console) -> int:
-    """Bring the stages of a graph to completion, say what happened and return the exit code."""
+    """Run the stages of a graph, report the outcome and return the exit code."""
     import time
     from contextlib import closing
 
@@ -412,7 +412,7 @@ def _execute(graph: StageGraph, store: Store, launched: Launcher, console: Conso
 
 
 def _request(ctx: typer.Context) -> Request:
-    """Return what the command line and its file ask for; load plug-ins and choose the device."""
+    """Return the request of the command line and its file; load plug-ins and set the device."""
     from bench.experiment.request import Request
 
     params = ctx.params | {"store": ctx.params["store_root"]}
@@ -471,7 +471,7 @@ def _console(*, quiet: bool = False) -> Console:
 
     console = Console(highlight=False, quiet=quiet)
     if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = 160  # nobody's screen: do not cut what goes to a file
+        console.width = 160  # no terminal: do not cut lines that go to a file
     return console
 
 

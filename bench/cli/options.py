@@ -89,7 +89,7 @@ Device = Annotated[
 ]
 Pictures = Annotated[
     bool | None,
-    _computed("--pictures/--no-pictures", help="Also draw predictions, for `bench report html`."),
+    _computed("--pictures/--no-pictures", help="Also render predictions, for `bench report html`."),
 ]
 Quiet = Annotated[
     bool, _computed("--quiet", "-q", help="Print errors and the paths of results only.")

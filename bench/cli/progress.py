@@ -17,7 +17,7 @@ STYLES = {"failed": "bold red", "refused": "bold red", "interrupted": "yellow"}
 
 
 class Monitor:
-    """Follows the events of a launcher and remembers how the stages ended."""
+    """Shows the events of a launcher and records the outcome of every stage."""
 
     def __init__(self, graph: StageGraph, n_done: int, console: Console) -> None:
         self._console = console
@@ -83,7 +83,7 @@ class Monitor:
             self.messages.append(event)
 
     def _print_line(self, event: StageEvent) -> None:
-        # Blocked stages are counted in the end: one failure may block hundreds.
+        # Blocked stages are counted at the end: one failure may block hundreds.
         elsewhere = event.message == "already done"
         reused = elsewhere and event.stage.key not in self._started
         if event.kind in ("progress", "blocked") or reused:

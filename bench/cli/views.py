@@ -123,7 +123,7 @@ def describe_stage(stage: Stage, store: Store) -> RenderableType:
 
 
 def listing(what: str) -> RenderableType:
-    """Return the names there are to choose from, one line each."""
+    """Return the available names, one line each."""
     from bench.data.dataset import Dataset
     from bench.engine.launcher import Launcher
     from bench.evaluation import metrics
@@ -177,7 +177,7 @@ def listing(what: str) -> RenderableType:
 
 
 def print_check(dataset: Dataset, console: Console) -> bool:
-    """Check a data set, print what was found and tell whether there are errors."""
+    """Check a data set, print the findings and return whether there are errors."""
     from bench.data.check import check
 
     with console.status("reading") as spinner:
@@ -252,7 +252,7 @@ def _typical_seconds(store: Store) -> Callable[[Stage], float | None]:
 
 
 def _effort(stage: Stage) -> str:
-    """Return what stages of about equal duration have in common."""
+    """Return a key that groups stages of similar duration."""
     from bench.stages.train import Train
 
     parts: list[object] = [type(stage).__name__]
@@ -274,5 +274,5 @@ def _table(first: str, *others: str) -> Table:
 
 
 def _add(table: Table, *cells: str) -> None:
-    """Add a row of plain text: the brackets of a name are no markup."""
+    """Add a row of plain text: brackets in names are not markup."""
     table.add_row(*map(Text, cells))

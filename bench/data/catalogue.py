@@ -1,4 +1,4 @@
-"""Data sets by name or folder, as people write them."""
+"""Data sets by name or folder, with options in brackets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.plugins import registry
 
 
 def default_data() -> Path | None:
-    """Return the folder that the environment names, below which data sets lie."""
+    """Return the folder of data sets that the environment names, if any."""
     return Path(os.environ["BENCH_DATA"]) if os.environ.get("BENCH_DATA") else None
 
 

@@ -1,7 +1,7 @@
-"""Check a data set before any training: read every case, report errors and suspicious facts.
+"""Check a data set before any training: read every case, report errors and warnings.
 
-Errors are what the reader refuses and every run would stop at. Warnings are facts that run through
-but often mean a mistake: lost headers, mirrored scans, images stored twice.
+Errors would stop every run. Warnings do not, but often point to a mistake: lost headers, mirrored
+scans, images stored twice.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from bench.params import Params
 SPACING_FACTOR = 2.5
 """A spacing this many times above or below the median of its axis is reported."""
 MIN_BONE_HU = 200.0
-"""Every CT of a trunk or head shows bone above it."""
+"""HU. Every CT of a trunk or head has voxels of bone above it."""
 BODY_HU = -300.0
-"""Air and lung are below."""
+"""HU. Air and lung are below it."""
 
 _SIDE_OF_BODY = {"liver": "right", "spleen": "left"}
 
@@ -86,12 +86,12 @@ class CheckResult(Params):
 
     @property
     def warnings(self) -> tuple[Problem, ...]:
-        """The findings that a person should look at."""
+        """The findings that the user should look at."""
         return tuple(problem for problem in self.problems if problem.severity == "warning")
 
 
-class _Facts(NamedTuple):
-    """What is kept of a case once its voxels are gone."""
+class _CaseSummary(NamedTuple):
+    """The summary of a case; its voxels are not kept."""
 
     shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
@@ -115,43 +115,43 @@ def check(
     Raises
     ------
     BenchError
-        The cases cannot even be listed. Anything wrong with a single case is in the result.
+        The cases cannot be listed. Problems of single cases are in the result.
     """
     cases = dataset.cases()
-    facts: dict[str, _Facts] = {}
+    summaries: dict[str, _CaseSummary] = {}
     problems: list[Problem] = []
     with threads(at_most=HELD_AT_ONCE) as pool:
         futures = {pool.submit(_read, dataset, case): case for case in cases}
         for done, future in enumerate(as_completed(futures), start=1):
             case = futures[future]
             try:
-                facts[case.id] = future.result()
+                summaries[case.id] = future.result()
             except BenchError as error:
                 problems.append(Problem(severity="error", case=case.id, message=str(error)))
             if progress is not None:
                 progress(done, len(cases))
     problems += [
         Problem(severity="warning", case=case, message=message)
-        for case, message in _warnings(dataset, cases, facts)
+        for case, message in _warnings(dataset, cases, summaries)
     ]
-    read = list(facts.values())
+    read = list(summaries.values())
     return CheckResult(
         dataset=dataset.name,
         cases=len(cases),
         patients=len({case.patient for case in cases}),
         readable=len(read),
-        organs=tuple(_summaries(dataset, cases, facts)),
-        shape=_ranges([fact.shape for fact in read]),
-        spacing_mm=_ranges([fact.spacing_mm for fact in read]),
+        organs=tuple(_organ_summaries(dataset, cases, summaries)),
+        shape=_ranges([summary.shape for summary in read]),
+        spacing_mm=_ranges([summary.spacing_mm for summary in read]),
         values=tuple(
             Range(low=min(r.low for r in of_cases), high=max(r.high for r in of_cases))
-            for of_cases in zip(*(fact.values for fact in read), strict=True)
+            for of_cases in zip(*(summary.values for summary in read), strict=True)
         ),
         problems=tuple(sorted(problems, key=lambda p: (p.severity, p.case or "", p.message))),
     )
 
 
-def _read(dataset: Dataset, case: Case) -> _Facts:
+def _read(dataset: Dataset, case: Case) -> _CaseSummary:
     image = dataset.image(case)
     scan = assemble(dataset, case, image, dataset.labels(case))
     counts = [int(np.count_nonzero(scan.labels_XYZ == k + 1)) for k in range(len(dataset.organs))]
@@ -160,7 +160,7 @@ def _read(dataset: Dataset, case: Case) -> _Facts:
         for image_XYZ in scan.image_CXYZ
     )
     geometry = scan.geometry
-    return _Facts(
+    return _CaseSummary(
         shape=geometry.canonical_shape,
         spacing_mm=geometry.spacing_mm,
         values=values,
@@ -180,7 +180,7 @@ def _case_warnings(
     values: Sequence[Range],
     counts: Sequence[int],
 ) -> Iterator[str]:
-    """Yield what one case alone gives away."""
+    """Yield the warnings about a single case."""
     for channel, found in zip(dataset.channels, values, strict=True):
         if channel.rule == "window" and (found.low >= 0 or found.high < MIN_BONE_HU):
             yield (
@@ -194,14 +194,14 @@ def _case_warnings(
     for organ, flag, count in zip(dataset.organs, case.annotated, counts, strict=True):
         if flag and not count:
             yield (
-                f"{organ} is annotated but has no voxel: right if it lies outside the scan or was"
+                f"{organ} is annotated but has no voxel: right if it is outside the scan or was"
                 " removed, otherwise set its flag to 0"
             )
     yield from _wrong_sides(dataset.organs, scan, counts)
 
 
 def _wrong_sides(organs: Sequence[str], scan: Scan, counts: Sequence[int]) -> Iterator[str]:
-    """Yield organs on the side of the body where they should not be (X grows to the right)."""
+    """Yield organs that are on the wrong side of the body (X grows to the right)."""
     centre_x = {
         organ: _mean_x(scan.labels_XYZ == k)
         for k, (organ, count) in enumerate(zip(organs, counts, strict=True), start=1)
@@ -210,14 +210,14 @@ def _wrong_sides(organs: Sequence[str], scan: Scan, counts: Sequence[int]) -> It
     advice = "the scan may be mirrored, or left and right exchanged"
     for left, right in _pairs(organs):
         if left in centre_x and right in centre_x and centre_x[left] >= centre_x[right]:
-            yield f"{left} lies to the right of {right}; {advice}"
+            yield f"{left} is to the right of {right}; {advice}"
     sided = {organ: _SIDE_OF_BODY.get(organ.lower()) for organ in centre_x}
     if not any(sided.values()):
         return
     body_x = _mean_x(scan.image_CXYZ[0] > BODY_HU)
     for organ, side in sided.items():
         if side and (centre_x[organ] > body_x) != (side == "right"):
-            yield f"{organ} does not lie in the {side} half of the body; {advice}"
+            yield f"{organ} is not in the {side} half of the body; {advice}"
 
 
 def _mean_x(mask_XYZ: NDArray[np.bool_]) -> float:
@@ -240,24 +240,24 @@ def _pairs(organs: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def _warnings(
-    dataset: Dataset, cases: Sequence[Case], facts: dict[str, _Facts]
+    dataset: Dataset, cases: Sequence[Case], summaries: dict[str, _CaseSummary]
 ) -> Iterator[tuple[str | None, str]]:
-    """Yield (case, message), those of single cases and those seen only across cases."""
-    for case, fact in facts.items():
-        yield from ((case, message) for message in fact.warnings)
-    yield from _duplicates(cases, facts)
-    yield from _spacing_outliers(facts)
+    """Yield (case, message) for warnings about single cases and across cases."""
+    for case, summary in summaries.items():
+        yield from ((case, message) for message in summary.warnings)
+    yield from _duplicates(cases, summaries)
+    yield from _spacing_outliers(summaries)
     if dataset.complete is not None and len(cases) < dataset.complete:
         yield None, f"{len(cases)} of {dataset.complete} cases; the download is not complete"
 
 
 def _duplicates(
-    cases: Sequence[Case], facts: dict[str, _Facts]
+    cases: Sequence[Case], summaries: dict[str, _CaseSummary]
 ) -> Iterator[tuple[str | None, str]]:
     same: dict[tuple[bytes, tuple[int, int, int]], list[Case]] = defaultdict(list)
     for case in cases:
-        if case.id in facts:
-            same[facts[case.id].content, facts[case.id].shape].append(case)
+        if case.id in summaries:
+            same[summaries[case.id].content, summaries[case.id].shape].append(case)
     for group in same.values():
         if len(group) == 1:
             continue
@@ -272,14 +272,14 @@ def _duplicates(
             yield group[0].id, f"{ids} hold the identical image; remove one"
 
 
-def _spacing_outliers(facts: dict[str, _Facts]) -> Iterator[tuple[str | None, str]]:
-    if not facts:
+def _spacing_outliers(summaries: dict[str, _CaseSummary]) -> Iterator[tuple[str | None, str]]:
+    if not summaries:
         return
-    spacing_N3 = np.array([fact.spacing_mm for fact in facts.values()])
+    spacing_N3 = np.array([summary.spacing_mm for summary in summaries.values()])
     median_3 = np.median(spacing_N3, axis=0)
     ratio_N3 = spacing_N3 / median_3
     far_N = ((ratio_N3 > SPACING_FACTOR) | (ratio_N3 < 1 / SPACING_FACTOR)).any(axis=1)
-    for case, far, spacing_3 in zip(facts, far_N, spacing_N3, strict=True):
+    for case, far, spacing_3 in zip(summaries, far_N, spacing_N3, strict=True):
         if far:
             yield case, f"spacing {_mm(spacing_3)} mm, the median case has {_mm(median_3)} mm"
 
@@ -288,11 +288,13 @@ def _mm(spacing_3: NDArray[np.float64]) -> str:
     return " x ".join(f"{length:.3g}" for length in spacing_3)
 
 
-def _summaries(
-    dataset: Dataset, cases: Sequence[Case], facts: dict[str, _Facts]
+def _organ_summaries(
+    dataset: Dataset, cases: Sequence[Case], summaries: dict[str, _CaseSummary]
 ) -> Iterator[OrganSummary]:
     for k, organ in enumerate(dataset.organs):
-        volumes = [fact.organs_ml[k] for fact in facts.values() if fact.organs_ml[k] > 0]
+        volumes = [
+            summary.organs_ml[k] for summary in summaries.values() if summary.organs_ml[k] > 0
+        ]
         yield OrganSummary(
             organ=organ,
             annotated=sum(case.annotated[k] for case in cases),

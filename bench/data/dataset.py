@@ -1,8 +1,8 @@
-"""What a data set is to the suite: organs, cases, which organ is annotated in which case.
+"""Base class of data sets: organs, cases, which organ is annotated in which case.
 
 "Annotated" and "present" are different things: an annotated organ may have no voxel in a scan, and
-an organ in the body may be annotated by nobody. The flags are data, delivered by the data set,
-never inferred from a label map.
+an organ in the body may be unannotated. The flags are part of the data set; they are never inferred
+from a label map.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 
 
 class Case(Params):
-    """One scan. Several scans of one patient share ``patient`` and never part between folds."""
+    """One scan. Scans of one patient share ``patient`` and are always in the same fold."""
 
     id: str
     patient: str
     annotated: tuple[bool, ...]
     """One flag per organ, in the data set's organ order (F)."""
     trains_in: tuple[int, ...] | Literal["all"] | None = None
-    """Folds in which it trains, being tested in the others; None leaves that to the simulator."""
+    """Folds in which it trains; it is tested in the others. None leaves that to the simulator."""
 
 
 class Dataset(Part, abc.ABC):
     """A data set: frozen parameters plus the code that reads it.
 
     A subclass in ``datasets/<name>.py`` is all that is needed to add one. Its parameters (a label
-    convention, a filter) enter the keys; ``root``, where the files lie, does not: the content of
-    the files stands in for it.
+    convention, a filter) enter the keys. ``root``, the folder of the files, does not: a digest of
+    their content does.
     """
 
     summary: ClassVar[str] = ""
@@ -53,29 +53,29 @@ class Dataset(Part, abc.ABC):
     complete: ClassVar[int | None] = None
     """Cases of the whole release; ``bench data check`` warns about fewer."""
     label_fractions: ClassVar[tuple[int, ...]] = (100, 70, 50, 30, 10)
-    """Percentages of labelled volumes the paper (or we) report for this data set."""
+    """Percentages of labelled volumes that the paper (or this suite) reports for the data set."""
 
     root: Annotated[Path, RuntimeOnly()] = Path()
     hu_window: tuple[float, float] = (-160.0, 240.0)
     """HU range kept and scaled to [0, 1]; ``hu_window=-200:300`` in brackets."""
 
     intensity: Annotated[tuple[Rule, ...] | None, BeforeValidator(split_colons)] = None
-    """How values are brought to [0, 1]: one rule for every channel, or ``window:zscore``, one for
-    each. If not given, that which goes with the channel's name."""
+    """How values are scaled to [0, 1]: one rule for all channels, or one for each as in
+    ``window:zscore``. By default the rule follows from the channel's name."""
 
     @property
     def channel_names(self) -> tuple[str, ...]:
-        """Names of the C channels of every image; one of CT unless a data set says otherwise."""
+        """Names of the C channels of every image; one CT channel by default."""
         return ("CT",)
 
     @property
     def channels(self) -> tuple[Channel, ...]:
-        """The channels with the rules in force.
+        """The channels with their scaling rules.
 
         Raises
         ------
         BenchError
-            Neither one rule nor one for each channel.
+            The number of rules is neither one nor the number of channels.
         """
         names = self.channel_names
         rules = self.intensity or tuple(map(rule_of, names))
@@ -100,7 +100,7 @@ class Dataset(Part, abc.ABC):
     @classmethod
     def _rising(cls, value: tuple[float, float]) -> tuple[float, float]:
         if not value[0] < value[1]:
-            raise ValueError("the lower end must lie below the upper end")
+            raise ValueError("the lower end must be below the upper end")
         return value
 
     @property
@@ -146,5 +146,5 @@ class Dataset(Part, abc.ABC):
         Raises
         ------
         BenchError
-            A value that the label convention does not know.
+            A value that the label convention does not define.
         """

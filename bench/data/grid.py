@@ -1,9 +1,9 @@
 """The training grid: axial slices of all cases on one [H, W] raster, and the way back.
 
-For 2D networks a slice whose longer side exceeds the profile's limit is reduced to it, never
-enlarged, and the slices of a volume are its own; for 3D networks volumes are brought to cubic
-voxels. Axes that shrink are averaged over areas, those that grow are interpolated linearly, label
-maps follow the nearest neighbour. Then all slices are padded to one common shape.
+For 2D networks a slice whose longer side exceeds the profile's limit is downsampled to it, never
+enlarged; the number of slices stays. For 3D networks volumes are resampled to cubic voxels. Axes
+that shrink are averaged over areas, axes that grow are interpolated linearly, label maps take the
+nearest neighbour. Then all slices are padded to one common shape.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Placement(Params):
-    """Where a case lies on the training grid."""
+    """The position of a case on the training grid."""
 
     native: tuple[int, int]
     """Slice shape (X, Y) of the canonical volume."""
@@ -64,7 +64,7 @@ def centred(
     grid: tuple[int, int],
     depth: tuple[int, int] | None = None,
 ) -> Placement:
-    """Return the placement in the middle of the grid."""
+    """Return the placement centred on the grid."""
     offset = ((grid[0] - scaled[0]) // 2, (grid[1] - scaled[1]) // 2)
     return Placement(native=native, scaled=scaled, offset=offset, depth=depth)
 
@@ -92,7 +92,7 @@ def resize_image(
     scaled
         New slice shape.
     n_slices
-        New number of slices; as many as before if None.
+        New number of slices; unchanged if None.
     """
     import torch
     from torch.nn.functional import adaptive_avg_pool3d, interpolate
@@ -126,7 +126,7 @@ def labels_to_grid(
 
 
 def _nearest(n: int, m: int) -> NDArray[np.intp]:
-    """Return for ``m`` voxels the nearest of the ``n`` that cover the same length."""
+    """Return, for each of ``m`` voxels, the nearest of ``n`` that cover the same length."""
     return ((np.arange(m) + 0.5) * n / m).astype(np.intp)
 
 
@@ -143,12 +143,12 @@ def logits_to_native(logits_SKHW: Tensor, placement: Placement) -> Tensor:
 def native_box(
     placement: Placement, n_slices: int, first: Sequence[int], size: Sequence[int]
 ) -> tuple[slice, slice, slice]:
-    """Return the canonical voxels (X, Y, Z) whose centres lie within a box on the grid.
+    """Return the canonical voxels (X, Y, Z) whose centres are within a box on the grid.
 
     Parameters
     ----------
     placement, n_slices
-        Of the case.
+        Placement and number of slices of the case.
     first, size
         First voxel and lengths of the box along slices, rows and columns; it may reach beyond.
     """
@@ -172,9 +172,9 @@ def native_slices(logits_SKHW: Tensor, placement: Placement, rows: slice) -> Ten
     logits_SKHW
         Logits of the whole volume on the training grid.
     placement
-        Of the case.
+        Placement of the case.
     rows
-        Native slices, a range with both ends.
+        Native slices, with explicit start and stop.
     """
     import torch
 

@@ -13,7 +13,7 @@ from bench.params import Params
 
 
 class CaseSlices(Params):
-    """The slices of one case in the image array, and its geometry in the scanner."""
+    """The slices of one case in the image array, and the geometry of its file."""
 
     case: Case
     start: int
@@ -32,7 +32,7 @@ class SliceIndex(Params):
 
     grid: tuple[int, int]
     value_ranges: tuple[ValueRange, ...]
-    """Of each of the C channels: the stored values that stand for 0 and 1."""
+    """The stored values of 0 and 1, for each of the C channels."""
     cases: tuple[CaseSlices, ...]
 
     @classmethod

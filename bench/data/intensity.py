@@ -1,4 +1,4 @@
-"""Channels of an image: what each is called, and how its values become those that networks see."""
+"""Channels of an image: their names, and how their values are scaled for the networks."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from bench.errors import BenchError
 from bench.params import Params
 
 Rule = Literal["window", "percentile", "zscore", "minmax"]
-"""What becomes 0 and 1: the ends of a fixed window of HU; the 0.5th and 99.5th percentile of the
-volume; 4 standard deviations below and above its mean; its smallest and largest value."""
+"""Values that are scaled to 0 and 1: the ends of a fixed HU window; the 0.5th and 99.5th percentile
+of the volume; 4 standard deviations below and above its mean; its smallest and largest value."""
 RULES: tuple[Rule, ...] = get_args(Rule)
 PERCENTILES = (0.5, 99.5)
 DEVIATIONS = 4.0
 SCALED = (0.0, 10_000.0)
-"""What is stored where values are no HU: [0, 1] in steps that 16 bits hold."""
+"""Stored values of 0 and 1 in channels that are not in HU, within int16."""
 
 ValueRange = tuple[float, float]
-"""Values that stand for 0 and 1."""
+"""Values that are scaled to 0 and 1."""
 
 _NNUNET: dict[str, Rule] = {"ct": "window", "zscore": "zscore", "rescale_to_0_1": "minmax"}
 _UNSCALED = ("nonorm", "rgb_to_0_1")
-"""nnU-Net's names for values that it does not scale by volume."""
+"""nnU-Net's channel names for values that it does not scale per volume."""
 
 
 def rule_of(name: str) -> Rule:
@@ -36,7 +36,7 @@ def rule_of(name: str) -> Rule:
     Raises
     ------
     BenchError
-        The name asks nnU-Net for values that are not scaled by volume.
+        The name asks nnU-Net for values that are not scaled per volume.
     """
     plain = name.strip().lower()
     if plain in _UNSCALED:
@@ -53,15 +53,15 @@ class Channel(Params):
     name: str
     rule: Rule
     hu_window: ValueRange
-    """What the rule ``window`` keeps."""
+    """The window of the rule ``window``."""
 
     @property
     def stored_range(self) -> ValueRange:
-        """The stored values that stand for 0 and 1."""
+        """The stored values of 0 and 1."""
         return self.hu_window if self.rule == "window" else SCALED
 
     def volume_range(self, image_XYZ: NDArray[np.float32]) -> ValueRange:
-        """Return the values of a volume that stand for 0 and 1."""
+        """Return the values of a volume that are scaled to 0 and 1."""
         if self.rule == "window":
             return self.hu_window
         if self.rule == "zscore":
@@ -73,7 +73,7 @@ class Channel(Params):
         return float(low), float(high)
 
     def to_stored(self, image_XYZ: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return a volume within :attr:`stored_range`."""
+        """Return a volume clipped and scaled to :attr:`stored_range`."""
         if self.rule == "window":
             clipped_XYZ: NDArray[np.float32] = np.clip(image_XYZ, *self.hu_window)
             return clipped_XYZ
@@ -86,5 +86,5 @@ class Channel(Params):
 
 
 def listed(channels: Sequence[Channel]) -> str:
-    """Return how messages name the channels: ``0 T2, 1 ADC``."""
+    """Return the channels as text for messages: ``0 T2, 1 ADC``."""
     return ", ".join(f"{number} {channel.name}" for number, channel in enumerate(channels))

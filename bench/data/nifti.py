@@ -1,8 +1,8 @@
 """From a case's files to validated arrays in one orientation, and back to the grid of the file.
 
-Everything that can be wrong with a CT or its label map is found here, so that whatever reads a
-:class:`Scan` can rely on it: three dimensions, finite values, labels 0..K of annotated organs only,
-channels and labels on one grid, canonical RAS orientation.
+All checks of a scan and its label map are here, so other modules can rely on a :class:`Scan`: three
+dimensions, finite values, labels 0..K of annotated organs only, channels and labels on one grid,
+canonical RAS orientation.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Geometry(Params):
     def to_canonical(self, array: NDArray[ScalarT]) -> NDArray[ScalarT]:
         """Bring an array from the axes of the file to [X, Y, Z].
 
-        The order in memory stays that of the file (slices mostly lie together), which is several
+        The order in memory stays that of the file (slices are mostly contiguous), which is several
         times faster than C order and suits reading by slice.
         """
         turned: NDArray[ScalarT] = orientations.apply_orientation(array, self._orientation)
@@ -133,10 +133,10 @@ def read_scan(dataset: Dataset, case: Case) -> Scan:
     Raises
     ------
     BenchError
-        Whatever is wrong with the files, in one line naming case, file and remedy. That includes
-        voxels of an organ whose flag says "not annotated": to keep them would hand a method labels
-        that the simulation of missing labels does not know of, to drop them would discard
-        somebody's work without a word, and which of flag and map is right only the user can tell.
+        Any problem of the files, in one line with case, file and remedy. That includes voxels of an
+        organ flagged as not annotated: keeping them would give methods labels that the simulation
+        of missing labels ignores, dropping them would silently discard annotations. Only the user
+        can tell whether the flag or the map is right.
     """
     return assemble(dataset, case, dataset.image(case), dataset.labels(case))
 
@@ -177,7 +177,7 @@ def read_image(
     where
         Case and file, the start of every error message.
     channels
-        Those that the image must have; one of any kind if not given.
+        Channels that the image must have; by default one of any kind.
 
     Returns
     -------
@@ -205,7 +205,7 @@ def load_channels(files: Mapping[str, Path]) -> Nifti1Image:
     Parameters
     ----------
     files
-        The files in the order of the channels, by how messages name them.
+        The files in the order of the channels; the keys name them in messages.
 
     Raises
     ------
@@ -239,14 +239,14 @@ def in_order(
     Parameters
     ----------
     files
-        By number of the channel, None for a file without one.
+        Files by number of the channel; None for a file without a number.
     source
-        Who says which channels there are, for messages: ``dataset.json names``.
+        Start of a message that lists the channels: ``dataset.json names``.
 
     Raises
     ------
     BenchError
-        A channel is missing, unknown, or there twice.
+        A channel is missing, unknown or duplicated.
     """
     wanted = f"{source} {listed(channels)}"
     numbers = sorted(number for number in files if number is not None)
@@ -298,9 +298,9 @@ def load_labels(
     Parameters
     ----------
     values
-        Target value of every value that may occur in the file; 0 (background) is always known.
+        New value of every value that may occur in the file; 0 (background) is always allowed.
     names
-        What the file's values mean, for the message about an unknown one.
+        Meaning of the file's values, for the message about an unknown one.
 
     Raises
     ------
@@ -316,7 +316,7 @@ def load_labels(
 def map_labels(
     array: NDArray[Any], values: Mapping[int, int], names: Mapping[int, str], where: str
 ) -> NDArray[np.uint8]:
-    """Replace every label value by its target in ``values``, see :func:`load_labels`."""
+    """Replace every label value by its new value in ``values``, see :func:`load_labels`."""
     if not np.issubdtype(array.dtype, np.integer):
         whole = np.isfinite(array) & (array == np.rint(array))
         if not whole.all():
@@ -346,14 +346,14 @@ def map_labels(
 
 
 def to_native(labels_XYZ: NDArray[np.uint8], geometry: Geometry) -> Nifti1Image:
-    """Return a label map as uint8 NIfTI on the very grid and affine the scan was read from."""
+    """Return a label map as uint8 NIfTI with the grid and affine of the scan's file."""
     if labels_XYZ.shape != geometry.canonical_shape:
         raise ValueError(f"shape {labels_XYZ.shape}, geometry {geometry.canonical_shape}")
     return _as_nifti(geometry.to_native(labels_XYZ.astype(np.uint8, copy=False)), geometry)
 
 
 def where_is(dataset: Dataset, case: Case, what: Literal["image", "label map"]) -> str:
-    """Return how messages name the image or label map of a case: data set, case and file."""
+    """Return data set, case and file of an image or label map, as the start of a message."""
     files = dataset.files(case)
     if len(files) in (2, 1 + len(dataset.channels)):
         path: Path | None = files[0 if what == "image" else -1]
@@ -363,7 +363,7 @@ def where_is(dataset: Dataset, case: Case, what: Literal["image", "label map"]) 
 
 
 def locate(dataset: str, case: str, path: Path | None, what: str) -> str:
-    """Return how messages name a file of a case."""
+    """Return data set, case and file as the start of a message."""
     return f"{dataset}, case {case}, {what} {path if path else '(generated)'}"
 
 
@@ -374,7 +374,7 @@ def _voxels(
     *,
     dtype: type[np.floating[Any]] | None = None,
 ) -> tuple[NDArray[Any], Geometry]:
-    """Return the array in the axes of the file, channels on the fourth, and its geometry."""
+    """Return the array in the axes of the file, channels on a fourth axis, and its geometry."""
     stored = image.get_data_dtype()
     if stored.fields is not None or not np.issubdtype(stored, np.number) or stored.kind == "c":
         raise BenchError(
@@ -397,7 +397,7 @@ def _voxels(
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) <= 1e-6 * sizes.prod():
         raise BenchError(
-            f"{where}: the affine has no inverse, voxels have no place in the body; correct"
+            f"{where}: the affine has no inverse, so voxels have no position; correct"
             " the header (qform, sform) or convert the scan anew"
         )
     try:
@@ -420,7 +420,7 @@ def _refuse_infinite(values: NDArray[np.float32], where: str) -> None:
 
 
 def _same_grid(wanted: Geometry, found: Geometry, where: str, other: str, remedy: str) -> None:
-    """Refuse a file, named by ``where``, that does not lie on the grid of ``other``."""
+    """Raise if a file, named by ``where``, is not on the grid of ``other``."""
     if wanted.native_shape != found.native_shape:
         raise BenchError(
             f"{where}: shape {found.native_shape}, but {other} has {wanted.native_shape}; {remedy}"
@@ -431,7 +431,7 @@ def _same_grid(wanted: Geometry, found: Geometry, where: str, other: str, remedy
         for grid in (wanted, found)
     )
     apart = float(np.linalg.norm(of_wanted - of_found, axis=1).max())
-    # Headers hold float32, some tools rewrite them as a quaternion: that much is rounding.
+    # Headers hold float32, and some tools rewrite them as a quaternion: tolerate rounding.
     if apart > 1e-3 + 1e-5 * float(np.abs(of_wanted).max()):
         raise BenchError(
             f"{where}: the affine differs from that of {other} (corners up to {apart:.3g} mm"

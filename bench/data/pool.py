@@ -9,13 +9,13 @@ from typing import TypeVar
 from bench.data.dataset import Case
 
 HELD_AT_ONCE = 4
-"""Scans in memory at a time, at most: each may take gigabytes."""
+"""Maximum number of scans in memory: each may take gigabytes."""
 
 ResultT = TypeVar("ResultT")
 
 
 def threads(at_most: int | None = None) -> ThreadPoolExecutor:
-    """Return as many threads as there are cores for this job, which may be a share of a machine."""
+    """Return a pool with a thread per core of this job, which may own a part of the machine."""
     from joblib import cpu_count
 
     return ThreadPoolExecutor(min(cpu_count(), at_most or cpu_count()))
@@ -26,7 +26,7 @@ def map_cases(
     cases: Sequence[Case],
     progress: Callable[[int, int], None],
 ) -> list[ResultT]:
-    """Return ``work(case)`` for every case, in order; the first error ends it.
+    """Return ``work(case)`` for every case, in order; the first error is raised.
 
     Threads: inflating, resampling and filtering release the interpreter lock.
     """

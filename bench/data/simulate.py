@@ -1,7 +1,7 @@
 """The simulator of missing labels: folds by patient, nested label subsets per organ.
 
-Pure functions of patients, annotation flags and seeds. Neither the method nor, for the order in
-which labels vanish, the label fraction plays a part.
+Pure functions of patients, annotation flags and seeds, independent of the method. The order in
+which patients lose a label is the same at every label fraction.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bench.seeds import generator
 
 
 class Split(Params):
-    """One fold at one label fraction: who trains, who tests, and which labels training may see."""
+    """One fold at one label fraction: training and test cases, and the visible labels."""
 
     fold: int
     n_folds: int
@@ -34,7 +34,7 @@ class Split(Params):
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Read what :meth:`write` wrote."""
+        """Read the manifest that :meth:`write` wrote."""
         return cls.model_validate_json((folder / "split.json").read_text())
 
     def write(self, folder: Path) -> None:

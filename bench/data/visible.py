@@ -1,4 +1,4 @@
-"""What training may read: images, visible labels, annotation flags, pseudo-labels."""
+"""Data that training may read: images, visible labels, annotation flags, pseudo-labels."""
 
 from __future__ import annotations
 

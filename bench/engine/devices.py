@@ -34,7 +34,7 @@ def use_device(name: str | None) -> None:
     Raises
     ------
     BenchError
-        Another name, or a GPU that is not there.
+        Another name, or a GPU that this machine lacks.
     """
     if name is None:
         return

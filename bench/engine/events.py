@@ -22,7 +22,7 @@ class EventLog:
             self._board = SummaryWriter(str(Path(board) / run_name))
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Append one line: the step, the wall clock and the values measured there."""
+        """Append one line: the step, the wall-clock time and the values logged."""
         with self._path.open("a") as file:
             file.write(json.dumps({"step": step, "time": round(time.time(), 3), **values}) + "\n")
         if self._board is not None:
@@ -36,7 +36,7 @@ class EventLog:
 
 
 def read_events(path: Path) -> Iterator[dict[str, float]]:
-    """Yield the lines of an event log; a step repeated after a resume is yielded once, its last."""
+    """Yield the lines of an event log; of a step that a resume repeated, only the last line."""
     lines: dict[int, dict[str, float]] = {}
     for line in path.read_text().splitlines() if path.is_file() else []:
         event = json.loads(line)

@@ -9,7 +9,7 @@ from bench.stage import Stage, ancestors
 
 
 class StageGraph:
-    """Every stage that some wanted stages need, keyed; equal stages are one."""
+    """The requested stages and everything they depend on, by key; equal stages are one."""
 
     def __init__(self, wanted: Iterable[Stage]) -> None:
         self.stages: dict[str, Stage] = {}
@@ -25,7 +25,7 @@ class StageGraph:
         return key in self.stages
 
     def position(self, stage: Stage) -> int:
-        """Return the rank of a stage: what the first wanted result needs comes first."""
+        """Return the rank of a stage: inputs of the first requested result come first."""
         return self._positions[stage.key]
 
     def in_order(self) -> list[Stage]:

@@ -1,4 +1,4 @@
-"""What a process elsewhere does with a plan: written down there, followed from here."""
+"""Journals of worker processes on other machines, and a follower that reads them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Journal:
         self._progress_at: dict[str, float] = {}
 
     def write(self, event: StageEvent) -> None:
-        """Append an event; of progress no more than somebody can read."""
+        """Append an event; progress events at most every ``PROGRESS_SECONDS``."""
         key = event.stage.key
         if event.kind == "progress":
             if time.monotonic() - self._progress_at.get(key, 0.0) < PROGRESS_SECONDS:
@@ -44,9 +44,9 @@ class Journal:
 
 
 class Follower:
-    """Follows a plan that others bring to its end.
+    """Follows a plan that other processes run.
 
-    That a stage is done stands in the store; what runs and what failed, in the journals.
+    The store tells which stages are done; the journals tell which are running or failed.
     """
 
     def __init__(self, graph: StageGraph, store: Store) -> None:
@@ -63,12 +63,12 @@ class Follower:
         return self._frontier.finished
 
     def look(self, journals: Mapping[str, Path] = MappingProxyType({})) -> Iterator[StageEvent]:
-        """Yield what has happened since the last look.
+        """Yield the events since the last call.
 
         Parameters
         ----------
         journals
-            Who works, as the events shall name it -> the file in which it writes it down.
+            Name of a worker, as shown in the events -> its journal file.
         """
         for slot, path in journals.items():
             for record in self._news(path):
@@ -83,7 +83,7 @@ class Follower:
                 yield StageEvent("done", stage, message=message)
 
     def give_up(self, reason: str) -> Iterator[StageEvent]:
-        """Yield how a plan stands that nobody works on any more."""
+        """Yield the end of every unfinished stage, once no process works on the plan any more."""
         for stage in list(self._ready.values()):
             yield StageEvent("interrupted", stage, message=reason)
             yield from self._block(stage)
@@ -98,7 +98,7 @@ class Follower:
         elif kind in ("failed", "refused") and not self._store.is_done(stage):
             yield StageEvent(kind, stage, slot, message=message)
             yield from self._block(stage)
-        # Not that a stage was interrupted: it goes on, there or with somebody else.
+        # An interrupted stage is no event: it goes on there or in another process.
 
     def _block(self, stage: Stage) -> Iterator[StageEvent]:
         self._end(stage)
@@ -115,7 +115,7 @@ class Follower:
         return [stage for stage in self._ready.values() if self._store.is_done(stage)]
 
     def _news(self, path: Path) -> Iterator[dict[str, Any]]:
-        """Yield the lines that were added to a journal, as far as they are whole."""
+        """Yield the lines that were added to a journal, complete lines only."""
         if not path.is_file():
             return
         with path.open("rb") as file:

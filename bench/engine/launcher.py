@@ -1,4 +1,4 @@
-"""What a launcher is: it brings the stages of a graph to completion and says what happens."""
+"""Base class of launchers: they run the stages of a graph and report events."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EventKind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class StageEvent:
-    """Something that happened to a stage."""
+    """An event in the life of a stage: started, progress, done, failed and so on."""
 
     kind: EventKind
     stage: Stage

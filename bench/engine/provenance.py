@@ -15,7 +15,7 @@ _PACKAGES = ("torch", "numpy", "scipy", "nibabel", "monai", "segmentation-models
 
 
 EXPERIMENT = "BENCH_EXPERIMENT"
-"""Names the file of the store's ``experiments/`` that asked for what is computed."""
+"""Name of the file in the store's ``experiments/`` for which stages are computed."""
 
 
 @cache
@@ -56,7 +56,7 @@ def _commit() -> str:
             return ""
         return done.stdout.strip()
 
-    # An installed package may lie inside somebody else's repository: only ours counts.
+    # An installed package may be inside another repository: only this suite's counts.
     if git("ls-files", "--error-unmatch", "provenance.py") == "":
         return "unknown"
     return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "-uno") else "")

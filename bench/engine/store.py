@@ -41,16 +41,17 @@ HEARTBEAT_SECONDS = 10.0
 
 
 class UnreadableStageError(BenchError):
-    """A folder of the store that this process cannot make a stage of.
+    """A folder of the store from which this process cannot rebuild a stage.
 
     Parameters
     ----------
     folder
-        Of the stage.
+        Folder of the stage.
     reason
-        Whose the stage is, equal for all of a kind: ``of another version of the code``.
+        Where the stage comes from, such as ``of another version of the code``; stages with equal
+        reasons are counted together.
     advice
-        Goes on after the reason.
+        What to do, printed after the reason.
     """
 
     def __init__(self, folder: Path, reason: str, advice: str) -> None:
@@ -59,7 +60,7 @@ class UnreadableStageError(BenchError):
 
 
 def default_root() -> Path:
-    """Return where the store lies if nothing else is said."""
+    """Return the default folder of the store: ``$BENCH_STORE``, else ``./bench-store``."""
     return Path(os.environ.get("BENCH_STORE") or "bench-store")
 
 
@@ -84,12 +85,12 @@ class Store:
         return (self.folder(stage) / "DONE").is_file()
 
     def receipt(self, stage: Stage) -> dict[str, Any]:
-        """Return what ``DONE`` recorded: wall seconds, device, versions, output digests."""
+        """Return the content of ``DONE``: wall seconds, device, versions, output digests."""
         receipt: dict[str, Any] = json.loads((self.folder(stage) / "DONE").read_text())
         return receipt
 
     def state(self, stage: Stage) -> State:
-        """Tell how far a stage is. A failure is no obstacle: the next run tries again."""
+        """Return the state of a stage. A failed stage is tried again in the next run."""
         if self.is_done(stage):
             return "done"
         if self._is_claimed(stage):
@@ -104,19 +105,19 @@ class Store:
         return path.read_text().strip() if path.is_file() else None
 
     def note_failure(self, stage: Stage, message: str) -> None:
-        """Keep the reason of a failure until the stage is done."""
+        """Save the reason of a failure; it is removed when the stage is done."""
         write_atomically(self.folder(stage) / "FAILED", message + "\n")
 
     def log(self, stage: Stage) -> Path:
-        """Return the file of what a stage printed; it grows with every attempt."""
+        """Return the file with a stage's printed output; every attempt appends to it."""
         return self.folder(stage) / "log.txt"
 
     def events(self, stage: Stage) -> Path:
-        """Return the file of what a stage measured (:func:`bench.engine.events.read_events`)."""
+        """Return the file of a stage's logged values (:func:`bench.engine.events.read_events`)."""
         return self.folder(stage) / "events.jsonl"
 
     def scratch(self, stage: Stage) -> Path:
-        """Return the folder of the resume state of a stage that is not done."""
+        """Return the folder for the resume state of an unfinished stage."""
         return self.folder(stage) / "scratch"
 
     def seconds_spent(self, stage: Stage) -> float:
@@ -125,14 +126,14 @@ class Store:
         return float(json.loads(path.read_text())) if path.is_file() else 0.0
 
     def note_seconds(self, stage: Stage, seconds: float) -> None:
-        """Keep how long a stage has computed, now that its state is saved."""
+        """Save how long a stage has computed; called when its resume state is saved."""
         write_atomically(self.scratch(stage) / "seconds.json", json.dumps(seconds))
 
     def register(self, stages: Iterable[Stage]) -> None:
         """Write ``stage.json`` where it is missing, so that a stage's key suffices to run it."""
         for stage in stages:
             path = self.folder(stage) / "stage.json"
-            # Runtime parameters (where the data lie) are refreshed until the stage is done.
+            # Runtime parameters (the path of the data) are refreshed until the stage is done.
             if not self.is_done(stage):
                 text = json.dumps(_dump_fields(stage), indent=1, sort_keys=True)
                 if not path.is_file() or path.read_text() != text:
@@ -166,7 +167,7 @@ class Store:
         yield from self.survey()[0]
 
     def survey(self) -> tuple[list[Stage], Counter[str]]:
-        """Return every stage that can be rebuilt, and why how many others cannot."""
+        """Return every stage that can be rebuilt, and the number of others by reason."""
         seen: dict[str, Stage] = {}
         reasons: Counter[str] = Counter()
         stages = []
@@ -279,10 +280,10 @@ class _PluginGone(Exception):  # noqa: N818 - becomes an UnreadableStageError
 
 
 def _load_plugin(module: str, file: Path, source: str) -> None:
-    """Make sure that a plug-in file is loaded, and that it is what a stage was described with."""
+    """Load a plug-in file and check that its source is the one that a stage was planned with."""
     name = files.named(module)
     if name is None:
-        raise ValueError(f"{module} belongs to no plug-in file")
+        raise ValueError(f"{module} is not from a plug-in file")
     path = files.path_of(name) or file
     if not path.exists():
         raise _PluginGone(f"of the plug-in {file}, which is not there", "; name it with --plugin")

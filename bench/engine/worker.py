@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import torch
 
 Outcome = Literal["done", "busy", "failed", "refused", "interrupted"]
-"""`refused`: the user can fix it (bad data, say); `failed`: the code broke."""
+"""`refused`: an error the user can fix, such as bad data; `failed`: any other exception."""
 Reporter = Callable[[int, int, str], None]
 
 CHECKPOINT_SECONDS = 60.0
@@ -42,7 +42,7 @@ _stop = threading.Event()
 
 
 class Interrupted(Exception):  # noqa: N818 - no error: the stage goes on later
-    """The process was asked to stop; the stage saved its state and goes on in the next run."""
+    """The process was asked to stop; the stage saved its state and resumes in the next run."""
 
 
 class RunContext:
@@ -77,7 +77,7 @@ class RunContext:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     def input(self, stage: Stage) -> Path:
-        """Return the committed output of a direct input; anything else is out of reach."""
+        """Return the committed output of a direct input; any other stage is refused."""
         if stage.key not in self._inputs:
             known = ", ".join(self._inputs) or "none"
             raise LookupError(f"{stage.key} is no direct input of this stage (those are: {known})")
@@ -104,7 +104,7 @@ class RunContext:
 def run_stage(
     store: Store, stage: Stage, report: Reporter = lambda *_: None, wait_seconds: float = 0.0
 ) -> tuple[Outcome, str]:
-    """Bring one stage to completion and return the outcome with a one-line message.
+    """Run one stage and return the outcome with a one-line message.
 
     `busy` means that another process computes the stage; ``wait_seconds`` is how long to wait.
     """
@@ -194,7 +194,7 @@ def _peak_memory() -> Iterator[Callable[[], float]]:
         torch.cuda.reset_peak_memory_stats()
 
     def peak_mb() -> float:
-        # Asked again: the first stage of a process imports torch only now.
+        # Looked up again: the first stage of a process has imported torch by now.
         if (torch := _torch_on_gpu()) is not None:
             return float(torch.cuda.max_memory_allocated()) / 2**20
         return float(peak[0]) / 2**20
@@ -230,7 +230,7 @@ def serve(store: Store, requests: IO[str], answers: IO[str]) -> None:
         try:
             answers.write(json.dumps(message) + "\n")
             answers.flush()
-        except BrokenPipeError:  # nobody listens any more: save and stop
+        except BrokenPipeError:  # the launcher is gone: save and stop
             request_stop()
 
     for line in requests:
@@ -278,7 +278,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, request_stop)
     signal.signal(signal.SIGUSR2, request_stop)  # Slurm's, near the time limit, to all of a job
     threading.Thread(target=_stop_when_orphaned, daemon=True).start()
-    # Whatever a library prints below Python must not get between the answers.
+    # Output that a library prints below Python must not mix with the answers.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     serve(Store(Path(sys.argv[1])), sys.stdin, answers)

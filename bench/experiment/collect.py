@@ -1,4 +1,4 @@
-"""From finished stages to the tables of a set of runs: results, and those beside them."""
+"""Collect the results of finished stages into the tables of a set of runs."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def save(runs: Sequence[Run], store: Store) -> Path:
 
     The file is named after what was run, so the same command replaces it.
     """
-    identity = digest([[run.method, *_cell_columns(run).values()] for run in runs], 8)
+    identity = digest([[run.method, *_condition_columns(run).values()] for run in runs], 8)
     datasets = "-".join(sorted({slug(run.condition.source.dataset.name) for run in runs}))
     path = store.root / "results" / f"{datasets}-{identity}.parquet"
     collect(runs, store).save(path)
     return path
 
 
-def _cell_columns(run: Run) -> dict[str, Any]:
+def _condition_columns(run: Run) -> dict[str, Any]:
     cell = run.condition
     return {
         "dataset": cell.source.dataset.name,
@@ -59,7 +59,7 @@ def _cell_columns(run: Run) -> dict[str, Any]:
 
 
 def _result_rows(runs: Sequence[Run], store: Store) -> Iterator[dict[str, Any]]:
-    ratios: dict[str, float] = {}  # by cell: listing the cases of a data set may take a while
+    ratios: dict[str, float] = {}  # once per condition: listing cases may be slow
     for run in runs:
         cell = run.targets.labels.key
         for number, result in enumerate(run.rounds):
@@ -74,7 +74,7 @@ def _evaluation_rows(
 ) -> list[dict[str, Any]]:
     trainings = run.trainings(result.model)
     receipts = [store.receipt(training) for training in trainings]
-    columns = _cell_columns(run) | {
+    columns = _condition_columns(run) | {
         "dims": run.condition.network.dims,
         "test_to_train": test_to_train,
         "method": run.method,
@@ -124,7 +124,7 @@ def _joined(texts: Iterable[str]) -> str:
 def _network_columns(
     run: Run, result: Round, trainings: list[Train], store: Store
 ) -> dict[str, Any]:
-    """Return how many networks led to a model, their size, and their passes per step of it."""
+    """Return how many networks a model was trained with, their size and passes per step."""
     parameters: dict[str, int] = {}
     passes = 0.0
     for training in trainings:
@@ -141,7 +141,7 @@ def _network_columns(
 def _curve_rows(run: Run, store: Store) -> Iterator[dict[str, Any]]:
     from bench.results.aggregate import parts
 
-    columns = _cell_columns(run) | {"method": run.method}
+    columns = _condition_columns(run) | {"method": run.method}
     for training in run.all_trainings():
         if not store.is_done(training):
             continue
@@ -156,7 +156,7 @@ def _curve_rows(run: Run, store: Store) -> Iterator[dict[str, Any]]:
 
 
 def _picture_rows(run: Run, store: Store) -> Iterator[dict[str, Any]]:
-    columns = _cell_columns(run) | {"method": run.method}
+    columns = _condition_columns(run) | {"method": run.method}
     for number, stage in run.pictures():
         if store.is_done(stage):
             where = {"round": number, "stage": stage.key}
@@ -168,7 +168,7 @@ def _target_rows(runs: Sequence[Run], store: Store) -> Iterator[dict[str, Any]]:
     cells = {run.targets.key: run for run in runs if store.is_done(run.targets)}
     for run in cells.values():
         records = run.targets.records(store.out(run.targets))
-        columns = _cell_columns(run)
+        columns = _condition_columns(run)
         yield from (columns | record for record in records)
 
 
@@ -177,7 +177,7 @@ def _layer_rows(runs: Sequence[Run], store: Store) -> Iterator[dict[str, Any]]:
 
     networks = {}
     for run in runs:
-        columns = _cell_columns(run)
+        columns = _condition_columns(run)
         where = {name: columns[name] for name in LAYERS.run}
         if store.is_done(run.layers):
             networks[tuple(where.values())] = where, run.layers
@@ -195,7 +195,7 @@ def _audit_rows(run: Run, store: Store) -> list[dict[str, Any]]:
         if result.audit is not None and store.is_done(result.audit):
             rows = result.audit.records(store.out(result.audit))
             records += [(number, result.audit.relabelling.gamma, row) for row in rows]
-    columns = _cell_columns(run) | {"method": run.method}
+    columns = _condition_columns(run) | {"method": run.method}
     table = []
     for organ in dict.fromkeys(row["organ"] for _, _, row in records):
         rounds = [(n, gamma, row) for n, gamma, row in records if row["organ"] == organ]

@@ -1,4 +1,4 @@
-"""What a training method is, and the building blocks it is described with.
+"""Base class of training methods, and the building blocks of their plans.
 
 A method only describes. It asks the :class:`Recipe` of its condition for models and relabellings
 and gets stages; equal stages of different methods are one stage, because their keys are equal.
@@ -39,7 +39,7 @@ LONG_ROUNDS = 2
 
 @dataclass(frozen=True)
 class Source:
-    """A data set whose cases were listed and whose content was fingerprinted."""
+    """A data set with the fingerprint of its content."""
 
     dataset: Dataset
     content: str
@@ -59,7 +59,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Recipe:
-    """The building blocks of a method in one condition: same budget, data, labels for all."""
+    """The building blocks of a method in one condition: equal budget, data and labels for all."""
 
     condition: Condition
 
@@ -89,7 +89,7 @@ class Recipe:
 
     @cached_property
     def labels(self) -> Labels:
-        """What training may see in this condition."""
+        """The visible labels of this condition."""
         return Labels(
             images=self.images,
             truth=self.truth,
@@ -114,15 +114,15 @@ class Recipe:
         Parameters
         ----------
         objective
-            What its steps minimise.
+            The losses and networks of the training.
         init
-            Start from this model; from fresh weights otherwise.
+            Start from this model; without one, from random weights.
         pseudo
             Pseudo-labels to train on as well.
         budget
             Its steps: see :data:`Budget`.
         extra_rounds
-            Round budgets by which it is longer.
+            Further steps, in budgets of one relabelling round.
         rounds_after
             Round budgets at the end of its learning-rate schedule that it leaves to later
             trainings. A training that starts from one with steps left goes on with its schedule;
@@ -161,11 +161,11 @@ class Recipe:
         model
             Predicts the candidates.
         rule
-            Which voxels compete, and what those left over teach.
+            How candidates are selected, and the targets of the others.
         gamma
             Share of the candidates that become pseudo-labels, in [0, 1].
         confidence
-            Ranks the candidates; by the predicted probability if not given.
+            Confidence network that ranks the candidates; by default the predicted probability does.
         previous
             Earlier pseudo-labels, which are kept.
         """
@@ -197,7 +197,7 @@ class Recipe:
 
     @property
     def window(self) -> Window | None:
-        """What a 3D network sees at once; a network of slices has none."""
+        """The patch size of a 3D network; None for a network of slices."""
         profile, network = self.condition.profile, self.condition.network
         if network.dims == 2:
             return None
@@ -234,28 +234,28 @@ class Recipe:
 
 
 class Method(Params, abc.ABC):
-    """A training method: its fields are its hyper-parameters, its plan says what it trains.
+    """A training method: its fields are its hyper-parameters, ``plan`` describes its trainings.
 
     One class per file in ``methods/``; the file name is the method's name.
 
     Raises
     ------
     TypeError
-        A subclass whose ``colour`` is none.
+        The ``colour`` of a subclass is not ``#RRGGBB``.
     """
 
     title: ClassVar[str] = ""
-    """Its name in tables and figures; that of the file if empty."""
+    """Its name in tables and figures; the file name if empty."""
     colour: ClassVar[str] = ""
-    """Its colour in figures, ``#RRGGBB``; one that follows from its name if empty."""
+    """Its colour in figures, ``#RRGGBB``; derived from its name if empty."""
     order: ClassVar[int] = 100
-    """Its place in tables and legends: small numbers first, equal ones by name, bounds last."""
+    """Its position in tables and legends: small numbers first, ties by name, upper bounds last."""
     upper_bound: ClassVar[bool] = False
-    """Whether it sees labels that the others do not: a bound for them, no competitor."""
+    """Whether it sees hidden labels; if so it is left out of comparisons."""
     citation: ClassVar[str] = ""
     """Where the method is published."""
     departs: ClassVar[str] = "nothing"
-    """In what it departs from the recipe that all methods share, and why."""
+    """How it deviates from the recipe that all methods share, and why."""
 
     @classmethod
     @override

@@ -1,6 +1,6 @@
-"""Profiles: sets of numbers that say how large an experiment is.
+"""Profiles: named sets of budget, resolution and training numbers.
 
-The common recipe of all methods; nothing in here depends on a method.
+All methods share them; nothing here depends on a method.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ class Profile(Params):
     """Default network, in bracket notation."""
     n_folds: int = Field(default=5, ge=2)
     max_side: int = Field(ge=16)
-    """2D networks: slices whose longer side exceeds this many pixels are reduced to it."""
+    """2D networks: slices whose longer side exceeds this many pixels are downsampled to it."""
     voxel_mm: float = Field(default=2.0, gt=0)
-    """3D networks: side of the cubic voxels that volumes are brought to."""
+    """3D networks: side of the cubic voxels to which volumes are resampled."""
     window: Window = Window()
-    """3D networks: what they see at once."""
+    """3D networks: size of a patch."""
     steps: int = Field(ge=1)
     """Base budget J: optimiser steps of `naive` and `inerrant0`."""
     round_share: float = Field(default=0.5, gt=0)
@@ -53,7 +53,7 @@ class Profile(Params):
 
 
 def _numbers(params: Params, at: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
-    """Return every number below ``params`` by its path; its last name is that in brackets."""
+    """Return every number in ``params`` by its path; brackets use the last name of a path."""
     found: dict[tuple[str, ...], Any] = {}
     for name in type(params).model_fields:
         value = getattr(params, name)

@@ -1,4 +1,4 @@
-"""An experiment as it is asked for: by options, by a file, or by a file with options over it."""
+"""The request for an experiment: command-line options, a file, or a file with overrides."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from bench.params import Params, describe_invalid, digest, split_outside_bracket
 
 
 def _one_text(value: object) -> object:
-    """Return a list as the option writes it, ``[30, 10]`` as ``30,10``; a number as text."""
+    """Return a list in the notation of the option, ``[30, 10]`` as ``30,10``; a number as text."""
     if isinstance(value, list):
         return ",".join(map(str, value))
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
@@ -60,14 +60,14 @@ class Request(Params):
 
     @classmethod
     def of(cls, file: Path | None, given: Mapping[str, Any]) -> Self:
-        """Return what is asked for; what is given on the command line overrides the file.
+        """Return the request; options on the command line override the file.
 
         Parameters
         ----------
         file
-            TOML with the options' names; paths in it are relative to its folder.
+            TOML with the names of the options; paths in it are relative to its folder.
         given
-            Options by name; None and empty lists were not given.
+            Options by name; None and empty lists mean not given.
 
         Raises
         ------
@@ -107,7 +107,7 @@ class Request(Params):
         return self.model_copy(update=changed)
 
     def grid(self) -> ExperimentGrid:
-        """Return the experiment; plug-ins have to be loaded before."""
+        """Return the experiment; plug-ins must be loaded before."""
         return ExperimentGrid(
             methods=parse_methods(self.method),
             datasets=parse_datasets(self.dataset, self.data),
@@ -119,9 +119,9 @@ class Request(Params):
         )
 
     def record(self) -> str:
-        """Write the options into the store and return the name they have there.
+        """Write the options into the store and return the name of the file.
 
-        It stands in the receipt of every stage that is computed for them.
+        The receipt of every stage that is computed for them holds this name.
         """
         import tomli_w
 

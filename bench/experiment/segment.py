@@ -23,8 +23,8 @@ def segment(
 ) -> Iterator[Path]:
     """Write the label map of every scan into ``out`` and yield the paths.
 
-    The label map lies on the voxel grid of its scan; value k is the model's k-th organ, and
-    ``organs.json`` says which that is. ``preview`` adds a PNG of it over the first channel.
+    The label map has the voxel grid of its scan. Value k is the model's k-th organ, named in
+    ``organs.json``. ``preview`` adds a PNG of it over the first channel.
 
     Parameters
     ----------

@@ -36,11 +36,11 @@ class ExperimentGrid:
     """Label in tables, and the method."""
     datasets: Sequence[Dataset]
     label_pcts: Sequence[int] | None
-    """None: those the data set is usually reported with."""
+    """None: the default fractions of the data set."""
     folds: str
     profiles: Sequence[Profile]
     networks: Sequence[Network]
-    """Empty: the default of each profile."""
+    """Empty: the default network of each profile."""
     seeds: Sequence[int]
 
     def runs(
@@ -53,9 +53,9 @@ class ExperimentGrid:
         Raises
         ------
         BenchError
-            Missing data, too few patients, a fold that does not exist, an organ without a label.
+            Missing data, too few patients, a fold that does not exist, an organ without any label.
         """
-        plugged_metrics()  # raises what could not be written, before anything is computed
+        plugged_metrics()  # an invalid name raises before anything is computed
         sources = []
         names = [dataset.name for dataset in self.datasets]
         for name in names:
@@ -75,7 +75,7 @@ class ExperimentGrid:
             pcts = self.label_pcts or source.dataset.label_fractions
             folds = parse_numbers("fold", self.folds, 0, profile.n_folds - 1)
             for network, pct, fold in product(networks, pcts, folds):
-                # Raises what training could not do without, before anything is computed.
+                # Raises, before anything is computed, if a training would lack something.
                 make_split(
                     cases,
                     source.dataset.organs,
@@ -157,13 +157,13 @@ def parse_numbers(what: str, text: str, low: int, high: int) -> list[int]:
             raise BenchError(f"{what} {item.strip()!r} runs backwards: write {last}-{first}")
         for end in (span[0], span[-1]):
             if not low <= end <= high:
-                raise BenchError(f"{what} {end} is impossible: it must lie in {low} to {high}")
+                raise BenchError(f"{what} {end} is impossible, must be within {low} to {high}")
         numbers += span
     return list(dict.fromkeys(numbers))
 
 
 def parse_label_pcts(text: str) -> list[int] | None:
-    """Return the percentages of ``--labelled``; None for ``all``, those usual for a data set."""
+    """Return the percentages of ``--labelled``; None for ``all``, the defaults of the data set."""
     if text.strip() == "all":
         return None
     return parse_numbers("label fraction", text.replace("%", ""), 1, 100)

@@ -1,1 +1,1 @@
-"""Parts by name: methods, data sets and reports, built in or brought along."""
+"""Plug-ins by name: methods, data sets, reports and more, of the package or of the user."""

@@ -1,6 +1,6 @@
-"""Plug-ins in files outside any package: loaded from their path, called by the file's name.
+"""Plug-ins in files outside any package: loaded from their path, named after the file.
 
-``--plugin FILE`` names them; ``$BENCH_PLUGINS`` carries them to worker processes.
+``--plugin FILE`` loads them; ``$BENCH_PLUGINS`` passes them on to worker processes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bench.errors import BenchError
 VARIABLE = "BENCH_PLUGINS"
 """Plug-in files, separated as in ``$PATH``."""
 PREFIX = "bench_plugins."
-"""Of the modules that plug-in files become."""
+"""Prefix of the module names of plug-in files."""
 KINDS = {
     "Method": "methods",
     "Dataset": "datasets",
@@ -35,7 +35,7 @@ KINDS = {
 }
 """Base class, as :mod:`bench.api` exports it -> kind of plug-in."""
 DIGITS = 12
-"""Of a digest of source."""
+"""Length of a digest of source."""
 
 
 class PlugIn(NamedTuple):
@@ -48,7 +48,7 @@ class PlugIn(NamedTuple):
 
 
 def add(files: Iterable[Path]) -> None:
-    """Load plug-in files, and make them known to worker processes.
+    """Load plug-in files and register them for worker processes.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def load(path: Path) -> PlugIn:
         raise BenchError(f"plug-in {path}: the file name is the plug-in's name; call it NAME.py")
     module = sys.modules.get(PREFIX + name)
     if module is None:
-        digest(path)  # before the import: what runs is then never newer than what its keys say
+        digest(path)  # before the import: the code that runs is never newer than its keys
         module = _import(PREFIX + name, source)
     elif module.__file__ != str(source):
         raise BenchError(
@@ -95,12 +95,12 @@ def load(path: Path) -> PlugIn:
 
 
 def named(module: str) -> str | None:
-    """Return the name of the plug-in file that a module belongs to, None if it is of none."""
+    """Return the name of the plug-in file that a module was loaded from, else None."""
     return module.split(".")[1] if module.startswith(PREFIX) else None
 
 
 def path_of(name: str) -> Path | None:
-    """Return the file or package of a plug-in that this process knows, None if it knows none."""
+    """Return the file or package of a plug-in that this process has registered, else None."""
     module = sys.modules.get(PREFIX + name)
     if module is None:
         return next((plugin.path for plugin in known() if plugin.name == name), None)
@@ -110,7 +110,7 @@ def path_of(name: str) -> Path | None:
 
 @cache
 def digest(path: Path) -> str:
-    """Return a digest of a Python file, or of every one of a package; read once per process."""
+    """Return a digest of a Python file or of all files of a package; read once per process."""
     files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
     found = hashlib.sha256()
     for file in files:
@@ -120,7 +120,7 @@ def digest(path: Path) -> str:
 
 
 class _Loader(SourceFileLoader):
-    """Compiles what the file holds now. Bytecode kept beside it is told apart by seconds alone."""
+    """Compiles the current source: cached bytecode is compared by whole seconds only."""
 
     @override
     def get_code(self, fullname: str) -> CodeType:

@@ -31,16 +31,16 @@ FOLDERS: dict[Kind, str] = {
     "reports": "bench.reports",
     "launchers": "bench.engine.launchers",
 }
-"""Where the package keeps its own. Its networks and metrics stand in tables."""
+"""Folders of the package's own plug-ins. Its networks and metrics are listed in tables."""
 
 
 def plug_in(paths: Iterable[Path]) -> None:
-    """Make plug-ins in files outside any package known, here and in worker processes.
+    """Register plug-ins in files outside any package, here and in worker processes.
 
     Raises
     ------
     BenchError
-        As :func:`bench.plugins.files.add`, or a name that another plug-in has already.
+        As :func:`bench.plugins.files.add`, or a name that another plug-in has.
     """
     files.add(paths)
     for kind in get_args(Kind):
@@ -53,19 +53,19 @@ def names(kind: Kind) -> list[str]:
 
 
 def outside(kind: Kind, taken: Iterable[str] = ()) -> list[str]:
-    """Return the names of those that the package does not bring itself, sorted.
+    """Return the sorted names of plug-ins from outside the package.
 
     Parameters
     ----------
     kind
-        Of plug-in.
+        Kind of plug-in.
     taken
-        Names that the package has and that do not stand for files of ours.
+        Names of the package that are not file names.
 
     Raises
     ------
     BenchError
-        A name that the package, or another package, has already.
+        A name that this package or another plug-in uses already.
     """
     found = dict.fromkeys((*_own_files(kind), *taken), "the package's own")
     sources = {name: f"plug-in {plugin.path}" for name, plugin in _plugin_files(kind).items()}
@@ -81,7 +81,7 @@ def outside(kind: Kind, taken: Iterable[str] = ()) -> list[str]:
 
 
 def summary(kind: Kind, name: str) -> str:
-    """Return the first docstring line of a plug-in's module, without importing one of ours."""
+    """Return the first docstring line of a plug-in's module, importing none of the package."""
     if (file := _own_files(kind).get(name)) is not None:
         doc = ast.get_docstring(ast.parse(file.read_text())) or ""
     else:

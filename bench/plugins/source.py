@@ -1,4 +1,4 @@
-"""The source of plug-ins in keys: whose code it is, and a digest of it."""
+"""The source of plug-ins in keys: the plug-in's name and a digest of its code."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from bench.plugins import files
 
 @cache
 def origin(classes: tuple[type, ...]) -> dict[str, str]:
-    """Return ``plugin`` and ``source`` of classes of which some lie outside the package.
+    """Return ``plugin`` and ``source`` of classes of which some are defined outside the package.
 
-    The source is a digest of the file, or of every Python file of the package it lies in: a change
+    The source is a digest of the file, or of every Python file of its package: a change
     in any of them may change what the classes compute. Nothing is returned for classes of the
     package itself; their numbers change with their ``version``.
     """
@@ -35,7 +35,7 @@ def _is_ours(module: str) -> bool:
 
 
 def _path(module: str) -> Path:
-    """Return the file whose code a module may run, or the folder of its outermost package."""
+    """Return the file of a module, or the folder of its outermost package."""
     name = files.named(module)
     path = _package(module) if name is None else files.path_of(name)
     if path is None:

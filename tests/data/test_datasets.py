@@ -241,8 +241,8 @@ def stretch(root):
     ("spoil", "message"),
     [
         (shift_to_positive, "do not look like HU"),
-        (exchange_kidneys, "kidney_l lies to the right of kidney_r"),
-        (mirror, "liver does not lie in the right half"),
+        (exchange_kidneys, "kidney_l is to the right of kidney_r"),
+        (mirror, "liver is not in the right half"),
         (empty_spleen, "spleen is annotated but has no voxel"),
         (copy_image, "case_001, case_003 hold the identical image"),
         (lose_geometry, "carries no geometry"),
@@ -297,7 +297,7 @@ def test_original_openkbp_tables_agree_with_their_nifti_version():
         assert time.perf_counter() - start < 2.0
         theirs = read_scan(converted, partner)
         np.testing.assert_allclose(ours.geometry.spacing_mm, theirs.geometry.spacing_mm, rtol=1e-6)
-        # The converted version is cropped more tightly: it must lie inside ours, voxel on voxel.
+        # The converted version is cropped more tightly: it must be inside ours, voxel on voxel.
         offset = np.linalg.solve(
             ours.geometry.canonical_affine, theirs.geometry.canonical_affine[:, 3]
         )[:3]

@@ -42,8 +42,8 @@ def test_numbers(text: str, expected: list[int]) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("5", "fold 5 is impossible: it must lie in 0 to 4"),
-        ("0-9", "is impossible: it must lie in 0 to 4"),
+        ("5", "fold 5 is impossible, must be within 0 to 4"),
+        ("0-9", "is impossible, must be within 0 to 4"),
         ("-1", "fold '-1' is not a whole number"),
         ("", "is not a whole number"),
         ("1.5", "is not a whole number; write for example 4 or 0-4 or 0,4"),

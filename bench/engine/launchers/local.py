@@ -28,11 +28,11 @@ from bench.stage import Stage
 
 @dataclass
 class Slot:
-    """A place where one stage runs at a time."""
+    """A device (and worker process) that runs one stage at a time."""
 
     name: str
     accelerator: bool
-    """Takes stages that train or predict; the other kind takes the rest."""
+    """Whether it runs stages that train or predict; other slots run the light stages."""
     environment: dict[str, str]
     requests: queue.SimpleQueue[tuple[Stage, float] | None] = field(
         default_factory=queue.SimpleQueue
@@ -63,7 +63,7 @@ class WorkerPool:
     def run(self, graph: StageGraph, store: Store) -> Generator[StageEvent]:
         """Yield events until every stage is done, failed or blocked.
 
-        Leaving the generator early (Ctrl-C) asks the workers to save their state and waits for it.
+        Closing the generator early (Ctrl-C) makes the workers save their state and waits for them.
         """
         answers: queue.SimpleQueue[tuple[Slot, dict[str, Any]]] = queue.SimpleQueue()
         self._threads = [
@@ -130,7 +130,7 @@ class WorkerPool:
     def _assign(
         self, slot: Slot, ready: list[Stage], elsewhere: list[Stage]
     ) -> Iterator[StageEvent]:
-        """Give a free slot a stage nobody computes, else let it wait for one that somebody does."""
+        """Give a free slot an unclaimed stage, or let it wait for one that another process runs."""
         for pool, wait_seconds in ((ready, 0.0), (elsewhere, 2 * LEASE_SECONDS)):
             # An accelerator slot with nothing of its own to do helps with the light stages.
             suited = [s for s in pool if s.uses_accelerator <= slot.accelerator]
@@ -151,7 +151,7 @@ class WorkerPool:
             stage, wait_seconds = request
             if worker is None or worker.poll() is not None:
                 worker = self._start_worker(slot, store)
-                if self._stopping:  # set while the worker started: nobody has told it to stop
+                if self._stopping:  # set while the worker started, so it was not told to stop
                     break
             answers.put((slot, _ask(worker, stage, wait_seconds, slot, answers)))
         if worker is not None:
@@ -223,6 +223,6 @@ def _ask(
 
 
 def _drain(frontier: Frontier) -> Iterator[Stage]:
-    """Yield ready stages until none is left; marking one done may make others ready."""
+    """Yield ready stages until there are none; marking one done may make others ready."""
     while ready := frontier.take_ready():
         yield from ready

@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from submitit.helpers import DelayedSubmission
 
 LOOK_SECONDS = 1.0
-"""Between two looks at the store."""
+"""Interval between two reads of the store."""
 QUEUE_SECONDS = 30.0
-"""Between two questions to Slurm, which answers everybody."""
+"""Interval between two queries to Slurm, which serves the whole site."""
 SAVE_SECONDS = 120
-"""Left to a job to save its state when its time limit comes."""
+"""Time a job has to save its state before its time limit."""
 MAX_TIMEOUTS = 50
 """How often a job that reached its time limit is queued again."""
 
@@ -51,7 +51,7 @@ class Slurm(Launcher):
     gpus: int = Field(default=1, ge=0)
     """GPUs of a job."""
     gpu_type: str | None = None
-    """Where a site wants it with their number: ``a100``."""
+    """Type of GPU, such as ``a100``, at sites that require it."""
     workers: int = Field(default=1, ge=1)
     """Trainings side by side on every GPU, or on the CPU."""
     cpus: int = Field(default=8, ge=1)
@@ -59,13 +59,13 @@ class Slurm(Launcher):
     mem_gb: int = Field(default=32, ge=1)
     """Memory of a job."""
     minutes: int = Field(default=24 * 60, ge=20)
-    """Time limit of a job. submitit takes every signal to a shorter one for its time limit."""
+    """Time limit of a job. With shorter limits submitit takes any signal for the time limit."""
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
     constraint: str | None = None
     cluster: Literal["slurm", "local"] = "slurm"
-    """``local`` starts the jobs on this machine, without a queue: to try it out."""
+    """``local`` starts the jobs on this machine, without a queue, for a trial."""
 
     @override
     def run(self, graph: StageGraph, store: Store) -> Generator[StageEvent]:
@@ -80,12 +80,12 @@ class Slurm(Launcher):
         have_ended = self._end_of(jobs)
         try:
             while not follower.finished:
-                is_over = have_ended()  # asked first, so that the look sees what they did last
+                is_over = have_ended()  # before the read: it then sees their last events
                 yield from follower.look(journals)
                 if is_over and not follower.finished:
                     yield from follower.give_up(f"no job is left, {_last_words(jobs)}")
                 time.sleep(LOOK_SECONDS)
-        except BaseException:  # Ctrl-C, or whoever follows wants no more: jobs save and end
+        except BaseException:  # Ctrl-C, or the caller closes the generator: jobs save and end
             for job in jobs:
                 job.cancel(check=False)
             raise
@@ -96,7 +96,7 @@ class Slurm(Launcher):
         Raises
         ------
         BenchError
-            submitit or Slurm is not there, or Slurm refuses the jobs.
+            submitit or Slurm is not installed, or Slurm refuses the jobs.
         """
         try:
             import submitit
@@ -137,9 +137,9 @@ class Slurm(Launcher):
             raise BenchError(f"launcher slurm: {reason}") from error
 
     def _end_of(self, jobs: list[Job[None]]) -> Callable[[], bool]:
-        """Return a function that tells whether every job has ended, for whatever reason.
+        """Return a function that tells whether every job has ended, for any reason.
 
-        Of Slurm it needs ``squeue`` alone: many sites keep no accounts.
+        It needs only ``squeue``: many sites run Slurm without accounting.
         """
         if self.cluster == "local":
             return lambda: all(job.done() for job in jobs)
@@ -157,7 +157,7 @@ class Slurm(Launcher):
                 text=True,
                 check=False,
             )
-            # Slurm forgets jobs that have ended; any other error says nothing of them.
+            # Slurm forgets jobs that have ended; any other error says nothing about them.
             forgotten = "Invalid job id" in queue.stderr
             return forgotten or (queue.returncode == 0 and not queue.stdout.strip())
 
@@ -165,7 +165,7 @@ class Slurm(Launcher):
 
 
 class Work:
-    """What a job does: bring as much of a plan to its end as there is something to do for it."""
+    """The work of one job: run stages of a plan until none is left that it could run."""
 
     def __init__(self, launcher: Slurm, graph: StageGraph, store: Store) -> None:
         self.folder = store.root / "slurm"
@@ -181,13 +181,13 @@ class Work:
         return self.__dict__ | {"_pool": None}
 
     def journal(self, number: int) -> Path:
-        """Return the file in which a job writes down what it does."""
+        """Return the journal file of a job."""
         return self.folder / f"{self._name}.{number}.jsonl"
 
     def __call__(self, number: int) -> None:
-        """Work in one of the jobs, until the plan is finished or others do what is left."""
+        """Run stages in a job until the plan is finished or other jobs run all that is left."""
         if not self._has_gpus:
-            use_device("cpu")  # whatever the node has, this job was not given any
+            use_device("cpu")  # the node may have GPUs, but this job was given none
         os.environ.setdefault("OMP_NUM_THREADS", str(self._threads))
         store = Store(self._root)
         graph = StageGraph(store.find_all(self._keys))
@@ -208,7 +208,7 @@ class Work:
                     return
 
     def checkpoint(self, number: int) -> DelayedSubmission:
-        """Save the state of what runs; submitit asks for it before it queues the job again."""
+        """Save the state of running stages; submitit calls it before it queues the job again."""
         from submitit.helpers import DelayedSubmission
 
         if self._pool is not None:
@@ -217,7 +217,7 @@ class Work:
 
 
 def _is_taken(graph: StageGraph, store: Store) -> bool:
-    """Tell whether others compute all that an accelerator could do next."""
+    """Tell whether other processes run every stage that an accelerator could run next."""
     behind: set[str] = set()
     for stage in graph.in_order():
         if store.is_done(stage):
@@ -231,7 +231,7 @@ def _is_taken(graph: StageGraph, store: Store) -> bool:
 
 
 def _last_words(jobs: list[Job[None]]) -> str:
-    """Return the last line that one of the jobs printed as an error, and where the rest is."""
+    """Return the last error line of one of the jobs, and the path of its log."""
     for job in jobs:
         lines = (job.stderr() or "").strip().splitlines()
         if said := [line for line in lines if not line.startswith("submitit ")]:
