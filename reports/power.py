@@ -94,7 +94,9 @@ class Power(Report):
             for _, task in groupby(found_columns, key=lambda one: one.task)
         ]
         if not any(found for group in groups for _, found in group):
-            raise BenchError(f"nothing to compare with {self.reference}: run other methods, too")
+            raise BenchError(
+                "there is one method only, nothing to compare it with: run other methods, too"
+            )
         shown = [self._board(group) for group in groups]
         rows = [
             {"task": column.task, **one._asdict()}
@@ -111,6 +113,8 @@ class Power(Report):
         return Document(files | figures, shown)
 
     def _detectable(self, column: ComparisonColumn) -> list[Detectable]:
+        if len(column.competitors) == 1:
+            return []
         if self.reference not in column.competitors:
             raise unknown_name(f"reference in {column.task}", self.reference, column.competitors)
         pairs = column.pairs_with(self.reference)

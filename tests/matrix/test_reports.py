@@ -22,6 +22,8 @@ NOTHING_TO_SAY = {
     ("training", "one method, pictures"),
     ("significance", "one method"),
     ("significance", "one method, pictures"),
+    ("power", "one method"),
+    ("power", "one method, pictures"),
 }
 """Reports that such a store has nothing for: they say so in one line."""
 
