@@ -1,6 +1,6 @@
 """Your own data: a folder in nnU-Net v2 or Medical Segmentation Decathlon layout.
 
-Which organ is annotated in which case, which both lack, stands in ``annotations.csv``.
+``annotations.csv`` adds what both layouts lack: which organ is annotated in which case.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ FOLDER/
     @field_validator("where")
     @classmethod
     def _one_spelling(cls, where: str) -> str:
-        """Bring equal filters to equal text, because it enters keys and names."""
+        """Normalise the text of a filter, because it enters keys and names."""
         return "&".join(
             f"{column}={'|'.join(sorted(wanted))}" for column, wanted in sorted(_clauses(where))
         )
@@ -74,11 +74,11 @@ FOLDER/
 
     @property
     def channel_names(self) -> tuple[str, ...]:
-        """``channel_names`` of dataset.json, or its older ``modality``; one of CT without."""
+        """``channel_names`` of dataset.json, or its older ``modality``; else one CT channel."""
         return _read_channels(self.root / "dataset.json", self._description())
 
     def cases(self) -> tuple[Case, ...]:
-        """Return the cases that the filter leaves, sorted by id.
+        """Return the cases that match the filter, sorted by id.
 
         Raises
         ------
@@ -150,7 +150,7 @@ FOLDER/
         return description
 
     def _labels(self) -> dict[int, str]:
-        """Return label value -> organ, by value, background left out."""
+        """Return label value -> organ, sorted by value, without background."""
         return _read_labels(self.root / "dataset.json", self._description().get("labels"))
 
     def _find_cases(self) -> tuple[str, ...]:
@@ -179,7 +179,7 @@ FOLDER/
 
 
 def _clauses(where: str) -> list[tuple[str, set[str]]]:
-    """Split ``tier=A|B&split=train`` into columns and wanted values."""
+    """Split ``tier=A|B&split=train`` into columns and accepted values."""
     clauses = []
     for clause in filter(None, (part.strip() for part in where.split("&"))):
         column, equals, values = clause.partition("=")
@@ -233,7 +233,7 @@ def _read_channels(path: Path, description: Mapping[str, Any]) -> tuple[str, ...
 
 
 def _read_labels(path: Path, labels: Any) -> dict[int, str]:
-    """Return value -> organ from either convention, by value, background left out."""
+    """Return label value -> organ in either convention, sorted, without background."""
     if not isinstance(labels, dict) or not labels:
         raise BenchError(f'{path}: entry "labels" missing; write {{"background": 0, "liver": 1}}')
     decathlon = all(key.isdecimal() and isinstance(name, str) for key, name in labels.items())
@@ -268,7 +268,7 @@ def _read_labels(path: Path, labels: Any) -> dict[int, str]:
 def _annotated_cases(
     table: Path, organs: tuple[str, ...], found: tuple[str, ...], where: str
 ) -> list[Case]:
-    """Return the cases of ``annotations.csv`` that ``where`` leaves, sorted by id."""
+    """Return the cases of ``annotations.csv`` that match ``where``, sorted by id."""
     rows = _read_table(table)
     columns = list(next(iter(rows.values())))
     if missing := [organ for organ in organs if organ not in columns]:

@@ -20,7 +20,7 @@ from bench.errors import BenchError, unknown_name
 from bench.params import split_colons
 from bench.seeds import generator
 
-DRAWS = 20
+SPLITS = 20
 FULL, PARTIAL = "full", "partial"
 
 
@@ -34,8 +34,8 @@ Named = Annotated[Dataset, BeforeValidator(_by_name)]
 class Fusion(Dataset):
     """A few complete cases and all cases of another data set, of which some organs are kept.
 
-    There is no cross-validation: fold f is draw f of the complete patients that train, all others
-    of their data set are tested, and the partially labelled data set is never tested.
+    There is no cross-validation: fold f is the f-th random choice of complete patients that train.
+    All other patients of their data set are tested; the partially labelled data set is not.
     """
 
     summary: ClassVar[str] = "a complete and a partially labelled data set, trained together"
@@ -45,11 +45,11 @@ class Fusion(Dataset):
     full: Named
     """The completely labelled data set; it names the organs."""
     partial: Named
-    """The other one."""
+    """The partially labelled data set."""
     keeps: Annotated[tuple[str, ...], BeforeValidator(split_colons)]
     """Organs whose labels in ``partial`` are used; ``pancreas`` or ``pancreas:liver``."""
     n_full: int = Field(default=9, ge=1)
-    """Complete patients that train."""
+    """Number of complete patients that train."""
 
     @field_validator("partial")
     @classmethod
@@ -85,7 +85,7 @@ class Fusion(Dataset):
 
     @property
     def channels(self) -> tuple[Channel, ...]:
-        """Those of the complete data set, unless the fusion itself says otherwise."""
+        """Those of the complete data set, unless ``intensity`` is given."""
         rules = ("hu_window", "intensity")
         given = {name: value for name, value in self.overrides().items() if name in rules}
         return self.full.model_copy(update=given).channels
@@ -96,7 +96,7 @@ class Fusion(Dataset):
         Raises
         ------
         BenchError
-            Fewer complete patients than ``n_full`` and one to test.
+            Fewer than ``n_full`` complete patients, or no patient left to test.
         """
         full = self.full.cases()
         patients = sorted({case.patient for case in full})
@@ -106,13 +106,13 @@ class Fusion(Dataset):
                 f"{self.full.name} has {len(patients)} patients, {len(whole)} of them with every "
                 f"organ annotated: n_full={self.n_full} leaves none to test or is too many"
             )
-        draws = [self._draw(whole, draw) for draw in range(DRAWS)]
+        splits = [self._complete_in(whole, split) for split in range(SPLITS)]
         found = [
             Case(
                 id=f"{FULL}_{case.id}",
                 patient=f"{FULL}_{case.patient}",
                 annotated=case.annotated,
-                trains_in=tuple(n for n, drawn in enumerate(draws) if case.patient in drawn),
+                trains_in=tuple(n for n, split in enumerate(splits) if case.patient in split),
             )
             for case in full
         ]
@@ -151,8 +151,8 @@ class Fusion(Dataset):
             number[dataset.organs.index(organ) + 1] = self.organs.index(organ) + 1
         return nib.Nifti1Image(number[np.asarray(image.dataobj)], image.affine)
 
-    def _draw(self, patients: Sequence[str], draw: int) -> frozenset[str]:
-        order = generator(0, "fusion", self.name, draw).permutation(len(patients))
+    def _complete_in(self, patients: Sequence[str], split: int) -> frozenset[str]:
+        order = generator(0, "fusion", self.name, split).permutation(len(patients))
         return frozenset(patients[position] for position in order[: self.n_full])
 
     @cached_property

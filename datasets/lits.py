@@ -18,7 +18,7 @@ from bench.params import format_brackets
 
 NAMES = {0: "background", 1: "liver", 2: "tumour"}
 SEARCH_DEPTH = 3
-"""Folders below the root that are searched: batches, and what archives wrap around them."""
+"""Levels of folders below the root that are searched: batches, and folders of the archives."""
 
 _CHALLENGE = re.compile(r"(?P<kind>volume|segmentation)-(?P<number>\d+)\.nii(\.gz)?")
 _DECATHLON = re.compile(r"liver_(?P<number>\d+)\.nii(\.gz)?")
@@ -53,7 +53,7 @@ lits/                          or   Task03_Liver/
 
     @property
     def name(self) -> str:
-        """``lits``, with the option where it is set: other labels are other data."""
+        """``lits``, with the option if it is set: other labels are other data."""
         return format_brackets("lits", {"liver_only": True} if self.liver_only else {})
 
     @property
@@ -130,7 +130,7 @@ lits/                          or   Task03_Liver/
 
 
 def _walk(root: Path) -> Iterator[tuple[Path, str]]:
-    """Yield folder and name of the files at most SEARCH_DEPTH folders below, none hidden."""
+    """Yield folder and name of the files at most SEARCH_DEPTH folders below, not hidden ones."""
     for folder, subfolders, names in os.walk(root, followlinks=True):
         depth = len(Path(folder).relative_to(root).parts)
         subfolders[:] = sorted(

@@ -36,7 +36,7 @@ SIDE = 128
 PARTS = ("train-pats", "validation-pats", "test-pats")
 
 MIN_SECTION_CM2 = 50.0
-"""CT area of a slice that counts: less than any neck, more than the contours.
+"""Least CT area of a slice that is kept: smaller than any neck, larger than the contours.
 
 About half the patients have CT only in a slab around the target; outside it just the voxels inside
 contoured structures carry a value.
@@ -89,7 +89,7 @@ open-kbp/
                 if not (folder / needed).is_file():
                     raise BenchError(f"{folder}: {needed} is missing; update or repeat the clone")
             if case in cases:
-                raise BenchError(f"{folder}: patient {case} stands in two folders; remove one")
+                raise BenchError(f"{folder}: patient {case} is in two folders; remove one")
             flags = tuple((folder / f"{organ}.csv").is_file() for organ in ORGANS)
             cases[case] = Case(id=case, patient=case, annotated=flags)
         return tuple(cases[case] for case in sorted(cases))
@@ -109,7 +109,7 @@ open-kbp/
     def labels(self, case: Case) -> Nifti1Image:
         """Return the label map on the grid of :meth:`image`.
 
-        The few voxels that two contours claim go to the later organ of :data:`ORGANS`. An organ
+        The few voxels in two contours get the later organ of :data:`ORGANS`. An organ
         outside the box keeps its flag and has no voxel.
         """
         folder = self._folder(case)

@@ -46,8 +46,8 @@ def to_png(figure: Figure) -> bytes:
 def boxes(rows: pd.DataFrame) -> Figure:
     """Draw Figure 4 of the paper: a row per label fraction, organs side by side, methods as boxes.
 
-    Boxes hold the patients' DSC; whiskers reach 1.5 interquartile ranges, points lie beyond. Where
-    there are more than ``BOXES_ACROSS`` boxes, the organs of a fraction go on in a further row.
+    Boxes show the patients' DSC; whiskers reach 1.5 interquartile ranges, and points are patients
+    beyond. More than ``BOXES_ACROSS`` boxes of one fraction are split into several rows.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def significance_map(group: Sequence[Compared]) -> Figure:
     Parameters
     ----------
     group
-        The columns of one task, all pairs compared.
+        The columns of one task, with all pairs compared.
     """
     import seaborn as sns
     from matplotlib import pyplot as plt
@@ -235,7 +235,7 @@ def rounds(audit: pd.DataFrame, styles: MethodStyles) -> Figure:
 
 
 def terms(values: pd.DataFrame, styles: MethodStyles) -> Figure:
-    """Draw what methods log of their own: a panel per method and quantity, lines per fraction.
+    """Draw method-specific logged values: a panel per method and quantity, lines per fraction.
 
     Parameters
     ----------
@@ -293,7 +293,7 @@ def _matrix(compared: Compared) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _methods_as_hue(methods: Sequence[str], styles: MethodStyles) -> dict[str, Any]:
-    """Return how seaborn colours the column ``name``: a method's own colour, in the fixed order."""
+    """Return seaborn's options to colour the column ``name`` by method, in the fixed order."""
     names = [styles.name(method) for method in methods]
     colours = dict(zip(names, map(styles.colour, methods), strict=True))
     return {"hue": "name", "hue_order": names, "palette": colours}

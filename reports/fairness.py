@@ -1,4 +1,4 @@
-"""Fairness: what each method was given and what it took, beside the recipe that all share."""
+"""Fairness: cost of each method, and its deviations from the recipe that all share."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from bench.results.aggregate import final_models
 from bench.results.files import Tables
 from bench.results.tables import GROUP, group_name
 
-HEADING = "What each method was given"
+HEADING = "What each method cost"
 REFERENCE = "inerrant0"
 NOTES = (
-    "One row per method, the largest or the mean over its cells. All methods share network, "
-    "initial weights, folds, labels, augmentation, batch size, learning rate and precision; what "
-    "departs is listed below.",
-    "Networks: all that are held while training, frozen and averaged ones included; M: their "
+    "One row per method: the largest value over its runs or their mean. All methods share network, "
+    "initial weights, folds, labels, augmentation, batch size, learning rate and precision; "
+    "deviations are listed below.",
+    "Networks: all that are in memory in training, frozen and averaged ones included; M: their "
     "parameters in millions. At test time one network remains.",
     "Steps: optimiser steps of the segmentation network. Passes: forward passes of any network per "
     "such step, for one batch.",
     "Time: mean training time of a model on its device, and as a multiple of INERRANT⁰'s. Memory: "
-    "largest peak, of the device on a GPU and of the process on a CPU, which keeps what earlier "
-    "trainings left.",
+    "largest peak, of the device on a GPU and of the process on a CPU, where memory of earlier "
+    "trainings counts as well.",
 )
 
 
 class Fairness(Report):
-    """Networks, parameters, steps, passes, time, memory and departures per method."""
+    """Networks, parameters, steps, passes, time, memory and deviations per method."""
 
     @override
     def build(self, tables: Tables) -> Document:
@@ -90,13 +90,13 @@ def _board(rows: pd.DataFrame, styles: MethodStyles) -> Board:
             "peak MB": rows["peak_mb"].map(lambda mb: number(mb, 0)),
         }
     ).reset_index(drop=True)
-    departures = tuple(
-        f"{styles.name(method)} departs in: {departs}."
+    deviations = tuple(
+        f"Deviations of {styles.name(method)}: {departs}."
         for method, departs in zip(rows["method"], rows["departs"], strict=True)
     )
     return Board(
-        title=f"{group_name(rows)}: what each method was given",
+        title=f"{group_name(rows)}: what each method cost",
         frame=frame,
-        notes=(*NOTES, *departures),
+        notes=(*NOTES, *deviations),
         colours=styles.colours(rows["method"]),
     )

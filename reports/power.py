@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 HEADING = "What differences this comparison can show"
 PATIENTS = np.unique(np.geomspace(5, 1000, 40).astype(int))
-"""Numbers of test patients that the figure goes through."""
+"""Numbers of test patients on the figure's x axis."""
 NOTES = (
     "Bold: the observed difference is at least as large as the smallest detectable one. Below it, "
     "that a difference is not significant says little about whether there is one.",
@@ -47,7 +47,7 @@ NOTES = (
 
 
 class Detectable(NamedTuple):
-    """A comparison of two methods, and what it could have shown.
+    """A comparison of two methods, and the differences it can detect.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class Detectable(NamedTuple):
         Number of patients, standard deviation (n - 1) of their differences, and the smallest
         detectable difference.
     needed
-        Patients that it takes to find a difference of the size that was asked for.
+        Patients needed to detect a difference of the requested size.
     """
 
     label_pct: int
@@ -250,21 +250,21 @@ def _standard_errors(n: int, alpha: float, power: float) -> float:
 
 
 def _needed(effect: float, alpha: float, power: float) -> float:
-    """Return how many pairs a paired t-test needs for a mean of ``effect`` standard deviations."""
+    """Return the pairs that a paired t-test needs for a mean of ``effect`` standard deviations."""
     if _found(effect, 2, alpha) >= power:
         return 2.0
     return _first_root(lambda n: _found(effect, n, alpha) - power, 2.0)
 
 
 def _found(effect: float, n: float, alpha: float) -> float:
-    """Return the power of a two-sided t-test, the chance of the wrong direction left out."""
+    """Return the power of a two-sided t-test, without rejections in the wrong direction."""
     from statsmodels.stats.power import TTestPower
 
     return float(TTestPower().power(effect, n, alpha / 2, alternative="larger"))
 
 
 def _first_root(rising: Callable[[float], float], low: float) -> float:
-    """Return where a rising function that is negative at ``low`` becomes zero."""
+    """Return the root of an increasing function that is negative at ``low``."""
     from scipy.optimize import brentq
 
     high = 2 * low

@@ -1,4 +1,4 @@
-"""Relabelling: how right the added voxels were and how well the confidence ranked them."""
+"""Relabelling: precision and recall of pseudo-labels, ranking quality of the confidence."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ SHOWN = {
     "ap_error": "AP err",
 }
 NOTES = (
-    "All values in %, voxels of the training volumes in which the organ was hidden, judged by the "
-    "hidden labels; mean over organs, then over folds.",
+    "All values in %, voxels of the training volumes in which the organ was hidden, compared with "
+    "the hidden labels; mean over organs, then over folds.",
     "Target: share of the candidates to relabel by the end of the round. Added: voxels added in "
     "the round, relative to the organ's true voxels. P, R: precision and recall of the voxels "
     "added in the round; P all, R all: of all rounds so far (Table 7 of the paper).",

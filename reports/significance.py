@@ -1,4 +1,4 @@
-"""Significance: which methods differ, by how much, and what chance may do."""
+"""Significance: paired differences of methods, with intervals, p values and effect sizes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LIMITS_OF_FOLDS = (
     "for all comparisons in the same column, one family.",
     "Plain p: paired t over folds as in the INERRANT paper, uncorrected; it finds too many "
     "differences. Wilcoxon: signed ranks over patients (Pratt), who share the trained models of "
-    "their fold, so another training may decide otherwise. dz (mean over standard deviation) and "
+    "their fold, so another training may differ. dz (mean over standard deviation) and "
     "superiority (share of patients, ties one half) are over patients.",
     "All methods of a column share their initial weights, batches and hidden labels, so one seed "
     "is one sample of training.",
@@ -55,7 +55,7 @@ LIMITS = (
 )
 OTHERWISE = (
     "Over patients: bias-corrected and accelerated bootstrap (BCa, 9999 samples), conditional on "
-    "the trained models. Over folds: folds, then patients in them, are drawn (percentiles).",
+    "the trained models. Over folds: folds, then patients in them, are resampled (percentiles).",
     "Mixed model: value ~ method × organ + fold with a random intercept per patient (REML), the "
     "difference averaged over organs; normal reference, trained models taken as they are.",
     "Rank-biserial: matched-pairs correlation, 1 if all patients favour the first method.",
@@ -67,7 +67,7 @@ RANKS = (
 )
 ACROSS = (
     "Description only: the columns share patients, and hidden labels are nested.",
-    "Critical difference (Nemenyi, 5 %): mean ranks closer than this are alike.",
+    "Critical difference (Nemenyi, 5 %): mean ranks closer than this do not differ.",
 )
 
 

@@ -1,4 +1,4 @@
-"""Training: what the parts that make a method what it is did while it learnt."""
+"""Training: training curves of each method's own loss terms."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from . import _figures
 
 HEADING = "What trainings logged"
 SHOWN = {"start": 0, "1/4": PARTS // 4, "1/2": PARTS // 2, "end": PARTS - 1}
-"""Parts of a training that the table shows."""
+"""The parts of a training in the table."""
 COMMON = ("lr", "loss", "supervised", "known_share")
-"""Logged by methods that have nothing of their own, or by all."""
+"""Quantities that are not specific to a method."""
 NOTES = (
     "Means over a twentieth of a training, then over folds: its first, the ones from a quarter and "
     "from a half on, its last.",
-    "Shares are fractions of the bits (voxel and organ) of unknown target; a precision is that of "
+    "Shares are fractions of the (voxel, organ) pairs of unknown target; a precision is that of "
     "positives that pass the same gate where the target is known. A mean over nothing is 0.",
 )
 
@@ -47,12 +47,12 @@ class Training(Report):
 
 
 def has_own_terms(table: pd.DataFrame) -> bool:
-    """Tell whether any method logs more than all methods do."""
+    """Tell whether any method logs values of its own."""
     return bool(_is_own(table).any())
 
 
 def own_terms(table: pd.DataFrame, styles: MethodStyles) -> pd.DataFrame:
-    """Return the mean curves without what is common to methods, ordered by method."""
+    """Return the mean curves of method-specific values, ordered by method."""
     if table.empty:
         raise BenchError(
             "no training curves beside the results: NAME.curves.parquet belongs beside NAME.parquet"
@@ -102,7 +102,7 @@ def _board(group: pd.DataFrame, styles: MethodStyles) -> Board:
 
 
 def _at(wide: pd.DataFrame, part: int) -> pd.Series:
-    """Return the values of a part; a short training has logged in a neighbouring one."""
+    """Return the values of a part; a short training may have logged only in a neighbouring one."""
     filled = wide.reindex(columns=range(PARTS)).bfill(axis=1).ffill(axis=1)
     return filled[part]
 

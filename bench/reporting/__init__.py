@@ -1,1 +1,1 @@
-"""What reports are made of: tables and their renderers, pages, names, comparisons."""
+"""Building blocks of reports: tables and their renderers, pages, method names, comparisons."""

@@ -1,7 +1,6 @@
 """A report table and its renderers: terminal, Markdown, LaTeX, HTML.
 
-Reports decide what stands in a board; this module decides how it looks. Equal boards give equal
-text.
+Reports decide the content of a board; this module decides its layout. Equal boards give equal text.
 """
 
 from __future__ import annotations
@@ -66,12 +65,12 @@ CSS: dict[Mark, str] = {
 }
 
 LABEL_CSS = "text-align: left; white-space: var(--label-space); overflow-wrap: anywhere;"
-"""Of leading columns; a page sets ``--label-space`` so that long names wrap on paper only."""
+"""Style of leading columns; a page sets ``--label-space`` so that long names wrap on paper only."""
 
 
 @dataclass(frozen=True)
 class Board:
-    """One table as people read it.
+    """One formatted table of a report.
 
     Attributes
     ----------
@@ -80,14 +79,14 @@ class Board:
     frame
         Text cells under unique column names.
     marks
-        How cells stand out, in the shape of ``frame`` (``bench.reporting.style.Mark``); none do if
-        not given.
+        Highlighting of the cells, in the shape of ``frame`` (``bench.reporting.style.Mark``); none
+        by default.
     notes
         One sentence each, below the table.
     labels
         How many leading columns name the line; they are aligned left.
     colours
-        The colour of each line's method, ``#RRGGBB``; empty if lines are no methods.
+        The colour of each line's method, ``#RRGGBB``; empty if lines are not methods.
     prose
         Sentences above the table, one each.
     """
@@ -135,7 +134,7 @@ def files(
 def to_console(boards: Sequence[Board]) -> RenderableType:
     """Return the boards for rich, which prints plain text where there is no terminal.
 
-    A note that stands under several boards is printed once, under the first.
+    A note that several boards share is printed once, under the first.
     """
     from rich.box import SIMPLE_HEAD
     from rich.console import Group
@@ -224,13 +223,13 @@ def to_latex(boards: Sequence[Board]) -> str:
 
 
 def to_html(boards: Sequence[Board], heading: str) -> str:
-    """Return one page with all boards and nothing loaded from elsewhere."""
+    """Return one self-contained page with all boards."""
     parts = tuple(to_part(board, f"board{number}") for number, board in enumerate(boards))
     return page.render(heading, [page.Chapter("", parts)])
 
 
 def to_part(board: Board, name: str) -> str:
-    """Return a board as part of a page, under a name that no other board there has."""
+    """Return a board as part of a page; ``name`` must be unique on the page."""
     left: list[CSSDict] = [{"selector": "", "props": LABEL_CSS}]
     table = (
         board.frame.style.hide(axis="index")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 ALPHA = 0.05
 Rule = Literal["holm", "paper", "mean"]
-"""What makes a method better than another: the primary test after Holm's correction; the paired t
+"""The criterion for a better method: the primary test after Holm's correction; the paired t-test
 over folds without correction, as in the paper; the mean alone."""
 Unit = Literal["fold", "patient"]
 
@@ -55,7 +55,7 @@ class Comparison(NamedTuple):
     by_patients, by_folds
         BCa interval over patients; interval over folds and the patients in them.
     mixed, mixed_note
-        Contrast of the mixed model, and what happened in fitting it, if anything did.
+        Contrast of the mixed model, and a note on the fit; empty if it converged.
     """
 
     a: str
@@ -89,7 +89,7 @@ class ComparisonColumn:
     organ
         The organ, or None for the mean over organs.
     styles
-        How the methods are shown, and which of them are bounds.
+        Names and colours of the methods, and which of them are upper bounds.
     """
 
     rows: pd.DataFrame
@@ -98,7 +98,7 @@ class ComparisonColumn:
 
     @property
     def task(self) -> str:
-        """What the board stands for."""
+        """Data set, profile and network, or the task of a CSV."""
         return str(self.rows["task"].iloc[0])
 
     @property
@@ -108,13 +108,13 @@ class ComparisonColumn:
 
     @property
     def label(self) -> str:
-        """Label fraction and organ, as far as there are any."""
+        """Label fraction and organ, where known."""
         pct = f"{self.label_pct} %" if self.label_pct else ""
         return ", ".join(part for part in (pct, self.organ) if part)
 
     @property
     def measure(self) -> str:
-        """Name of what is compared."""
+        """Name of the measure."""
         return str(self.rows["metric"].iloc[0])
 
     @property
@@ -134,7 +134,7 @@ class ComparisonColumn:
 
     @property
     def unit(self) -> Unit:
-        """What the primary test takes as independent: folds, or patients if folds are unknown."""
+        """The independent units of the primary test: folds, or patients if folds are unknown."""
         return "fold" if self.test_to_train else "patient"
 
     @property
@@ -154,7 +154,7 @@ class ComparisonColumn:
 
     @cached_property
     def fold_values(self) -> pd.DataFrame:
-        """Fold values: (seed, fold) x method, NaN for what is missing."""
+        """Fold values: (seed, fold) x method, NaN where missing."""
         runs = ["method", "seed", "fold"]
         organs = self.rows.groupby([*runs, "organ"])["value"].mean()
         values = organs.groupby(runs).mean().unstack("method")
@@ -162,7 +162,7 @@ class ComparisonColumn:
 
     @cached_property
     def means(self) -> pd.Series:
-        """Mean over fold values, per method: what boards print."""
+        """Mean over fold values, per method, as boards print it."""
         return self.fold_values.mean()
 
     @cached_property
@@ -174,7 +174,7 @@ class ComparisonColumn:
 
     @property
     def competitors(self) -> tuple[str, ...]:
-        """Methods that are compared: all but the upper bounds."""
+        """The compared methods: all but the upper bounds."""
         return tuple(method for method in self.methods if not self.styles.is_upper_bound(method))
 
     @cached_property
@@ -187,7 +187,7 @@ class ComparisonColumn:
     def _patients(self) -> tuple[NDArray[Any], NDArray[np.intp], NDArray[Any]]:
         """Names of the patients, the patient of every wide row, the fold of every patient.
 
-        In several seeds a patient is in different folds: that of the first seed counts.
+        With several seeds a patient is in different folds; the fold of the first seed is used.
         """
         index = self._wide.index
         names, first, codes = np.unique(
@@ -200,7 +200,7 @@ class ComparisonColumn:
         return self._wide.groupby(level="patient").mean().reindex(columns=list(self.methods))
 
     def patient_differences(self, a: str, b: str) -> tuple[NDArray[np.float64], NDArray[Any]]:
-        """Return a - b per patient, the mean over organs both have a value for, and the folds."""
+        """Return a - b per patient (mean over the organs that both have), and their folds."""
         names, codes, folds = self._patients
         diff = (self._wide[a] - self._wide[b]).to_numpy()
         known = ~np.isnan(diff)
@@ -219,7 +219,7 @@ class ComparisonColumn:
         return tuple((a, reference) for a in self.competitors if a != reference)
 
     def stability(self) -> Stability:
-        """Return how the ranking of the competitors fares when patients are drawn again."""
+        """Return the stability of the competitors' ranking under resampling of patients."""
         values = self.patient_values()[list(self.competitors)].to_numpy()
         return bootstrap_ranks(values if self.higher_is_better else -values)
 
@@ -252,7 +252,7 @@ def columns(
 def compare(
     column: ComparisonColumn, pairs: Sequence[tuple[str, str]], *, thorough: bool = True
 ) -> list[Comparison]:
-    """Compare pairs of methods, which make one family.
+    """Compare pairs of methods as one family.
 
     Parameters
     ----------
@@ -261,7 +261,7 @@ def compare(
     pairs
         Methods (a, b).
     thorough
-        Also bootstrap intervals and the mixed model, which take most of the time; NaN without.
+        Add bootstrap intervals and the mixed model, which take most of the time; else NaN.
     """
     primaries = [_primary(column, a, b) for a, b in pairs]
     corrected = holm([primary.p for primary in primaries])
@@ -297,18 +297,18 @@ def marks(
 ) -> dict[str, Mark]:
     """Return the mark of every competitor by the bold rule (specification: Statistics).
 
-    Methods that lack a run or a patient take no part. The best by the printed mean is `best` if it
+    Methods that lack a run or a patient are left out. The best by the printed mean is `best` if it
     beats every other, else `best_tied`; those that it does not beat are `tied`. Where no test is
-    possible, nothing but the best is marked.
+    possible, only the best is marked.
 
     Parameters
     ----------
     column
         The scores.
     rule
-        What counts as better, of all pairs of competitors.
+        The criterion, applied to all pairs of competitors.
     digits
-        Decimals that are printed, if not those of the column.
+        Printed decimals; by default those of the column.
     """
     sign = 1 if column.higher_is_better else -1
     digits = column.digits if digits is None else digits
@@ -341,7 +341,7 @@ def marks(
 
 
 def gaps(column: ComparisonColumn) -> list[str]:
-    """Name what competitors lack in a column: runs and patients, one phrase per method."""
+    """Name the runs and patients that competitors lack in a column, one phrase per method."""
     found = []
     values = column.fold_values
     patients = column.patient_values()

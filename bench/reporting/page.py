@@ -1,4 +1,4 @@
-"""One web page of chapters, complete in itself: opens offline and prints."""
+"""One self-contained web page of chapters: opens offline and prints."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Chapter:
 
 
 def render(heading: str, chapters: Sequence[Chapter], lead: Sequence[str] = ()) -> str:
-    """Return the page; several chapters get a line of links. Nothing is loaded from elsewhere."""
+    """Return the self-contained page; several chapters get a line of links."""
     from jinja2 import Environment
 
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
@@ -28,7 +28,7 @@ def render(heading: str, chapters: Sequence[Chapter], lead: Sequence[str] = ()) 
 
 
 def figure(svg: str, caption: str, title: str = "") -> str:
-    """Return a figure with its drawing inside the page."""
+    """Return a figure with its SVG embedded in the page."""
     heading = f"<h3>{escape(title)}</h3>\n" if title else ""
     drawing = svg[svg.index("<svg") :]  # without the XML declaration
     return f"{heading}<figure>\n{drawing}\n<figcaption>{escape(caption)}</figcaption>\n</figure>"

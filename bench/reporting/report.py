@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Document:
-    """What a report says.
+    """The output of a report.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class Document:
     boards: Sequence[Board] = ()
 
     def write(self, out: Path) -> list[Path]:
-        """Write the files into a folder, which is made if need be, and return their paths."""
+        """Write the files into a folder, created if necessary, and return their paths."""
         out.mkdir(parents=True, exist_ok=True)
         for name, content in self.files.items():
             data = content.encode() if isinstance(content, str) else content
@@ -42,21 +42,21 @@ class Document:
 class Report(Params, abc.ABC):
     """Base of the report plugins; the fields of a subclass are its options.
 
-    A report reads the tables of a set of runs only, so building it again takes seconds and gives
+    A report reads only the tables of a set of runs, so building it again takes seconds and gives
     the same bytes.
     """
 
     @property
     def needs_results(self) -> bool:
-        """Whether it is built from results of ``bench run``; else it gets tables without rows."""
+        """Whether it needs results of ``bench run``; if not, it gets tables without rows."""
         return True
 
     @abc.abstractmethod
     def build(self, tables: Tables) -> Document:
-        """Return what the report says of these tables.
+        """Return the files and boards of the report for these tables.
 
         Raises
         ------
         BenchError
-            The tables hold nothing that it could report.
+            The tables lack the rows that it reports.
         """

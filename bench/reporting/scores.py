@@ -1,7 +1,7 @@
 """The scores on which methods are compared, from results tables or from a CSV.
 
 One row per method, organ, patient, seed and fold. A results table is reduced to one metric of the
-final models; a CSV brings task, case, method and value, and perhaps fold and organ.
+final models; a CSV has task, case, method and value, and optionally fold and organ.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ COLUMNS = (
     "unit",
     "higher_is_better",
 )
-"""``task`` is what a board stands for; ``label_pct`` is 0 where there is no label fraction, and
-``test_to_train`` where folds are unknown."""
+"""``task`` is data set, profile and network, or the task of a CSV. ``label_pct`` is 0 without label
+fractions; ``test_to_train`` is 0 where folds are unknown."""
 ALL = "all"
 """Organ of a CSV without organs."""
 REQUIRED = ("task", "case", "method", "value")
@@ -49,7 +49,7 @@ def require_rows(results: pd.DataFrame) -> pd.DataFrame:
 def of_results(table: pd.DataFrame, metric: MetricName = "dsc") -> pd.DataFrame:
     """Return the scores of the final models in a valid results table.
 
-    A patient with several cases counts once, with the mean of its cases.
+    A patient with several cases counts once, with the mean over the cases.
     """
     last = final_models(require_rows(table))
     key = [*GROUP, "label_pct", "method", "organ", "seed", "fold", "test_to_train", "patient"]
@@ -62,12 +62,12 @@ def of_results(table: pd.DataFrame, metric: MetricName = "dsc") -> pd.DataFrame:
 
 
 def read_csv(path: Path, *, higher_is_better: bool = True) -> pd.DataFrame:
-    """Read scores from a CSV with the columns task, case, method, value; fold and organ if known.
+    """Read scores from a CSV: task, case, method, value, and optionally fold and organ.
 
     Parameters
     ----------
     path
-        The file; a case is a patient, an empty value is a missing one.
+        The file. Each case is one patient; an empty value is missing.
     higher_is_better
         Whether larger values are better.
 
@@ -109,7 +109,7 @@ def read_csv(path: Path, *, higher_is_better: bool = True) -> pd.DataFrame:
         table["fold"] = 0
     table["organ"] = table.get("organ", ALL)
     repeated = table.duplicated(["task", "organ", "case", "method"])
-    _refuse(path, table, repeated, "case", "stands there twice for the same task and method")
+    _refuse(path, table, repeated, "case", "occurs twice for the same task and method")
     folds = table.groupby(["task", "case"])["fold"].transform("nunique")
     _refuse(path, table, folds > 1, "fold", "is not the only fold of this case")
     n_folds = table.groupby("task")["fold"].transform("nunique")

@@ -14,10 +14,10 @@ FEW_FOLDS = (
 
 
 def sentences(compared: Compared) -> list[str]:
-    """Say who is best in a column, and how it differs from the others.
+    """Return sentences on the best method of a column and its difference from each other one.
 
-    Without a best, which only complete methods can be, every comparison gets a sentence; so it
-    does if all comparisons are with one reference.
+    If no complete method is best, or all comparisons are with one reference, every comparison gets
+    a sentence.
     """
     column, found = compared.column, compared.comparisons
     with_reference = len({comparison.b for comparison in found}) == 1

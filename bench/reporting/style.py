@@ -1,8 +1,8 @@
-"""Names, order, colours and highlighting of methods, the same everywhere.
+"""Names, order, colours and highlighting of methods, the same in all reports.
 
-A method says itself how it is shown; the results carry it. One that says nothing is called by its
-file and gets a colour from its name, so it keeps it whatever else is drawn. The methods here have
-colours of Okabe and Ito (2008), which stay distinguishable under colour blindness.
+A method declares how it is shown, and the results store it. Without a declaration, the file name is
+the name and determines the colour, so the colour does not depend on the other methods of a figure.
+The methods of the suite have colours of Okabe and Ito (2008), which are safe for colour blindness.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class MethodStyles:
 
     @classmethod
     def of(cls, results: pd.DataFrame, known: Mapping[str, MethodStyle] | None = None) -> Self:
-        """Return what a results table says of its methods, and ``known`` of those it lacks.
+        """Return the styles in a results table, and those in ``known`` for other methods.
 
-        Of a table without titles (older results) and one with them, the titles win.
+        Where older results without titles are combined with newer ones, the titles are used.
         """
         found = dict(known or {})
         columns = ["method", *MethodStyle._fields]
@@ -53,22 +53,22 @@ class MethodStyles:
         return cls(found)
 
     def name(self, method: str) -> str:
-        """Return what people read for ``name[key=value]``: the title, then the parameters."""
+        """Return the displayed name of ``name[key=value]``: the title, then the parameters."""
         base, overrides = parse_brackets(method)
         inner = ", ".join(f"{key}={value}" for key, value in overrides.items())
         shown = self._style(method).title or base
         return f"{shown} [{inner}]" if inner else shown
 
     def is_upper_bound(self, method: str) -> bool:
-        """Tell whether a method sees labels that the others do not, so that it is no competitor."""
+        """Tell whether a method sees hidden labels and is therefore left out of comparisons."""
         return self._style(method).upper_bound
 
     def key(self, method: str) -> tuple[bool, int, str]:
-        """Return what methods are sorted by: bounds last, then their order, variants behind."""
+        """Return the sort key of a method: upper bounds last, then ``order``, then variants."""
         return self.is_upper_bound(method), self._style(method).order, method
 
     def by_method(self, column: pd.Series) -> pd.Series:
-        """Return what rows are sorted by: the ``key`` of :meth:`pandas.DataFrame.sort_values`."""
+        """Return the sort keys of rows, as the ``key`` of :meth:`pandas.DataFrame.sort_values`."""
         return column.map(self.key) if column.name == "method" else column
 
     def sort(self, methods: Iterable[str]) -> list[str]:

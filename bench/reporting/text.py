@@ -9,7 +9,7 @@ NONE = "–"
 
 
 def number(value: float, digits: int, unit: str = "") -> str:
-    """Return a number with so many decimals and a real minus, a dash if it is missing."""
+    """Return a number with ``digits`` decimals and a typographic minus; a dash if it is missing."""
     if math.isnan(value):
         return NONE
     rounded = round(value, digits) + 0.0  # no negative zero
@@ -37,7 +37,7 @@ def p_value(p: float) -> str:
 
 
 def p_equation(p: float) -> str:
-    """Return what follows the p: ``= 0.012`` or ``< 0.001``."""
+    """Return the text after "p": ``= 0.012`` or ``< 0.001``."""
     text = p_value(p)
     return text.replace("<", "< ") if text.startswith("<") else f"= {text}"
 

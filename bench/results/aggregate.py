@@ -1,7 +1,7 @@
 """Means over patients, organs, seeds and folds.
 
-A value of a run is the unweighted mean over organs of the mean over its test patients; a cell of a
-board is mean and standard deviation over such values.
+The value of a run is the unweighted mean over organs of the mean over its test patients. A cell of
+a board is the mean and standard deviation over such values.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def final_models(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def lacking_pairs(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the (case, organ) pairs that a model was not scored on although another one was.
+    """Return the (case, organ) pairs on which one model was scored and another was not.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def organ_values(
 ) -> pd.DataFrame:
     """Return one value per run and organ: the mean over the fold's test patients.
 
-    A patient with several cases counts once, with the mean of its cases. NaN is left out of the
+    A patient with several cases counts once, with the mean over the cases. NaN is left out of the
     mean and counted.
 
     Parameters
@@ -192,7 +192,7 @@ def audit_fold_values(audit: pd.DataFrame, by: Sequence[str] = (*RUN, "round")) 
 
 
 def audit_cell_values(audit: pd.DataFrame, by: Sequence[str] = (*CELL, "round")) -> pd.DataFrame:
-    """Return the form of Table 7 and Table 6: mean and standard deviation over folds.
+    """Return mean and standard deviation over folds, as in Tables 6 and 7.
 
     Returns
     -------
@@ -210,7 +210,7 @@ def audit_cell_values(audit: pd.DataFrame, by: Sequence[str] = (*CELL, "round"))
 
 
 def parts(events: Iterable[Mapping[str, float]], steps: int) -> Iterator[tuple[str, int, float]]:
-    """Yield name, part and mean of what a training of ``steps`` steps logged.
+    """Yield name, part and mean of the values that a training of ``steps`` steps logged.
 
     Parameters
     ----------

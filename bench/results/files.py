@@ -16,7 +16,7 @@ BESIDE = (AUDIT, CURVES, PICTURES, TARGETS, LAYERS)
 
 
 class Tables(NamedTuple):
-    """What is known of some runs; a table without rows where there is nothing."""
+    """The tables of a set of runs; a table may have no rows."""
 
     results: pd.DataFrame
     audit: pd.DataFrame
@@ -50,7 +50,7 @@ class Tables(NamedTuple):
 
 
 def _results_path(path: Path) -> Path:
-    """Return the results that a table is stored beside, or the path itself."""
+    """Return the path of the results table that belongs to a table, or the path itself."""
     endings = tuple(f".{schema.name}" for schema in BESIDE)
     if not path.stem.endswith(endings):
         return path

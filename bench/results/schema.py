@@ -1,7 +1,7 @@
 """Table schemas: column types, ranges and keys, checked on every read and write.
 
-A table is a file that people may edit, merge or get from elsewhere: every value is checked for type
-and range, and a wrong one is named by its row.
+Users may edit, merge or exchange the files: every value is checked for type and range, and an error
+names the row of the first wrong one.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ class Column(NamedTuple):
     Attributes
     ----------
     kind
-        Of its values.
+        Type of its values.
     low, high
         Bounds, inclusive.
     nan
         Whether a number may be missing.
     choices
-        What a text may be; anything but the empty one if there are none.
+        Allowed texts; if empty, any text except the empty one.
     absent
-        What it holds throughout a table that was written before there was such a column. A column
-        that may be NaN is NaN then; one with neither has to be there.
+        Value for tables written before the column existed. Without it, the column is filled with
+        NaN if that is allowed; else it is required.
     """
 
     kind: Kind
@@ -57,7 +57,7 @@ class Column(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """Rows that contradict others or themselves, and what is wrong with the first of them."""
+    """Rows that contradict others or themselves, and a message about the first of them."""
 
     rows: pd.Series
     problem: str
@@ -65,7 +65,7 @@ class Fault(NamedTuple):
 
 @dataclass(frozen=True)
 class Schema:
-    """What a table holds, and how it is built, checked, written and read.
+    """The schema of a table: builds, checks, writes and reads it.
 
     Attributes
     ----------
@@ -78,9 +78,9 @@ class Schema:
     run
         Columns that name a run: if a run is in several files, the newest wins.
     checks
-        What holds between columns or rows: each yields a fault for every rule that is broken.
+        Rules between columns or rows: each check yields a fault for every broken rule.
     plugged
-        Returns the columns that plug-ins bring, behind the declared ones.
+        Returns the columns of plug-ins, which follow the declared ones.
     """
 
     name: str
@@ -133,7 +133,7 @@ class Schema:
         duplicated = table.duplicated(list(self.key))
         if duplicated.any():
             raise BenchError(
-                f"{source} {self._describe(table, duplicated)}: the same row stands there "
+                f"{source} {self._describe(table, duplicated)}: the same row occurs "
                 f"{_times(table, duplicated, self.key)} times, keep one"
             )
         for check in self.checks:
@@ -141,7 +141,7 @@ class Schema:
                 raise BenchError(f"{source} {self._describe(table, bad)}: {problem}")
 
     def save(self, table: pd.DataFrame, path: Path) -> None:
-        """Check and store a table as parquet: equal rows give equal bytes, whatever their order."""
+        """Check and store a table as parquet: equal rows in any order give equal bytes."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -156,12 +156,12 @@ class Schema:
     def load(self, path: Path) -> pd.DataFrame:
         """Read and check a table.
 
-        Columns that the table was written before are filled (:class:`Column`).
+        Columns that are newer than the file are filled (:class:`Column`).
 
         Raises
         ------
         BenchError
-            The file is missing, no parquet file, of another schema, or :meth:`check` refuses it.
+            The file is missing, not parquet, of another schema, or fails :meth:`check`.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -214,7 +214,7 @@ class Schema:
         return merged
 
     def _describe(self, table: pd.DataFrame, bad: pd.Series) -> str:
-        """Name the first row that ``bad`` marks by position and key, and count the others."""
+        """Name the first row in ``bad`` by position and key, and count the others."""
         position = int(bad.to_numpy().argmax())
         row = table.iloc[position]
         more = int(bad.sum()) - 1

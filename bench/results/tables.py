@@ -1,4 +1,4 @@
-"""The tables of a set of runs: what their columns hold, and which of them name a row or a run.
+"""The tables of a set of runs: their columns, and the columns that identify a row or a run.
 
 Every report is a pure function of these tables. DSC and NSD are in percent; every ratio of the
 audit table is a fraction.
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 CELL = ("dataset", "profile", "backbone", "method", "label_pct")
 RUN = (*CELL, "seed", "fold")
 GROUP = ["dataset", "profile", "backbone"]
-"""What one table of a report has in common: see :func:`group_name`."""
+"""The columns that are constant within one table of a report: see :func:`group_name`."""
 STATUSES: tuple[str, ...] = get_args(Status)
 PARTS = 20
-"""Parts of equal length that a training is divided into."""
+"""Number of equal parts into which a training is divided."""
 CURVE = (*CELL, "round", "training", "name")
 RULES = ("naive", "inerrant0")
 OUTCOMES = ("tp", "fn", "fp", "tn")
-"""Taught as organ and organ, as background but organ, as organ but not, as background and not."""
+"""Training target against the truth, for one organ; ``fn`` is organ trained as background."""
 
 _TEXT = Column("text")
 _COUNT = Column("int", low=0)
@@ -47,7 +47,7 @@ _CONDITION = (*_NETWORK, "label_pct", "seed", "fold")
 
 
 def group_names(rows: pd.DataFrame) -> pd.Series:
-    """Return the data set, profile and network of each row as people read them."""
+    """Return the data set, profile and network of each row, formatted for titles."""
     return rows["dataset"] + ", profile " + rows["profile"] + ", " + rows["backbone"]
 
 
@@ -70,7 +70,7 @@ def plugged_metrics() -> dict[str, Column]:
     """
     metrics = plugged()
     for name in metrics.keys() & RESULTS.declared:
-        raise BenchError(f"metric {name}: a column is called so already; name the file differently")
+        raise BenchError(f"metric {name}: a column has this name already; rename the file")
     return {name: _metric_column(metric) for name, metric in metrics.items()}
 
 
@@ -104,9 +104,9 @@ def _one_model_a_round(table: pd.DataFrame) -> Iterator[Fault]:
 
 
 def _one_truth(table: pd.DataFrame) -> Iterator[Fault]:
-    """Find methods of a fold that were scored against other complete labels.
+    """Find methods of a fold that were scored against different complete labels.
 
-    That a method lacks pairs of case and organ which another has is no error; reports say so
+    A method may lack (case, organ) pairs that another has; reports list them
     (:func:`bench.results.aggregate.lacking_pairs`).
     """
     shared = ["dataset", "profile", "label_pct", "fold", "seed"]
@@ -209,10 +209,10 @@ CURVES = Schema(
     key=(*RUN, "stage", "name", "part"),
     run=RUN,
 )
-"""What trainings logged, averaged over ``PARTS`` equal parts of a training.
+"""Values logged in training, averaged over ``PARTS`` equal parts of a training.
 
-It shows whether the part that makes a method what it is does anything: how many voxels it decides
-on, how often it is right, how large its loss is.
+They show whether the term that is specific to a method has an effect: on how many voxels it acts,
+how often its targets are right, how large its loss is.
 """
 
 PICTURES = Schema(
@@ -250,7 +250,7 @@ TARGETS = Schema(
     key=(*_CONDITION, "rule", "organ"),
     run=_CONDITION,
 )
-"""What labels teach, whatever the method."""
+"""Counts of right and wrong training targets, independent of the method."""
 
 LAYERS = Schema(
     name="layers",
@@ -267,4 +267,4 @@ LAYERS = Schema(
     key=(*_NETWORK, "position"),
     run=_NETWORK,
 )
-"""The blocks of networks, whatever the method."""
+"""The blocks of the networks, independent of the method."""

@@ -25,7 +25,7 @@ class Interval(NamedTuple):
 def bca(diff: ArrayLike, seed: int = 0, n_resamples: int = RESAMPLES) -> Interval:
     """Return the bias-corrected and accelerated interval of the mean over patients.
 
-    Conditional on the trained models: what another training would give is not in it.
+    Conditional on the trained models: variation between trainings is not included.
 
     Parameters
     ----------
@@ -59,8 +59,8 @@ def two_level(
 ) -> Interval:
     """Return the percentile interval over folds and the patients in them.
 
-    Folds are drawn, then patients within each drawn fold, so that the variation between trained
-    models has its part. The statistic is the mean over folds of the means over patients.
+    Folds are resampled, then patients within each sampled fold, so that the variation between
+    trained models is included. The statistic is the mean over folds of the means over patients.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """A linear mixed model over patients and organs, patients as random effect.
 
-Its use is data with gaps and many organs. It takes the trained models as they are, so it says
-nothing about another training: a secondary analysis.
+It is meant for data with gaps and many organs. It is conditional on the trained models, hence a
+secondary analysis.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Contrast(NamedTuple):
 
 
 class MixedModel(NamedTuple):
-    """Contrasts by (method, method), the number of rows, and what happened in fitting."""
+    """Contrasts by (method, method), the number of rows, and a note on the fit."""
 
     contrasts: dict[tuple[str, str], Contrast]
     rows: int
@@ -70,7 +70,7 @@ def mixed_model(rows: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> MixedMo
 
 
 def _fit(rows: pd.DataFrame) -> tuple[Any, str]:
-    """Return a fitted model and what is to be said about it."""
+    """Return a fitted model and a note on the fit, empty if it converged."""
     import statsmodels.formula.api as smf
 
     terms = ["C(method)"]

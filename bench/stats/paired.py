@@ -1,7 +1,7 @@
 """Paired tests and effect sizes.
 
-Values that are missing on either side are left out, and ``n`` says how many pairs were used. What a
-library answers with infinities or warnings (no variance, a single pair) is a NaN with a note here.
+Pairs with a missing value are left out; ``n`` is the number of pairs used. Where a library returns
+infinities or warns (no variance, a single pair), the result is NaN with a note.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LEVEL = 0.95
 WILCOXON_LEAST = 6
 """With fewer pairs a two-sided signed-rank test cannot reach p < 0.05."""
 _ROUNDING = 1e-12
-"""A spread this small beside the mean comes from rounding."""
+"""A spread this small relative to the mean is due to rounding."""
 
 
 class Tested(NamedTuple):
@@ -60,8 +60,7 @@ class Effect(NamedTuple):
     gz
         dz times Hedges' correction 1 - 3 / (4 (n - 1) - 1).
     rank_biserial
-        Matched-pairs rank-biserial correlation, -1..1: what the signed ranks favour; zeros of the
-        differences take no part.
+        Matched-pairs rank-biserial correlation, -1..1; differences of zero are left out.
     superiority
         Share of pairs in which a is larger, ties counting one half.
     """
@@ -177,12 +176,12 @@ def needed_correlation(
     n
         Folds.
     test_to_train
-        Of :func:`corrected_t`; 0 for the plain paired t.
+        As in :func:`corrected_t`; 0 for the plain paired t-test.
 
     Returns
     -------
     float
-        Below -1: significant whatever the correlation. Above 1: not even if folds move as one.
+        Below -1: significant at any correlation. Above 1: not significant even at correlation 1.
     """
     from scipy import stats
 
@@ -192,7 +191,7 @@ def needed_correlation(
 
 
 def _degenerate(diff: NDArray[np.float64]) -> Tested | None:
-    """Return the answer for differences that no t-test can judge, None for all others."""
+    """Return the result for differences without a valid t-test, None for all others."""
     n = diff.size
     mean = float(diff.mean()) if n else NAN
     if n < 2:

@@ -16,7 +16,7 @@ BOOTSTRAPS = 1000
 
 
 class Stability(NamedTuple):
-    """How a ranking of M methods fares when test patients are drawn again.
+    """Stability of a ranking of M methods under resampling of test patients.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Stability(NamedTuple):
 
 
 class Friedman(NamedTuple):
-    """Ranks across blocks, described: the blocks share patients and are no independent sample.
+    """Ranks across blocks, descriptive only: blocks share patients and are not independent.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class Friedman(NamedTuple):
     statistic, p
         Friedman's test; NaN for fewer than three methods or identical blocks.
     critical_difference
-        Nemenyi's: mean ranks closer than this are alike at the 5 % level.
+        Nemenyi's critical difference: mean ranks closer than this do not differ at the 5 % level.
     blocks
         Complete blocks used.
     """
@@ -66,7 +66,7 @@ def rank(values: NDArray[np.float64]) -> NDArray[np.int64]:
 def bootstrap_ranks(
     values_PM: NDArray[np.float64], seed: int = 0, n_resamples: int = BOOTSTRAPS
 ) -> Stability:
-    """Rank methods by their mean over patients, again and again on patients drawn with return.
+    """Rank methods by their mean over patients, on bootstrap samples of the patients.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def bootstrap_ranks(
     weights_BP = rng.multinomial(n_patients, np.full(n_patients, 1 / n_patients), n_resamples)
     full = rank(_means(np.ones((1, n_patients)), values_PM))[0]
     ranks_BM = rank(_means(weights_BP, values_PM))
-    shares = np.stack([(ranks_BM == place).mean(axis=0) for place in range(1, n_methods + 1)], 1)
+    shares = np.stack([(ranks_BM == r).mean(axis=0) for r in range(1, n_methods + 1)], 1)
     if np.ptp(full) == 0:
         return Stability(full, shares, NAN)
     patterns, counts = np.unique(ranks_BM, axis=0, return_counts=True)
@@ -96,7 +96,7 @@ def bootstrap_ranks(
 
 
 def friedman(values_BM: NDArray[np.float64]) -> Friedman:
-    """Compare ranks of M methods over blocks (data set and label fraction); incomplete ones drop.
+    """Compare ranks of M methods over complete blocks (data set and label fraction).
 
     Parameters
     ----------

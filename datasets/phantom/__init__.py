@@ -24,9 +24,9 @@ from .scan import Scan, scan_patient
 
 
 class Phantom(Dataset):
-    """Random patients with the organs and contrasts of the paper's CT, drawn, never downloaded.
+    """Random patients with the organs and contrasts of the paper's CT, generated, not downloaded.
 
-    Case *i* depends on ``seed``, ``scale`` and *i* alone: a smaller set is the head of a larger.
+    Case *i* depends on ``seed``, ``scale`` and *i* only: smaller sets are subsets of larger ones.
     """
 
     version: ClassVar[int] = 1
@@ -56,7 +56,7 @@ class Phantom(Dataset):
         return tuple(Case(id=name, patient=name, annotated=annotated) for name in ids)
 
     def files(self, case: Case) -> tuple[Path, ...]:
-        """Return (): nothing is read."""
+        """Return (): generated data have no files."""
         return ()
 
     @override

@@ -1,4 +1,4 @@
-"""What the phantom is calibrated on: volumes of real label maps, CT numbers of real scans.
+"""Calibration of the phantom: volumes of real label maps, CT numbers of real scans.
 
 Volumes were measured on 18 public abdominal label maps resampled to 3 mm (the right kidney, which
 they lack, takes the left one's). CT numbers were measured on one native and three portal-venous
@@ -61,7 +61,7 @@ CONTENT_HU: dict[str, tuple[float, float]] = {
     "stool": (10.0, 50.0),
     "collapsed": (-14.0, -6.0),
 }
-"""Range of CT numbers of what gut holds; a collapsed loop counts from its wall."""
+"""Range of CT numbers of gut contents; a collapsed loop has those of its wall."""
 
 KIDNEY_RADII_MM = (32.5, 31.0, 56.0)
 

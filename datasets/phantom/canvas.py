@@ -1,4 +1,4 @@
-"""The canvas structures are painted on: CT numbers with soft edges, labels with hard ones."""
+"""The canvas on which structures are painted: CT numbers with soft edges, labels with hard ones."""
 
 from __future__ import annotations
 

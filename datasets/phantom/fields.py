@@ -1,4 +1,4 @@
-"""Grid, smooth random fields and signed distances: the geometry the phantom is drawn with."""
+"""Grid, smooth random fields and signed distances: the geometry of the phantom."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Array = npt.NDArray[np.float32]
 Box = tuple[slice, slice, slice]
 
 _EXTENT_MM = np.array([480.0, 360.0, 360.0])
-"""Region around the patient's origin that random fields cover, whatever the grid."""
+"""Region around the patient's origin that random fields cover, independent of the grid."""
 _BSPLINE_SD = (151.0 / 315.0) ** 1.5
 """Standard deviation of white noise after a separable cubic B-spline in three dimensions."""
 
@@ -26,7 +26,7 @@ def as_field(values: npt.ArrayLike) -> Array:
 
 
 class Lattice(NamedTuple):
-    """White noise on a coarse lattice; drawn without knowledge of the image grid."""
+    """White noise on a coarse lattice, independent of the image grid."""
 
     values: Array
     pitch: float
@@ -55,7 +55,7 @@ class Lattice(NamedTuple):
 
 
 def draw_lattice(rng: np.random.Generator, pitch: float) -> Lattice:
-    """Draw a lattice of the given pitch in mm."""
+    """Sample a lattice of the given pitch in mm."""
     shape = tuple(int(n) for n in np.ceil(_EXTENT_MM / pitch) + 3)
     values = rng.standard_normal(shape, dtype=np.float32) / np.float32(_BSPLINE_SD)
     return Lattice(values, pitch)
@@ -72,7 +72,7 @@ class Part3D(NamedTuple):
 class Grid:
     """Axes in mm, patient coordinates (x to the right side, y to the front, z to the head).
 
-    Soft organs are drawn in deformed coordinates: grid position plus displacement.
+    Soft organs are painted in deformed coordinates: grid position plus displacement.
     """
 
     axes: tuple[Array, Array, Array]

@@ -19,7 +19,7 @@ NO_GAS = 1e4
 
 
 class Filling(NamedTuple):
-    """What a piece of gut holds: a substance, its CT number, the height gas starts at (mm)."""
+    """Contents of a piece of gut: a substance, its CT number, the height where gas begins (mm)."""
 
     kind: str
     hu: float
@@ -27,7 +27,7 @@ class Filling(NamedTuple):
 
 
 def paint_small_bowel(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Paint loops that fill what the organs leave free."""
+    """Paint loops that fill the space between the organs."""
     patient = canvas.patient
     oral = rng.random() < 0.25
     shares = {"collapsed": 0.55, "contrast" if oral else "fluid": 0.4, "stool": 0.05}

@@ -1,7 +1,7 @@
-"""The solid organs and the vessels between them, each painted over what it presses into.
+"""The solid organs and the vessels between them, each painted over those it indents.
 
 Positions are in mm in the reference patient: vertebral body at the origin, x to the right, y to the
-front, z to the head, 0 at the centre of the liver. Shapes follow anatomy, sizes the label maps.
+front, z to the head, 0 at the centre of the liver. Sizes follow label maps.
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ def _paint_spleen(canvas: Canvas, rng: np.random.Generator) -> None:
 def _paint_kidney(canvas: Canvas, rng: np.random.Generator, organ: str) -> None:
     """Paint a bean with cortex, pyramids, sinus fat, pelvis and perirenal fat.
 
-    Both kidneys are drawn alike, mirrored: only their place tells them apart.
+    Both kidneys have one shape, mirrored: only their position tells them apart.
     """
     patient, grid, hu = canvas.patient, canvas.grid, canvas.patient.hu
     side = 1.0 if organ == "kidney_r" else -1.0

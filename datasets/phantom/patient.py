@@ -1,6 +1,6 @@
 """One phantom patient as numbers: habitus, contrast phase, organ sizes, random fields.
 
-Everything is drawn before the image grid is known, so a coarse rendering shows the same patient.
+Everything is sampled before the image grid is known, so a coarse scan shows the same patient.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Patient:
 
 
 def draw_patient(rng: np.random.Generator) -> Patient:
-    """Draw one patient."""
+    """Sample one patient."""
     fat = float(np.clip(rng.lognormal(np.log(14.0), 0.45), 5.0, 34.0))
     frame = rng.normal(0.0, 1.0)
     half_width = float(np.clip(149 + 7 * frame + 1.0 * fat + rng.normal(0, 4), 138, 190))

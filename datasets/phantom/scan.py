@@ -33,7 +33,7 @@ class Scan:
 
 @dataclass(frozen=True)
 class Protocol:
-    """How one patient is scanned; lengths in mm."""
+    """The scan protocol of one patient; lengths in mm."""
 
     shape: tuple[int, int, int]
     spacing: tuple[float, float, float]
@@ -44,7 +44,7 @@ class Protocol:
 
 
 def scan_patient(rng: np.random.Generator, scale: float) -> Scan:
-    """Draw one patient and scan it; ``scale`` multiplies the number of voxels along each axis."""
+    """Sample one patient and scan it; ``scale`` multiplies the number of voxels along each axis."""
     patient = draw_patient(rng)
     protocol = _draw_protocol(rng, patient, scale)
     canvas = _render(rng, patient, protocol)
@@ -88,7 +88,7 @@ def _draw_protocol(rng: np.random.Generator, patient: Patient, scale: float) -> 
 
 
 def _render(rng: np.random.Generator, patient: Patient, protocol: Protocol) -> Canvas:
-    """Draw the patient on the image grid with two sub-slices a slice."""
+    """Paint the patient on the image grid with two sub-slices per slice."""
     nx, ny, nz = protocol.shape
     dx, dy, dz = protocol.spacing
     x = (np.arange(nx) - (nx - 1) / 2) * dx
@@ -117,7 +117,7 @@ def _to_slices(canvas: Canvas) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.
 
 
 def _drop_fragments(canvas: Canvas) -> None:
-    """Keep the largest piece of each organ; what others cut off turns into fat."""
+    """Keep the largest component of each organ; pieces cut off by others become fat."""
     touching = np.ones((3, 3, 3))
     for number, box in enumerate(ndimage.find_objects(canvas.label), start=1):
         if box is None:

@@ -42,7 +42,7 @@ ROUNDS = (
     "Of all voxels relabelled up to a round: share that is right, and share of the hidden organ "
     "voxels that they cover; mean over organs, then folds."
 )
-TERMS = "What the methods' own terms did in training, mean over folds; see the table."
+TERMS = "Values that the methods' own terms logged, mean over folds; see the table."
 
 
 class Html(Report):
@@ -143,7 +143,7 @@ def _parts(name: str, boards: Sequence[Board]) -> tuple[str, ...]:
 
 
 def _provenance(results: pd.DataFrame) -> Board:
-    """Return what was run where: one line per data set, profile, network and method."""
+    """Return the board of runs: one line per data set, profile, network and method."""
     runs = results.groupby([*GROUP, "method"], as_index=False).agg(
         labelled=("label_pct", _percentages),
         folds=("fold", _numbers),

@@ -27,8 +27,8 @@ PREDICTIONS = (
     "organs, on the grid of the scan."
 )
 RELABELLED = (
-    "Training cases with hidden organs: what was relabelled up to a round, judged by the hidden "
-    "labels, which training never sees. Organs that were not hidden are not drawn. Score: of the "
+    "Training cases with hidden organs: voxels relabelled up to a round, compared with the hidden "
+    "labels, which training never sees. Organs that were not hidden are not shown. Score: of the "
     "candidates of the round, red at 0.5 and below, blue at 1."
 )
 
@@ -76,7 +76,7 @@ def _browser(own: pd.DataFrame, title: str, caption: str, styles: MethodStyles) 
     template = Environment(autoescape=True, trim_blocks=True).from_string(
         TEMPLATE.read_text(encoding="utf-8")
     )
-    # A script element ends at the first "</", whatever stands around it.
+    # A script element ends at the first "</", in any context.
     data = json.dumps(cells, ensure_ascii=False).replace("</", "<\\/")
     return template.render(title=title, caption=caption, data=data, key=KEY)
 

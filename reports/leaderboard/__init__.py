@@ -44,7 +44,7 @@ class Leaderboard(Report):
     metric: MetricName = "dsc"
     digits: int = Field(default=1, ge=0, le=4)
     bold: Rule = "holm"
-    """What bold means: better by the corrected test after Holm, by the paper's t-test, by mean."""
+    """Criterion for bold: the corrected test after Holm, the paper's t-test, or the mean alone."""
 
     @override
     def build(self, tables: Tables) -> Document:
@@ -87,7 +87,7 @@ def leaderboards(
     table
         A valid results table (``bench.results.tables``).
     metric
-        Which metric to show.
+        The metric to show.
     by
         ``method``: the final models; ``rank``: their ranks; ``failures``: their zeros and NaN;
         ``round``: every round of the methods that have several; ``organ``: the final models, organ
@@ -95,7 +95,7 @@ def leaderboards(
     digits
         Decimals of mean and standard deviation.
     bold
-        What makes a method better than another (``bench.reporting.comparison.marks``).
+        The criterion for a better method (``bench.reporting.comparison.marks``).
 
     Returns
     -------
@@ -211,7 +211,7 @@ def _several_rounds(group: pd.DataFrame) -> pd.DataFrame:
 
 
 def _expected_runs(group: pd.DataFrame, by: By, keys: tuple[Any, ...]) -> int:
-    """Return how many (seed, fold) a complete cell has: those of any method in this board."""
+    """Return the number of (seed, fold) of a complete cell: those of any method in this board."""
     rows = group[group["organ"] == keys[0]] if by == "organ" else group
     return len(rows[["seed", "fold"]].drop_duplicates())
 
@@ -263,7 +263,7 @@ def _marks(
 
 
 def _rank_boards(rows: pd.DataFrame, metric: MetricName, title: str) -> list[Board]:
-    """Return the board of ranks and of how often a draw of other patients gives them."""
+    """Return the board of ranks, with their frequency under resampling of patients."""
     styles = MethodStyles.of(rows)
     if rows["upper_bound"].all() or rows["method"].nunique() < 2:
         return []
@@ -288,7 +288,7 @@ def _rank_boards(rows: pd.DataFrame, metric: MetricName, title: str) -> list[Boa
             notes=(
                 "Rank by the mean over test patients (1 is best, ties share the smaller rank) and, "
                 "in brackets, how many of 1000 bootstrap samples of the patients give the same "
-                "rank. Upper bounds take no part.",
+                "rank. Upper bounds are left out.",
                 f"Mean Kendall tau between this ranking and those of the samples: "
                 f"{', '.join(taus)}.",
             ),

@@ -1,4 +1,4 @@
-"""How often a method has no overlap to show, and why: the zeros and NaN behind a mean."""
+"""Counts of zeros and NaN by cause: missed, false-positive and empty organs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def failed(rows: pd.DataFrame, metric: MetricName) -> pd.DataFrame:
 
 
 def failure_boards(rows: pd.DataFrame, metric: MetricName, title: str) -> list[Board]:
-    """Return how many pairs of each method failed and why; no board if none did.
+    """Return the number of failed pairs of each method by cause; no board if there is none.
 
     Parameters
     ----------
@@ -54,7 +54,8 @@ def failure_boards(rows: pd.DataFrame, metric: MetricName, title: str) -> list[B
     notes = (
         f"How many (case, organ) pairs are {what}, of how many; then why, all label fractions "
         "together.",
-        f"Missed: the organ is there, nothing is predicted. Hallucinated: the reverse. {why}",
+        "Missed: the organ is present, nothing is predicted. Hallucinated: a false-positive organ, "
+        f"predicted where it is absent. {why}",
     )
     return [
         Board(title=title, frame=pd.DataFrame(cells), notes=notes, colours=styles.colours(methods))
@@ -66,7 +67,7 @@ def _per_method(rows: pd.DataFrame, methods: list[str]) -> list[int]:
 
 
 def _undefined(metric: Metric) -> str:
-    """Say which failures have no value."""
+    """Return a sentence on the failures that are NaN."""
     values = {"missed": metric.missed, "hallucinated": metric.hallucinated}
     names = [STATES[state] for state, value in values.items() if value != value]
     names.append(STATES["both_empty"])

@@ -1,4 +1,4 @@
-"""What stands below the boards of a leaderboard: what the numbers are, failures, gaps."""
+"""Notes below the boards of a leaderboard: definitions, failures, missing runs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def notes_of(
     metric: MetricName,
     by: By,
 ) -> list[str]:
-    """Return what the reader of a board has to know, one sentence each."""
+    """Return the notes of a board, one sentence each."""
     measured = find(metric)
     better = "higher" if measured.best == "high" else "lower"
     fold_value = "the mean over the fold's test patients"
@@ -75,7 +75,7 @@ def notes_of(
 def bold_notes(
     group: pd.DataFrame, by: By, bold: Rule, marks: np.ndarray[Any, Any]
 ) -> Iterator[str]:
-    """Say what the marks mean, and which of them there are."""
+    """Return the legend of the marks that occur."""
     if not (marks != "").any():
         yield "No significance test applied." if by == "round" else "Nothing to compare."
         return
@@ -102,12 +102,12 @@ def bold_notes(
 
 
 def _distinct(column: pd.Series) -> str:
-    """Return every device or version once; a run of several names them all in one cell."""
+    """Return every device or version once; a table cell may name several."""
     return "; ".join(sorted({part for cell in column.unique() for part in cell.split("; ")}))
 
 
 def _windows(rows: pd.DataFrame, by: By) -> list[str]:
-    """Say how much of the organs networks that see the centre only can see."""
+    """Return the share of the organs inside the window of networks that see the centre only."""
     seen = rows[rows["coverage"].notna()]
     if seen.empty or by == "organ":
         return []
@@ -125,7 +125,7 @@ def _windows(rows: pd.DataFrame, by: By) -> list[str]:
 
 
 def _failures(rows: pd.DataFrame, metric: MetricName) -> str:
-    """Count zeros and NaN among the (case, organ) pairs of all models."""
+    """Return the counts of zeros and NaN among the (case, organ) pairs of all models."""
     lost = failed(rows, metric)
     nan = int(lost[metric].isna().sum())
     zeros = f"{len(lost) - nan} are 0 and " if find(metric).zero_is_failure else ""
@@ -134,7 +134,7 @@ def _failures(rows: pd.DataFrame, metric: MetricName) -> str:
 
 
 def _gaps(group: pd.DataFrame, rows: pd.DataFrame, metric: MetricName, by: By) -> list[str]:
-    """Name the runs that a cell lacks although another method or label fraction has them."""
+    """Name the runs that a cell lacks and another method or label fraction has."""
     line = ["method", "round"] if by == "round" else ["method"]
     values = fold_values(rows, metric, [*CELL, *line[1:], "seed", "fold"])
     runs = sorted(
@@ -167,7 +167,7 @@ def _gaps(group: pd.DataFrame, rows: pd.DataFrame, metric: MetricName, by: By) -
 
 
 def _lacking(rows: pd.DataFrame, by: By) -> Iterator[str]:
-    """Name the test cases on which a model was not scored although another one was."""
+    """Name the test cases on which one model was scored and another was not."""
     lacking = lacking_pairs(rows)
     if lacking.empty:
         return

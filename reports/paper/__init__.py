@@ -1,4 +1,4 @@
-"""Paper: the tables and figures of the INERRANT paper, published numbers beside ours."""
+"""Paper: the tables and figures of the INERRANT paper, published and measured numbers."""
 
 from __future__ import annotations
 

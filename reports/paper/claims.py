@@ -1,4 +1,4 @@
-"""What the published differences would need to be significant."""
+"""The fold correlation at which the published differences would be significant."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from .layout import PUBLISHED_STYLES, published
 FOLDS = 5
 OURS = "inerrant"
 TABLES = (2, 3, 4, 5, 9)
-"""Those with means and standard deviations over folds of several methods."""
+"""Tables with means and standard deviations over folds of several methods."""
 NOTES = (
     "The paper marks results that pass a t-test against the other methods; pairing, unit and "
     "correction are not stated, and fold values are not published. Of means and standard "
     "deviations over five folds it can only be said how strongly the folds of both methods must "
     "be correlated for p < 0.05.",
     "Needs: least correlation, for the paired t over folds and for the corrected resampled t "
-    "(Nadeau & Bengio 2003), both before any correction for several comparisons. Any: whatever "
-    "the correlation. None: not even with folds that move as one.",
+    "(Nadeau & Bengio 2003), both before any correction for several comparisons. Any: at every "
+    "correlation. None: not even at correlation 1.",
 )
 
 
@@ -56,7 +56,7 @@ def to_board() -> Board:
             }
         )
     return Board(
-        title="Published differences, and what they need to be significant",
+        title="Published differences, and the correlation of folds they need to be significant",
         frame=pd.DataFrame(lines),
         notes=NOTES,
         labels=4,

@@ -1,4 +1,4 @@
-"""Tables 1 and 11 of the paper: what labels teach under each rule, and what the network is."""
+"""Tables 1 and 11 of the paper: training targets under each rule, and the network."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from .layout import PUBLISHED_STYLES
 MEASURED, FORMULA, PAPER = "measured", "formula", "the paper's formula"
 MEAN = "mean"
 OF_TARGETS = (
-    "Share in % of the voxels of the training volumes, mean over folds and seeds. TP: taught as "
-    "the organ, and is; FN: taught as background, but is; FP: taught as the organ, but is not; TN: "
-    "taught as background, and is not. What is missing to 100 % is ignored. Volumes in which "
-    "nobody annotated an organ do not count for it.",
+    "Share in % of the voxels of the training volumes, mean over folds and seeds. TP: the target "
+    "is the organ, rightly; FN: the target is background, but the voxel is organ; FP: the target "
+    "is the organ, wrongly; TN: the target is background, rightly. The rest to 100 % is ignored. "
+    "Volumes without any annotation of an organ are left out for it.",
     "Formula, with a the share of volumes with the organ's label and b its fraction of the voxels: "
     "TP a b; FN (1 − a) b and TN 1 − b if naive; INERRANT⁰'s TN a (1 − b) + (1 − a) a times the "
     "fraction of all other organs. The paper's TN takes a (1 − b) plus that fraction, "
     "which counts voxels of other organs twice where the organ is labelled, and counts them where "
     "they are not labelled themselves.",
-    "They agree in expectation over what is labelled, not for every draw: scans and organs of the "
+    "They agree in expectation over label subsets, not for each one: scans and organs of the "
     "labelled patients differ in size. With few patients a is not the percentage, but whole "
     "patients.",
 )
@@ -44,7 +44,7 @@ def shares(targets: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     targets
-        Of one data set, profile and network.
+        Rows of one data set, profile and network.
 
     Returns
     -------
@@ -64,7 +64,7 @@ def shares(targets: pd.DataFrame) -> pd.DataFrame:
 
 
 def table_1(targets: pd.DataFrame) -> Iterator[tuple[str, Board, pd.DataFrame]]:
-    """Yield where, board and numbers per data set, profile and network."""
+    """Yield location, board and numbers per data set, profile and network."""
     for (_, _, backbone), rows in targets.groupby(GROUP):
         found = shares(rows)
         nowhere = found.groupby(["rule", "outcome"])["value"].transform("max") == 0
@@ -91,7 +91,7 @@ def table_1(targets: pd.DataFrame) -> Iterator[tuple[str, Board, pd.DataFrame]]:
         yield (
             where,
             Board(
-                title=f"{where}. Table 1. What the labels teach",
+                title=f"{where}. Table 1. Training targets under each rule",
                 frame=frame[columns],
                 notes=(*OF_TARGETS, f"{runs} folds and seeds.", f"0 everywhere: {zeros}."),
                 labels=4,
@@ -129,7 +129,7 @@ def table_11(layers: pd.DataFrame) -> Iterator[Board]:
 
 
 def _values(targets: pd.DataFrame) -> Iterator[tuple[str, str, pd.Series]]:
-    """Yield source, outcome and the shares of every row; NaN where a source has no say."""
+    """Yield source, outcome and the shares of every row; NaN where a source gives none."""
     for outcome in OUTCOMES:
         yield MEASURED, outcome, targets[outcome] / targets["voxels"]
     a, naive = targets["labelled"] / targets["volumes"], targets["rule"] == "naive"

@@ -1,4 +1,4 @@
-"""Tables 2 to 10 of the INERRANT paper: what stands in their lines and columns, and the numbers.
+"""Tables 2 to 10 of the INERRANT paper: lines, columns and published numbers.
 
 A cell of any table is a row of one frame with the columns ``CELLS``; layouts turn such frames into
 boards, whether the numbers are published ones or those of a results table. Values are in percent.
@@ -23,7 +23,7 @@ from bench.results.tables import CELL
 CELLS = ("method", "network", "label_pct", "organ", "metric", "setting", "mean", "std", "source")
 PUBLISHED, HERE = "published", "here"
 MAIN = ("naive", "inerrant0", "inerrant")
-RIVALS = ("bai", "asdnet", "uamt")
+OTHERS = ("bai", "asdnet", "uamt")
 SCORES = ("inerrant_mcp", "inerrant")
 PUBLISHED_STYLES = MethodStyles(
     {
@@ -61,15 +61,15 @@ class Layout:
     number, caption
         As in the paper.
     data
-        The data set it was made on.
+        The data set of the published table.
     lines, column
         Fields of ``CELLS`` that name a line, and the one whose values are columns.
     metrics
-        What it shows.
+        The metrics shown.
     methods
-        Whose variants belong in it.
+        The methods; their variants are included.
     organs
-        Whether it goes organ by organ.
+        Whether it has values per organ.
     """
 
     number: int
@@ -88,7 +88,7 @@ LAYOUTS = (
     Layout(3, "DSC on the liver", "LiTS", *BY_FRACTION),
     Layout(4, "DSC, mean over organs", "private multi-organ", *BY_FRACTION),
     Layout(
-        5, "DSC beside other methods", "TCIA-Pancreas-CT", *BY_FRACTION, methods=(*MAIN, *RIVALS)
+        5, "DSC of other methods", "TCIA-Pancreas-CT", *BY_FRACTION, methods=(*MAIN, *OTHERS)
     ),
     Layout(
         6, "What ranks the candidates, first round, and final DSC", "TCIA-Pancreas-CT",
@@ -149,7 +149,7 @@ def to_board(
 ) -> Board:
     """Return a layout filled with cells of both sources, a line per source.
 
-    Fractions fall, methods have the order of every table, the mean over organs stands last.
+    Label fractions decrease, methods have the order of every table, the mean over organs is last.
     """
     field = layout.column
     lines = _sorted_lines(cells, (*layout.lines, "source"), styles)

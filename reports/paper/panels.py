@@ -27,16 +27,16 @@ CAPTION_WIDTH = 100
 
 
 class Panel(NamedTuple):
-    """A strip and what stands above it."""
+    """A strip of slices and its title."""
 
     title: str
     row: pd.Series
 
 
 def figures(pictures: pd.DataFrame) -> Iterator[tuple[int, Figure]]:
-    """Yield number and drawing of every figure that the pictures allow.
+    """Yield number and figure for every figure that the pictures allow.
 
-    5: what ranked the candidates, and what was chosen, by probability and by learned confidence;
+    5: scores of the candidates and selected voxels, by probability and by learned confidence;
     6: relabelled voxels after each round; 7: relabelled voxels of a fusion's partial cases; 8:
     complete labels, `inerrant0` and `inerrant`. All but 7 of the first case; each in the first
     fold, at the label fraction of the paper's figure or the nearest.
@@ -91,7 +91,7 @@ def _methods(rows: pd.DataFrame) -> list[Panel]:
 
 
 def _near(rows: pd.DataFrame, fraction: int, number: int) -> pd.DataFrame:
-    """Return the rows at the label fraction nearest to a figure's."""
+    """Return the rows at the label fraction nearest to that of a figure."""
     kinds = ("prediction", "truth") if number == 8 else ("relabelling", "confidence")
     plain = rows["method"].map(lambda method: not parse_brackets(method)[1])
     own = rows[rows["kind"].isin(kinds) & plain]

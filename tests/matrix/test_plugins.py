@@ -180,4 +180,4 @@ def test_a_metric_does_not_take_the_name_of_a_column(tmp_path: Path) -> None:
     assert "there is a metric dsc already" in refused.err
     named = named.rename(tmp_path / "status.py")
     refused = bench("plan", "-m", "naive", "-d", "phantom", "--plugin", named, code=2)
-    assert "metric status: a column is called so already" in refused.err
+    assert "metric status: a column has this name already" in refused.err

@@ -1,4 +1,4 @@
-"""The fairness report: what each method was given."""
+"""The fairness report: what each method cost."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_the_report_names_what_departs(tmp_path: Path) -> None:
         f"fairness.{suffix}" for suffix in ("md", "csv", "tex", "html")
     ]
     text = (tmp_path / "fairness.md").read_text()
-    assert "INERRANT departs in: rounds, as published." in text
+    assert "Deviations of INERRANT: rounds, as published." in text
     assert "| INERRANT | 2 | 2.00 | 1000 | 2.0 | 180 s | 3.0 | – |" in text
     first = {path.name: path.read_bytes() for path in written}
     shuffled = table.sample(frac=1, random_state=0).reset_index(drop=True)

@@ -34,7 +34,7 @@ def set_first(column, value):
 BAD_TABLES = {
     "missing column": (lambda t: t.drop(columns="nsd"), "column nsd is missing"),
     "unknown column": (lambda t: t.assign(extra=1), "unknown column extra"),
-    "duplicate": (lambda t: pd.concat([t, t.iloc[[2]]]), r"organ=liver\).*stands there 2 times"),
+    "duplicate": (lambda t: pd.concat([t, t.iloc[[2]]]), r"organ=liver\).*occurs 2 times"),
     "dsc range": (set_first("dsc", 101.0), r"row 0 \(.*case=case00.*\): dsc is 101.0.*at most 100"),
     "fold range": (set_first("fold", -1), "fold is -1, must be at least 0"),
     "fraction range": (set_first("label_pct", 0), "label_pct is 0, must be at least 1"),
