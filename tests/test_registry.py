@@ -31,7 +31,7 @@ def test_names_are_the_files(kind: registry.Kind) -> None:
         assert "\n" not in registry.summary(kind, name)
 
 
-def test_the_paper_and_its_rivals_are_there() -> None:
+def test_the_methods_of_the_paper_are_there() -> None:
     assert {"naive", "full", "inerrant0", "inerrant", "inerrant_mcp"} <= set(
         registry.names("methods")
     )
