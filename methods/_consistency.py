@@ -1,7 +1,7 @@
 """Shared by consistency methods: a mean teacher, and a loss between student and teacher.
 
-Adapted to partial labels: "unlabelled" is every voxel and organ of unknown target (w = 0), whatever
-volume it lies in, and each organ is a binary problem of its own.
+Adapted to partial labels: "unlabelled" is every voxel and organ of unknown target (w = 0), in any
+volume, and each organ is a binary problem (specification: Consistency with a mean teacher).
 """
 
 from __future__ import annotations
@@ -31,28 +31,28 @@ def ramp(share: float) -> float:
 
 
 class Consistency(ObjectiveSpec):
-    """Masked cross-entropy, plus agreement of student and teacher where the target is unknown."""
+    """Masked cross-entropy, and a consistency loss between student and teacher where w = 0."""
 
     streams: ClassVar[tuple[Stream, ...]] = ("supervised", "incomplete")
     version: ClassVar[int] = 2
 
     weight: float = Field(default=0.1, gt=0)
-    """Of the consistency loss at the end of training; it rises with :func:`ramp`."""
+    """Weight of the consistency loss at the end of training; it rises with :func:`ramp`."""
     decay: float = Field(default=0.99, gt=0, lt=1)
-    """Of the teacher's moving average; smaller in the first hundred steps."""
+    """Decay of the teacher's moving average; smaller in the first hundred steps."""
     noise: float = Field(default=0.1, ge=0)
-    """Of the teacher's input, in standard deviations of the training images (of each channel), cut
-    at twice that."""
+    """Standard deviation of the noise on the teacher's input, in those of the channels of the
+    training images; cut at twice that."""
     dropout: float = Field(default=0.5, ge=0, lt=1)
     """Share of the channels dropped at the bottleneck, in training only."""
     tested: Literal["student", "teacher"] = "student"
-    """Whose weights are the result."""
+    """The network whose weights are the result."""
 
     @abc.abstractmethod
     def trusted(
         self, predict: Predict, image_BCHW: Tensor, progress: TrainingProgress
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """Return where the student follows its teacher, and what to log.
+        """Return where the student follows its teacher, and values to log.
 
         Parameters
         ----------
@@ -61,7 +61,7 @@ class Consistency(ObjectiveSpec):
         image_BCHW
             Images of the batch.
         progress
-            Where training stands.
+            Position in the schedule.
 
         Returns
         -------
@@ -111,7 +111,7 @@ class _StudentAndTeacher(Objective):
                 kept.copy_(buffer)
 
     def _predict(self, image_BCHW: Tensor) -> Tensor:
-        """Return what the teacher makes of a noisy image, as probabilities."""
+        """Return the teacher's probabilities for the image with fresh noise."""
         import torch
 
         noise_BCHW = torch.randn_like(image_BCHW)

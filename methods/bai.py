@@ -12,7 +12,7 @@ from bench.api import Method, Recipe, RelabelRule, Supervised, Train
 
 
 class Bai(Method):
-    """Complete pseudo-labels (specification: Other methods), after `inerrant0`.
+    """Complete pseudo-labels after `inerrant0` (specification: Pseudo-labels of the whole volume).
 
     In every round the organs that a volume lacks are labelled as predicted, background included;
     known negatives stay. Labels of a round replace those of the round before. The publication
@@ -28,7 +28,7 @@ class Bai(Method):
     rounds: int = Field(default=1, ge=1)
     """Relabelling and fine-tuning; the INERRANT paper describes a single one."""
     positives_only: bool = False
-    """Predicted background teaches nothing."""
+    """Predicted background stays unknown."""
 
     @override
     def plan(self, recipe: Recipe) -> Iterator[Train]:

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 class Cps(Method, ObjectiveSpec):
     """Each network learns the other's hard labels where the target is unknown.
 
-    Two networks of different initial weights, the same batches. The first is the one tested. The
+    Two networks have different initial weights and equal batches. The first one is tested. The
     weight of the cross term rises with training, as in medical adaptations of the method: the
-    first predictions are all background and would be learnt as such.
+    first predictions are all background and would be learnt.
     """
 
     title: ClassVar[str] = "CPS"
@@ -45,7 +45,7 @@ class Cps(Method, ObjectiveSpec):
     streams: ClassVar[tuple[Stream, ...]] = ("supervised", "incomplete")
 
     weight: float = Field(default=0.1, gt=0)
-    """Of the cross term at the end of training."""
+    """Weight of the cross term at the end of training."""
 
     @override
     def plan(self, recipe: Recipe) -> Iterator[Train]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class EntropyMin(Method, Loss):
-    """The entropy of predictions of unknown target, as a share of ln 2, joins the loss."""
+    """Adds to the loss the entropy of predictions of unknown target, as a share of ln 2."""
 
     title: ClassVar[str] = "Entropy min."
     colour: ClassVar[str] = "#9A9A9A"
@@ -31,7 +31,7 @@ class EntropyMin(Method, Loss):
     streams: ClassVar[tuple[Stream, ...]] = ("supervised", "incomplete")
 
     weight: float = Field(default=0.1, gt=0)
-    """Of the entropy at the end of training; it rises as that of `mean_teacher`."""
+    """Weight of the entropy at the end of training; it rises as that of `mean_teacher`."""
 
     @override
     def plan(self, recipe: Recipe) -> Iterator[Train]:

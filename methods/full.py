@@ -11,7 +11,7 @@ from bench.api import Method, Recipe, Supervised, Train
 
 
 class Full(Method):
-    """`inerrant0` at 100 % whatever the label fraction of the cell; natural gaps stay gaps."""
+    """`inerrant0` with 100 % of the labels at every label fraction; natural gaps stay."""
 
     title: ClassVar[str] = "Full labels"
     colour: ClassVar[str] = "#000000"

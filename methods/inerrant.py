@@ -42,17 +42,17 @@ class Inerrant(Method):
     """Rank by the confidence network, or by the predicted probability itself."""
     confidence_mode: Literal["finetune", "freeze"] = "finetune"
     confidence_voxels: Literal["all_known", "predicted_positive"] = "all_known"
-    """Known voxels the confidence is learned on: all (Eq. 3), or those predicted as an organ, the
-    only ones that are ranked."""
+    """Known voxels on which the confidence is learned: all (Eq. 3), or those predicted as an organ,
+    the only ones that are ranked."""
     background: Literal["ambiguous", "predicted", "confident"] = "ambiguous"
-    """What unselected voxels of relabelled volumes teach."""
+    """Targets of unselected voxels in relabelled volumes."""
     scope: Literal["volume", "slice", "dataset"] = "volume"
     gamma_mode: Literal["cumulative", "remaining"] = "cumulative"
     pseudo_negatives: bool = True
     one_object: bool = False
     """Candidates come from the largest connected object predicted of an organ (not published)."""
     extra_rounds: int = Field(default=0, ge=0)
-    """Round budgets by which training before the first relabelling is longer (not published)."""
+    """Further steps before the first relabelling, in budgets of one round (not published)."""
     schedule: Literal["restarted", "continued"] = "restarted"
     """The learning rate starts anew in every round, or falls once over all of them (not
     published)."""

@@ -13,7 +13,7 @@ from bench.api import Method, Recipe, Supervised, Train
 class Inerrant0(Method):
     """Binary cross-entropy per organ with ambiguity maps (specification: Targets and loss).
 
-    Where an organ is annotated its whole map is trusted; where it is not, the voxels of the other
+    Where an organ is annotated, all its voxels are known; where it is not, the voxels of the other
     annotated organs are certain negatives and everything else is ignored.
     """
 

@@ -13,7 +13,7 @@ from .inerrant import Inerrant
 
 
 class InerrantMcp(Method):
-    """`inerrant[score=mcp]` under the name the tables use (specification: Confidence)."""
+    """`inerrant[score=mcp]` under the name that tables use (specification: Confidence)."""
 
     title: ClassVar[str] = "INERRANT (MCP)"
     colour: ClassVar[str] = "#8CD9BE"

@@ -13,7 +13,7 @@ from .inerrant import Inerrant
 
 
 class InerrantPlus(Method):
-    """Relabelling without its restarts: `inerrant` as it did best on development data.
+    """Relabelling without restarts: the variant of `inerrant` that was best on development data.
 
     Trains like `inerrant0` for three quarters of the steps, relabels once the most probable two
     thirds of the largest object predicted of a missing organ, and trains on with the same falling

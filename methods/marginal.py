@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 class Marginal(Method, Loss):
     """Softmax in which a volume's unannotated organs merge with its background.
 
-    Cross-entropy and Dice of the merged probabilities, and a penalty on organs where they cannot
-    be. The background's logit is fixed at 0, so that the largest probability and the decision rule
-    of all methods (an organ whose logit is the largest and at least 0) give the same label.
+    Cross-entropy and Dice of the merged probabilities, and a penalty on organs where they are
+    impossible. The background's logit is fixed at 0, so that the largest probability and the
+    decision rule of all methods (an organ whose logit is the largest and at least 0) give the same
+    label.
     """
 
     title: ClassVar[str] = "Marginal loss"
@@ -71,7 +72,7 @@ def merged_log_probs(logits_BKHW: Tensor, flags_BK: Tensor) -> Tensor:
     """Return log-probabilities in which unannotated organs are part of the background.
 
     Probabilities are merged, not logits: a logsumexp. Organs that are not annotated keep a
-    channel of their own, which no label points at.
+    channel of their own, which is never a target.
     """
     from torch import cat
     from torch.nn.functional import pad
@@ -85,11 +86,11 @@ def merged_log_probs(logits_BKHW: Tensor, flags_BK: Tensor) -> Tensor:
 
 
 def marginal_dice(prob_BCHW: Tensor, lab_BHW: Tensor, flags_BK: Tensor) -> Tensor:
-    """Return the mean soft Dice over background and organs, each over the volumes that know it.
+    """Return the mean soft Dice over background and organs, each over volumes where it is known.
 
-    The voxels of a batch are one set, and nothing to speak of is added to both sums, as in the
-    framework the publication builds on. With slices of their own, or with 1 added, an organ that
-    is absent from most of them would be pushed to 0 before it is learnt.
+    Sums run over the whole batch, with a smoothing term of 1e-5, as in the framework of the
+    publication. With sums per slice, or a smoothing term of 1, an organ that is absent from most
+    slices would be pushed to 0 before it is learnt.
     """
     import torch
     from torch.nn.functional import pad
@@ -108,7 +109,7 @@ def marginal_dice(prob_BCHW: Tensor, lab_BHW: Tensor, flags_BK: Tensor) -> Tenso
 
 
 def excluded_overlap(logits_BKHW: Tensor, lab_BHW: Tensor, flags_BK: Tensor) -> Tensor:
-    """Return the mean soft Dice of each organ with the region where it is impossible.
+    """Return the soft Dice of each organ with the region where it is impossible, averaged.
 
     For an annotated organ that is everything outside its label, for another one the voxels of the
     annotated organs.

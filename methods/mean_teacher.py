@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class MeanTeacher(Method, Consistency):
     """Consistency with a teacher of averaged weights under input noise and dropout.
 
-    `uamt` without its uncertainty: the student follows it wherever the target is unknown.
+    `uamt` without uncertainty: the student follows the teacher wherever the target is unknown.
     """
 
     title: ClassVar[str] = "Mean teacher"

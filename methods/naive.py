@@ -21,7 +21,7 @@ class Naive(Method):
     colour: ClassVar[str] = "#0072B2"
     order: ClassVar[int] = 5
     citation: ClassVar[str] = "Baseline of Petit, Thome & Soler, Comput. Med. Imaging Graph. 2021"
-    departs: ClassVar[str] = "nothing but its loss: what nobody drew is background"
+    departs: ClassVar[str] = "nothing but its loss: unannotated organs count as background"
 
     @override
     def plan(self, recipe: Recipe) -> Iterator[Train]:

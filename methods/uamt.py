@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 class Uamt(Method, Consistency):
-    """Uncertainty-aware mean teacher, one binary problem per organ (specification: Other methods).
+    """Uncertainty-aware mean teacher, one binary problem per organ.
 
-    The teacher predicts `passes` times with dropout and noise. The
-    student follows it where the mean prediction of an organ has an entropy below a threshold, which
-    rises from 0.75 ln 2 to ln 2.
+    The teacher predicts `passes` times with dropout and noise. The student follows it where the
+    mean prediction of an organ has an entropy below a threshold, which rises from 0.75 ln 2 to ln 2
+    (specification: Consistency with a mean teacher).
     """
 
     title: ClassVar[str] = "UA-MT"
@@ -66,6 +66,6 @@ def entropy_limit(share: float) -> float:
 
 
 def entropy_nats(prob: Tensor) -> Tensor:
-    """Return the entropy in nats of yes-or-no probabilities, at most ln 2."""
+    """Return the entropy in nats of binary probabilities, at most ln 2."""
     tiny = 1e-6
     return -(prob * (prob + tiny).log() + (1 - prob) * (1 - prob + tiny).log())

@@ -30,8 +30,9 @@ class Asdnet(Method):
     """Adversarial and confidence-gated terms, one confidence map per organ.
 
     The discriminator learns to tell labels from predictions, on the organs annotated in a volume;
-    for the others the composite label holds the prediction itself. The segmenter is
-    trained to fool it, and to fit its own hard labels wherever the discriminator is confident.
+    for the others the composite label holds the prediction itself. The segmenter is trained to fool
+    it, and to fit its own hard labels wherever the discriminator is confident (specification:
+    Adversarial learning).
     """
 
     title: ClassVar[str] = "ASDNet"
@@ -62,15 +63,13 @@ class Asdnet(Method):
 
 
 def uninformed_loss(output_bias: float) -> float:
-    """Return the supervised loss of a network that only knows how rare organs are.
+    """Return the entropy of the initial prediction, in nats per voxel and organ.
 
-    In nats per voxel and organ.
-
-    Published weights of the adversarial term stand beside a supervised loss that begins near 1, a
-    Dice loss or a cross-entropy over balanced classes. Here it is a mean over voxels and organs,
-    nearly all of them negative, and begins at the entropy of the initial prediction, 0.011 for a
-    bias of -6.5. Fooling the discriminator costs ln 2 per voxel and organ either way, so the
-    published number would weigh it ninety times as much as there, and nothing else is learnt.
+    Published weights of the adversarial term belong to a supervised loss that begins near 1, a Dice
+    loss or a cross-entropy over balanced classes. Here it is a mean over voxels and organs, nearly
+    all of them negative, and begins at the entropy of the initial prediction, 0.011 for a bias of
+    -6.5. The adversarial term begins at ln 2 in both cases, so with the published number it would
+    weigh ninety times as much, and nothing else would be learnt.
     """
     prior = 1 / (1 + math.exp(-output_bias))
     return -prior * math.log(prior) - (1 - prior) * math.log1p(-prior)
@@ -83,14 +82,14 @@ class Adversarial(ObjectiveSpec):
     streams: ClassVar[tuple[Stream, ...]] = ("supervised", "incomplete")
 
     adversarial: float = 0.05
-    """Weight of fooling the discriminator, on organs annotated in the volume."""
+    """Weight of the adversarial term on organs annotated in the volume."""
     adversarial_unknown: float = 0.05
-    """The same on the others."""
+    """Weight of the adversarial term on the other organs."""
     semi: float = 0.5
-    """Weight of the hard labels the discriminator is confident of."""
+    """Weight of the hard labels of which the discriminator is confident."""
     threshold: float | None = Field(default=None, ge=0, le=1)
     """Confidence from which a hard label counts; None: 1 - DSC of labelled training batches,
-    averaged over time, within 0.2 to 0.8. Published code measures it on a test case, this never."""
+    averaged over time, within 0.2 to 0.8. The published code measures it on a test case."""
     warm_up: float = Field(default=0.25, ge=0, le=1)
     """Share of training before hard labels count."""
     discriminator_lr: float = Field(default=1e-4, gt=0)
@@ -114,7 +113,7 @@ class _AdversarialObjective(Objective):
         self._discriminator = Discriminator(setting.n_organs, width, self._segmenter.dims)
         # A buffer, so that a resumed training knows it.
         self._discriminator.register_buffer("dsc", torch.zeros(()))
-        self._judged: tuple[Tensor, Tensor, Tensor] | None = None
+        self._segmented: tuple[Tensor, Tensor, Tensor] | None = None
 
     @property
     @override
@@ -124,12 +123,12 @@ class _AdversarialObjective(Objective):
     @property
     @override
     def phases(self) -> Sequence[Phase]:
-        spec, segmenter, judge = self._spec, self._segmenter, self._discriminator
+        spec, segmenter, discriminator = self._spec, self._segmenter, self._discriminator
         return [
             Phase("segment", list(segmenter.parameters()), self._segment, self._lr),
             Phase(
                 "discriminate",
-                list(judge.parameters()),
+                list(discriminator.parameters()),
                 self._discriminate,
                 spec.discriminator_lr,
                 betas=(0.9, 0.99),
@@ -147,7 +146,7 @@ class _AdversarialObjective(Objective):
         y_BKHW, w_BKHW = targets(batch.lab_BHW, batch.ps_BHW, batch.flags_BK)
         logits_BKHW = self._segmenter(batch.image_BCHW).float()
         prob_BKHW = logits_BKHW.sigmoid()
-        self._judged = prob_BKHW.detach(), y_BKHW, batch.flags_BK
+        self._segmented = prob_BKHW.detach(), y_BKHW, batch.flags_BK
         supervised = masked_bce(logits_BKHW, y_BKHW, w_BKHW)
 
         self._discriminator.requires_grad_(False)
@@ -180,8 +179,8 @@ class _AdversarialObjective(Objective):
 
         from bench.api import masked_mean, per_voxel
 
-        assert self._judged is not None, "the segmenter's phase comes first"
-        prob_BKHW, y_BKHW, flags_BK = self._judged
+        assert self._segmented is not None, "the segmenter's phase comes first"
+        prob_BKHW, y_BKHW, flags_BK = self._segmented
         annotated_BK11 = per_voxel(flags_BK, prob_BKHW).expand_as(prob_BKHW)
         real_BKHW = torch.where(annotated_BK11, y_BKHW.float(), prob_BKHW)
         self._discriminator.requires_grad_(True)
@@ -195,7 +194,7 @@ class _AdversarialObjective(Objective):
         }
 
     def _limit(self, hard_BKHW: Tensor, y_BKHW: Tensor, batch: Batch) -> Tensor | float:
-        """Return the confidence from which a hard label counts; update the mean that it is from."""
+        """Update the running DSC; return the confidence from which a hard label counts."""
         from bench.api import per_voxel
 
         if self._spec.threshold is not None:

@@ -1,4 +1,4 @@
-"""A fully convolutional discriminator: does a segmentation look like a human annotation."""
+"""A fully convolutional discriminator between annotations and predictions."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ PAPER_WIDTH = 64
 class Discriminator(nn.Module):
     """Hung et al., BMVC 2018: five convolutions of size 4, stride 2, leaky ReLU, no norm.
 
-    K maps in and K confidence maps out, so that it learns from whatever organs are annotated
-    (specification: Other methods).
+    K maps in and K confidence maps out, so that it can learn from volumes with any annotated organs
+    (specification: Adversarial learning).
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class Discriminator(nn.Module):
         )
 
     def forward(self, maps_BKHW: Tensor) -> Tensor:
-        """Return logits of "annotated by a person" at the size of the maps, shape [B, K, H, W]."""
+        """Return logits of "is an annotation" at the size of the maps, shape [B, K, H, W]."""
         x: Tensor = maps_BKHW
         *hidden, last = self.convs
         for conv in hidden:

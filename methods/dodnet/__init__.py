@@ -15,7 +15,7 @@ from .network import ConditionalNetwork
 class Dodnet(Method):
     """`inerrant0` with a dynamic head, whose weights follow from the organ and the image.
 
-    The loss is that of `inerrant0`, so the two differ in the head and in nothing else. The
+    The loss is that of `inerrant0`, so the two methods differ only in the head. The
     publication trains on one data set per organ, takes cross-entropy and Dice, and feeds the
     controller with features of the encoder (:class:`~.head.ConditionalNet`).
     """

@@ -71,7 +71,7 @@ class ConditionalNet(FeatureNet):
 
     @property
     def output_bias(self) -> nn.Parameter:
-        """What is added to the generated logits, shape [K]."""
+        """A bias added to the generated logits, shape [K]."""
         return self.bias
 
     @property

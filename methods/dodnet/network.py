@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class ConditionalNetwork(Network):
-    """A network with a head that is told which organ to segment."""
+    """A network with a head that is conditioned on the organ to segment."""
 
     name: Literal["conditional"] = "conditional"
     body: Network
