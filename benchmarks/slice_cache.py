@@ -1,6 +1,6 @@
 """What does the slice cache save over reading volumes for every batch?
 
-``python benchmarks/slice_cache.py`` prepares a small phantom in a temporary store, then draws
+``python benchmarks/slice_cache.py`` prepares a small phantom in a temporary store, then samples
 batches through the training loader and, for comparison, through reading each slice's volume from
 ``.nii.gz``, and prints the ratio.
 """

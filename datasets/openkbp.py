@@ -94,8 +94,8 @@ open-kbp/
             cases[case] = Case(id=case, patient=case, annotated=flags)
         return tuple(cases[case] for case in sorted(cases))
 
+    @override
     def files(self, case: Case) -> tuple[Path, ...]:
-        """Return the tables of CT, spacing and every contoured organ."""
         folder = self._folder(case)
         contoured = (o for o, flag in zip(ORGANS, case.annotated, strict=True) if flag)
         names = ("ct", "voxel_dimensions", *contoured)

@@ -35,7 +35,7 @@ def _pages() -> dict[str, str]:
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the pages that lie outside ``docs/``, and the API."""
+    """Add the pages from outside ``docs/``, and the API."""
     for source, page in _pages().items():
         if not source.startswith("docs/"):
             text = (ROOT / source).read_text(encoding="utf-8")

@@ -32,7 +32,6 @@ class Bai(Method):
 
     @override
     def plan(self, recipe: Recipe) -> Iterator[Train]:
-        """Yield the model before relabelling, then one per round."""
         objective = Supervised(unlabelled="ignored")
         rule = RelabelRule(background="ambiguous" if self.positives_only else "rest")
         model = recipe.segmenter(objective)

@@ -59,7 +59,6 @@ class Inerrant(Method):
 
     @override
     def plan(self, recipe: Recipe) -> Iterator[Train]:
-        """Yield the model before relabelling, then one per round."""
         objective = Supervised(unlabelled="ignored", pseudo_negatives=self.pseudo_negatives)
         rule = RelabelRule(
             background=self.background,

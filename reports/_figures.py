@@ -63,8 +63,8 @@ def boxes(rows: pd.DataFrame) -> Figure:
     styles = MethodStyles.of(rows)
     methods = styles.sort(rows["method"])
     patient = ["method", "label_pct", "organ", "seed", "patient"]
-    drawn = rows.groupby(patient, as_index=False).agg(DSC=("dsc", "mean"))
-    drawn["name"] = drawn["method"].map(styles.name)
+    values = rows.groupby(patient, as_index=False).agg(DSC=("dsc", "mean"))
+    values["name"] = values["method"].map(styles.name)
     organs = sorted(rows["organ"].unique())
     n_lines = -(-len(organs) * len(methods) // BOXES_ACROSS)
     lines = [list(line) for line in np.array_split(organs, min(n_lines, len(organs)))]
@@ -77,7 +77,7 @@ def boxes(rows: pd.DataFrame) -> Figure:
     )
     for axis, (pct, line) in zip(axes.flat, facets, strict=True):
         sns.boxplot(
-            drawn[(drawn["label_pct"] == pct) & drawn["organ"].isin(line)],
+            values[(values["label_pct"] == pct) & values["organ"].isin(line)],
             x="organ",
             y="DSC",
             order=line,

@@ -133,7 +133,7 @@ class Dataset(Part, abc.ABC):
 
     @abc.abstractmethod
     def image(self, case: Case) -> Nifti1Image:
-        """Return the image in the orientation of its file, CT in HU.
+        """Return the image in the orientation of its file; CT in HU.
 
         Three axes; with several channels a fourth one for them, the last
         (:func:`bench.data.nifti.load_channels`).

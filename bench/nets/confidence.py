@@ -54,7 +54,7 @@ class ConfidenceHead(nn.Module):
 class ConfidenceNet(nn.Module):
     """A trunk and a confidence head: image to confidence logits at the size of the image.
 
-    The trunk stays in evaluation mode whatever :meth:`train` says: batch-normalisation statistics
+    The trunk stays in evaluation mode even after :meth:`train`: batch-normalisation statistics
     are fixed and dropout is off while the confidence is learned (specification: Confidence).
 
     Parameters

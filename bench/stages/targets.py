@@ -109,8 +109,8 @@ def target_counts(
     V, C, _ = pairs_VCC.shape
     seen_V1C = torch.arange(C).expand(V, 1, C)
     y, w = (
-        bits.numpy()[:, :, 0]
-        for bits in targets(seen_V1C, torch.zeros_like(seen_V1C), torch.from_numpy(flags_VK))
+        maps.numpy()[:, :, 0]
+        for maps in targets(seen_V1C, torch.zeros_like(seen_V1C), torch.from_numpy(flags_VK))
     )
     records = []
     for rule, known_VKC in (("naive", np.ones_like(w)), ("inerrant0", w)):

@@ -79,11 +79,11 @@ def two_level(
     if n_folds < 2:
         return Interval(NAN, NAN, "one fold")
     rng = np.random.default_rng(seed)
-    drawn = rng.integers(n_folds, size=(n_resamples, n_folds))
-    means = np.empty(drawn.shape)
+    sampled = rng.integers(n_folds, size=(n_resamples, n_folds))
+    means = np.empty(sampled.shape)
     for index in range(n_folds):
-        means[drawn == index] = _resampled_means(
-            values[members == index], int((drawn == index).sum()), rng
+        means[sampled == index] = _resampled_means(
+            values[members == index], int((sampled == index).sum()), rng
         )
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(means.mean(axis=1), [tail, 1 - tail])

@@ -123,7 +123,7 @@ class PatchReader(Reader):
     def _corner(
         self, row: int, z: int, organ: int, shape: tuple[int, ...], rng: np.random.Generator
     ) -> list[int]:
-        """Return the first voxel of a patch within its volume; it may lie outside."""
+        """Return the first voxel of a patch in coordinates of its volume; it may be outside."""
         size = self._window.patch
         if self._window.sampling == "centre":
             reach = [round(self.augmentation.shift * side) for side in size]

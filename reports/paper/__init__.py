@@ -62,18 +62,18 @@ class Paper(Report):
         files = board.files(
             "paper", [*shown, claims.to_board()], HEADING, numbers[["data", "table", *CELLS]]
         )
-        return Document(files | dict(_drawn(tables)), shown)
+        return Document(files | dict(_figure_files(tables)), shown)
 
 
-def _drawn(tables: Tables) -> Iterator[tuple[str, str | bytes]]:
+def _figure_files(tables: Tables) -> Iterator[tuple[str, str | bytes]]:
     """Yield name and content of Figure 4 and, given pictures, of Figures 5 to 8."""
     groups = final_models(tables.results).groupby(GROUP)
     for number, (_, rows) in enumerate(groups, start=1):
         yield f"figure4-{number}.svg", _figures.to_svg(_figures.boxes(rows))
-    drawn: Counter[int] = Counter()
+    count: Counter[int] = Counter()
     for number, figure in panels.figures(tables.pictures):
-        drawn[number] += 1
-        yield f"figure{number}-{drawn[number]}.png", _figures.to_png(figure)
+        count[number] += 1
+        yield f"figure{number}-{count[number]}.png", _figures.to_png(figure)
 
 
 def _filled(tables: Tables) -> Iterator[tuple[str, Board, pd.DataFrame]]:
