@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class BenchError(Exception):
-    """Something the user can fix: the message says what is wrong, where, and what to do."""
+    """An error the user can fix: the message says what is wrong, where, and what to do."""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> BenchError:

@@ -26,7 +26,7 @@ class Inerrant0(Method):
     """`long` trains for the total number of steps of the default `inerrant`: the control for it."""
 
     volumes: Literal["labelled", "complete"] = "labelled"
-    """`complete` leaves out volumes that lack some label: what the rest of them adds (Table 8)."""
+    """`complete` leaves out volumes that lack some label, to measure what they add (Table 8)."""
 
     @override
     def plan(self, recipe: Recipe) -> Iterator[Train]:

@@ -1,4 +1,4 @@
-"""Naive training: what is not annotated is background."""
+"""Naive training: unannotated organs count as background."""
 
 from __future__ import annotations
 

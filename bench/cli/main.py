@@ -148,7 +148,7 @@ def plan(
     device: Device = None,
     pictures: Pictures = None,
 ) -> None:
-    """Show what a run would compute and how long it takes; writes nothing.
+    """Show the stages that a run would compute and an estimate of the time; writes nothing.
 
     Takes the options of `bench run`, so that only one word of a command changes.
     """

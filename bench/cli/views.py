@@ -32,7 +32,7 @@ def plan_table(runs: list[Run], store: Store, *, pictures: bool = False) -> Rend
         stage.key for run in runs for stage in graph_of([run], pictures=pictures).stages.values()
     )
     seconds = _typical_seconds(store)
-    table = _table("stage", "stages", "asked for", "shared", "done", "new", "estimated time")
+    table = _table("stage", "stages", "requested", "shared", "done", "new", "estimated time")
     total, unknown = 0.0, False
     kinds: dict[str, list[Stage]] = defaultdict(list)
     for stage in graph.in_order():

@@ -80,7 +80,9 @@ class RunContext:
         """Return the committed output of a direct input; any other stage is refused."""
         if stage.key not in self._inputs:
             known = ", ".join(self._inputs) or "none"
-            raise LookupError(f"{stage.key} is no direct input of this stage (those are: {known})")
+            raise LookupError(
+                f"{stage.key} is not a direct input of this stage (its inputs: {known})"
+            )
         return self._inputs[stage.key]
 
     def tick(self, done: int, total: int, note: str = "") -> None:

@@ -272,5 +272,5 @@ class Method(Params, abc.ABC):
         """
 
     def notation(self, name: str) -> str:
-        """Return how this method is written: its name, and in brackets what is not default."""
+        """Return the method in bracket notation: its name and the options that are not default."""
         return format_brackets(name, self.overrides())

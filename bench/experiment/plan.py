@@ -78,7 +78,7 @@ class Run:
     def pictures(self) -> Iterator[tuple[int, Pictures]]:
         """Yield the round and the stage of every picture: of the last model, of each relabelling.
 
-        Nothing depends on them; they are computed when asked for.
+        Nothing depends on them; they are computed on request.
         """
         for number, result in enumerate(self.rounds):
             prediction, truth = result.evaluation.prediction, result.evaluation.truth

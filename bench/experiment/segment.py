@@ -34,7 +34,7 @@ def segment(
     Raises
     ------
     BenchError
-        The stage is no trained segmentation model, or a scan cannot be read or lacks a channel.
+        The stage is not a trained segmentation model, or a scan cannot be read or lacks a channel.
     """
     import json
 
@@ -49,7 +49,7 @@ def segment(
 
     if not isinstance(model, Train) or not model.objective.trains_segmenter:
         raise BenchError(
-            f"{model.key}: is no segmentation model; `bench status` lists them (Train)"
+            f"{model.key}: is not a segmentation model; `bench status` lists them (Train)"
         )
     if not store.is_done(model):
         raise BenchError(f"{model.key}: is not finished; run its experiment again first")

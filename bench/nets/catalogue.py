@@ -34,7 +34,7 @@ NETWORKS = {
     "segresnet": "bench.nets.segresnet:SegResNet",
     "mednext": "bench.nets.mednext:MedNeXt",
 } | {f"{name}/{ENCODER}": "bench.nets.smp:SmpNetwork" for name in SMP_ARCHITECTURES}
-"""Name -> module and class, imported when the network is asked for."""
+"""Name -> module and class, imported when the network is used."""
 
 
 def parse_network(text: str) -> Network:

@@ -1,4 +1,4 @@
-"""The choice of a segmentation network as data: its options, and what it needs of images.
+"""Base class of segmentation networks as parameters: their options and requirements on images.
 
 A network of slices or of volumes: the network decides which, and with it how data are prepared.
 """

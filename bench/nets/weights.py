@@ -18,7 +18,7 @@ def check_savable(name: str, module: nn.Module) -> None:
     for key, value in module.state_dict().items():
         if not isinstance(value, Tensor):
             raise BenchError(
-                f"network {name} cannot be saved: {key} in its state is no tensor "
+                f"network {name} cannot be saved: {key} in its state is not a tensor "
                 f"but {type(value).__name__}; remove it"
             )
         if value.numel():

@@ -1,7 +1,7 @@
 """Plug-ins by name: the file name is the plug-in's name, one plug-in a file.
 
 Names and one-line summaries are read from the folder and the files' first docstring lines; a
-plug-in is imported only when it is asked for. Other packages add theirs through entry points
+plug-in is imported only when it is used. Other packages add theirs through entry points
 (group ``bench.methods``, ``bench.datasets`` and so on), single files through ``--plugin``
 (:mod:`bench.plugins.files`).
 """

@@ -132,7 +132,7 @@ def files(
 
 
 def to_console(boards: Sequence[Board]) -> RenderableType:
-    """Return the boards for rich, which prints plain text where there is no terminal.
+    """Return the boards for rich, which prints plain text without a terminal.
 
     A note that several boards share is printed once, under the first.
     """

@@ -141,7 +141,7 @@ def _numbers(path: Path, table: pd.DataFrame, name: str) -> pd.Series:
     texts = table[name].where(~table[name].str.lower().isin(["", "na", "nan"]))
     numbers = pd.to_numeric(texts, errors="coerce")
     wrong = (numbers.isna() & texts.notna()) | np.isinf(numbers)
-    _refuse(path, table, wrong, name, "is no finite number; leave it empty if it is missing")
+    _refuse(path, table, wrong, name, "is not a finite number; leave it empty if it is missing")
     if name == "fold":
         _refuse(path, table, numbers.isna(), name, "is empty")
     return numbers.astype("float64")

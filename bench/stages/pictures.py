@@ -159,7 +159,7 @@ class PredictionPictures(Pictures):
 
 
 class RelabelPictures(Pictures):
-    """What a round and those before it relabelled, in the first training cases that lack an organ.
+    """Voxels relabelled up to a round, in the first training cases that lack an organ.
 
     The scores that ranked the round's candidates are rendered as well. Organs labelled for training
     are left out; pseudo-labels of organs without any annotation are marked as unknown.

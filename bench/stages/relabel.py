@@ -133,7 +133,7 @@ class _Network:
             load_weights(net, ctx.input(stage.confidence) / "confidence.safetensors")
             self._confidence = net.to(ctx.device)
             channels_last(net)
-        # The last prediction is kept: a volume that competes alone is asked for twice in a row.
+        # The last prediction is kept: a volume that competes alone is predicted twice in a row.
         self._latest: tuple[str, tuple[NDArray[np.uint8], NDArray[np.float32]]] | None = None
 
     def predict(self, case: TrainCase) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:

@@ -38,7 +38,7 @@ class SliceSampler:
     view
         The training data.
     streams
-        What the objective asks for. A stream without any volume (nothing incomplete at 100 %) gives
+        Those of the objective. A stream without any volume (nothing incomplete at 100 %) gives
         its share to the others.
     batch_size
         Slices in a batch.

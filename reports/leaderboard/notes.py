@@ -180,7 +180,7 @@ def _lacking(rows: pd.DataFrame, by: By) -> Iterator[str]:
         parts.append(f"{name} {counted(len(pairs), 'pair')} at {keys[-1]} % ({some})")
     yield (
         f"Not scored on (case, organ) pairs that another model has: {'; '.join(parts)}. Means over "
-        "other patients are no fair comparison: these cells are marked incomplete."
+        "other patients are not comparable: these cells are marked incomplete."
     )
 
 

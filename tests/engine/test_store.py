@@ -214,13 +214,13 @@ def test_a_stage_can_read_its_direct_inputs_only(store: Store) -> None:
     assert set(outcomes(events).values()) == {"done"}
     context = worker.RunContext(store, top, store.out(top), lambda *_: None)
     assert context.input(middle) == store.out(middle)
-    for stranger in (below, top, Toy(name="stranger")):
-        with pytest.raises(LookupError, match=f"{stranger.key} is no direct input"):
-            context.input(stranger)
+    for unrelated in (below, top, Toy(name="unrelated")):
+        with pytest.raises(LookupError, match=f"{unrelated.key} is not a direct input"):
+            context.input(unrelated)
     peeking = registered(store, Toy(name="peeking", behaviour="peek"))
     outcome, message = run_stage(store, peeking)
     assert outcome == "failed"
-    assert "is no direct input" in message
+    assert "is not a direct input" in message
 
 
 def test_a_lost_lease_commits_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

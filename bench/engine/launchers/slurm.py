@@ -1,4 +1,4 @@
-"""Run stages in Slurm jobs, each of which is a worker on the shared store and takes what is ready.
+"""Run stages in Slurm jobs: each job is a worker that takes ready stages from the shared store.
 
 Jobs are workers, not stages: thousands of stages need a handful of jobs, no dependencies between
 jobs and no accounting. Leases keep the jobs apart; what a lost job had begun goes on in another.
