@@ -17,7 +17,7 @@ from bench.experiment.plan import Run
 
 @dataclass(frozen=True)
 class Finished:
-    """A store in which every registered method has run in one cell."""
+    """A store in which every registered method has run in one condition."""
 
     store: Store
     root: Path

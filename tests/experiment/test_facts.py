@@ -1,4 +1,4 @@
-"""What labels teach and what a network is: the stages, their tables, Tables 1 and 11."""
+"""Counts of training targets and blocks of networks: stages, tables, Tables 1 and 11."""
 
 from __future__ import annotations
 
