@@ -25,7 +25,8 @@ STATUSES: tuple[str, ...] = get_args(Status)
 PARTS = 20
 """Number of equal parts into which a training is divided."""
 CURVE = (*CELL, "round", "training", "name")
-RULES = ("naive", "inerrant0")
+RULES = ("background", "ignored")
+"""What a voxel counts as in training where the label of an organ is missing."""
 OUTCOMES = ("tp", "fn", "fp", "tn")
 """Training target against the truth, for one organ; ``fn`` is organ trained as background."""
 
@@ -235,7 +236,7 @@ PICTURES = Schema(
 
 TARGETS = Schema(
     name="targets",
-    version=1,
+    version=2,
     declared={name: RUN_COLUMNS[name] for name in _CONDITION}
     | {
         "rule": Column("text", choices=RULES),

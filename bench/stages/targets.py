@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import override
 
@@ -24,6 +24,8 @@ class Targets(Stage):
 
     Volumes without any annotation of an organ are left out: there is no truth to compare with.
     """
+
+    version: ClassVar[int] = 2
 
     images: Prepared
     truth: Truth
@@ -113,7 +115,7 @@ def target_counts(
         for maps in targets(seen_V1C, torch.zeros_like(seen_V1C), torch.from_numpy(flags_VK))
     )
     records = []
-    for rule, known_VKC in (("naive", np.ones_like(w)), ("inerrant0", w)):
+    for rule, known_VKC in (("background", np.ones_like(w)), ("ignored", w)):
         for k in range(C - 1):
             chosen = annotated_VK[:, k]
             pairs, positive, known = pairs_VCC[chosen], y[chosen, k], known_VKC[chosen, k]

@@ -9,12 +9,14 @@ import pandas as pd
 
 from bench.reporting.board import Board
 from bench.reporting.text import NONE, number
-from bench.results.tables import GROUP, OUTCOMES, RULES, group_name
+from bench.results.tables import GROUP, OUTCOMES, group_name
 
 from .layout import PUBLISHED_STYLES
 
 MEASURED, FORMULA, PAPER = "measured", "formula", "the paper's formula"
 MEAN = "mean"
+METHODS = {"background": "naive", "ignored": "inerrant0"}
+"""Rule for voxels without a label -> the method that Table 1 names it after."""
 OF_TARGETS = (
     "Share in % of the voxels of the training volumes, mean over folds and seeds. TP: the target "
     "is the organ, rightly; FN: the target is background, but the voxel is organ; FP: the target "
@@ -66,7 +68,7 @@ def shares(targets: pd.DataFrame) -> pd.DataFrame:
 def table_1(targets: pd.DataFrame) -> Iterator[tuple[str, Board, pd.DataFrame]]:
     """Yield location, board and numbers per data set, profile and network."""
     for (_, _, backbone), rows in targets.groupby(GROUP):
-        found = shares(rows)
+        found = shares(rows).replace({"rule": METHODS})
         nowhere = found.groupby(["rule", "outcome"])["value"].transform("max") == 0
         empty = found[nowhere].groupby("rule")["outcome"].unique()
         shown = found[~nowhere]
@@ -132,7 +134,7 @@ def _values(targets: pd.DataFrame) -> Iterator[tuple[str, str, pd.Series]]:
     """Yield source, outcome and the shares of every row; NaN where a source gives none."""
     for outcome in OUTCOMES:
         yield MEASURED, outcome, targets[outcome] / targets["voxels"]
-    a, naive = targets["labelled"] / targets["volumes"], targets["rule"] == "naive"
+    a, naive = targets["labelled"] / targets["volumes"], targets["rule"] == "background"
     b, others = targets["organ_voxels"] / targets["voxels"], targets["other_voxels"]
     others = others / targets["voxels"]
     yield FORMULA, "tp", a * b
@@ -147,7 +149,12 @@ def _in_order(found: pd.DataFrame) -> list[tuple[tuple[int, str, str, str], pd.D
 
     def place(group: tuple[tuple[int, str, str, str], pd.DataFrame]) -> tuple[int, int, int, int]:
         pct, rule, outcome, source = group[0]
-        return -pct, RULES.index(rule), OUTCOMES.index(outcome), sources.index(source)
+        return (
+            -pct,
+            list(METHODS.values()).index(rule),
+            OUTCOMES.index(outcome),
+            sources.index(source),
+        )
 
     groups = found.groupby(["label_pct", "rule", "outcome", "source"], sort=False)
     return sorted(groups, key=place)  # type: ignore[arg-type]
