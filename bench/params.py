@@ -31,7 +31,9 @@ class RuntimeOnly:
 class Params(BaseModel):
     """Immutable, fully typed parameters; unknown names are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", arbitrary_types_allowed=False, allow_inf_nan=False
+    )
 
     @classmethod
     def is_runtime(cls, field: FieldInfo) -> bool:

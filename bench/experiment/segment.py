@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Image
 
     from bench.data.intensity import Channel
+
+
+ORGANS = "organs.json"
+"""Names the values of the label maps beside it."""
 
 
 def segment(
@@ -34,7 +38,8 @@ def segment(
     Raises
     ------
     BenchError
-        The stage is not a trained segmentation model, or a scan cannot be read or lacks a channel.
+        The stage is not a trained segmentation model, a scan cannot be read or lacks a channel, or a
+        label map would replace a file that is not one of an earlier call.
     """
     import json
 
@@ -57,9 +62,10 @@ def segment(
     net = model.load_segmenter(store.out(model)).to(device)
     images = model.images
     found = scans(paths, images.channels)
+    _check_targets(found, out)
     out.mkdir(parents=True, exist_ok=True)
     organs = {name: k for k, name in enumerate(model.images.organs, start=1)}
-    (out / "organs.json").write_text(json.dumps({"background": 0} | organs, indent=1))
+    (out / ORGANS).write_text(json.dumps({"background": 0} | organs, indent=1))
     for name, files in found.items():
         image_CXYZ, geometry = read_image(_open(files), str(files[0]), images.channels)
         grid = grid_shape([images.size(geometry)[0]], images.multiple_of)
@@ -105,19 +111,40 @@ def scans(paths: Sequence[Path], channels: Sequence[Channel]) -> dict[str, tuple
     """
     from bench.data.nifti import in_order, split_channel
 
-    found: dict[str, dict[int | None, Path]] = defaultdict(dict)
+    found: dict[tuple[Path, str], dict[int | None, Path]] = defaultdict(dict)
     for path in paths:
         stem = path.name.removesuffix(".gz").removesuffix(".nii")
         case, number = split_channel(stem)
-        if number and len(channels) == 1:  # a number of the scan
+        first = path.with_name(path.name.replace(stem, f"{case}_0000"))
+        if number and len(channels) == 1 and not first.exists():  # a number of the scan
             case, number = stem, None
-        if number in found[case]:
-            raise BenchError(
-                f"{path}: {found[case][number]} has the same name; segment them one by one"
-            )
-        found[case][number] = path
+        files = found[path.parent, case]
+        if number in files:
+            raise BenchError(f"{path}: {files[number]} has the same name; segment them one by one")
+        files[number] = path
     source = "the model was trained on"
-    return {case: in_order(case, files, channels, source) for case, files in found.items()}
+    ordered: dict[str, tuple[Path, ...]] = {}
+    for (_, case), files in found.items():
+        in_one_folder = in_order(case, files, channels, source)
+        if case in ordered:
+            raise BenchError(
+                f"{in_one_folder[0]}: {ordered[case][0]} has the same name; segment them one by one"
+            )
+        ordered[case] = in_one_folder
+    return ordered
+
+
+def _check_targets(found: Mapping[str, tuple[Path, ...]], out: Path) -> None:
+    """Refuse to replace an image, or a label map that no earlier call wrote."""
+    inputs = {path.resolve() for files in found.values() for path in files}
+    ours = (out / ORGANS).is_file()
+    for name in found:
+        target = out / f"{name}.nii.gz"
+        if target.resolve() in inputs or (target.exists() and not ours):
+            raise BenchError(
+                f"{target}: exists and would be replaced by the label map; name another folder "
+                "with --out"
+            )
 
 
 def _open(files: Sequence[Path]) -> Nifti1Image:

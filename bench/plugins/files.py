@@ -138,7 +138,7 @@ def _import(name: str, source: Path) -> ModuleType:
         loader.exec_module(module)
     except BaseException as error:
         del sys.modules[name]
-        if isinstance(error, BenchError) or not isinstance(error, Exception):
+        if isinstance(error, BenchError) or not isinstance(error, Exception | SystemExit):
             raise
         message = str(error).partition("\n")[0]
         raise BenchError(
@@ -147,7 +147,7 @@ def _import(name: str, source: Path) -> ModuleType:
     return module
 
 
-def _place(error: Exception, source: Path) -> str:
+def _place(error: BaseException, source: Path) -> str:
     """Return where in a plug-in an import failed, as ``FILE:LINE``."""
     if isinstance(error, SyntaxError):
         return f"{error.filename}:{error.lineno}"

@@ -59,10 +59,8 @@ def _lead(results: pd.DataFrame) -> Iterator[str]:
     styles = MethodStyles.of(results)
     methods = [styles.name(name) for name in styles.sort(results["method"])]
     cells = len(results[[*CELL, "seed", "fold"]].drop_duplicates())
-    yield (
-        f"{len(methods)} methods, {cells} runs, {results['patient'].nunique()} test patients: "
-        f"{', '.join(methods)}."
-    )
+    patients = len(results[["dataset", "patient"]].drop_duplicates())
+    yield (f"{len(methods)} methods, {cells} runs, {patients} test patients: {', '.join(methods)}.")
     yield "Click on a heading to sort a table. Every chapter starts on a new page when printed."
 
 

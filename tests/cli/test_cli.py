@@ -380,6 +380,20 @@ def test_predict_writes_label_maps_on_the_grid_of_the_scan(
     assert "`bench status` lists them" in naive.err
 
 
+def test_predict_replaces_no_image_and_no_label_map_of_others(
+    bench: Bench, experiment: Experiment, tmp_path: Path
+) -> None:
+    scan = trees.save(tmp_path / "here/a.nii.gz", trees.volume(7, (40, 36, 6)).image_XYZ)
+    trees.save(tmp_path / "labelsTr/a.nii.gz", trees.volume(7, (40, 36, 6)).labels_XYZ)
+    before = files(tmp_path)
+    for folder in ("here", "labelsTr"):
+        command = ("predict", trained(bench, experiment), str(scan), "-o", folder)
+        answer = bench(*command, "--store", str(experiment.store))
+        assert answer.code == 2
+        assert f"{folder}/a.nii.gz: exists and would be replaced" in answer.err
+    assert files(tmp_path) == before
+
+
 def test_report_writes_the_leaderboard_of_all_results(
     bench: Bench, experiment: Experiment, tmp_path: Path
 ) -> None:

@@ -38,6 +38,13 @@ def test_with_one_channel_every_file_is_a_scan() -> None:
     }
 
 
+def test_a_further_channel_is_no_scan_of_a_model_of_one(tmp_path: Path) -> None:
+    for number in range(2):
+        (tmp_path / f"a_000{number}.nii.gz").touch()
+    with pytest.raises(BenchError, match=r"a_0001.nii.gz: channel 1, but the model was trained on"):
+        names(str(tmp_path / "a_0001.nii.gz"), channels=(T2,))
+
+
 @pytest.mark.parametrize(
     ("paths", "message"),
     [
@@ -51,7 +58,9 @@ def test_with_one_channel_every_file_is_a_scan() -> None:
             r"a_0002.nii: channel 2, but the model was trained on 0 T2, 1 ADC",
         ),
         (["a.nii", "a_0000.nii"], r"a.nii: this file and a_0000.nii are both the image of case a"),
-        (["x/a_0000.nii", "y/a_0000.nii"], r"y/a_0000.nii: x/a_0000.nii has the same name"),
+        (["x/a.nii", "x/a.nii"], r"x/a.nii: x/a.nii has the same name"),
+        (["x/a.nii", "y/a.nii"], r"y/a.nii: x/a.nii has the same name"),
+        (["x/a_0000.nii", "y/a_0001.nii"], r"x/a_0001.nii.gz: file of a channel is missing"),
     ],
 )
 def test_an_incomplete_scan_is_refused_before_anything_is_computed(

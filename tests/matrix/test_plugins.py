@@ -90,6 +90,7 @@ def test_status_show_and_predict_load_the_plugin_of_a_stage(
     ("code", "message"),
     [
         ("x = 1 +", ":1: SyntaxError"),
+        ("raise SystemExit(3)", ":1: SystemExit: 3"),
         ("import nothing_of_that_name", ":1: ModuleNotFoundError"),
         ("x = 1", "defines 0 public subclasses"),
         (METHOD.replace('label = "scaled"', ""), ":6: TypeError: class Scaled declares no label"),
