@@ -38,8 +38,8 @@ def segment(
     Raises
     ------
     BenchError
-        The stage is not a trained segmentation model, a scan cannot be read or lacks a channel, or a
-        label map would replace a file that is not one of an earlier call.
+        The stage is not a trained segmentation model, a scan cannot be read or lacks a channel, or
+        a label map would replace a file that is not one of an earlier call.
     """
     import json
 
