@@ -37,6 +37,11 @@ class Placement(Params):
         """Return slices, X and Y of the canonical volume that has ``n_slices`` on the grid."""
         return n_slices if self.depth is None else self.depth[0], *self.native
 
+    def pixel_mm(self, spacing_mm: Sequence[float]) -> tuple[float, float]:
+        """Return the sides of a pixel of the grid along X and Y, from those of a voxel."""
+        (x, y), (h, w) = self.native, self.scaled
+        return spacing_mm[0] * x / h, spacing_mm[1] * y / w
+
     @property
     def window(self) -> tuple[slice, slice]:
         """Rows and columns of the grid that the case covers."""

@@ -8,9 +8,12 @@ transparent where there is none, so that one scan serves many label maps.
 from __future__ import annotations
 
 import io
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+ScalarT = TypeVar("ScalarT", bound=np.generic)
 
 RIGHT, WRONG, MISSED, UNKNOWN = 1, 2, 3, 4
 COLOURS = {RIGHT: "#00C8D7", WRONG: "#E3262E", MISSED: "#F0E442", UNKNOWN: "#A56EFF"}
@@ -52,6 +55,21 @@ def body_box(slices_SHW: NDArray[np.int16], air: float, margin: int = 3) -> tupl
         slice(max(0, rows.start - margin), rows.stop + margin),
         slice(max(0, columns.start - margin), columns.stop + margin),
     )
+
+
+def square_pixels(slices_SHW: NDArray[ScalarT], sides: tuple[float, float]) -> NDArray[ScalarT]:
+    """Return slices whose pixels are square: rows or columns of the longer side are repeated.
+
+    Parameters
+    ----------
+    sides
+        Height and width of a pixel, in any unit.
+    """
+    rows, columns = (
+        ((np.arange(round(n * side / min(sides))) + 0.5) * min(sides) / side).astype(int)
+        for n, side in zip(slices_SHW.shape[1:], sides, strict=True)
+    )
+    return slices_SHW[:, rows[:, None], columns]
 
 
 def verdicts(

@@ -49,6 +49,8 @@ class PictureCase(NamedTuple):
 class Pictures(Stage, abc.ABC):
     """Right, wrong and missed voxels over the first channel, a strip of slices per case."""
 
+    version: ClassVar[int] = 3
+
     kind: ClassVar[str]
     """The kind of label map, in one word."""
     shows_truth: ClassVar[bool] = False
@@ -79,6 +81,7 @@ class Pictures(Stage, abc.ABC):
             overlay_png,
             scan_png,
             score_png,
+            square_pixels,
             verdicts,
         )
 
@@ -89,17 +92,21 @@ class Pictures(Stage, abc.ABC):
         records = []
         for shown in self.picture_cases(ctx, index, complete):
             case, labels_SHW, truth_SHW, judged_K, score_SHW, unknown_K = shown
+            entry = index[case]
+            sides = entry.placement.pixel_mm(entry.geometry.spacing_mm)
             chosen = choose_slices(np.concatenate([[False], judged_K])[truth_SHW])
-            scan_SHW = images_SCHW[index[case].rows][chosen, SHOWN]
+            scan_SHW = images_SCHW[entry.rows][chosen, SHOWN]
             shown_range = index.value_ranges[SHOWN]
             box = (slice(None), *body_box(scan_SHW, shown_range[0]))
-            scan = scan_png(scan_SHW[box], shown_range)
-            labels, truth = labels_SHW[chosen][box], truth_SHW[chosen][box]
+            scan = scan_png(square_pixels(scan_SHW[box], sides), shown_range)
+            labels, truth = (
+                square_pixels(maps_SHW[chosen][box], sides) for maps_SHW in (labels_SHW, truth_SHW)
+            )
             overlays = {self.kind: overlay_png(verdicts(labels, truth, judged_K, unknown_K))}
             if self.shows_truth:
                 overlays["truth"] = overlay_png(verdicts(truth, truth, judged_K))
             if score_SHW is not None:
-                score = score_SHW[chosen][box]
+                score = square_pixels(score_SHW[chosen][box], sides)
                 overlays["confidence"] = score_png(score, ~np.isnan(score))
             records += [
                 {
@@ -164,8 +171,6 @@ class RelabelPictures(Pictures):
     The scores that ranked the round's candidates are rendered as well. Organs labelled for training
     are left out; pseudo-labels of organs without any annotation are marked as unknown.
     """
-
-    version: ClassVar[int] = 2
 
     kind: ClassVar[str] = "relabelling"
 

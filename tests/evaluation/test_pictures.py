@@ -23,11 +23,21 @@ from bench.evaluation.overlay import (
     overlay_png,
     scan_png,
     score_png,
+    square_pixels,
     verdicts,
 )
 from bench.experiment.collect import collect
 from bench.experiment.plan import Run, graph_of
 from bench.stages.pictures import PredictionPictures, RelabelPictures
+
+
+def test_pixels_of_pictures_are_square() -> None:
+    slices_SHW = np.arange(6).reshape(1, 3, 2)
+    assert square_pixels(slices_SHW, (1.0, 1.0)).tolist() == slices_SHW.tolist()
+    assert square_pixels(slices_SHW, (1.0, 2.0)).tolist() == [
+        [[0, 0, 1, 1], [2, 2, 3, 3], [4, 4, 5, 5]]
+    ]
+    assert square_pixels(slices_SHW, (1.5, 1.0)).shape == (1, 4, 2)
 
 
 def test_a_voxel_is_right_wrong_or_missed() -> None:
