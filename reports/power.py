@@ -88,16 +88,20 @@ class Power(Report):
     @override
     def build(self, tables: Tables) -> Document:
         table = scores.of_results(tables.results, self.metric)
-        found_columns = columns(table, MethodStyles.of(tables.results))
+        found_columns = list(columns(table, MethodStyles.of(tables.results)))
         groups = [
             [(column, self._detectable(column)) for column in task]
             for _, task in groupby(found_columns, key=lambda one: one.task)
         ]
-        if not any(found for group in groups for _, found in group):
-            raise BenchError(
-                "there is one method only, nothing to compare it with: run other methods, too"
-            )
-        shown = [self._board(group) for group in groups]
+        lacking = [group[0][0].task for group in groups if not any(found for _, found in group)]
+        groups = [group for group in groups if any(found for _, found in group)]
+        if not groups:
+            names = {name for column in found_columns for name in column.competitors}
+            if self.reference not in names and len(names) > 1:
+                raise unknown_name("reference", self.reference, names)
+            raise BenchError("nothing to compare: no board holds a second method")
+        left_out = [f"Left out, without {self.reference} or others: {task}." for task in lacking]
+        shown = [self._board(group, left_out) for group in groups]
         rows = [
             {"task": column.task, **one._asdict()}
             for group in groups
@@ -113,10 +117,8 @@ class Power(Report):
         return Document(files | figures, shown)
 
     def _detectable(self, column: ComparisonColumn) -> list[Detectable]:
-        if len(column.competitors) == 1:
-            return []
         if self.reference not in column.competitors:
-            raise unknown_name(f"reference in {column.task}", self.reference, column.competitors)
+            return []
         pairs = column.pairs_with(self.reference)
         return [self._one(column, a, b, ALPHA / len(pairs)) for a, b in pairs]
 
@@ -142,7 +144,9 @@ class Power(Report):
             needed=_needed(self.difference / sd, alpha, self.power) if sd > 0 else float("nan"),
         )
 
-    def _board(self, group: Sequence[tuple[ComparisonColumn, list[Detectable]]]) -> Board:
+    def _board(
+        self, group: Sequence[tuple[ComparisonColumn, list[Detectable]]], left_out: Sequence[str]
+    ) -> Board:
         column, styles = group[0][0], group[0][0].styles
         lines, bold = [], []
         for shown, found in group:
@@ -178,6 +182,7 @@ class Power(Report):
                 f"patients. Patients for {self.difference:g}: how many test patients it takes to "
                 f"find a true difference of that size.",
                 *NOTES,
+                *left_out,
             ),
             marks=marks,
             labels=2,

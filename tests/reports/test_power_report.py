@@ -84,3 +84,11 @@ def test_nothing_to_compare_is_said() -> None:
         Power(reference="bai").build(Tables.of(results=result_table()))
     with pytest.raises(BenchError, match="no row"):
         Power().build(Tables.of())
+
+
+def test_boards_without_the_reference_are_left_out_and_named() -> None:
+    both = result_table(folds=[0, 1], fractions=[30])
+    alone = result_table(methods=["naive"], folds=[0, 1], fractions=[30], dataset="other")
+    boards = Power().build(Tables.of(results=pd.concat([both, alone], ignore_index=True))).boards
+    assert len(boards) == 1
+    assert boards[0].notes[-1].startswith("Left out, without inerrant0 or others: other")
