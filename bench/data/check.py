@@ -11,6 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import as_completed
+from itertools import combinations
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -181,6 +182,11 @@ def _case_warnings(
     counts: Sequence[int],
 ) -> Iterator[str]:
     """Yield the warnings about a single case."""
+    for (first, a_XYZ), (second, b_XYZ) in combinations(
+        zip(dataset.channels, scan.image_CXYZ, strict=True), 2
+    ):
+        if np.array_equal(a_XYZ, b_XYZ):
+            yield f"channels {first.name} and {second.name} are the same image; a copy of a file?"
     for channel, found in zip(dataset.channels, values, strict=True):
         if channel.rule == "window" and (found.low >= 0 or found.high < MIN_BONE_HU):
             yield (

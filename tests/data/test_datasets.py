@@ -351,3 +351,14 @@ def test_a_wrong_root_is_answered_with_the_expected_tree(tmp_path, dataset):
         assert dataset.layout in str(error.value)
         if dataset is not Folder:
             assert dataset.source in str(error.value)
+
+
+def test_a_channel_copied_from_another_is_warned_of(tmp_path):
+    root = trees.nnunet(tmp_path, channels=("T2", "noise"))
+    assert not check(Folder(root=root)).warnings
+    shutil.copy(root / "imagesTr/case_001_0000.nii.gz", root / "imagesTr/case_001_0001.nii.gz")
+    (warning,) = check(Folder(root=root)).warnings
+    assert (warning.case, warning.message.partition(";")[0]) == (
+        "case_001",
+        "channels T2 and noise are the same image",
+    )
