@@ -14,6 +14,7 @@ from bench.reporting.comparison import Compared, columns, compare
 from bench.reporting.page import Chapter
 from bench.reporting.report import Document, Report
 from bench.reporting.style import MethodStyles
+from bench.reporting.text import counted
 from bench.results.aggregate import audit_cell_values, curve_values, final_models
 from bench.results.files import Tables
 from bench.results.tables import CELL, GROUP, group_name
@@ -58,9 +59,14 @@ class Html(Report):
 def _lead(results: pd.DataFrame) -> Iterator[str]:
     styles = MethodStyles.of(results)
     methods = [styles.name(name) for name in styles.sort(results["method"])]
-    cells = len(results[[*CELL, "seed", "fold"]].drop_duplicates())
-    patients = len(results[["dataset", "patient"]].drop_duplicates())
-    yield (f"{len(methods)} methods, {cells} runs, {patients} test patients: {', '.join(methods)}.")
+    runs = results[[*CELL, "seed", "fold"]].drop_duplicates()
+    patients = results[["dataset", "patient"]].drop_duplicates()
+    sizes = (
+        counted(len(methods), "method"),
+        counted(len(runs), "run"),
+        counted(len(patients), "test patient"),
+    )
+    yield f"{', '.join(sizes)}: {', '.join(methods)}."
     yield "Click on a heading to sort a table. Every chapter starts on a new page when printed."
 
 
