@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from typing_extensions import override
 
-from bench.stage import Stage, StageContext
+from bench.stage import StageContext
 from bench.stages.images import Prepared
+from bench.stages.records import RecordsStage
 from bench.stages.relabel import Relabel
 from bench.stages.truth import Truth
 
-FILE = "audit.json"
 
-
-class Audit(Stage):
+class Audit(RecordsStage):
     """Counts and ranking quality per organ, pooled over the training volumes that lack it.
 
     Volumes without any annotation of an organ are left out: there is no truth to compare with.
     """
+
+    file: ClassVar[str] = "audit.json"
 
     version: ClassVar[int] = 2
 
@@ -73,12 +73,4 @@ class Audit(Stage):
             ranking = ranking_scores(np.concatenate(scores[k]), np.concatenate(successes[k]))
             counts = {"added": int(added[k]), "tp": int(tp[k]), "gt_missing": int(gt_missing[k])}
             records.append({"organ": organ_name} | counts | ranking._asdict())
-        (ctx.out / FILE).write_text(json.dumps(records, indent=0))
-
-    @staticmethod
-    def records(out: Path) -> list[dict[str, Any]]:
-        """Read the file that :meth:`run` wrote."""
-        import json
-
-        found: list[dict[str, Any]] = json.loads((out / FILE).read_text())
-        return found
+        (ctx.out / self.file).write_text(json.dumps(records, indent=0))

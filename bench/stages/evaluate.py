@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from typing_extensions import override
 
 from bench.evaluation.metrics import Metric
-from bench.stage import Stage, StageContext
+from bench.stage import StageContext
 from bench.stages.predict import Predict
+from bench.stages.records import RecordsStage
 from bench.stages.truth import Truth
 
-FILE = "cases.json"
 
-
-class Evaluate(Stage):
+class Evaluate(RecordsStage):
     """The metrics per case and annotated organ, on the grid of the scan."""
+
+    file: ClassVar[str] = "cases.json"
 
     version: ClassVar[int] = 2
 
@@ -60,12 +60,4 @@ class Evaluate(Stage):
             names = {"case": entry.case.id, "patient": entry.case.patient}
             records += [names | score for score in scores]
             ctx.tick(count, len(predictions))
-        (ctx.out / FILE).write_text(json.dumps(records, indent=0))
-
-    @staticmethod
-    def records(out: Path) -> list[dict[str, Any]]:
-        """Read the file that :meth:`run` wrote."""
-        import json
-
-        found: list[dict[str, Any]] = json.loads((out / FILE).read_text())
-        return found
+        (ctx.out / self.file).write_text(json.dumps(records, indent=0))

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 from typing_extensions import override
 
 from bench.data.window import Window
 from bench.nets.network import Network
-from bench.stage import Stage, StageContext
+from bench.stage import StageContext
 from bench.stages.images import Prepared
+from bench.stages.records import RecordsStage
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 LISTED = 10
 """A block of more layers is summarised by the kinds of its layers."""
 
-FILE = "layers.json"
 
-
-class Layers(Stage):
+class Layers(RecordsStage):
     """Blocks of the segmentation network and of the confidence network, for one image or patch."""
+
+    file: ClassVar[str] = "layers.json"
 
     images: Prepared
     network: Network
@@ -49,15 +49,7 @@ class Layers(Stage):
         size = grid if self.window is None else self.window.patch
         n_channels = len(self.images.channels)
         records = blocks(self.network, n_channels, self.n_organs, size)
-        (ctx.out / FILE).write_text(json.dumps(records, indent=0))
-
-    @staticmethod
-    def records(out: Path) -> list[dict[str, Any]]:
-        """Read the file that :meth:`run` wrote."""
-        import json
-
-        found: list[dict[str, Any]] = json.loads((out / FILE).read_text())
-        return found
+        (ctx.out / self.file).write_text(json.dumps(records, indent=0))
 
 
 def blocks(

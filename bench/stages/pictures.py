@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from typing_extensions import override
 
-from bench.stage import Stage, StageContext
+from bench.stage import StageContext
 from bench.stages.images import Prepared
 from bench.stages.labels import Labels
 from bench.stages.predict import Predict
+from bench.stages.records import RecordsStage
 from bench.stages.relabel import Relabel, read_selections
 from bench.stages.truth import Truth
 
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 SHOWN = 0
 """Channel of an image that pictures show."""
-
-FILE = "pictures.json"
 
 
 class PictureCase(NamedTuple):
@@ -46,8 +44,10 @@ class PictureCase(NamedTuple):
     """Organs without ground truth that are rendered all the same."""
 
 
-class Pictures(Stage, abc.ABC):
+class Pictures(RecordsStage, abc.ABC):
     """Right, wrong and missed voxels over the first channel, a strip of slices per case."""
+
+    file: ClassVar[str] = "pictures.json"
 
     version: ClassVar[int] = 3
 
@@ -118,15 +118,7 @@ class Pictures(Stage, abc.ABC):
                 }
                 for kind, overlay in overlays.items()
             ]
-        (ctx.out / FILE).write_text(json.dumps(records, indent=0))
-
-    @staticmethod
-    def records(out: Path) -> list[dict[str, Any]]:
-        """Read the file that :meth:`run` wrote."""
-        import json
-
-        found: list[dict[str, Any]] = json.loads((out / FILE).read_text())
-        return found
+        (ctx.out / self.file).write_text(json.dumps(records, indent=0))
 
 
 class PredictionPictures(Pictures):

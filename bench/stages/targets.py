@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import override
 
-from bench.stage import Stage, StageContext
+from bench.stage import StageContext
 from bench.stages.images import Prepared
 from bench.stages.labels import Labels
+from bench.stages.records import RecordsStage
 from bench.stages.truth import Truth
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-FILE = "targets.json"
 
-
-class Targets(Stage):
+class Targets(RecordsStage):
     """Counts of training voxels with right and wrong targets, per rule and organ.
 
     Volumes without any annotation of an organ are left out: there is no truth to compare with.
     """
+
+    file: ClassVar[str] = "targets.json"
 
     version: ClassVar[int] = 2
 
@@ -61,15 +61,7 @@ class Targets(Stage):
             ctx.tick(count, len(view.cases))
         records = target_counts(np.array(pairs), view.flags_VK, np.array(annotated))
         named = [record | {"organ": self.truth.organs[record["organ"]]} for record in records]
-        (ctx.out / FILE).write_text(json.dumps(named, indent=0))
-
-    @staticmethod
-    def records(out: Path) -> list[dict[str, Any]]:
-        """Read the file that :meth:`run` wrote."""
-        import json
-
-        found: list[dict[str, Any]] = json.loads((out / FILE).read_text())
-        return found
+        (ctx.out / self.file).write_text(json.dumps(named, indent=0))
 
 
 def joint_counts(
