@@ -1,25 +1,37 @@
-"""Atomic file writes."""
+"""Atomic file writes, and the removal of what a killed one leaves."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import re
 import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
+
+_RANDOM_BYTES = 8
+_UNFINISHED = re.compile(rf"\..+\.[0-9a-f]{{{2 * _RANDOM_BYTES}}}", re.DOTALL)
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary file that replaces ``path`` when the block ends without an error."""
+    """Yield a temporary file that replaces ``path`` when the block ends without an error.
+
+    After a power loss the file has its old content or the new one.
+    """
     # A random name: threads, and machines that share a store, may have equal process ids.
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(_RANDOM_BYTES)}")
     try:
         yield unfinished
         sync(unfinished)
         unfinished.replace(path)
+        sync(path.parent)
     finally:
-        unfinished.unlink(missing_ok=True)
+        # The error of the block matters, not that of a disk which refuses this one, too.
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -28,7 +40,38 @@ def write_atomically(path: Path, text: str) -> None:
         unfinished.write_text(text)
 
 
+def sweep(folder: Path, older_than: float) -> list[Path]:
+    """Remove the temporary files that killed processes left in a folder, and return them.
+
+    Parameters
+    ----------
+    folder
+        Looked through without its sub-folders. One that does not exist holds nothing.
+    older_than
+        Seconds since a file was last written; far more than a write takes and than the clocks of
+        machines that share the folder differ by.
+    """
+    removed = []
+    with contextlib.suppress(FileNotFoundError):
+        for entry in os.scandir(folder):
+            if _UNFINISHED.fullmatch(entry.name) is None:
+                continue
+            with contextlib.suppress(FileNotFoundError):  # replaced, or another process sweeps
+                written = entry.stat(follow_symlinks=False).st_mtime
+                if entry.is_file(follow_symlinks=False) and time.time() - written > older_than:
+                    Path(entry.path).unlink()
+                    removed.append(Path(entry.path))
+    return removed
+
+
 def sync(path: Path) -> None:
-    """Return when the file's content is on the disk."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    """Return when the content of a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some file systems cannot do it for folders; they have nothing better to offer.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
