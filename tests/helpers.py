@@ -141,8 +141,14 @@ class HeavyToy(Toy):
     uses_accelerator = True
 
 
-def workers_find_helpers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+def workers_find_helpers(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Register this module as an installed plug-in; its metadata go into ``folder``."""
+    metadata = folder / "helpers-0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: helpers\nVersion: 0\n")
+    (metadata / "entry_points.txt").write_text("[bench.stages]\nhelpers = helpers\n")
+    path = os.pathsep.join([str(Path(__file__).parent), str(folder)])
+    monkeypatch.setenv("PYTHONPATH", path)
 
 
 def events_of(stages: Iterable[Stage], store: Store, launcher: Any = None) -> list[StageEvent]:

@@ -31,7 +31,7 @@ from filelock import SoftFileLease, Timeout
 from bench.errors import BenchError
 from bench.files import sync, write_atomically
 from bench.params import Params
-from bench.plugins import files
+from bench.plugins import files, registry
 from bench.stage import KEY_DIGITS, Stage
 
 State = Literal["done", "running", "failed", "interrupted", "waiting"]
@@ -230,6 +230,8 @@ class Store:
         return folders[0]
 
     def _matching(self, key: str) -> Iterator[Path]:
+        if os.sep in key:  # part of a path, which could lead out of the store
+            return
         kind, _, hexdigits = key.rpartition("-")
         for path in self.root.glob(f"{escape(kind) or '*'}/*-{escape(hexdigits)}*/stage.json"):
             if path.parent.name[-KEY_DIGITS:].startswith(hexdigits):
@@ -245,10 +247,10 @@ class Store:
             )
             try:
                 stage = self._build(json.loads((folder / "stage.json").read_text()), seen)
-            except (AttributeError, ImportError, ValueError):
+            except _WITHOUT_SENSE:
                 raise foreign from None
-            except _PluginGone as gone:
-                raise UnreadableStageError(folder, *gone.args) from None
+            except _PluginUnusable as unusable:
+                raise UnreadableStageError(folder, *unusable.args) from None
             if not isinstance(stage, Stage) or stage.key != key:
                 raise foreign
             seen[key] = stage
@@ -266,8 +268,10 @@ class Store:
                 self._read(folder, seen)
             return seen[key]
         if {"class", "module", "fields"} <= set(data):
-            if "file" in data:
-                _load_plugin(data["module"], Path(data["file"]), data["source"])
+            if files.named(data["module"]):
+                _check_plugin(data["module"], data["file"], data["source"])
+            elif not registry.may_import(data["module"]):
+                raise ValueError(f"{data['module']} is not from an installed plug-in")
             cls = _class(data["module"], data["class"])
             return cls.model_validate(
                 {name: self._build(value, seen) for name, value in data["fields"].items()}
@@ -275,24 +279,31 @@ class Store:
         return {name: self._build(value, seen) for name, value in data.items()}
 
 
-class _PluginGone(Exception):  # noqa: N818 - becomes an UnreadableStageError
+_WITHOUT_SENSE = (AttributeError, ImportError, LookupError, RecursionError, TypeError, ValueError)
+"""What a ``stage.json`` can raise that this version of the code did not write."""
+
+
+class _PluginUnusable(Exception):  # noqa: N818 - becomes an UnreadableStageError
     """Holds its reason and advice."""
 
 
-def _load_plugin(module: str, file: Path, source: str) -> None:
-    """Load a plug-in file and check that its source is the one that a stage was planned with."""
+def _check_plugin(module: str, file: str, source: str) -> None:
+    """Check that the user named a plug-in, and that a stage was planned with the same source.
+
+    The file that a store names is never loaded by itself: the store may come from a stranger.
+    """
     name = files.named(module)
-    if name is None:
-        raise ValueError(f"{module} is not from a plug-in file")
-    path = files.path_of(name) or file
-    if not path.exists():
-        raise _PluginGone(f"of the plug-in {file}, which is not there", "; name it with --plugin")
+    path = files.path_of(name) if name else None
+    if path is None:
+        raise _PluginUnusable(
+            f"of the plug-in {file}: add --plugin {file} if you trust its code",
+            "",
+        )
     if files.digest(path) != source:
-        raise _PluginGone(
+        raise _PluginUnusable(
             f"of an earlier version of the plug-in {path}",
             "; run the experiment again to compute it anew",
         )
-    files.load(path)
 
 
 def _class(module: str, name: str) -> type[Params]:

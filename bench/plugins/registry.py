@@ -11,8 +11,10 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import sys
 from collections.abc import Iterable
-from importlib.metadata import EntryPoint, entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, distributions, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -111,6 +113,27 @@ def load(kind: Kind, name: str, base: type[PluginT]) -> type[PluginT]:
             f"{module.__file__}: defines {len(found)} public {base.__name__} classes, must be one"
         )
     return found[0]
+
+
+def may_import(module: str) -> bool:
+    """Tell whether a module that a store names may be imported, which runs it.
+
+    True for this package, installed packages with entry points for it, and modules that this
+    process has imported already.
+    """
+    top = module.partition(".")[0]
+    return top == "bench" or module in sys.modules or top in _packages_of_entry_points()
+
+
+@cache
+def _packages_of_entry_points() -> frozenset[str]:
+    """Return the outermost packages that register anything in a group ``bench.*``."""
+    return frozenset(
+        point.module.partition(".")[0]
+        for installed in distributions()
+        for point in installed.entry_points
+        if point.group.startswith("bench.")
+    )
 
 
 def _module(kind: Kind, name: str) -> ModuleType:

@@ -68,7 +68,7 @@ def test_two_local_launchers_share_the_work(
 ) -> None:
     import threading
 
-    workers_find_helpers(monkeypatch)
+    workers_find_helpers(monkeypatch, tmp_path)
     store = Store(tmp_path / "store")
     results = []
 

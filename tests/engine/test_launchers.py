@@ -41,7 +41,7 @@ LAUNCHERS = [TRIED_HERE.get(name, name) for name in registry.names("launchers")]
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    workers_find_helpers(monkeypatch)
+    workers_find_helpers(monkeypatch, tmp_path)
     return Store(tmp_path / "store")
 
 

@@ -94,7 +94,7 @@ def test_no_more_progress_is_written_than_somebody_reads() -> None:
 def test_two_jobs_compute_every_stage_once(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    workers_find_helpers(monkeypatch)
+    workers_find_helpers(monkeypatch, tmp_path)
     ledger = tmp_path / "ledger"
     ground = [HeavyToy(name=f"ground{n}", seconds=0.5, ledger=ledger) for n in range(4)]
     top = Toy(name="top", needs=tuple(ground), ledger=ledger)
@@ -105,9 +105,9 @@ def test_two_jobs_compute_every_stage_once(
 
 
 def test_a_job_leaves_when_others_compute_all_that_is_left(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    workers_find_helpers(monkeypatch)
+    workers_find_helpers(monkeypatch, tmp_path)
     for variable in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"):
         monkeypatch.setenv(variable, "1")  # a job sets them; set them back
     training = HeavyToy(name="training")
@@ -170,7 +170,7 @@ def has_slurm() -> bool:
 def test_jobs_of_slurm_itself_share_a_plan(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    workers_find_helpers(monkeypatch)
+    workers_find_helpers(monkeypatch, tmp_path)
     ledger = tmp_path / "ledger"
     ground = [HeavyToy(name=f"ground{n}", seconds=0.5, ledger=ledger) for n in range(4)]
     launcher = Slurm(jobs=2, gpus=0, cpus=1, mem_gb=1)

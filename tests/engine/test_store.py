@@ -12,10 +12,11 @@ from conftest import Finished
 from helpers import Toy, events_of, outcomes, ran
 
 from bench.engine import worker
-from bench.engine.store import Store
+from bench.engine.store import Store, UnreadableStageError
 from bench.engine.worker import run_stage
 from bench.errors import BenchError
 from bench.experiment.plan import graph_of
+from bench.plugins import files
 
 
 @pytest.fixture
@@ -60,6 +61,49 @@ def test_missing_and_ambiguous_keys_are_refused(store: Store) -> None:
         store.find("Toy-")
     with pytest.raises(BenchError, match="0 stages"):
         store.find(toys[0].key.replace("Toy-", "Train-"))
+
+
+def test_a_store_names_no_code_of_its_own(
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("evil", "evilbench"):
+        (tmp_path / f"{name}.py").write_text("print('executed')\nclass Toy: ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    toy = registered(store, Toy(name="a"))
+    path = store.folder(toy) / "stage.json"
+    written = json.loads(path.read_text())
+    plugin = {"file": str(tmp_path / "evil.py"), "source": files.digest(tmp_path / "evil.py")}
+    for change in (
+        {"module": "evil"},
+        {"module": "evilbench"},
+        {"module": "bench..evil"},
+        {"module": "bench.__main__", "class": "main"},
+        {"module": "subprocess", "class": "Popen"},
+        {"module": "bench_plugins.evil", **plugin},
+        {"module": "bench_plugins.evil"},
+        {"module": 1},
+        {"fields": {"name": {"stage": "../../evil"}}},
+        {"fields": {"needs": [{"stage": toy.key}]}},
+    ):
+        path.write_text(json.dumps(written | change))
+        with pytest.raises(UnreadableStageError) as refused:
+            store.find(toy.key)
+        assert ("--plugin" in str(refused.value)) == ("file" in change)
+        assert sum(store.survey()[1].values()) == 1
+    for text in ("[" * 100_000, "", "[]", "null", '{"stage": 5}', "\x00", json.dumps(written)[:-9]):
+        path.write_text(text)
+        with pytest.raises(UnreadableStageError):
+            store.find(toy.key)
+    assert "executed" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("key", ["/etc", "../Toy-0", "Toy-[", ""])
+def test_a_key_is_no_path(key: str, store: Store) -> None:
+    with pytest.raises(BenchError, match="0 stages"):
+        store.find(key)
 
 
 def test_a_stage_of_another_version_is_refused_and_left_out(

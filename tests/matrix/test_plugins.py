@@ -50,7 +50,7 @@ def test_an_edited_loss_trains_anew(tmp_path: Path, options: list[str | Path]) -
     bench(*run)
     assert " 0 to compute" in bench(*run).out
     write(file, 3.0)
-    told = bench("status", "--store", tmp_path / "store").out
+    told = bench("status", "--plugin", file, "--store", tmp_path / "store").out
     assert f"of an earlier version of the plug-in {file}" in told
     bench(*run)
     trained = list((tmp_path / "store").glob("Train/*/DONE"))
@@ -68,19 +68,22 @@ def test_equally_named_objectives_of_two_plugins_are_two_stages(
     assert len(list((tmp_path / "store").glob("Train/*/DONE"))) == 2
 
 
-def test_status_show_and_predict_load_the_plugin_of_a_stage(
+def test_status_show_and_predict_need_the_plugin_of_a_stage_named(
     tmp_path: Path, options: list[str | Path], native_scan: Path
 ) -> None:
     file = write(tmp_path / "alice.py", 1.0)
-    bench("run", "-m", "alice", "--plugin", file, *options)
+    plugin = ["--plugin", file]
+    bench("run", "-m", "alice", *plugin, *options)
     store = ["--store", tmp_path / "store"]
-    assert "another version" not in bench("status", *store).out
+    assert "of the plug-in" not in bench("status", *plugin, *store).out
     key = key_of_model(tmp_path / "store")
-    assert "alice" in bench("show", key, *store).out
-    bench("predict", key, native_scan, "-o", tmp_path / "out", *store)
-    file.unlink()
+    assert "alice" in bench("show", key, *plugin, *store).out
+    bench("predict", key, native_scan, "-o", tmp_path / "out", *plugin, *store)
+    # Not even a file with the recorded digest at the recorded path runs before it is named.
+    remedy = f"of the plug-in {file}: add --plugin {file} if you trust its code"
+    assert remedy in bench("status", *store).out
     refused = bench("predict", key, native_scan, "-o", tmp_path / "out", *store, code=2)
-    assert f"of the plug-in {file}, which is not there; name it with --plugin" in refused.err
+    assert refused.err.rstrip().endswith(remedy)
     assert len(refused.err.splitlines()) == 1
     moved = write(tmp_path / "out" / "alice.py", 1.0)
     bench("predict", key, native_scan, "-o", tmp_path / "out", "--plugin", moved, *store)
@@ -124,7 +127,7 @@ def test_a_network_from_a_file_takes_part_in_everything(
     bench("run", "-m", "inerrant[rounds=1]", "-b", "plain[width=4]", *plugin, *options)
     store = ["--store", tmp_path / "store"]
     key = key_of_model(tmp_path / "store", "*-masked-r1-*")
-    bench("predict", key, native_scan, "-o", tmp_path, *store)
+    bench("predict", key, native_scan, "-o", tmp_path, *plugin, *store)
     assert (tmp_path / "scan.nii.gz").is_file()
 
 
