@@ -7,9 +7,12 @@ import errno
 import os
 import re
 import secrets
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from bench.errors import BenchError
 
 _RANDOM_BYTES = 8
 _UNFINISHED = re.compile(rf"\..+\.[0-9a-f]{{{2 * _RANDOM_BYTES}}}", re.DOTALL)
@@ -75,3 +78,28 @@ def sync(path: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def file_size(path: Path, where: str = "") -> int:
+    """Return the size of a regular file in bytes; a device or a pipe may never end.
+
+    Parameters
+    ----------
+    where
+        Start of the message; the path by default.
+
+    Raises
+    ------
+    BenchError
+        There is nothing at the path, or no file.
+    """
+    named = f" {path}" if where and str(path) not in where else ""
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise BenchError(f"{where or path}: file not found{named and ':' + named}") from None
+    except OSError as error:
+        raise BenchError(f"{where or path}:{named} cannot be read: {error.strerror}") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise BenchError(f"{where or path}:{named} is no file; put the file itself in its place")
+    return found.st_size

@@ -19,9 +19,10 @@ from nibabel.nifti1 import Nifti1Image
 from numpy.typing import NDArray
 
 from bench.data.dataset import Case, Dataset
-from bench.data.nifti import Scan, assemble
+from bench.data.nifti import Scan, assemble, locate
 from bench.data.pool import HELD_AT_ONCE, threads
 from bench.errors import BenchError
+from bench.files import file_size
 from bench.params import Params
 
 SPACING_FACTOR = 2.5
@@ -129,6 +130,9 @@ def check(
                 summaries[case.id] = future.result()
             except BenchError as error:
                 problems.append(Problem(severity="error", case=case.id, message=str(error)))
+            except MemoryError:
+                message = "needs more memory than is free; use a larger machine or crop the scan"
+                problems.append(Problem(severity="error", case=case.id, message=message))
             if progress is not None:
                 progress(done, len(cases))
     problems += [
@@ -153,6 +157,8 @@ def check(
 
 
 def _read(dataset: Dataset, case: Case) -> _CaseSummary:
+    for path in dataset.files(case):
+        file_size(path, locate(dataset.name, case.id, path, "file"))
     image = dataset.image(case)
     scan = assemble(dataset, case, image, dataset.labels(case))
     counts = [int(np.count_nonzero(scan.labels_XYZ == k + 1)) for k in range(len(dataset.organs))]

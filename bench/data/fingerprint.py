@@ -13,7 +13,7 @@ from pathlib import Path
 from bench.data.dataset import Case, Dataset
 from bench.data.pool import threads
 from bench.errors import BenchError
-from bench.files import write_atomically
+from bench.files import file_size, write_atomically
 from bench.params import digest
 
 
@@ -34,6 +34,7 @@ def fingerprint(
     fresh: dict[str, str] = {}
 
     def file_digest(path: Path) -> str:
+        file_size(path)  # refuses what is no file and may never end
         try:
             stat = path.stat()
             token = f"{path.absolute()}|{stat.st_size}|{stat.st_mtime_ns}"

@@ -8,7 +8,11 @@ canonical RAS orientation.
 from __future__ import annotations
 
 import gzip
+import io
+import logging
+import math
 import re
+import struct
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,10 +20,12 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 import nibabel as nib
 import numpy as np
+import psutil
 from nibabel import orientations
+from nibabel.arrayproxy import ArrayProxy
 from nibabel.filebasedimages import ImageFileError
-from nibabel.nifti1 import Nifti1Image
-from nibabel.nifti2 import Nifti2Image
+from nibabel.nifti1 import Nifti1Header, Nifti1Image
+from nibabel.nifti2 import Nifti2Header, Nifti2Image
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
@@ -27,6 +33,7 @@ from numpy.typing import NDArray
 from bench.data.dataset import Case, Dataset
 from bench.data.intensity import Channel, listed
 from bench.errors import BenchError
+from bench.files import file_size
 from bench.params import Params
 
 SUFFIXES = (".nii.gz", ".nii")
@@ -37,6 +44,23 @@ _NUMBERED = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 MAX_LABEL = 65535
 """Largest label value of a file, before it becomes 0..K."""
 
+MAX_VOXELS = 2**31
+"""Voxels of one file, channels included: 2048 slices of 1024 x 1024."""
+
+MAX_OFFSET = 2**26
+"""Bytes before the voxels: header and extensions."""
+
+MIN_VOXEL_MM, MAX_VOXEL_MM = 1e-4, 1e3
+
+_DEFLATE_RATIO = 1032
+"""The best that gzip can do: no file holds more than this many times its size."""
+
+_HEADER_BYTES = Nifti2Header.sizeof_hdr
+_PIECE_BYTES = 2**20
+
+# Its notes on what it mends in headers would stand unexplained between our lines.
+logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
+
 _ALIEN = 255
 """Marks unknown values in a look-up table; targets are smaller (MAX_ORGANS is 254)."""
 
@@ -46,6 +70,9 @@ ScalarT = TypeVar("ScalarT", bound=np.generic)
 _UNREADABLE = (
     EOFError,
     zlib.error,
+    struct.error,
+    MemoryError,
+    OverflowError,
     OSError,
     ValueError,
     ImageFileError,
@@ -271,23 +298,97 @@ def in_order(
 def load(path: Path, where: str) -> Nifti1Image:
     """Open a NIfTI file; a compressed one is read in full, so that its checksum is verified.
 
+    Memory is taken for what the header announces, after a look at whether a file of this size can
+    hold it, and for nothing that follows. Extensions of the header are not read.
+
     Raises
     ------
     BenchError
-        Missing, truncated or corrupt file, or not NIfTI.
+        Missing, truncated or corrupt file, not NIfTI, no voxel, more voxels than
+        :data:`MAX_VOXELS`, or more data than its header announces.
     """
     try:
-        if path.name.endswith(".gz"):
-            return _from_bytes(gzip.decompress(path.read_bytes()))
-        # Not memory-mapped: a file that changes or a share that drops would kill the process.
-        image = nib.load(path, mmap=False)
-    except FileNotFoundError:
-        raise BenchError(f"{where}: file not found: {path}") from None
+        size = file_size(path, where)
+        with path.open("rb") as file:
+            if not path.name.endswith(".gz"):
+                header = _header(file.read(_HEADER_BYTES), size, where)
+                # Not memory-mapped: a file that changes or a share that drops would kill us.
+                return _image(header, path)
+            with gzip.GzipFile(fileobj=file) as stream:
+                head = stream.read(_HEADER_BYTES)
+                header = _header(head, size * _DEFLATE_RATIO, where)
+                return _image(header, _inflate(stream, head, _n_bytes(header), where))
     except _UNREADABLE as error:
         raise _unreadable(where, error) from None
-    if not isinstance(image, Nifti1Image):
+
+
+def _header(head: bytes, most: int, where: str) -> Nifti1Header:
+    """Return the header at the start of a file that can hold ``most`` bytes, checked."""
+    if len(head) < Nifti1Header.sizeof_hdr:
+        raise EOFError(f"the header ends after {len(head)} bytes")
+    if Nifti2Header.may_contain_header(head):
+        header: Nifti1Header | None = Nifti2Header(head[: Nifti2Header.sizeof_hdr])
+    elif Nifti1Header.may_contain_header(head):
+        header = Nifti1Header(head[: Nifti1Header.sizeof_hdr])
+    else:
+        header = None
+    if header is None or not header["magic"].item().startswith(b"n+"):
         raise BenchError(f"{where}: not a single-file NIfTI; convert it to .nii.gz")
-    return image
+    shape = header.get_data_shape()
+    n_voxels = math.prod(map(int, shape))
+    if not shape or min(shape) < 1 or n_voxels > MAX_VOXELS:
+        raise BenchError(
+            f"{where}: the header announces {' x '.join(map(str, shape)) or 'no'} voxels, must be"
+            f" 1 to {MAX_VOXELS}; copy the file again or convert the scan anew"
+        )
+    if not 0 <= header.get_data_offset() <= MAX_OFFSET:
+        raise BenchError(
+            f"{where}: the header places the voxels at byte {header.get_data_offset()}; copy the"
+            " file again or convert the scan anew"
+        )
+    if _n_bytes(header) > most:
+        raise EOFError(f"the header announces {_n_bytes(header)} bytes, the file has fewer")
+    available = psutil.virtual_memory().available
+    if n_voxels * np.dtype(np.float32).itemsize > available:
+        raise BenchError(
+            f"{where}: {' x '.join(map(str, shape))} voxels do not fit into the"
+            f" {available / 2**30:.1f} GiB of memory that are free; use a larger machine or crop it"
+        )
+    _check_affine(header.get_best_affine(), where)
+    return header
+
+
+def _n_bytes(header: Nifti1Header) -> int:
+    """Return the size of the uncompressed file that a header announces."""
+    voxel = int(header["bitpix"]) // 8
+    return int(header.get_data_offset()) + voxel * math.prod(map(int, header.get_data_shape()))
+
+
+def _inflate(stream: gzip.GzipFile, head: bytes, n_bytes: int, where: str) -> io.BytesIO:
+    """Return the first ``n_bytes``; the rest must be short and is read for the checksum only."""
+    data = io.BytesIO()
+    data.write(head)
+    while data.tell() < n_bytes:
+        piece = stream.read(min(_PIECE_BYTES, n_bytes - data.tell()))
+        if not piece:
+            raise EOFError(f"the header announces {n_bytes} bytes, the file has {data.tell()}")
+        data.write(piece)
+    extra = 0
+    while piece := stream.read(_PIECE_BYTES):
+        extra += len(piece)
+        if extra > _PIECE_BYTES:
+            raise BenchError(
+                f"{where}: holds more than the {n_bytes} bytes that its header announces; convert"
+                " the scan anew"
+            )
+    return data
+
+
+def _image(header: Nifti1Header, source: Path | io.BytesIO) -> Nifti1Image:
+    affine, voxels = header.get_best_affine(), ArrayProxy(source, header, mmap=False)
+    if isinstance(header, Nifti2Header):
+        return Nifti2Image(voxels, affine, header)
+    return Nifti1Image(voxels, affine, header)
 
 
 def load_labels(
@@ -393,13 +494,10 @@ def _voxels(
             f"{where}: {len(shape)} dimensions {shape}, expected one 3D volume; split the series"
             " (channels of an image are named in dataset.json)"
         )
+    if 0 in shape:
+        raise BenchError(f"{where}: shape {shape} has no voxel; convert the scan anew")
     affine = np.asarray(image.affine, np.float64)
-    sizes = np.linalg.norm(affine[:3, :3], axis=0)
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) <= 1e-6 * sizes.prod():
-        raise BenchError(
-            f"{where}: the affine has no inverse, so voxels have no position; correct"
-            " the header (qform, sform) or convert the scan anew"
-        )
+    _check_affine(affine, where)
     try:
         if dtype is None:
             array = np.asanyarray(image.dataobj)
@@ -408,6 +506,23 @@ def _voxels(
     except _UNREADABLE as error:
         raise _unreadable(where, error) from None
     return array.reshape(shape), Geometry.of(shape[:3], affine)
+
+
+def _check_affine(affine: NDArray[np.float64], where: str) -> None:
+    with np.errstate(over="ignore", invalid="ignore"):
+        sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    if not (np.isfinite(affine).all() and np.isfinite(sizes).all()):
+        reason = "is not finite"
+    elif abs(np.linalg.det(affine[:3, :3])) <= 1e-6 * sizes.prod():
+        reason = "has no inverse, so voxels have no position"
+    elif sizes.min() < MIN_VOXEL_MM or sizes.max() > MAX_VOXEL_MM:
+        edges = " x ".join(f"{size:.3g}" for size in sizes)
+        reason = f"has voxels of {edges} mm, edges must be {MIN_VOXEL_MM:g} to {MAX_VOXEL_MM:g} mm"
+    else:
+        return
+    raise BenchError(
+        f"{where}: the affine {reason}; correct the header (qform, sform) or convert the scan anew"
+    )
 
 
 def _refuse_infinite(values: NDArray[np.float32], where: str) -> None:
@@ -445,12 +560,6 @@ def _as_nifti(labels: NDArray[np.uint8], geometry: Geometry) -> Nifti1Image:
     image.header.set_xyzt_units("mm")
     image.set_sform(affine, code="scanner")
     image.set_qform(affine, code="scanner")
-    return image
-
-
-def _from_bytes(raw: bytes) -> Nifti1Image:
-    kind = Nifti2Image if Nifti2Image.header_class.may_contain_header(raw) else Nifti1Image
-    image: Nifti1Image = kind.from_bytes(raw)
     return image
 
 

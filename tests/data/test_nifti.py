@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import gzip
 import itertools
+import os
+import tracemalloc
 from pathlib import Path
 
 import nibabel as nib
@@ -127,7 +130,7 @@ def test_something_that_is_no_nifti_is_refused(tmp_path):
     (tmp_path / "page.nii.gz").write_bytes(b"<html>please log in</html>")
     (tmp_path / "page.nii").write_bytes(b"<html>please log in</html>" * 40)
     for name in ("page.nii.gz", "page.nii"):
-        with pytest.raises(BenchError, match="cannot be read"):
+        with pytest.raises(BenchError, match="cannot be read|not a single-file"):
             read_image(tmp_path / name, "x")
     with pytest.raises(BenchError, match="file not found"):
         read_image(Path(tmp_path / "none.nii.gz"), "x")
@@ -150,3 +153,74 @@ def test_float_labels_are_taken_only_if_whole():
     for wrong in (0.5, np.nan, np.inf):
         with pytest.raises(BenchError, match="1 voxels are not whole numbers"):
             map_labels(np.array([0.0, wrong]), {0: 0, 2: 1}, {}, "x")
+
+
+def announcing(path, **fields):
+    """Write 3 MB of zeros behind a header of 32 x 28 x 8 voxels with some fields replaced."""
+    header = nib.Nifti1Header()
+    header.set_data_dtype(np.int16)
+    header.set_data_shape((32, 28, 8))
+    header["magic"], header["vox_offset"] = b"n+1", 352
+    header.set_sform(np.diag([1.0, 1.0, 1.0, 1.0]), 1)
+    for name, value in fields.items():
+        header[name] = value
+    rest = bytes(3_000_000)
+    path.write_bytes((gzip.compress if path.suffix == ".gz" else bytes)(header.binaryblock + rest))
+    return path
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"dim": (3, 0, 28, 8, 1, 1, 1, 1)}, "announces 0 x 28 x 8 voxels"),
+        ({"dim": (3, -4, 28, 8, 1, 1, 1, 1)}, "announces -4 x 28 x 8 voxels"),
+        ({"dim": (3, 32767, 32767, 32767, 1, 1, 1, 1)}, "must be 1 to 2147483648"),
+        ({"dim": (3, 1290, 1290, 1290, 1, 1, 1, 1)}, "4293378352 bytes, the file has fewer"),
+        ({"dim": (3, 1200, 1200, 1100, 1, 1, 1, 1)}, "bytes, the file has"),
+        ({"dim": (-7, 32, 28, 8, 1, 1, 1, 1)}, "truncated or corrupt"),
+        ({"vox_offset": 1e30}, "the header places the voxels"),
+        ({"vox_offset": np.inf}, "truncated or corrupt"),
+        ({"vox_offset": np.nan}, "truncated or corrupt"),
+        ({"srow_x": (np.nan, 0, 0, 0)}, "the affine is not finite"),
+        ({"srow_x": (1e30, 0, 0, 0)}, "edges must be 0.0001 to 1000 mm"),
+        ({"srow_x": (1e-30, 0, 0, 0)}, "edges must be 0.0001 to 1000 mm"),
+        ({"srow_x": (0, 1, 0, 0)}, "the affine has no inverse"),
+        ({"magic": b"ni1"}, "not a single-file NIfTI|truncated or corrupt"),
+        ({"datatype": 9999}, "truncated or corrupt"),
+        ({"sform_code": 0, "qform_code": 1, "quatern_b": 9}, "truncated or corrupt"),
+    ],
+)
+def test_a_header_that_cannot_be_true_is_refused_before_memory_is_taken(
+    tmp_path, suffix, fields, message
+):
+    path = announcing(tmp_path / f"image{suffix}", **fields)
+    tracemalloc.start()
+    try:
+        with pytest.raises(BenchError, match=message) as refused:
+            load(path, str(path))
+        assert tracemalloc.get_traced_memory()[1] < 4e6
+    finally:
+        tracemalloc.stop()
+    assert str(refused.value).startswith(f"{path}: ")
+    assert str(refused.value).count(str(path)) == 1
+
+
+def test_data_behind_the_announced_voxels_are_refused(tmp_path):
+    path = announcing(tmp_path / "image.nii.gz")
+    with pytest.raises(BenchError, match="more than the 14688 bytes that its header announces"):
+        load(path, "x")
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_what_is_no_file_is_refused(tmp_path, suffix):
+    path = tmp_path / f"image{suffix}"
+    for make in (lambda: path.symlink_to("/dev/zero"), lambda: os.mkfifo(path), path.mkdir):
+        make()
+        with pytest.raises(BenchError, match=f"{path} is no file"):
+            load(path, "case 7, image")
+        path.rmdir() if path.is_dir() else path.unlink()
+    path.symlink_to(path)
+    with pytest.raises(BenchError, match="cannot be read: Too many levels"):
+        load(path, "case 7, image")
