@@ -334,13 +334,9 @@ def _header(head: bytes, most: int, where: str) -> Nifti1Header:
         header = None
     if header is None or not header["magic"].item().startswith(b"n+"):
         raise BenchError(f"{where}: not a single-file NIfTI; convert it to .nii.gz")
-    shape = header.get_data_shape()
-    n_voxels = math.prod(map(int, shape))
-    if not shape or min(shape) < 1 or n_voxels > MAX_VOXELS:
-        raise BenchError(
-            f"{where}: the header announces {' x '.join(map(str, shape)) or 'no'} voxels, must be"
-            f" 1 to {MAX_VOXELS}; copy the file again or convert the scan anew"
-        )
+    if header.get_data_shape() == ():
+        raise BenchError(f"{where}: the header announces no voxel; convert the scan anew")
+    _refuse_shape(header.get_data_shape(), where)
     if not 0 <= header.get_data_offset() <= MAX_OFFSET:
         raise BenchError(
             f"{where}: the header places the voxels at byte {header.get_data_offset()}; copy the"
@@ -348,14 +344,32 @@ def _header(head: bytes, most: int, where: str) -> Nifti1Header:
         )
     if _n_bytes(header) > most:
         raise EOFError(f"the header announces {_n_bytes(header)} bytes, the file has fewer")
+    _refuse_memory(header.get_data_shape(), where)
+    _check_affine(header.get_best_affine(), where)
+    return header
+
+
+def refuse_size(shape: Sequence[int], where: str) -> None:
+    """Raise if an image of this shape is empty, above :data:`MAX_VOXELS`, or above free memory."""
+    _refuse_shape(shape, where)
+    _refuse_memory(shape, where)
+
+
+def _refuse_shape(shape: Sequence[int], where: str) -> None:
+    if min(shape) < 1 or math.prod(map(int, shape)) > MAX_VOXELS:
+        raise BenchError(
+            f"{where}: the header announces {' x '.join(map(str, shape))} voxels, must be"
+            f" 1 to {MAX_VOXELS}; copy the file again or convert the scan anew"
+        )
+
+
+def _refuse_memory(shape: Sequence[int], where: str) -> None:
     available = psutil.virtual_memory().available
-    if n_voxels * np.dtype(np.float32).itemsize > available:
+    if math.prod(map(int, shape)) * np.dtype(np.float32).itemsize > available:
         raise BenchError(
             f"{where}: {' x '.join(map(str, shape))} voxels do not fit into the"
             f" {available / 2**30:.1f} GiB of memory that are free; use a larger machine or crop it"
         )
-    _check_affine(header.get_best_affine(), where)
-    return header
 
 
 def _n_bytes(header: Nifti1Header) -> int:

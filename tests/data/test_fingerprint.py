@@ -92,5 +92,5 @@ def test_a_file_that_vanished_is_named(root: Path, tmp_path: Path) -> None:
     dataset = parse_dataset(str(root))
     cases = dataset.cases()
     (root / "labelsTr/case_001.nii.gz").unlink()
-    with pytest.raises(BenchError, match=r"case_001.nii.gz: cannot be read: No such file"):
+    with pytest.raises(BenchError, match=r"case_001.nii.gz: file not found"):
         fingerprint(dataset, cases, tmp_path / "memory.json")
