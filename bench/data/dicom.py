@@ -40,7 +40,7 @@ def read_series(folder: Path) -> Nifti1Image:
     sitk.ProcessObject.SetGlobalWarningDisplay(False)  # what matters of them is checked here
     files = _files(folder)
     reader = sitk.ImageSeriesReader()
-    series = reader.GetGDCMSeriesIDs(str(folder)) if files else ()
+    series: tuple[str, ...] = reader.GetGDCMSeriesIDs(str(folder)) if files else ()
     if len(series) != 1:
         raise BenchError(
             f"{folder}: holds {len(series)} DICOM series, must be one; "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import locale
+
 import numpy as np
 import pytest
 import trees
@@ -17,7 +19,9 @@ def series(tmp_path):
 
 
 def test_a_series_is_in_ras_millimetres(series):
+    encoding = locale.getencoding()
     (image_XYZ,), geometry = read_image(read_series(series), "x")
+    assert locale.getencoding() == encoding  # the reader of ITK changes it for a while
     np.testing.assert_array_equal(image_XYZ, trees.volume(1, (32, 28, 6)).image_XYZ)
     assert geometry.spacing_mm == (2.0, 2.0, 5.0)
 
