@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import csv
 import json
+import locale
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,15 +84,9 @@ def save(path: Path, array_XYZ: NDArray[np.generic], affine: NDArray[np.float64]
 def dicom(folder: Path, image_XYZ: NDArray[np.int16], series: str = "1.2.3.4") -> Path:
     """Write a canonical volume as a CT series of 2 x 2 x 5 mm voxels, a file ``Z.dcm`` a slice."""
     folder.mkdir(parents=True)
-    # In a thread: the writer leaves its thread in the locale C, in which files are ASCII.
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(_write_series, folder, image_XYZ, series).result()
-    return folder
-
-
-def _write_series(folder: Path, image_XYZ: NDArray[np.int16], series: str) -> None:
     import SimpleITK as sitk  # noqa: N813
 
+    before = locale.setlocale(locale.LC_ALL)
     writer = sitk.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
     for z, slice_XY in enumerate(image_XYZ[::-1, ::-1].transpose(2, 0, 1)):
@@ -108,6 +102,8 @@ def _write_series(folder: Path, image_XYZ: NDArray[np.int16], series: str) -> No
             image.SetMetaData(tag, value)
         writer.SetFileName(str(folder / f"{z}.dcm"))
         writer.Execute(image)
+    locale.setlocale(locale.LC_ALL, before)  # the writer leaves it at C, in which files are ASCII
+    return folder
 
 
 def channel(name: str, image_XYZ: NDArray[np.int16], number: int) -> NDArray[np.float32]:
