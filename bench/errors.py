@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -16,3 +17,36 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> BenchError:
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(known)}"
     return BenchError(f"unknown {kind} {name!r}: {hint}")
+
+
+_AGAIN = " and give the command again"
+_REMEDIES = {
+    errno.ENOSPC: "free some space" + _AGAIN,
+    errno.EDQUOT: "free some of your quota" + _AGAIN,
+    errno.EFBIG: "the file system or a limit (ulimit -f) allows no larger file",
+    errno.EROFS: "name a folder that can be written to",
+    errno.EACCES: "ask for the permission, or name another path",
+    errno.EPERM: "ask for the permission, or name another path",
+    errno.EEXIST: "a file is in the way; name another path, or move it",
+    errno.ENOTDIR: "a part of the path is a file; name a folder",
+    errno.EISDIR: "name a file",
+    errno.ENOENT: "look whether the path is right, and whether its disk is mounted",
+    errno.ENAMETOOLONG: "choose a shorter name or folder",
+    errno.ELOOP: "its symbolic links lead in a circle",
+    errno.ESTALE: "the network file system has lost it: mount it anew" + _AGAIN,
+    errno.EIO: "the disk or the network file system fails; see the system's log (dmesg)",
+    errno.ETIMEDOUT: "wait until the network file system answers" + _AGAIN,
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "the whole machine has too many files open; end other programs",
+    errno.ENOMEM: "free some memory, or run less side by side",
+    errno.EAGAIN: "the limit of processes is reached (ulimit -u); end other programs",
+}
+
+
+def explain(error: OSError) -> str:
+    """Say in one line what the system refused, for which path, and what to do."""
+    paths = [str(path) for path in (error.filename, error.filename2) if path is not None]
+    what = error.strerror or " ".join(str(error).split()) or type(error).__name__
+    said = ": ".join([" -> ".join(paths), what] if paths else [what])
+    remedy = _REMEDIES.get(error.errno) if error.errno is not None else None
+    return f"{said}; {remedy}" if remedy else said

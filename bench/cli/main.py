@@ -5,10 +5,11 @@ Heavy modules are imported inside the commands, so that help is instant.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -38,6 +39,8 @@ from bench.engine.provenance import EXPERIMENT
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from rich.console import Console
 
     from bench.engine.graph import StageGraph
@@ -388,7 +391,6 @@ def _plug_in(files: Iterable[Path] | None) -> None:
 def _execute(graph: StageGraph, store: Store, launched: Launcher, console: Console) -> int:
     """Run the stages of a graph, report the outcome and return the exit code."""
     import time
-    from contextlib import closing
 
     from bench.cli.progress import Monitor
 
@@ -397,7 +399,7 @@ def _execute(graph: StageGraph, store: Store, launched: Launcher, console: Conso
     n_done = sum(store.is_done(stage) for stage in graph.stages.values())
     monitor = Monitor(graph, n_done, console)
     try:
-        with closing(launched.run(graph, store)) as events:
+        with _stop_announced(), contextlib.closing(launched.run(graph, store)) as events:
             monitor.follow(events)
     except KeyboardInterrupt:
         _complain("interrupted; give the same command to go on from the last checkpoint")
@@ -409,6 +411,29 @@ def _execute(graph: StageGraph, store: Store, launched: Launcher, console: Conso
     if not monitor.messages:
         return ExitCode.DONE
     return ExitCode.FIXABLE if monitor.outcomes["refused"] else ExitCode.FAILED
+
+
+@contextlib.contextmanager
+def _stop_announced() -> Iterator[None]:
+    """Say at the first Ctrl-C what is waited for, and what a second one does."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        for number in announced:
+            signal.signal(number, signal.default_int_handler)
+        # Not through Python's streams: they may be in the middle of a line.
+        os.write(2, b"stopping: what runs saves its state; Ctrl-C again ends it without\n")
+        raise KeyboardInterrupt
+
+    # A job in the background ignores Ctrl-C, and goes on doing so.
+    handled = [signal.SIGINT, signal.SIGTERM]
+    announced = [n for n in handled if signal.getsignal(n) is signal.default_int_handler]
+    for number in announced:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in announced:
+            signal.signal(number, signal.default_int_handler)
 
 
 def _request(ctx: typer.Context) -> Request:

@@ -13,7 +13,7 @@ from rich.text import Text
 from bench.engine.graph import StageGraph
 from bench.engine.launcher import StageEvent
 
-STYLES = {"failed": "bold red", "refused": "bold red", "interrupted": "yellow"}
+STYLES = {"failed": "bold red", "refused": "bold red", "interrupted": "yellow", "stalled": "yellow"}
 
 
 class Monitor:
@@ -36,12 +36,13 @@ class Monitor:
                 self._print_line(event)
             return
         columns = (
-            TextColumn("{task.fields[slot]:>5}"),
-            TextColumn("{task.description}"),
+            # Names and titles may hold brackets, which are no markup.
+            TextColumn("{task.fields[slot]:>5}", markup=False),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
         )
         with Progress(*columns, console=self._console, transient=True) as bars:
             everything = bars.add_task(
@@ -61,6 +62,8 @@ class Monitor:
                         total=event.total,
                         note=event.message,
                     )
+                elif event.kind == "stalled":
+                    self._print_line(event)
                 elif event.kind not in ("progress", "waiting"):
                     if event.stage.key in tasks:
                         bars.remove_task(tasks.pop(event.stage.key))
@@ -70,7 +73,7 @@ class Monitor:
     def _note(self, event: StageEvent) -> None:
         if event.kind == "started":
             self._started[event.stage.key] = time.monotonic()
-        if event.kind in ("started", "progress", "waiting"):
+        if event.kind in ("started", "progress", "stalled", "waiting"):
             return
         if event.message == "already done":
             waited = event.stage.key in self._started  # for another process, which computed it

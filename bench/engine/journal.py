@@ -95,6 +95,8 @@ class Follower:
             yield StageEvent("started", stage, slot)
         elif kind == "progress":
             yield StageEvent("progress", stage, slot, record["done"], record["total"], message)
+        elif kind == "stalled":
+            yield StageEvent("stalled", stage, slot, message=message)
         elif kind in ("failed", "refused") and not self._store.is_done(stage):
             yield StageEvent(kind, stage, slot, message=message)
             yield from self._block(stage)

@@ -14,8 +14,17 @@ from bench.plugins import registry
 from bench.stage import Stage
 
 EventKind = Literal[
-    "started", "progress", "done", "waiting", "failed", "refused", "blocked", "interrupted"
+    "started",
+    "progress",
+    "stalled",
+    "done",
+    "waiting",
+    "failed",
+    "refused",
+    "blocked",
+    "interrupted",
 ]
+"""`stalled`: the process of the stage cannot go on by itself; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from filelock import Timeout
 from bench.engine.events import EventLog
 from bench.engine.provenance import provenance
 from bench.engine.store import Store
-from bench.errors import BenchError
+from bench.errors import BenchError, explain
 from bench.stage import Stage
 
 if TYPE_CHECKING:
@@ -53,9 +53,7 @@ class RunContext:
         self.out = out
         self.scratch = store.scratch(stage)
         self.scratch.mkdir(parents=True, exist_ok=True)
-        self.checkpoint_seconds = float(
-            os.environ.get("BENCH_CHECKPOINT_SECONDS", CHECKPOINT_SECONDS)
-        )
+        self.checkpoint_seconds = _checkpoint_seconds()
         self.events = EventLog(store.events(stage), f"{folder.parent.name}/{folder.name}")
         self._inputs = {parent.key: store.out(parent) for parent in stage.inputs()}
         self._report = report
@@ -101,6 +99,16 @@ class RunContext:
         self._note_seconds(self.seconds)
         if _stop.is_set():
             raise Interrupted
+
+
+def _checkpoint_seconds() -> float:
+    given = os.environ.get("BENCH_CHECKPOINT_SECONDS")
+    if given is None:
+        return CHECKPOINT_SECONDS
+    with contextlib.suppress(ValueError):
+        if (seconds := float(given)) >= 0:
+            return seconds
+    raise BenchError(f"BENCH_CHECKPOINT_SECONDS={given}: write seconds, such as 60")
 
 
 def run_stage(
@@ -235,6 +243,7 @@ def serve(store: Store, requests: IO[str], answers: IO[str]) -> None:
         except BrokenPipeError:  # the launcher is gone: save and stop
             request_stop()
 
+    answer(event="ready")
     for line in requests:
         request = json.loads(line)
         key = request["key"]
@@ -247,19 +256,28 @@ def serve(store: Store, requests: IO[str], answers: IO[str]) -> None:
                 last[0] = time.monotonic()
                 answer(event="progress", key=key, done=done, total=total, note=note)
 
-        outcome: Outcome
-        try:
-            stage = store.find(key)
-        except BenchError as error:
-            outcome, message = "refused", str(error)
-        else:
-            outcome, message = run_stage(store, stage, report, request["wait_seconds"])
+        outcome, message = _answer(store, key, report, request["wait_seconds"])
         answer(event="end", key=key, outcome=outcome, message=message)
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_available():
             torch.cuda.empty_cache()
         if _stop.is_set():
             return
+
+
+def _answer(store: Store, key: str, report: Reporter, wait_seconds: float) -> tuple[Outcome, str]:
+    """Run one stage; whatever goes wrong around it is the answer, not the end of the process."""
+    if _stop.is_set():
+        return "interrupted", "stopped before it began"
+    try:
+        return run_stage(store, store.find(key), report, wait_seconds)
+    except BenchError as error:
+        return "refused", str(error)
+    except OSError as error:
+        return "refused", explain(error)
+    except Exception as error:
+        traceback.print_exc()
+        return "failed", f"{type(error).__name__}: {error}"
 
 
 def request_stop(*_signal: object) -> None:
@@ -276,9 +294,12 @@ def _stop_when_orphaned() -> None:
 
 def main() -> None:
     """Serve the launcher that started this process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher decides what Ctrl-C means
+    # The launcher decides what Ctrl-C means, and an orphan of a closed terminal saves first.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, request_stop)
     signal.signal(signal.SIGUSR2, request_stop)  # Slurm's, near the time limit, to all of a job
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the launcher has held them back until now
     threading.Thread(target=_stop_when_orphaned, daemon=True).start()
     # Output that a library prints below Python must not mix with the answers.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")

@@ -6,12 +6,11 @@ next one gets a new worker: a crash costs one stage, never the run.
 
 from __future__ import annotations
 
-import json
 import os
 import queue
-import subprocess
-import sys
 import threading
+import time
+import traceback
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,8 +21,19 @@ from typing_extensions import override
 from bench.engine.devices import VARIABLE, visible_gpus
 from bench.engine.graph import Frontier, StageGraph
 from bench.engine.launcher import Launcher, StageEvent
+from bench.engine.process import Answer, WorkerProcess
 from bench.engine.store import LEASE_SECONDS, Store
+from bench.errors import BenchError
 from bench.stage import Stage
+
+STOP_SECONDS = 90.0
+"""Time that workers get to save their state; less than Slurm gives a job at its time limit."""
+KILL_SECONDS = 5.0
+"""Time for killed workers to be gone. One that waits for a dead network file system is left."""
+LOOK_SECONDS = 5.0
+"""Interval between two looks at the workers that compute."""
+STALL_SECONDS = 30.0
+"""Time without any work after which a worker that cannot go on is reported."""
 
 
 @dataclass
@@ -38,6 +48,13 @@ class Slot:
         default_factory=queue.SimpleQueue
     )
     stage: Stage | None = None
+    worker: WorkerProcess | None = None
+    stalled: bool = False
+    """Whether it has been reported that the worker cannot go on."""
+
+
+Answers = queue.SimpleQueue[tuple[Slot, Answer | dict[str, Any]]]
+"""How stages ended, and their progress meanwhile."""
 
 
 class Local(Launcher):
@@ -57,17 +74,18 @@ class WorkerPool:
     def __init__(self, slots: list[Slot]) -> None:
         self._slots = slots
         self._threads: list[threading.Thread] = []
-        self._workers: set[subprocess.Popen[str]] = set()
         self._stopping = False
 
     def run(self, graph: StageGraph, store: Store) -> Generator[StageEvent]:
         """Yield events until every stage is done, failed or blocked.
 
-        Closing the generator early (Ctrl-C) makes the workers save their state and waits for them.
+        Closing the generator early (Ctrl-C) makes the workers save their state and waits for them;
+        a second Ctrl-C meanwhile kills them.
         """
-        answers: queue.SimpleQueue[tuple[Slot, dict[str, Any]]] = queue.SimpleQueue()
+        answers: Answers = queue.SimpleQueue()
         self._threads = [
-            threading.Thread(target=self._serve_slot, args=(slot, store, answers))
+            # No thread outlives the command: its worker may hang in a way that nothing ends.
+            threading.Thread(target=self._serve_slot, args=(slot, store, answers), daemon=True)
             for slot in self._slots
         ]
         for thread in self._threads:
@@ -78,21 +96,33 @@ class WorkerPool:
             self.stop()
 
     def stop(self) -> None:
-        """Ask the workers to save their state, and return when they have ended."""
-        self._stopping = True
-        for worker in list(self._workers):
-            worker.terminate()
-        for slot in self._slots:
-            slot.requests.put(None)
-        for thread in self._threads:
-            thread.join()
+        """Ask the workers to save their state, and return when they have ended.
 
-    def _schedule(
-        self, graph: StageGraph, store: Store, answers: queue.SimpleQueue[tuple[Slot, Any]]
-    ) -> Iterator[StageEvent]:
+        Those that have not within ``STOP_SECONDS``, or when Ctrl-C is pressed again, are killed.
+        """
+        self._stopping = True
+        try:
+            for slot in self._slots:
+                if slot.worker is not None:
+                    slot.worker.ask_to_stop()
+                slot.requests.put(None)
+            self._join(STOP_SECONDS)
+        finally:
+            for slot in self._slots:
+                if slot.worker is not None:
+                    slot.worker.kill()
+            self._join(KILL_SECONDS)
+
+    def _join(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _schedule(self, graph: StageGraph, store: Store, answers: Answers) -> Iterator[StageEvent]:
         frontier = Frontier(graph)
         ready: list[Stage] = []
         elsewhere: list[Stage] = []
+        looked_at = time.monotonic()
         while True:
             for stage in _drain(frontier):
                 if store.is_done(stage):
@@ -106,16 +136,25 @@ class WorkerPool:
                     yield from self._assign(slot, ready, elsewhere)
             if frontier.finished:
                 return
-            slot, answer = answers.get()
+            if time.monotonic() - looked_at >= LOOK_SECONDS:
+                looked_at = time.monotonic()
+                yield from self._look_at_workers(store)
+            try:
+                slot, answer = answers.get(timeout=LOOK_SECONDS)
+            except queue.Empty:
+                continue
             assert slot.stage is not None
             stage = slot.stage
-            if answer["event"] == "progress":
+            if not isinstance(answer, Answer):
                 yield StageEvent(
                     "progress", stage, slot.name, answer["done"], answer["total"], answer["note"]
                 )
                 continue
-            slot.stage = None
-            outcome, message = answer["outcome"], answer["message"]
+            slot.stage, slot.stalled = None, False
+            outcome, message = answer
+            if outcome in ("failed", "interrupted") and store.is_done(stage):
+                # Another process took over from a worker that was suspended, and has finished.
+                outcome, message = "done", "already done"
             if outcome == "busy":
                 elsewhere.append(stage)
                 yield StageEvent("waiting", stage, slot.name, message=message)
@@ -126,6 +165,18 @@ class WorkerPool:
                 yield StageEvent(outcome, stage, slot.name, message=message)
                 for blocked in frontier.failed(stage):
                     yield StageEvent("blocked", blocked, message=f"needs {stage.key}")
+
+    def _look_at_workers(self, store: Store) -> Iterator[StageEvent]:
+        """Report workers that cannot go on; one whose stage another process has done is ended."""
+        for slot in self._slots:
+            if slot.stage is None or slot.worker is None:
+                continue
+            reason = slot.worker.stalled(STALL_SECONDS)
+            if reason is not None and store.is_done(slot.stage):
+                slot.worker.kill()
+            elif reason is not None and not slot.stalled:
+                yield StageEvent("stalled", slot.stage, slot.name, message=reason)
+            slot.stalled = reason is not None
 
     def _assign(
         self, slot: Slot, ready: list[Stage], elsewhere: list[Stage]
@@ -143,34 +194,30 @@ class WorkerPool:
                     yield StageEvent("started", stage, slot.name)
                 return
 
-    def _serve_slot(
-        self, slot: Slot, store: Store, answers: queue.SimpleQueue[tuple[Slot, dict[str, Any]]]
-    ) -> None:
-        worker: subprocess.Popen[str] | None = None
+    def _serve_slot(self, slot: Slot, store: Store, answers: Answers) -> None:
         while (request := slot.requests.get()) is not None and not self._stopping:
-            stage, wait_seconds = request
-            if worker is None or worker.poll() is not None:
-                worker = self._start_worker(slot, store)
-                if self._stopping:  # set while the worker started, so it was not told to stop
-                    break
-            answers.put((slot, _ask(worker, stage, wait_seconds, slot, answers)))
-        if worker is not None:
-            assert worker.stdin is not None
-            worker.stdin.close()
-            worker.wait()
-            self._workers.discard(worker)
+            try:
+                answer = self._run(slot, store, *request, answers)
+            except BenchError as error:
+                answer = Answer("refused", str(error))
+            except Exception as error:  # or the launcher would wait for this answer for ever
+                traceback.print_exc()
+                answer = Answer("failed", f"{type(error).__name__}: {error}")
+            answers.put((slot, answer))
+        if slot.worker is not None:
+            slot.worker.close()
 
-    def _start_worker(self, slot: Slot, store: Store) -> subprocess.Popen[str]:
-        worker = subprocess.Popen(
-            # -P keeps the working directory, and a folder called datasets in it, off the path
-            [sys.executable, "-P", "-m", "bench.engine.worker", str(store.root)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | slot.environment,
-        )
-        self._workers.add(worker)
-        return worker
+    def _run(
+        self, slot: Slot, store: Store, stage: Stage, wait_seconds: float, answers: Answers
+    ) -> Answer:
+        if slot.worker is not None and not slot.worker.alive:
+            slot.worker.close()
+            slot.worker = None
+        if slot.worker is None:
+            slot.worker = WorkerProcess(store, slot.environment)
+        if self._stopping:  # set while the worker started, so it was not told to stop
+            return Answer("interrupted", "stopped before it began")
+        return slot.worker.ask(stage, wait_seconds, lambda said: answers.put((slot, said)))
 
 
 def default_slots(workers: int = 1) -> list[Slot]:
@@ -195,31 +242,6 @@ def default_slots(workers: int = 1) -> list[Slot]:
         *(Slot(place + name, True, there) for place, there in places.items() for name in names),
         light,
     ]
-
-
-def _ask(
-    worker: subprocess.Popen[str],
-    stage: Stage,
-    wait_seconds: float,
-    slot: Slot,
-    answers: queue.SimpleQueue[tuple[Slot, dict[str, Any]]],
-) -> dict[str, Any]:
-    """Send one request, pass progress on, and return the final answer."""
-    assert worker.stdin is not None
-    assert worker.stdout is not None
-    try:
-        worker.stdin.write(json.dumps({"key": stage.key, "wait_seconds": wait_seconds}) + "\n")
-        worker.stdin.flush()
-        for line in worker.stdout:
-            answer: dict[str, Any] = json.loads(line)
-            if answer["event"] == "end":
-                return answer
-            answers.put((slot, answer))
-    except BrokenPipeError:
-        pass
-    code = worker.wait()
-    message = f"the worker process died (exit code {code}); out of memory?"
-    return {"event": "end", "outcome": "failed", "message": message}
 
 
 def _drain(frontier: Frontier) -> Iterator[Stage]:

@@ -202,7 +202,7 @@ class Work:
                 journal.write(event)
                 if event.kind == "started":
                     at_work.add(event.stage.key)
-                elif event.kind != "progress":
+                elif event.kind not in ("progress", "stalled"):
                     at_work.discard(event.stage.key)
                 if event.kind == "waiting" and not at_work and _is_taken(graph, store):
                     return
