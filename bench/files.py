@@ -31,6 +31,11 @@ def replacing(path: Path) -> Iterator[Path]:
         sync(unfinished)
         unfinished.replace(path)
         sync(path.parent)
+    except OSError as error:
+        # The name that the user knows. A write to a full disk names none.
+        if error.filename is None or Path(error.filename) == unfinished:
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
         # The error of the block matters, not that of a disk which refuses this one, too.
         with contextlib.suppress(OSError):
@@ -65,6 +70,32 @@ def sweep(folder: Path, older_than: float) -> list[Path]:
                     Path(entry.path).unlink()
                     removed.append(Path(entry.path))
     return removed
+
+
+def check_folder(path: Path) -> None:
+    """Check that files can be written into a folder, created if necessary; creates nothing.
+
+    Raises
+    ------
+    OSError
+        The one that writing would end with, as far as it can be told before.
+    """
+    existing = path.absolute()
+    while True:
+        try:
+            mode = existing.stat().st_mode
+            break
+        except FileNotFoundError:
+            existing = existing.parent
+    if not stat.S_ISDIR(mode):
+        raise _refused(errno.ENOTDIR, path)
+    if not os.access(existing, os.W_OK | os.X_OK):
+        read_only = os.statvfs(existing).f_flag & os.ST_RDONLY
+        raise _refused(errno.EROFS if read_only else errno.EACCES, path)
+
+
+def _refused(number: int, path: Path) -> OSError:
+    return OSError(number, os.strerror(number), str(path))
 
 
 def sync(path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.files import sweep, write_atomically
+from bench.files import check_folder, sweep, write_atomically
 
 KILLED = """
 import os, signal, sys
@@ -53,7 +53,7 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path: Path) ->
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
     try:
-        with pytest.raises(OSError, match="too large"):
+        with pytest.raises(OSError, match=f"too large: '{path}'"):  # not the temporary name
             write_atomically(path, "new" * 1000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -68,3 +68,13 @@ def test_a_file_and_its_name_are_on_the_disk(
     write_atomically(tmp_path / "DONE", "text")
     unfinished, folder = synced
     assert unfinished.parent == folder == tmp_path
+
+
+def test_a_folder_is_checked_without_a_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_folder(tmp_path / "new" / "folder")
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(PermissionError, match="folder"):
+        check_folder(tmp_path / "new" / "folder")
+    assert list(tmp_path.iterdir()) == []

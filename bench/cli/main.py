@@ -36,7 +36,8 @@ from bench.cli.options import (
 )
 from bench.engine.devices import use_device
 from bench.engine.provenance import EXPERIMENT
-from bench.errors import BenchError
+from bench.errors import BenchError, explain
+from bench.files import check_folder
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -111,7 +112,7 @@ def run(
     Results in the store are not computed again. The same command continues an interrupted run.
     """
     from bench.engine.launcher import parse_launcher
-    from bench.experiment.collect import save
+    from bench.experiment.collect import collect, save
     from bench.experiment.plan import graph_of
     from bench.reporting.board import to_console
     from bench.results.files import Tables
@@ -120,16 +121,22 @@ def run(
     launched = parse_launcher(request.launcher)
     console = _console(quiet=quiet)
     store, runs = _planned(request, console)
-    os.environ[EXPERIMENT] = request.record()
     graph = graph_of(runs, pictures=request.pictures)
     n_done = sum(store.is_done(stage) for stage in graph.stages.values())
+    if n_done < len(graph):  # a finished experiment can be shown from a read-only store
+        check_folder(store.root)
+        os.environ[EXPERIMENT] = request.record()
     console.print(_plan_line(runs, len(graph), n_done))
     exit_code = _execute(graph, store, launched, console)
     if any(store.is_done(result.evaluation) for run in runs for result in run.rounds):
-        path = save(runs, store)
-        document = _report("leaderboard").build(Tables.read([path]))
-        console.print(to_console(document.boards))
-        _console().print(f"results   {path}\nstore     {store.root}", soft_wrap=True)
+        try:
+            path = save(runs, store)
+            tables, where = Tables.read([path]), f"results   {path}\n"
+        except OSError as error:
+            _complain(f"error: results not written: {explain(error)}")
+            tables, where, exit_code = collect(runs, store), "", exit_code or ExitCode.FIXABLE
+        console.print(to_console(_report("leaderboard").build(tables).boards))
+        _console().print(f"{where}store     {store.root}", soft_wrap=True, markup=False)
     raise typer.Exit(exit_code)
 
 
@@ -263,8 +270,9 @@ def predict(
     use_device(device)
     _plug_in(plugin)
     store = _existing_store(store_root)
+    check_folder(out)
     for path in segment(store.find(key), images, out, store, preview=preview):
-        _console().print(str(path), soft_wrap=True)
+        _console().print(str(path), soft_wrap=True, markup=False)
 
 
 @data_app.command("prepare", epilog=EPILOG)
@@ -289,6 +297,7 @@ def data_prepare(
 
     _plug_in(plugin)
     store = Store(store_root or default_root())
+    check_folder(store.root)
     stages = preparations(
         parse_datasets(dataset or [], data),
         parse_profiles(profile or ["quick"]),
@@ -299,7 +308,7 @@ def data_prepare(
     exit_code = _execute(StageGraph(stages), store, parse_launcher("local"), console)
     if not exit_code:
         for stage in stages:
-            console.print(f"{stage.key}  {store.out(stage)}", soft_wrap=True)
+            console.print(f"{stage.key}  {store.out(stage)}", soft_wrap=True, markup=False)
     raise typer.Exit(exit_code)
 
 
@@ -347,20 +356,29 @@ def report_(
     console = _console()
     report_name, options = parse_brackets(name)
     report = _report(report_name, options)
+    folder = out or Path(report_name)
+    check_folder(folder)
     files = (results or _result_files(store_root)) if report.needs_results else []
     document = report.build(Tables.read(files))
     console.print(to_console(document.boards))
-    for path in document.write(out or Path(report_name)):
-        console.print(str(path), soft_wrap=True)
+    for path in document.write(folder):
+        console.print(str(path), soft_wrap=True, markup=False)
 
 
 def main() -> None:
-    """Run the command line; a user's error is one line and exit code 2."""
+    """Run the command line; an error of the user or the system is one line and exit code 2."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: schedulers send it
     try:
-        sys.exit(app(standalone_mode=False))
+        code = app(standalone_mode=False)
+        sys.stdout.flush()  # here, where its error is a line
+        sys.exit(code)
     except BenchError as error:
         _complain(f"error: {error}")
+    except BrokenPipeError:  # of `bench ... | head`: who read has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(ExitCode.FAILED)
+    except OSError as error:
+        _complain(f"error: {explain(error)}")
     except KeyboardInterrupt:
         _complain("interrupted")
         sys.exit(ExitCode.INTERRUPTED)
@@ -454,6 +472,9 @@ def _planned(
     from bench.engine.store import Store
 
     store = Store(request.store)
+    if remember and not store.root.is_dir():
+        check_folder(store.root)
+    remember = remember and (not store.root.exists() or os.access(store.root, os.W_OK))
     with console.status("reading the list of cases") as spinner:
         runs = request.grid().runs(
             store,

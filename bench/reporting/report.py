@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.files import replacing
 from bench.params import Params
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ class Document:
         out.mkdir(parents=True, exist_ok=True)
         for name, content in self.files.items():
             data = content.encode() if isinstance(content, str) else content
-            (out / name).write_bytes(data)
+            with replacing(out / name) as unfinished:
+                unfinished.write_bytes(data)
         return [out / name for name in self.files]
 
 

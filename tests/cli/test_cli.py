@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -140,6 +141,49 @@ def test_other_commands_answer_the_same_way(
     assert re.search(message, answer.err)
     assert answer.err.startswith("error: ")
     assert len(answer.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "-m", "naive", "-d", TINY, "--store", "file"], "file: Not a directory; "),
+        (["run", "-m", "naive", "-d", TINY, "--store", "file/in/it"], "in/it: Not a directory; "),
+        (["run", "-m", "naive", "-d", TINY, "--store", "x" * 300], "File name too long; choose a"),
+        (["data", "prepare", "-d", TINY, "--store", "file"], "file: Not a directory; "),
+        (["report", "leaderboard", "-o", "file/report"], "report: Not a directory; "),
+        (["predict", "Train", "scan.nii.gz", "--store", ".", "-o", "file"], "file: Not a director"),
+    ],
+)
+def test_a_folder_that_cannot_be_written_to_is_refused_before_anything_runs(
+    arguments: list[str], message: str, bench: Bench, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    answer = bench(*arguments)
+    assert answer.code == 2
+    assert message in answer.err
+    assert len(answer.err.splitlines()) == 1
+    assert list(files(tmp_path)) == ["file"]
+
+
+def test_what_the_system_refuses_is_one_line_and_exit_code_2(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files", "slices.bin")
+
+    monkeypatch.setattr("bench.cli.views.listing", refuse)
+    answer = bench("list", "methods")
+    advice = "raise the limit of open files (ulimit -n)"
+    assert answer == (2, "", f"error: slices.bin: Too many open files; {advice}\n")
+
+
+def test_a_reader_that_has_enough_is_no_error() -> None:
+    command = helpers.bench("list", "methods")
+    assert command.stdout is not None
+    command.stdout.close()
+    assert command.stderr is not None
+    assert command.stderr.read() == ""
+    assert command.wait() == 1
 
 
 def test_missing_data_are_answered_with_source_and_expected_tree(bench: Bench) -> None:
@@ -311,6 +355,24 @@ def test_running_again_computes_nothing(bench: Bench, experiment: Experiment) ->
     assert all(path.startswith("results/") for path in changed)
 
 
+def test_a_finished_run_is_shown_where_nothing_can_be_written(
+    bench: Bench, experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object, path: Path) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    before = files(experiment.store)
+    monkeypatch.setattr("bench.results.schema.Schema.save", lambda _self, _, path: refuse(0, path))
+    monkeypatch.setattr("bench.files.write_atomically", refuse)
+    answer = bench("run", *experiment.command)
+    assert answer.code == 2
+    assert answer.err.startswith("error: results not written: ")
+    assert "Read-only file system; name a folder that can be written to" in answer.err
+    assert "after each relabelling round" in answer.out
+    assert "results   " not in answer.out
+    assert files(experiment.store) == before
+
+
 def test_plan_knows_what_is_done_and_writes_nothing(
     bench: Bench, experiment: Experiment, tmp_path: Path
 ) -> None:
@@ -477,7 +539,10 @@ def test_an_interrupted_run_says_how_to_go_on(
     running.send_signal(sent)
     _, err = running.communicate(timeout=60)
     assert running.returncode == 130
-    assert err == "interrupted; give the same command to go on from the last checkpoint\n"
+    assert err.splitlines() == [
+        "stopping: what runs saves its state; Ctrl-C again ends it without",
+        "interrupted; give the same command to go on from the last checkpoint",
+    ]
 
 
 HEAVY = ("torch", "pandas", "numpy", "scipy", "nibabel", "monai", "pydantic.main", "matplotlib")
