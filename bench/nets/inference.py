@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,13 +16,12 @@ from torch.nn import functional
 from bench.data.grid import Placement, logits_to_native, native_slices
 from bench.data.window import Window
 from bench.errors import BenchError
+from bench.nets.device import Precision, autocast, kernels
 from bench.nets.protocol import image_channels_last
 
 if TYPE_CHECKING:
     from bench.nets.confidence import ConfidenceNet
     from bench.nets.protocol import FeatureNet
-
-Precision = Literal["fp32", "bf16"]
 
 OVERLAP = 0.25
 """Overlap of neighbouring windows, as a share of their side; the blend has Gaussian weights."""
@@ -80,7 +79,7 @@ def predict_volume(
     n_slices, _, *sides = image_SCHW.shape
     size = (n_slices, *sides) if placement is None else placement.native_shape(n_slices)
     label_SHW = np.empty(size, np.uint8)
-    with _evaluating(net), torch.inference_mode():
+    with _evaluating(net, device=device), torch.inference_mode():
         for rows, logits_BKHW in _native_logits(
             net, image_SCHW, placement, window, device, batch_size, precision
         ):
@@ -151,8 +150,8 @@ def predict_with_score(
     n_slices, _, *sides = image_SCHW.shape
     shape = (n_slices, *sides)
     pred_SHW, score_SHW = np.empty(shape, np.uint8), np.empty(shape, np.float32)
-    missing = torch.as_tensor(np.flatnonzero(missing_K), device=device)
-    with _evaluating(net, *filter(None, [confidence])), torch.inference_mode():
+    missing = _organs(missing_K, device)
+    with _evaluating(net, *filter(None, [confidence]), device=device), torch.inference_mode():
         for rows, logits_BKHW, confidence_of in _logits_and_confidence(
             net, confidence, image_SCHW, window, device, batch_size, precision
         ):
@@ -161,7 +160,7 @@ def predict_with_score(
             if background:
                 ranked_BHW |= label_BHW == 0
             score_BHW = torch.zeros(label_BHW.shape, device=label_BHW.device)
-            if len(scored := ranked_BHW.any(dim=2).any(dim=1).nonzero().squeeze(1)):
+            if len(scored := _to_rank(ranked_BHW)):
                 logits_BKHW = logits_BKHW[scored]
                 if confidence is None:
                     right = logits_BKHW.sigmoid(), (-logits_BKHW).sigmoid()
@@ -213,6 +212,15 @@ def _logits_and_confidence(
         yield rows, logits_SKHW[rows], of_rows
 
 
+def _organs(missing_K: NDArray[np.bool_], device: torch.device | str) -> Tensor:
+    return torch.from_numpy(np.flatnonzero(missing_K)).to(device)
+
+
+def _to_rank(ranked_BHW: Tensor) -> Tensor:
+    """Return the rows of the slices in which any voxel is ranked."""
+    return ranked_BHW.any(dim=2).any(dim=1).nonzero().squeeze(1)
+
+
 def _score(
     label_BHW: Tensor, positive_BKHW: Tensor, negative_BKHW: Tensor, missing: Tensor
 ) -> Tensor:
@@ -226,14 +234,14 @@ def _score(
 
 
 def _logits(net: FeatureNet, image_BCHW: Tensor, precision: Precision) -> Tensor:
-    with _autocast(image_BCHW.device, precision):
+    with autocast(image_BCHW.device, precision):
         features_BCHW = net.features(image_BCHW)
     # Rounding logits to bf16 would make large ties between voxels that relabelling has to rank.
     return _checked(net.classify(features_BCHW.float()))
 
 
 def _confidence(net: ConfidenceNet, image_BCHW: Tensor, precision: Precision) -> Tensor:
-    with _autocast(image_BCHW.device, precision):
+    with autocast(image_BCHW.device, precision):
         hidden_BCHW = net.hidden(image_BCHW)
     return _checked(net.classify(hidden_BCHW.float(), image_BCHW.shape[2:])).sigmoid()
 
@@ -242,10 +250,6 @@ def _checked(logits_BKHW: Tensor) -> Tensor:
     if torch.isnan(logits_BKHW).any():
         raise BenchError("the network's output is not a number: its training diverged, lower lr")
     return logits_BKHW
-
-
-def _autocast(device: torch.device, precision: Precision) -> torch.autocast:
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
 def _batches(
@@ -325,8 +329,9 @@ def _cropped(x_BHW: Tensor, shape: tuple[int, ...]) -> NDArray[np.generic]:
 
 
 @contextmanager
-def _evaluating(*nets: nn.Module) -> Iterator[None]:
+def _evaluating(*nets: nn.Module, device: torch.device | str) -> Iterator[None]:
     with ExitStack() as stack:
+        stack.enter_context(kernels(torch.device(device), fixed_shapes=False))
         for net in nets:
             stack.callback(net.train, net.training)
             net.eval()

@@ -44,7 +44,7 @@ class BatchLoader:
 
     def _gather(self, step: int) -> RawBatch:
         raw = self._reader.read(self.sampler.batch(step), self._rng(step))
-        if self._device.type != "cuda":
+        if self._device.type == "cpu":
             return raw
         return RawBatch(
             raw.image_BCHW.pin_memory(),

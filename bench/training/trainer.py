@@ -18,6 +18,7 @@ from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
 
 from bench.files import replacing
+from bench.nets.device import adam, autocast, kernels
 from bench.nets.protocol import channels_last
 from bench.stage import StageContext
 from bench.training.config import Steps, TrainConfig
@@ -56,7 +57,7 @@ def fit(
     for module in objective.frozen.values():
         channels_last(module.to(device)).requires_grad_(False).eval()
     phases = objective.phases
-    optimisers = [Adam(phase.parameters, phase.lr, phase.betas) for phase in phases]
+    optimisers = [adam(phase.parameters, phase.lr, phase.betas, device) for phase in phases]
 
     def decay(step: int) -> float:
         """Return lr(j) / lr(0) = decay ** (j / (J - 1))."""
@@ -67,30 +68,31 @@ def fit(
     torch.manual_seed(seed)
     first = resume.load()
     counter = PassCounter({**objective.modules, **objective.frozen})
-    for step, batch in enumerate(loader.batches(first, length.steps), start=first):
-        progress = length.progress(step)
-        values: dict[str, Tensor] = {}
-        for phase, optimiser, schedule in zip(phases, optimisers, schedules, strict=True):
-            with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-                losses = phase.loss(batch, progress)
-            optimiser.zero_grad(set_to_none=True)
-            losses["loss"].backward()
-            optimiser.step()
-            schedule.step()
-            values |= {f"{phase.name}/{name}": value.detach() for name, value in losses.items()}
-        objective.after_step(progress)
-        if step == first:
-            counter.detach()
-        logged = step % LOG_EVERY == 0 or step == length.steps - 1
-        if logged:
-            rates = {f"{phase.name}/lr": phase.lr * decay(step) for phase in phases}
-            note = _log(step, values, rates, ctx)
-        if step + 1 < length.steps and ctx.save_due():
-            _check_finite(step, values)
-            resume.save(step + 1)
-            ctx.saved()
-        if logged:
-            ctx.tick(step + 1, length.steps, note)
+    with kernels(device, fixed_shapes=True):
+        for step, batch in enumerate(loader.batches(first, length.steps), start=first):
+            progress = length.progress(step)
+            values: dict[str, Tensor] = {}
+            for phase, optimiser, schedule in zip(phases, optimisers, schedules, strict=True):
+                with autocast(device, config.precision):
+                    losses = phase.loss(batch, progress)
+                optimiser.zero_grad(set_to_none=True)
+                losses["loss"].backward()
+                optimiser.step()
+                schedule.step()
+                values |= {f"{phase.name}/{name}": value.detach() for name, value in losses.items()}
+            objective.after_step(progress)
+            if step == first:
+                counter.detach()
+            logged = step % LOG_EVERY == 0 or step == length.steps - 1
+            if logged:
+                rates = {f"{phase.name}/lr": phase.lr * decay(step) for phase in phases}
+                note = _log(step, values, rates, ctx)
+            if step + 1 < length.steps and ctx.save_due():
+                _check_finite(step, values)
+                resume.save(step + 1)
+                ctx.saved()
+            if logged:
+                ctx.tick(step + 1, length.steps, note)
     return counter.slices
 
 
