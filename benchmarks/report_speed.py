@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from bench.evaluation.metrics import METRICS
+from bench.results.basis import BASIS
 from bench.results.tables import RESULTS
 
 METHODS = ("naive", "inerrant0", "inerrant", "bai", "asdnet", "uamt")
@@ -46,6 +47,7 @@ def table(folds: int = 5, patients: int = 90) -> pd.DataFrame:
             dsc_inside=np.nan, tp=tp, n_pred=n_gt, n_gt=n_gt,
             status="ok", seg_steps=1000, networks=1, parameters=1000, passes=1.0, departs="nothing",
             device_s=60.0, peak_mb=100.0, device="cpu", software="bench", stage="Evaluate",
+            **dict.fromkeys(BASIS, "some"),
     )  # fmt: skip
     return RESULTS.frame(
         {str(name): value for name, value in row.items()} for row in rows.to_dict("records")

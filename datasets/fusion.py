@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import nibabel as nib
 import numpy as np
@@ -17,7 +17,7 @@ from bench.data.catalogue import parse_dataset
 from bench.data.dataset import Case, Dataset
 from bench.data.intensity import Channel, listed
 from bench.errors import BenchError, unknown_name
-from bench.params import split_colons
+from bench.params import format_brackets, split_colons
 from bench.seeds import generator
 
 SPLITS = 20
@@ -73,10 +73,13 @@ class Fusion(Dataset):
     @property
     def name(self) -> str:
         """Both data sets, the kept organs and the number of complete patients."""
-        return (
-            f"fusion[full={self.full.name},partial={self.partial.name},"
-            f"keeps={':'.join(self.keeps)},n_full={self.n_full}]"
-        )
+        return format_brackets("fusion", self._named(self.full.name, self.partial.name))
+
+    @property
+    @override
+    def label(self) -> str:
+        named = self._named(self.full.label, self.partial.label)
+        return format_brackets("fusion", named | self._scaling)
 
     @property
     @override
@@ -86,9 +89,15 @@ class Fusion(Dataset):
     @property
     def channels(self) -> tuple[Channel, ...]:
         """Those of the complete data set, unless ``intensity`` is given."""
+        return self.full.model_copy(update=self._scaling).channels
+
+    @property
+    def _scaling(self) -> dict[str, Any]:
         rules = ("hu_window", "intensity")
-        given = {name: value for name, value in self.overrides().items() if name in rules}
-        return self.full.model_copy(update=given).channels
+        return {name: value for name, value in self.overrides().items() if name in rules}
+
+    def _named(self, full: str, partial: str) -> dict[str, Any]:
+        return {FULL: full, PARTIAL: partial, "keeps": self.keeps, "n_full": self.n_full}
 
     def cases(self) -> Sequence[Case]:
         """Return the cases of both, each with the folds in which it trains.

@@ -13,6 +13,7 @@ from bench.evaluation.metrics import METRICS, dice_percent
 from bench.evaluation.overlay import overlay_png, scan_png
 from bench.experiment.method import Method
 from bench.plugins import registry
+from bench.results.basis import BASIS
 from bench.results.tables import AUDIT, CURVES, PARTS, PICTURES, RESULTS
 
 QUALITY = {"naive": 0.2, "inerrant0": 0.5, "bai": 0.55, "inerrant": 0.6, "full": 0.8}
@@ -26,6 +27,21 @@ def shown(method: str) -> dict[str, Any]:
     return {name: getattr(cls, name) for name in ("title", "colour", "order", "upper_bound")}
 
 
+def stands_on(
+    run: dict[str, Any], content: str = "c0ffee", window: str = "-160:240", train: int = 2
+) -> dict[str, str]:
+    """Return the columns that say which data and versions a row stands on."""
+    grid = f"{content}{window}"
+    return {
+        "content": content,
+        "scaling": f"CT window[hu_window={window}]",
+        "images": f"{'Images' if run['dims'] == 2 else 'Volumes'}-{grid}-{run['backbone']}",
+        "truth": f"Truth-{grid}",
+        "labels": f"Labels-{grid}-{run['backbone']}-{run['label_pct']}{run['fold']}{run['seed']}",
+        "versions": f"Evaluate 2, Images 2, Train {train}, Truth 1",
+    }
+
+
 def result_rows(
     methods: Sequence[str] = ("naive", "inerrant0", "inerrant"),
     fractions: Sequence[int] = (50, 30),
@@ -34,6 +50,8 @@ def result_rows(
     organs: Sequence[str] = ("liver", "spleen"),
     patients: int = 3,
     dataset: str = "phantom",
+    backbone: str = "unet",
+    **basis: Any,
 ) -> Iterator[dict[str, Any]]:
     """Yield consistent rows; `naive` misses the first organ of the first patient of every fold."""
     for seed, fold, pct in np.ndindex(len(seeds), len(folds), len(fractions)):
@@ -43,12 +61,13 @@ def result_rows(
             "fold": folds[fold],
             "seed": seeds[seed],
             "profile": "smoke",
-            "backbone": "unet",
-            "dims": 2,
+            "backbone": backbone,
+            "dims": 3 if "3d" in backbone else 2,
             "test_to_train": 0.25,
             "device": "cpu",
             "software": "bench 0.1.0, torch 2.14.1",
         }
+        run |= stands_on(run, **basis)
         for position, method in enumerate(methods):
             base = method.split("[")[0]
             rounds = ROUNDS.get(base, 1)
@@ -111,6 +130,7 @@ def two_patients(values: dict[tuple[str, int, str, str], float]) -> pd.DataFrame
                 "peak_mb": np.nan, "dims": 2, "test_to_train": 0.25, "device": "cpu",
                 "software": "bench 0.1.0",
                 "stage": f"Evaluate-{method}{fold}",
+                **dict.fromkeys(BASIS, ""),
             }
         )  # fmt: skip
     return RESULTS.frame(rows)
@@ -130,6 +150,7 @@ def audit_table() -> pd.DataFrame:
                     | {"gamma": t / 2, "candidates": 400, "candidate_error": 0.25, "auc": 0.8}
                     | {"ap_success": 0.9, "ap_error": float("nan")}
                     | audited._asdict()
+                    | dict.fromkeys(BASIS, "")
                 )
     return AUDIT.frame(rows)
 
@@ -151,6 +172,7 @@ def curves_table() -> pd.DataFrame:
             "name": name,
             "part": part,
             "value": float(part + fold),
+            **dict.fromkeys(BASIS, ""),
         }
         for pct in (50, 30)
         for fold in (0, 1)
@@ -174,6 +196,7 @@ def pictures_table() -> pd.DataFrame:
         {"dataset": "phantom", "label_pct": pct, "fold": 0, "seed": 0, "profile": "smoke"}
         | {"backbone": "unet", "method": method, "round": t, "kind": kind, "case": case}
         | {"slices": "1, 2", "scan": scan, "overlay": overlay, "stage": "Pictures-1"}
+        | dict.fromkeys(BASIS, "")
         for pct in (30, 50)
         for method, t, kind in shown
         for case in ("case00", "case01")

@@ -130,13 +130,16 @@ def run(
     exit_code = _execute(graph, store, launched, console)
     if any(store.is_done(result.evaluation) for run in runs for result in run.rounds):
         try:
-            path = save(runs, store)
+            path, problems = save(runs, store)
             tables, where = Tables.read([path]), f"results   {path}\n"
         except OSError as error:
-            _complain(f"error: results not written: {explain(error)}")
+            problems = [f"results not written: {explain(error)}"]
             tables, where, exit_code = collect(runs, store), "", exit_code or ExitCode.FIXABLE
         console.print(to_console(_report("leaderboard").build(tables).boards))
         _console().print(f"{where}store     {store.root}", soft_wrap=True, markup=False)
+        for problem in problems:
+            _complain(f"error: {problem}")
+        exit_code = exit_code or (ExitCode.FAILED if problems else ExitCode.DONE)
     raise typer.Exit(exit_code)
 
 
@@ -359,7 +362,7 @@ def report_(
     folder = out or Path(report_name)
     check_folder(folder)
     files = (results or _result_files(store_root)) if report.needs_results else []
-    document = report.build(Tables.read(files))
+    document = report.build(Tables.read(files, _remark))
     console.print(to_console(document.boards))
     for path in document.write(folder):
         console.print(str(path), soft_wrap=True, markup=False)
@@ -519,6 +522,12 @@ def _console(*, quiet: bool = False) -> Console:
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = 160  # no terminal: do not cut lines that go to a file
     return console
+
+
+def _remark(text: str) -> None:
+    from rich.console import Console
+
+    Console(stderr=True).print(f"note: {text}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _complain(message: str) -> None:

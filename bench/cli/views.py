@@ -56,7 +56,7 @@ def plan_table(runs: list[Run], store: Store, *, pictures: bool = False) -> Rend
     grouped: dict[tuple[str, ...], list[Run]] = defaultdict(list)
     for run in runs:
         condition = run.condition
-        name = condition.source.dataset.name
+        name = condition.source.dataset.label
         grouped[
             name, condition.profile.label, str(condition.network), f"{condition.label_pct} %"
         ].append(run)

@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, field_validator
 
 from bench.data.intensity import Channel, Rule, rule_of
 from bench.errors import BenchError
-from bench.params import Params, RuntimeOnly, split_colons
+from bench.params import Params, RuntimeOnly, format_brackets, parse_brackets, split_colons
 from bench.stage import Part
 
 if TYPE_CHECKING:
@@ -106,7 +106,18 @@ class Dataset(Part, abc.ABC):
     @property
     @abc.abstractmethod
     def name(self) -> str:
-        """Identity of the data in seeds, tables and folder names."""
+        """Identity of the data in seeds and folder names.
+
+        An option that is not in it, such as ``hu_window``, leaves folds and hidden labels as they
+        are, so that runs with and without it are paired.
+        """
+
+    @property
+    def label(self) -> str:
+        """Name in tables: :attr:`name`, and in brackets every option that is not default."""
+        name, options = parse_brackets(self.name)
+        more = {key: value for key, value in self.overrides().items() if key not in options}
+        return format_brackets(name, options | more)
 
     @property
     @abc.abstractmethod

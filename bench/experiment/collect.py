@@ -1,61 +1,125 @@
-"""Collect the results of finished stages into the tables of a set of runs."""
+"""Collect the results of finished stages into the tables of a set of runs, and write them."""
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.data.simulate import Split
 from bench.engine.events import read_events
 from bench.engine.store import Store
+from bench.errors import BenchError
+from bench.experiment import basis
 from bench.experiment.plan import Round, Run
 from bench.params import digest
+from bench.stage import Stage
 from bench.stages.images import slug
+from bench.stages.records import RecordsStage
 from bench.stages.train import Train
 
 if TYPE_CHECKING:
     from bench.results.files import Tables
 
 
+class Saved(NamedTuple):
+    """The results table of a set of runs, and one line for each table beside it that failed."""
+
+    path: Path
+    problems: list[str]
+
+
 def collect(runs: Sequence[Run], store: Store) -> Tables:
-    """Return the tables of all finished models of ``runs``."""
+    """Return the tables of all finished models of ``runs``, each collected when asked for."""
     from bench.results.files import Tables
     from bench.results.tables import AUDIT, CURVES, LAYERS, PICTURES, RESULTS, TARGETS
 
-    return Tables(
-        results=RESULTS.frame(_result_rows(runs, store)),
-        audit=AUDIT.frame(row for run in runs for row in _audit_rows(run, store)),
-        curves=CURVES.frame(row for run in runs for row in _curve_rows(run, store)),
-        pictures=PICTURES.frame(row for run in runs for row in _picture_rows(run, store)),
-        targets=TARGETS.frame(_target_rows(runs, store)),
-        layers=LAYERS.frame(_layer_rows(runs, store)),
-    )
+    rows: dict[str, Callable[[], Iterable[dict[str, Any]]]] = {
+        RESULTS.name: lambda: _result_rows(runs, store),
+        AUDIT.name: lambda: (row for run in runs for row in _audit_rows(run, store)),
+        CURVES.name: lambda: (row for run in runs for row in _curve_rows(run, store)),
+        PICTURES.name: lambda: (row for run in runs for row in _picture_rows(run, store)),
+        TARGETS.name: lambda: _target_rows(runs, store),
+        LAYERS.name: lambda: _layer_rows(runs, store),
+    }
+    return Tables(lambda schema: schema.frame(rows[schema.name]()))
 
 
-def save(runs: Sequence[Run], store: Store) -> Path:
-    """Write the tables below ``results/`` of the store and return the path of the results.
+def save(runs: Sequence[Run], store: Store) -> Saved:
+    """Write the tables of all finished models of ``runs`` below ``results/`` of the store.
 
-    The file is named after what was run, so the same command replaces it.
+    The file is named after what was run on which data, so the same command replaces it. The results
+    are written first: what goes wrong with a table beside them costs that table alone.
+
+    Raises
+    ------
+    BenchError
+        An output that the results need is damaged.
     """
-    identity = digest([[run.method, *_condition_columns(run).values()] for run in runs], 8)
+    from bench.results.files import BESIDE, beside
+    from bench.results.tables import RESULTS
+
+    said = [
+        [run.method, run.condition.source.content, *_condition_columns(run).values()]
+        for run in runs
+    ]
     datasets = "-".join(sorted({slug(run.condition.source.dataset.name) for run in runs}))
-    path = store.root / "results" / f"{datasets}-{identity}.parquet"
-    collect(runs, store).save(path)
-    return path
+    path = store.root / "results" / f"{datasets}-{digest(said, 8)}.parquet"
+    tables = collect(runs, store)
+    RESULTS.save(tables.results, path)
+    problems = []
+    for schema in BESIDE:
+        other = beside(path, schema)
+        try:
+            schema.save(getattr(tables, schema.name), other)
+        except Exception as error:  # whatever it is, the results are complete without it
+            with contextlib.suppress(OSError):
+                other.unlink()  # of an earlier run, perhaps on other rows
+            why = " ".join(str(error).split()) or type(error).__name__
+            problems.append(f"{other}: not written, reports will lack it: {why}")
+    return Saved(path, problems)
+
+
+@contextlib.contextmanager
+def _reading(store: Store, stage: Stage) -> Iterator[None]:
+    """Name the folder of a stage whose output cannot be read, and what to do."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        why = " ".join(str(error).split())
+        raise BenchError(
+            f"{store.folder(stage)}: its output cannot be read ({type(error).__name__}: {why:.100})"
+            ": delete this folder and give the command again, which computes it anew"
+        ) from None
 
 
 def _condition_columns(run: Run) -> dict[str, Any]:
     cell = run.condition
     return {
-        "dataset": cell.source.dataset.name,
+        "dataset": cell.source.dataset.label,
         "label_pct": cell.label_pct,
         "fold": cell.fold,
         "seed": cell.seed,
         "profile": cell.profile.label,
         "backbone": str(cell.network),
     }
+
+
+def _basis_columns(run: Run, stage: Stage) -> dict[str, str]:
+    given = run.targets
+    return basis.of_condition(given.images, given.truth, given.labels, stage)
+
+
+def _receipt(store: Store, stage: Stage) -> dict[str, Any]:
+    with _reading(store, stage):
+        return store.receipt(stage)
+
+
+def _records(store: Store, stage: RecordsStage) -> list[dict[str, Any]]:
+    with _reading(store, stage):
+        return stage.records(store.out(stage))
 
 
 def _result_rows(runs: Sequence[Run], store: Store) -> Iterator[dict[str, Any]]:
@@ -73,7 +137,7 @@ def _evaluation_rows(
     run: Run, number: int, result: Round, test_to_train: float, store: Store
 ) -> list[dict[str, Any]]:
     trainings = run.trainings(result.model)
-    receipts = [store.receipt(training) for training in trainings]
+    receipts = [_receipt(store, training) for training in trainings]
     columns = _condition_columns(run) | {
         "dims": run.condition.network.dims,
         "test_to_train": test_to_train,
@@ -92,11 +156,11 @@ def _evaluation_rows(
         "device": _joined(receipt["device"] for receipt in receipts),
         "software": _joined(map(_software, receipts)),
         "stage": result.evaluation.key,
+        **_basis_columns(run, result.evaluation),
         "coverage": math.nan,
         "dsc_inside": math.nan,
     }
-    records = result.evaluation.records(store.out(result.evaluation))
-    return [columns | record for record in records]
+    return [columns | record for record in _records(store, result.evaluation)]
 
 
 def _test_to_train(run: Run, store: Store) -> float:
@@ -104,7 +168,8 @@ def _test_to_train(run: Run, store: Store) -> float:
     cases = run.condition.source.dataset.cases()
     if all(case.trains_in is None for case in cases):
         return 1.0 / (run.condition.profile.n_folds - 1)
-    split = Split.read(store.out(run.targets.labels))
+    with _reading(store, run.targets.labels):
+        split = Split.read(store.out(run.targets.labels))
     patient = {case.id: case.patient for case in cases}
     n_test, n_train = (len({patient[i] for i in ids}) for ids in (split.test, split.train))
     return n_test / n_train
@@ -128,7 +193,8 @@ def _network_columns(
     parameters: dict[str, int] = {}
     passes = 0.0
     for training in trainings:
-        cost = training.cost(store.out(training))
+        with _reading(store, training):
+            cost = training.cost(store.out(training))
         parameters |= cost["parameters"]
         passes += training.length.steps * sum(cost["passes_per_step"].values())
     return {
@@ -149,6 +215,7 @@ def _curve_rows(run: Run, store: Store) -> Iterator[dict[str, Any]]:
             "round": training.round,
             "training": training.objective.label,
             "stage": training.key,
+            **_basis_columns(run, training),
         }
         events = read_events(store.events(training))
         for name, part, value in parts(events, training.length.steps):
@@ -159,17 +226,16 @@ def _picture_rows(run: Run, store: Store) -> Iterator[dict[str, Any]]:
     columns = _condition_columns(run) | {"method": run.method}
     for number, stage in run.pictures():
         if store.is_done(stage):
-            where = {"round": number, "stage": stage.key}
-            for picture in stage.records(store.out(stage)):
+            where = {"round": number, "stage": stage.key, **_basis_columns(run, stage)}
+            for picture in _records(store, stage):
                 yield columns | where | picture
 
 
 def _target_rows(runs: Sequence[Run], store: Store) -> Iterator[dict[str, Any]]:
     cells = {run.targets.key: run for run in runs if store.is_done(run.targets)}
     for run in cells.values():
-        records = run.targets.records(store.out(run.targets))
-        columns = _condition_columns(run)
-        yield from (columns | record for record in records)
+        columns = _condition_columns(run) | _basis_columns(run, run.targets)
+        yield from (columns | record for record in _records(store, run.targets))
 
 
 def _layer_rows(runs: Sequence[Run], store: Store) -> Iterator[dict[str, Any]]:
@@ -182,28 +248,29 @@ def _layer_rows(runs: Sequence[Run], store: Store) -> Iterator[dict[str, Any]]:
         if store.is_done(run.layers):
             networks[tuple(where.values())] = where, run.layers
     for where, stage in networks.values():
-        records = stage.records(store.out(stage))
-        for position, record in enumerate(records):
-            yield where | {"position": position} | record
+        stands = basis.of_images(stage.images, stage)
+        for position, record in enumerate(_records(store, stage)):
+            yield where | stands | {"position": position} | record
 
 
 def _audit_rows(run: Run, store: Store) -> list[dict[str, Any]]:
     from bench.evaluation.audit import relabel_audit
 
-    records: list[tuple[int, float, dict[str, Any]]] = []
+    records: list[tuple[dict[str, Any], dict[str, Any]]] = []
     for number, result in enumerate(run.rounds):
         if result.audit is not None and store.is_done(result.audit):
-            rows = result.audit.records(store.out(result.audit))
-            records += [(number, result.audit.relabelling.gamma, row) for row in rows]
+            gamma = result.audit.relabelling.gamma
+            where = {"round": number, "gamma": gamma, **_basis_columns(run, result.audit)}
+            records += [(where, row) for row in _records(store, result.audit)]
     columns = _condition_columns(run) | {"method": run.method}
     table = []
-    for organ in dict.fromkeys(row["organ"] for _, _, row in records):
-        rounds = [(n, gamma, row) for n, gamma, row in records if row["organ"] == organ]
+    for organ in dict.fromkeys(row["organ"] for _, row in records):
+        rounds = [(where, row) for where, row in records if row["organ"] == organ]
         counts = relabel_audit(
-            [row["added"] for *_, row in rounds],
-            [row["tp"] for *_, row in rounds],
-            rounds[0][2]["gt_missing"],
+            [row["added"] for _, row in rounds],
+            [row["tp"] for _, row in rounds],
+            rounds[0][1]["gt_missing"],
         )
-        for (number, gamma, row), quality in zip(rounds, counts, strict=True):
-            table.append(columns | row | quality._asdict() | {"round": number, "gamma": gamma})
+        for (where, row), quality in zip(rounds, counts, strict=True):
+            table.append(columns | row | quality._asdict() | where)
     return table

@@ -57,7 +57,7 @@ class ExperimentGrid:
         """
         plugged_metrics()  # an invalid name raises before anything is computed
         sources = []
-        names = [dataset.name for dataset in self.datasets]
+        names = [dataset.label for dataset in self.datasets]
         for name in names:
             if names.count(name) > 1:
                 raise BenchError(

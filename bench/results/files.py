@@ -1,11 +1,13 @@
-"""Read and write the tables of a set of runs."""
+"""Read the tables of a set of runs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
+from bench.results.schema import Schema
 from bench.results.tables import AUDIT, CURVES, LAYERS, PICTURES, RESULTS, TARGETS
 
 if TYPE_CHECKING:
@@ -15,38 +17,77 @@ BESIDE = (AUDIT, CURVES, PICTURES, TARGETS, LAYERS)
 """Stored beside ``NAME.parquet`` as ``NAME.<name of the schema>.parquet``."""
 
 
-class Tables(NamedTuple):
-    """The tables of a set of runs; a table may have no rows."""
+class Tables:
+    """The tables of a set of runs; a table may have no rows.
 
-    results: pd.DataFrame
-    audit: pd.DataFrame
-    curves: pd.DataFrame
-    pictures: pd.DataFrame
-    targets: pd.DataFrame
-    layers: pd.DataFrame
+    Each is read when it is first asked for, so a report reads those that it shows.
+
+    Parameters
+    ----------
+    load
+        Returns the table of a schema.
+    """
+
+    def __init__(self, load: Callable[[Schema], pd.DataFrame]) -> None:
+        self._load = load
 
     @classmethod
     def of(cls, **given: pd.DataFrame) -> Self:
-        """Return the given tables, the others without rows."""
-        return cls(**{schema.name: schema.frame([]) for schema in (RESULTS, *BESIDE)} | given)
+        """Return the given tables by name, the others without rows."""
+        if unknown := given.keys() - {schema.name for schema in (RESULTS, *BESIDE)}:
+            raise TypeError(f"no table is called {' or '.join(sorted(unknown))}")
+        return cls(lambda schema: given[schema.name] if schema.name in given else schema.frame([]))
 
     @classmethod
-    def read(cls, paths: Sequence[Path]) -> Self:
-        """Read several sets of tables as one, each named by any of its files."""
-        sets = dict.fromkeys(map(_results_path, paths))
-        others = {
-            schema.name: schema.load_all(
-                [found for path in sets if (found := _beside(path, schema.name)).is_file()]
-            )
-            for schema in BESIDE
-        }
-        return cls(results=RESULTS.load_all(list(sets)), **others)
+    def read(cls, paths: Sequence[Path], remark: Callable[[str], None] = lambda _: None) -> Self:
+        """Read several sets of tables as one, each named by any of its files.
 
-    def save(self, path: Path) -> None:
-        """Check and write the results to ``path`` and the other tables beside it."""
-        RESULTS.save(self.results, path)
-        for schema in BESIDE:
-            schema.save(getattr(self, schema.name), _beside(path, schema.name))
+        ``remark`` is called with a line about runs that are left out (:meth:`Schema.load_all`).
+        """
+        sets = list(dict.fromkeys(map(_results_path, paths)))
+
+        def load(schema: Schema) -> pd.DataFrame:
+            if schema is RESULTS:
+                return schema.load_all(sets, remark)
+            files = (beside(path, schema) for path in sets)
+            return schema.load_all([path for path in files if path.is_file()])
+
+        return cls(load)
+
+    @cached_property
+    def results(self) -> pd.DataFrame:
+        """Scores: one row per model, test case and organ."""
+        return self._load(RESULTS)
+
+    @cached_property
+    def audit(self) -> pd.DataFrame:
+        """Pseudo-labels against the hidden labels."""
+        return self._load(AUDIT)
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """Values logged in training."""
+        return self._load(CURVES)
+
+    @cached_property
+    def pictures(self) -> pd.DataFrame:
+        """Pictures of predictions and of pseudo-labels."""
+        return self._load(PICTURES)
+
+    @cached_property
+    def targets(self) -> pd.DataFrame:
+        """Right and wrong training targets."""
+        return self._load(TARGETS)
+
+    @cached_property
+    def layers(self) -> pd.DataFrame:
+        """The blocks of the networks."""
+        return self._load(LAYERS)
+
+
+def beside(path: Path, schema: Schema) -> Path:
+    """Return where the table of another schema lies that belongs to the results in ``path``."""
+    return path.with_suffix(f".{schema.name}.parquet")
 
 
 def _results_path(path: Path) -> Path:
@@ -55,7 +96,3 @@ def _results_path(path: Path) -> Path:
     if not path.stem.endswith(endings):
         return path
     return path.with_name(path.stem).with_suffix(".parquet")
-
-
-def _beside(path: Path, table: str) -> Path:
-    return path.with_suffix(f".{table}.parquet")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from bench.errors import BenchError
 from bench.files import replacing
+from bench.results.basis import other_data, why_apart
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,6 +72,8 @@ class Schema:
     ----------
     name, version
         Stored in the file; a file of another version is not read.
+    oldest
+        The first version that is read, by filling its columns (:class:`Column`).
     declared
         Columns in order.
     key
@@ -85,6 +88,7 @@ class Schema:
 
     name: str
     version: int
+    oldest: int
     declared: Mapping[str, Column]
     key: tuple[str, ...]
     run: tuple[str, ...]
@@ -97,9 +101,9 @@ class Schema:
         return {**self.declared, **self.plugged()}
 
     @property
-    def tag(self) -> str:
-        """Name and version as stored in the file."""
-        return f"{self.name}/{self.version}"
+    def readable(self) -> list[str]:
+        """Name and version as stored in files that are read; the last is that of new files."""
+        return [f"{self.name}/{version}" for version in range(self.oldest, self.version + 1)]
 
     def frame(self, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         """Build a table from rows: columns in order and typed, rows sorted by the key.
@@ -139,6 +143,8 @@ class Schema:
         for check in self.checks:
             for bad, problem in check(table):
                 raise BenchError(f"{source} {self._describe(table, bad)}: {problem}")
+        if problem := why_apart(table):
+            raise BenchError(f"{source}: {problem}")
 
     def save(self, table: pd.DataFrame, path: Path) -> None:
         """Check and store a table as parquet: equal rows in any order give equal bytes."""
@@ -148,7 +154,7 @@ class Schema:
         self.check(table, str(path))
         typed = self._typed(table, str(path))
         arrow = pa.Table.from_pandas(typed, schema=self._arrow_schema(), preserve_index=False)
-        arrow = arrow.replace_schema_metadata({"bench.schema": self.tag})
+        arrow = arrow.replace_schema_metadata({"bench.schema": self.readable[-1]})
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as unfinished:
             pq.write_table(arrow, unfinished, compression="zstd")
@@ -170,15 +176,19 @@ class Schema:
             raise BenchError(f"{path}: no such {self.name} table, run `bench run` first")
         try:
             arrow = pq.read_table(path)
-        except pa.ArrowInvalid:
-            raise BenchError(f"{path}: not a parquet file") from None
-        tag = (arrow.schema.metadata or {}).get(b"bench.schema", b"none").decode()
-        if tag != self.tag:
+            table: pd.DataFrame = arrow.to_pandas()
+        except (pa.ArrowException, OSError, ValueError) as error:
+            reason = " ".join(str(error).split())
             raise BenchError(
-                f"{path}: holds schema {tag}, this program reads {self.tag}; "
+                f"{path}: no readable parquet file, perhaps cut or damaged ({reason:.100}): remove "
+                "it, and give the `bench run` that wrote it again"
+            ) from None
+        tag = (arrow.schema.metadata or {}).get(b"bench.schema", b"none").decode()
+        if tag not in self.readable:
+            raise BenchError(
+                f"{path}: holds schema {tag}, this program reads {' or '.join(self.readable)}; "
                 "collect the results again with `bench run`"
             )
-        table: pd.DataFrame = arrow.to_pandas()
         for name, column in self.columns.items():
             absent = float("nan") if column.nan else column.absent
             if absent is not None and name not in table.columns:
@@ -186,10 +196,13 @@ class Schema:
         self.check(table, str(path))
         return self._typed(table, str(path))
 
-    def load_all(self, paths: Sequence[Path]) -> pd.DataFrame:
+    def load_all(
+        self, paths: Sequence[Path], remark: Callable[[str], None] = lambda _: None
+    ) -> pd.DataFrame:
         """Load several tables as one, the empty table for no path.
 
-        If a run is in several files, the newest wins.
+        If a run is in several files, the newest wins. ``remark`` is called with a line for each
+        file of which runs are left out that stand on other data than those in the newest.
 
         Raises
         ------
@@ -207,10 +220,20 @@ class Schema:
             ignore_index=True,
         )
         first = table.groupby(list(self.run))["_file"].transform("min")
-        merged = table[table["_file"] == first].drop(columns="_file")
-        merged = merged.sort_values(list(self.key), ignore_index=True)
+        newest = table["_file"] == first
+        together = f"the {len(paths)} {self.name} tables together"
+        if problem := why_apart(table[newest], newest_first):
+            raise BenchError(f"{together}: {problem}")
+        left_out = other_data(table[newest], table[~newest], self.run)
+        for old, runs in left_out.groupby(left_out["_file"].map(newest_first.__getitem__)):
+            newer = sorted({str(newest_first[number]) for number in runs["_file_kept"]})
+            remark(
+                f"{old}: {len(runs)} runs left out, computed on other data than the newer ones in "
+                f"{', '.join(newer)}"
+            )
+        merged = table[newest].drop(columns="_file").sort_values(list(self.key), ignore_index=True)
         if len(paths) > 1:
-            self.check(merged, f"the {len(paths)} {self.name} tables together")
+            self.check(merged, together)
         return merged
 
     def _describe(self, table: pd.DataFrame, bad: pd.Series) -> str:

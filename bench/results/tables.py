@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, get_args
 from bench.errors import BenchError
 from bench.evaluation.metrics import METRICS, Metric, plugged
 from bench.evaluation.status import Status
+from bench.results.basis import BASIS, UNLABELLED
 from bench.results.schema import Column, Fault, Schema
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ RUN_COLUMNS: dict[str, Column] = {
     "profile": _TEXT,
     "backbone": _TEXT,
 }
+_UNKNOWN = Column("text", absent="")
+_BASIS = dict.fromkeys(BASIS, _UNKNOWN)
 _NETWORK = tuple(GROUP)
 _CONDITION = (*_NETWORK, "label_pct", "seed", "fold")
 
@@ -129,7 +132,8 @@ def _constant(table: pd.DataFrame, name: str, by: Sequence[str], unit: str) -> I
 
 RESULTS = Schema(
     name="results",
-    version=5,
+    version=6,
+    oldest=5,
     declared=RUN_COLUMNS
     | {
         "dims": Column("int", low=2, high=3),
@@ -160,7 +164,8 @@ RESULTS = Schema(
         "device": _TEXT,
         "software": _TEXT,
         "stage": _TEXT,
-    },
+    }
+    | _BASIS,
     key=(*RUN, "round", "case", "organ"),
     run=RUN,
     plugged=plugged_metrics,
@@ -170,7 +175,8 @@ RESULTS = Schema(
 
 AUDIT = Schema(
     name="audit",
-    version=1,
+    version=2,
+    oldest=1,
     declared=RUN_COLUMNS
     | {
         "round": Column("int", low=1),
@@ -189,7 +195,8 @@ AUDIT = Schema(
         "auc": _FRACTION,
         "ap_success": _FRACTION,
         "ap_error": _FRACTION,
-    },
+    }
+    | _BASIS,
     key=(*RUN, "round", "organ"),
     run=RUN,
 )
@@ -197,7 +204,8 @@ AUDIT = Schema(
 
 CURVES = Schema(
     name="curves",
-    version=1,
+    version=2,
+    oldest=1,
     declared=RUN_COLUMNS
     | {
         "round": _COUNT,
@@ -206,7 +214,8 @@ CURVES = Schema(
         "name": _TEXT,
         "part": Column("int", low=0, high=PARTS - 1),
         "value": Column("float"),
-    },
+    }
+    | _BASIS,
     key=(*RUN, "stage", "name", "part"),
     run=RUN,
 )
@@ -218,7 +227,8 @@ how often its targets are right, how large its loss is.
 
 PICTURES = Schema(
     name="pictures",
-    version=1,
+    version=2,
+    oldest=1,
     declared=RUN_COLUMNS
     | {
         "round": _COUNT,
@@ -228,7 +238,8 @@ PICTURES = Schema(
         "scan": _TEXT,
         "overlay": _TEXT,
         "stage": _TEXT,
-    },
+    }
+    | _BASIS,
     key=(*RUN, "round", "kind", "case"),
     run=RUN,
 )
@@ -236,7 +247,8 @@ PICTURES = Schema(
 
 TARGETS = Schema(
     name="targets",
-    version=2,
+    version=3,
+    oldest=2,
     declared={name: RUN_COLUMNS[name] for name in _CONDITION}
     | {
         "rule": Column("text", choices=RULES),
@@ -247,7 +259,8 @@ TARGETS = Schema(
         "organ_voxels": _COUNT,
         "other_voxels": _COUNT,
     }
-    | dict.fromkeys(OUTCOMES, _COUNT),
+    | dict.fromkeys(OUTCOMES, _COUNT)
+    | _BASIS,
     key=(*_CONDITION, "rule", "organ"),
     run=_CONDITION,
 )
@@ -255,7 +268,8 @@ TARGETS = Schema(
 
 LAYERS = Schema(
     name="layers",
-    version=1,
+    version=2,
+    oldest=1,
     declared={name: RUN_COLUMNS[name] for name in _NETWORK}
     | {
         "position": _COUNT,
@@ -264,7 +278,8 @@ LAYERS = Schema(
         "layers": _TEXT,
         "output": _TEXT,
         "parameters": _COUNT,
-    },
+    }
+    | dict.fromkeys(UNLABELLED, _UNKNOWN),
     key=(*_NETWORK, "position"),
     run=_NETWORK,
 )

@@ -154,6 +154,7 @@ def _provenance(results: pd.DataFrame) -> Board:
         seeds=("seed", _numbers),
         device=("device", _distinct),
         software=("software", _distinct),
+        data=("content", _distinct),
     )
     styles = MethodStyles.of(results)
     runs = runs.sort_values([*GROUP, "method"], key=styles.by_method)
@@ -165,7 +166,8 @@ def _provenance(results: pd.DataFrame) -> Board:
         frame=frame,
         notes=(
             "Every result is computed once for its data, parameters and version of a step. For the "
-            "keys in the column `stage` of the results, `bench show KEY` prints them all.",
+            "keys in the column `stage` of the results, `bench show KEY` prints them all. Data: "
+            "first digits of a fingerprint of the list of cases and all files.",
         ),
         labels=len(frame.columns),
         colours=styles.colours(methods),

@@ -69,6 +69,7 @@ def notes_of(
         )
     if by == "method":
         notes.append(f"Computed on {_distinct(rows['device'])} with {_distinct(rows['software'])}.")
+        notes += _data(rows)
     return notes
 
 
@@ -104,6 +105,15 @@ def bold_notes(
 def _distinct(column: pd.Series) -> str:
     """Return every device or version once; a table cell may name several."""
     return "; ".join(sorted({part for cell in column.unique() for part in cell.split("; ")}))
+
+
+def _data(rows: pd.DataFrame) -> Iterator[str]:
+    """Say which data the rows stand on, which is one; unknown in tables of earlier releases."""
+    known = rows[rows["content"] != ""]
+    if not known.empty:
+        first = known.iloc[0]
+        some = "" if len(known) == len(rows) else ", as far as the results say"
+        yield f"Data: content {first['content']}, images {first['scaling']}{some}."
 
 
 def _windows(rows: pd.DataFrame, by: By) -> list[str]:

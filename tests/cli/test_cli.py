@@ -269,6 +269,27 @@ def test_a_mended_file_is_read_anew(bench: Bench, sound: Path, tmp_path: Path) -
     assert bench(*command).code == 0
 
 
+def test_methods_that_saw_different_data_share_no_board(
+    bench: Bench, sound: Path, tmp_path: Path
+) -> None:
+    root = shutil.copytree(sound, tmp_path / "set")
+    options = ("-p", "smoke[steps=1]", "--launcher", "inline", "-q")
+    assert bench("run", "-m", "naive", "-d", str(root), *options).code == 0
+    window = f"{root}[hu_window=-1000:-900]"
+    assert bench("run", "-m", "naive", "-d", window, *options).code == 0
+    boards = bench("report", "leaderboard")
+    assert boards.code == 0
+    assert {"Generated,", "Generated[hu_window=-1000:-900],"} <= set(boards.out.split())
+    labels = trees.volume(1).labels_XYZ.copy()
+    labels[labels == labels.max()] = 0
+    trees.save(root / LABEL, labels)
+    assert bench("run", "-m", "inerrant0", "-d", str(root), *options).code == 0
+    mixed = bench("report", "leaderboard")
+    assert mixed.code == 2
+    assert "stand on different images, label maps or lists of cases" in mixed.err
+    assert "`bench run -m naive -d FOLDER " in mixed.err
+
+
 def test_an_error_in_a_worker_process_reaches_the_exit_code(sound: Path, tmp_path: Path) -> None:
     root = shutil.copytree(sound, tmp_path / "set")
     truncated(root)

@@ -19,6 +19,7 @@ from bench.data.visible import TrainView
 from bench.experiment.collect import collect
 from bench.nets.catalogue import parse_network
 from bench.reports.paper.descriptions import FORMULA, MEASURED, PAPER, shares, table_1, table_11
+from bench.results.basis import BASIS
 from bench.results.tables import OUTCOMES, TARGETS
 from bench.stages.layers import blocks
 from bench.stages.targets import target_counts
@@ -67,7 +68,7 @@ def taught(pct: int, n_volumes: int, b: float, n_organs: int) -> pd.DataFrame:
     cell |= {"label_pct": pct, "volumes": n_volumes, "labelled": n_volumes * pct // 100}
     cell |= {"voxels": voxels, "organ_voxels": round(b * voxels)}
     cell |= {"other_voxels": round((n_organs - 1) * b * voxels)}
-    counts = dict.fromkeys(OUTCOMES, 0)
+    counts = dict.fromkeys(OUTCOMES, 0) | dict.fromkeys(BASIS, "")
     return TARGETS.frame(
         cell | counts | {"rule": rule, "organ": f"organ{k}"}
         for rule in ("background", "ignored")
@@ -104,6 +105,7 @@ def test_formula_and_measurement_agree_over_many_draws() -> None:
                 {"dataset": "d", "profile": "p", "backbone": "n", "seed": 0, "label_pct": 40}
                 | record
                 | {"fold": fold, "organ": f"organ{record['organ']}"}
+                | dict.fromkeys(BASIS, "")
             )
     value = shares(TARGETS.frame(rows)).set_index(["rule", "outcome", "source", "organ"])["value"]
     for rule in ("background", "ignored"):

@@ -1,0 +1,66 @@
+"""The data and versions behind a stage, as the columns of the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from bench.data.intensity import Channel
+from bench.params import Params, format_brackets
+from bench.plugins.source import origin
+from bench.results.basis import listed
+from bench.stage import Part, Stage, ancestors
+from bench.stages.images import Prepared
+from bench.stages.labels import Labels
+from bench.stages.truth import Truth
+
+CONTENT_DIGITS = 12
+
+
+def of_images(images: Prepared, stage: Stage) -> dict[str, str]:
+    """Return what a stage stands on that reads images alone (``bench.results.basis``)."""
+    return {
+        "content": images.content[:CONTENT_DIGITS],
+        "scaling": "; ".join(map(_scaling, images.channels)),
+        "images": images.key,
+        "versions": listed(_versions(stage)),
+    }
+
+
+def of_condition(images: Prepared, truth: Truth, labels: Labels, stage: Stage) -> dict[str, str]:
+    """Return what a stage of a condition stands on."""
+    return of_images(images, stage) | {"truth": truth.key, "labels": labels.key}
+
+
+def _scaling(channel: Channel) -> str:
+    window = {"window": channel.hu_window} if channel.rule == "window" else {}
+    return format_brackets(f"{channel.name} {channel.rule}", window)
+
+
+def _versions(stage: Stage) -> Iterator[tuple[str, str]]:
+    """Yield kind and version of every stage behind one, itself included, and of their parts."""
+    for one in ancestors(stage):
+        for part in _parts(one):
+            cls = type(part)
+            plugged = origin(tuple(base for base in cls.__mro__ if issubclass(base, Part)))
+            if plugged:
+                yield f"{plugged['plugin']}.{cls.__name__}", plugged["source"]
+            else:
+                yield cls.__name__, str(part.version)
+
+
+def _parts(part: Part) -> Iterator[Part]:
+    """Yield a stage or part and the parts in its fields, without the stages that it reads from."""
+    yield part
+    fields: list[Any] = [getattr(part, name) for name in type(part).model_fields]
+    while fields:
+        value = fields.pop()
+        if isinstance(value, Part):
+            if not isinstance(value, Stage):
+                yield from _parts(value)
+        elif isinstance(value, Params):
+            fields += [getattr(value, name) for name in type(value).model_fields]
+        elif isinstance(value, tuple | list):
+            fields += value
+        elif isinstance(value, dict):
+            fields += value.values()
