@@ -4,11 +4,30 @@ from __future__ import annotations
 
 import difflib
 import errno
+import re
 from collections.abc import Iterable
+
+_UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""Controls of terminals (C0, C1), lines and the direction of writing, and halves of characters."""
+
+
+def neutral(text: str) -> str:
+    """Replace every character that controls a terminal, ends a line or turns the writing."""
+    return _UNSAFE.sub("\ufffd", text)
+
+
+def one_line(text: str) -> str:
+    """Return a text in one line and :func:`neutral`."""
+    return neutral(" ".join(line.strip() for line in text.splitlines()))
 
 
 class BenchError(Exception):
-    """An error the user can fix: the message says what is wrong, where, and what to do."""
+    """An error the user can fix: one line that says what is wrong, where, and what to do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> BenchError:

@@ -27,11 +27,18 @@ from bench.data.nifti import (
     locate,
     split_channel,
 )
-from bench.errors import BenchError, unknown_name
+from bench.errors import BenchError, neutral, unknown_name
+from bench.files import file_size
 from bench.params import format_brackets
 
 MAX_ORGANS = 254
 """255 marks relabelled background in the suite's label maps."""
+
+MAX_NAME_BYTES = 100
+"""Names of the data set, its organs and channels become parts of file names."""
+
+MAX_TEXT_BYTES = 2**26
+"""Size of ``dataset.json`` and ``annotations.csv``."""
 
 _OTHER_IMAGES = (".nrrd", ".mha", ".mhd", ".hdr", ".img", ".dcm", ".tif", ".tiff", ".png", ".npz")
 
@@ -41,13 +48,9 @@ class Folder(Dataset):
 
     summary: ClassVar[str] = "any folder in nnU-Net v2 or Decathlon (MSD) layout"
     source: ClassVar[str] = "your own data"
-    layout: ClassVar[str] = """\
-FOLDER/
-  dataset.json             {"name": "...", "labels": {"background": 0, "liver": 1, ...}}
-  imagesTr/CASE_0000.nii.gz   CT in HU (Decathlon layout: imagesTr/CASE.nii.gz)
-  imagesTr/CASE_0001.nii.gz   if "channel_names" in dataset.json names a second channel
-  labelsTr/CASE.nii.gz        label map on the same grid
-  annotations.csv          optional: case,liver,... with 1 = annotated, 0 = not annotated"""
+    layout: ClassVar[str] = (
+        "dataset.json, imagesTr/CASE_0000.nii.gz (or CASE.nii.gz) and labelsTr/CASE.nii.gz"
+    )
 
     where: str = ""
     """Use only cases with these values in ``annotations.csv``, such as ``tier=A|B&split=train``."""
@@ -63,8 +66,10 @@ FOLDER/
     @property
     def name(self) -> str:
         """``name`` of dataset.json (without it the folder's), and the filter."""
-        name = str(self._description().get("name") or self.root.resolve().name)
-        plain = re.sub(r"[^\w.+-]+", "_", name).strip("_") or "unnamed"
+        named = self._description().get("name")
+        if named:
+            named = _name(self.root / "dataset.json", "name", named)
+        plain = re.sub(r"[^\w.+-]+", "_", named or self.root.resolve().name).strip("_") or "unnamed"
         return format_brackets(plain, {"where": self.where} if self.where else {})
 
     @property
@@ -90,7 +95,7 @@ FOLDER/
         organs = self.organs
         found = self._find_cases()
         table = self.root / "annotations.csv"
-        if table.is_file():
+        if table.exists():
             cases = _annotated_cases(table, organs, found, self.where)
         elif self.where:
             raise BenchError(f"where={self.where} needs the columns of {table}, which is missing")
@@ -137,13 +142,15 @@ FOLDER/
 
     def _description(self) -> dict[str, Any]:
         path = self.root / "dataset.json"
-        if not path.is_file():
+        if not path.exists():
             what = "file" if self.root.is_dir() else "folder"
             missing = path if self.root.is_dir() else self.root
-            raise BenchError(f"{what} not found: {missing}; expected\n{self.layout}")
+            raise BenchError(f"{what} not found: {missing}; expected {self.layout}")
         try:
+            if file_size(path) > MAX_TEXT_BYTES:
+                raise ValueError(f"larger than {MAX_TEXT_BYTES} bytes")
             description = json.loads(path.read_text(encoding="utf-8-sig"))
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, RecursionError) as error:
             raise BenchError(f"{path}: not readable as JSON ({error}); correct the file") from None
         if not isinstance(description, dict):
             raise BenchError(f"{path}: expected an object with the entry labels")
@@ -174,7 +181,7 @@ FOLDER/
                 " it or remove the label map"
             )
         if not with_image:
-            raise BenchError(f"{self.root / 'imagesTr'}: no case found; expected\n{self.layout}")
+            raise BenchError(f"{self.root / 'imagesTr'}: no case found; expected {self.layout}")
         return tuple(sorted(with_image))
 
 
@@ -203,7 +210,7 @@ def _existing(stem: Path) -> Path:
 def _nifti_names(folder: Path, layout: str) -> dict[str, str]:
     """Return stem -> file name of the images in a folder, hidden files left out."""
     if not folder.is_dir():
-        raise BenchError(f"folder not found: {folder}; expected\n{layout}")
+        raise BenchError(f"folder not found: {folder}; expected {layout}")
     names: dict[str, str] = {}
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
@@ -213,6 +220,8 @@ def _nifti_names(folder: Path, layout: str) -> dict[str, str]:
             raise BenchError(f"{path}: only NIfTI is read; convert the images to .nii.gz")
         if suffix is None:
             continue
+        if neutral(path.name) != path.name:
+            raise BenchError(f"{path}: the file name holds control characters; rename the file")
         stem = path.name.removesuffix(suffix)
         if stem in names:
             raise BenchError(f"{folder}: both {names[stem]} and {path.name}; remove one of them")
@@ -229,7 +238,18 @@ def _read_channels(path: Path, description: Mapping[str, Any]) -> tuple[str, ...
             f'{path}: channel_names {channels!r}; number the channels from 0: {{"0": "T2", "1":'
             ' "ADC"}'
         )
-    return tuple(str(channels[number]) for number in numbers)
+    return tuple(_name(path, "channel", channels[number]) for number in numbers)
+
+
+def _name(path: Path, what: str, name: Any) -> str:
+    """Return a name of dataset.json that fits into tables, file names and terminals."""
+    text = str(name)
+    if len(text.encode(errors="replace")) > MAX_NAME_BYTES:
+        start = text[: MAX_NAME_BYTES // 2]
+        raise BenchError(f"{path}: {what} {start}... is longer than {MAX_NAME_BYTES} bytes")
+    if neutral(text) != text:
+        raise BenchError(f"{path}: {what} {text} holds control characters; remove them")
+    return text
 
 
 def _read_labels(path: Path, labels: Any) -> dict[int, str]:
@@ -256,7 +276,7 @@ def _read_labels(path: Path, labels: Any) -> dict[int, str]:
             raise BenchError(f"{path}: label {organ} has value {value}, more than {MAX_LABEL}")
         if int(value) in organs:
             raise BenchError(f"{path}: {organs[int(value)]} and {organ} both have value {value}")
-        organs[int(value)] = organ.strip()
+        organs[int(value)] = _name(path, "label", organ).strip()
     organs.pop(0, None)
     if not 1 <= len(organs) <= MAX_ORGANS:
         raise BenchError(f"{path}: {len(organs)} organs, expected 1 to {MAX_ORGANS}")
@@ -307,10 +327,15 @@ def _annotated_cases(
 def _read_table(table: Path) -> dict[str, dict[str, str]]:
     """Return case -> column -> text."""
     try:
+        if file_size(table) > MAX_TEXT_BYTES:
+            raise csv.Error(f"larger than {MAX_TEXT_BYTES} bytes")
         with table.open(encoding="utf-8-sig", newline="") as file:
             lines = [[cell.strip() for cell in line] for line in csv.reader(file) if any(line)]
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (UnicodeDecodeError, csv.Error, OSError) as error:
         raise BenchError(f"{table}: not readable as UTF-8 CSV ({error})") from None
+    for number, line in enumerate(lines, start=1):
+        if any(neutral(cell) != cell for cell in line):
+            raise BenchError(f"{table}: row {number} holds control characters; remove them")
     if not lines or lines[0][0] != "case":
         raise BenchError(
             f"{table}: the first column must be named case, and commas separate the columns"

@@ -37,13 +37,10 @@ class Lits(Dataset):
         "MSD Task03_Liver from medicaldecathlon.com (CC BY-SA 4.0; corrected spacings), or the LiTS"
         " challenge, competitions.codalab.org/competitions/17094 (Creative Commons, non-commercial)"
     )
-    layout: ClassVar[str] = """\
-lits/                          or   Task03_Liver/
-  Training Batch 1/                   imagesTr/liver_0.nii.gz ...
-    volume-0.nii ...                  labelsTr/liver_0.nii.gz ...
-    segmentation-0.nii ...
-  Training Batch 2/ ...
-(volume-N and segmentation-N are found in any folder below, also as .nii.gz)"""
+    layout: ClassVar[str] = (
+        "volume-N.nii and segmentation-N.nii in any folder (also .nii.gz), or Task03_Liver with "
+        "imagesTr/liver_N.nii.gz and labelsTr/liver_N.nii.gz"
+    )
     folders: ClassVar[tuple[str, ...]] = ("lits", "LiTS", "LITS17", "LITS", "Task03_Liver")
     label_fractions: ClassVar[tuple[int, ...]] = (100, 30, 10, 5, 1)
     complete: ClassVar[int | None] = 131
@@ -67,7 +64,7 @@ lits/                          or   Task03_Liver/
         Raises
         ------
         BenchError
-            No scan found (with source and expected tree), a volume without segmentation or the
+            No scan found (with source and expected files), a volume without segmentation or the
             reverse, two files for one scan.
         """
         found = self._find()
@@ -75,7 +72,7 @@ lits/                          or   Task03_Liver/
         if not volumes and not segmentations:
             raise BenchError(
                 f"no LiTS scan found below {self.root}; get the data from {self.source}; expected"
-                f"\n{self.layout}"
+                f" {self.layout}"
             )
         for one, other, missing in (
             (volumes, segmentations, "segmentation"),

@@ -54,14 +54,10 @@ class OpenKbp(Dataset):
         "git clone https://github.com/ababier/open-kbp (MIT licence;"
         " cite Babier et al., Med. Phys. 48:5549, 2021)"
     )
-    layout: ClassVar[str] = """\
-open-kbp/
-  provided-data/
-    train-pats/        also validation-pats, test-pats
-      pt_1/
-        ct.csv                 index,value with value = HU + 1024
-        voxel_dimensions.csv   three lengths in mm
-        Brainstem.csv ...      one table for each contoured organ"""
+    layout: ClassVar[str] = (
+        "provided-data/train-pats/pt_N (also validation-pats, test-pats) with ct.csv, "
+        "voxel_dimensions.csv and one table for each contoured organ"
+    )
     folders: ClassVar[tuple[str, ...]] = ("open-kbp", "open-kbp-master", "openkbp-original")
 
     @property
@@ -80,7 +76,7 @@ open-kbp/
         Raises
         ------
         BenchError
-            No patient found (with source and expected tree), or a patient without CT.
+            No patient found (with source and expected files), or a patient without CT.
         """
         cases = {}
         for folder in self._patient_folders():
@@ -134,7 +130,7 @@ open-kbp/
         if not folders:
             raise BenchError(
                 f"no OpenKBP patient found below {self.root}; get the data with: {self.source};"
-                f" expected\n{self.layout}"
+                f" expected {self.layout}"
             )
         return folders
 

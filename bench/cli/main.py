@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from bench.cli.codes import EPILOG, ExitCode
+from bench.cli.console import Console, complain, remark, tolerate_terminals
 from bench.cli.options import (
     DataRoot,
     Datasets,
@@ -41,8 +42,6 @@ from bench.files import check_folder
 
 if TYPE_CHECKING:
     from types import FrameType
-
-    from rich.console import Console
 
     from bench.engine.graph import StageGraph
     from bench.engine.launcher import Launcher
@@ -119,7 +118,7 @@ def run(
 
     request = _request(ctx)
     launched = parse_launcher(request.launcher)
-    console = _console(quiet=quiet)
+    console = Console(quiet=quiet)
     store, runs = _planned(request, console)
     graph = graph_of(runs, pictures=request.pictures)
     n_done = sum(store.is_done(stage) for stage in graph.stages.values())
@@ -136,9 +135,9 @@ def run(
             problems = [f"results not written: {explain(error)}"]
             tables, where, exit_code = collect(runs, store), "", exit_code or ExitCode.FIXABLE
         console.print(to_console(_report("leaderboard").build(tables).boards))
-        _console().print(f"{where}store     {store.root}", soft_wrap=True, markup=False)
+        Console().print(f"{where}store     {store.root}", soft_wrap=True)
         for problem in problems:
-            _complain(f"error: {problem}")
+            complain(f"error: {problem}")
         exit_code = exit_code or (ExitCode.FAILED if problems else ExitCode.DONE)
     raise typer.Exit(exit_code)
 
@@ -168,7 +167,7 @@ def plan(
     from bench.cli.views import plan_table
     from bench.engine.launcher import parse_launcher
 
-    console = _console()
+    console = Console()
     request = _request(ctx)
     parse_launcher(request.launcher)
     store, runs = _planned(request, console, remember=False)
@@ -181,7 +180,7 @@ def status(plugin: Plugins = None, store_root: StoreRoot = None) -> None:
     from bench.cli.views import status_table
 
     _plug_in(plugin)
-    _console().print(status_table(_existing_store(store_root)), crop=False)
+    Console().print(status_table(_existing_store(store_root)), crop=False)
 
 
 @command()
@@ -195,7 +194,7 @@ def show(
 
     _plug_in(plugin)
     store = _existing_store(store_root)
-    _console().print(describe_stage(store.find(key), store), soft_wrap=True)
+    Console().print(describe_stage(store.find(key), store), soft_wrap=True)
 
 
 @command("list")
@@ -210,7 +209,7 @@ def list_(
     from bench.cli.views import listing
 
     _plug_in(plugin)
-    _console().print(listing(what))
+    Console().print(listing(what))
 
 
 @command()
@@ -247,7 +246,7 @@ def check(
         names = method or registry.names("methods")
         under_test = [MethodUnderTest(name, Path(folder), network) for name in names]
         verdicts = ((one.label, run_checks(one)) for one in under_test)
-        if not print_verdicts(verdicts, _console()):
+        if not print_verdicts(verdicts, Console()):
             raise typer.Exit(ExitCode.FAILED)
 
 
@@ -275,7 +274,7 @@ def predict(
     store = _existing_store(store_root)
     check_folder(out)
     for path in segment(store.find(key), images, out, store, preview=preview):
-        _console().print(str(path), soft_wrap=True, markup=False)
+        Console().print(str(path), soft_wrap=True)
 
 
 @data_app.command("prepare", epilog=EPILOG)
@@ -307,11 +306,11 @@ def data_prepare(
         parse_networks(backbone or []),
         store.root / "digests.json",
     )
-    console = _console()
+    console = Console()
     exit_code = _execute(StageGraph(stages), store, parse_launcher("local"), console)
     if not exit_code:
         for stage in stages:
-            console.print(f"{stage.key}  {store.out(stage)}", soft_wrap=True, markup=False)
+            console.print(f"{stage.key}  {store.out(stage)}", soft_wrap=True)
     raise typer.Exit(exit_code)
 
 
@@ -326,7 +325,7 @@ def data_check(
     from bench.data.catalogue import parse_dataset
 
     _plug_in(plugin)
-    console = _console()
+    console = Console()
     if print_check(parse_dataset(dataset, data), console):
         raise typer.Exit(ExitCode.FIXABLE)
 
@@ -356,34 +355,35 @@ def report_(
     from bench.results.files import Tables
 
     _plug_in(plugin)
-    console = _console()
+    console = Console()
     report_name, options = parse_brackets(name)
     report = _report(report_name, options)
     folder = out or Path(report_name)
     check_folder(folder)
     files = (results or _result_files(store_root)) if report.needs_results else []
-    document = report.build(Tables.read(files, _remark))
+    document = report.build(Tables.read(files, remark))
     console.print(to_console(document.boards))
     for path in document.write(folder):
-        console.print(str(path), soft_wrap=True, markup=False)
+        console.print(str(path), soft_wrap=True)
 
 
 def main() -> None:
     """Run the command line; an error of the user or the system is one line and exit code 2."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: schedulers send it
+    tolerate_terminals()
     try:
         code = app(standalone_mode=False)
         sys.stdout.flush()  # here, where its error is a line
         sys.exit(code)
     except BenchError as error:
-        _complain(f"error: {error}")
+        complain(f"error: {error}")
     except BrokenPipeError:  # of `bench ... | head`: who read has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(ExitCode.FAILED)
     except OSError as error:
-        _complain(f"error: {explain(error)}")
+        complain(f"error: {explain(error)}")
     except KeyboardInterrupt:
-        _complain("interrupted")
+        complain("interrupted")
         sys.exit(ExitCode.INTERRUPTED)
     except Exception as error:
         # Wrong usage. Typer's class for it has no lasting address: click's once, its own now.
@@ -391,7 +391,7 @@ def main() -> None:
         if describe is None:
             raise
         if message := " ".join(describe().split()):  # empty: help was asked for and shown
-            _complain(f"error: {message.rstrip('.')}; --help shows what there is")
+            complain(f"error: {message.rstrip('.')}; --help shows what there is")
     sys.exit(ExitCode.FIXABLE)
 
 
@@ -423,10 +423,10 @@ def _execute(graph: StageGraph, store: Store, launched: Launcher, console: Conso
         with _stop_announced(), contextlib.closing(launched.run(graph, store)) as events:
             monitor.follow(events)
     except KeyboardInterrupt:
-        _complain("interrupted; give the same command to go on from the last checkpoint")
+        complain("interrupted; give the same command to go on from the last checkpoint")
         raise typer.Exit(ExitCode.INTERRUPTED) from None
     for message in dict.fromkeys(event.message for event in monitor.messages):
-        _complain(f"error: {message}")
+        complain(f"error: {message}")
     counts = ", ".join(f"{count} {what}" for what, count in monitor.outcomes.most_common())
     console.print(f"stages    {counts}; {time.monotonic() - started:.0f} s")
     if not monitor.messages:
@@ -513,24 +513,3 @@ def _result_files(store_root: Path | None) -> list[Path]:
     if not paths:
         raise BenchError(f"no results in {folder}: run something first")
     return paths
-
-
-def _console(*, quiet: bool = False) -> Console:
-    from rich.console import Console
-
-    console = Console(highlight=False, quiet=quiet)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = 160  # no terminal: do not cut lines that go to a file
-    return console
-
-
-def _remark(text: str) -> None:
-    from rich.console import Console
-
-    Console(stderr=True).print(f"note: {text}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _complain(message: str) -> None:
-    from rich.console import Console
-
-    Console(stderr=True).print(message, style="red", markup=False, highlight=False, soft_wrap=True)

@@ -16,7 +16,7 @@ from bench.engine.store import Store
 from bench.experiment.plan import Run, graph_of
 from bench.params import Params
 from bench.plugins import registry
-from bench.reporting.text import duration
+from bench.reporting.text import counted, duration
 from bench.stage import Stage
 
 if TYPE_CHECKING:
@@ -185,10 +185,9 @@ def print_check(dataset: Dataset, console: Console) -> bool:
             dataset, lambda done, total: spinner.update(f"reading case {done} of {total}")
         )
     console.print(
-        f"{result.dataset}: {result.cases} cases of {result.patients} patients, "
+        f"{result.dataset}: {counted(result.cases, 'case')} of "
+        f"{counted(result.patients, 'patient')}, "
         f"{result.readable} readable",
-        highlight=False,
-        markup=False,
     )
     table = _table("organ", "annotated", "present", "median ml")
     for organ in result.organs:
@@ -201,15 +200,10 @@ def print_check(dataset: Dataset, console: Console) -> bool:
             console.print(
                 f"{axis}   {voxels.low:.0f} to {voxels.high:.0f} voxels of "
                 f"{spacing.low:.2f} to {spacing.high:.2f} mm",
-                highlight=False,
             )
         for channel, values in zip(dataset.channels, result.values, strict=True):
             unit = " HU" if channel.rule == "window" else ""
-            console.print(
-                f"{channel.name}  {values.low:g} to {values.high:g}{unit}",
-                highlight=False,
-                markup=False,
-            )
+            console.print(f"{channel.name}  {values.low:g} to {values.high:g}{unit}")
     for problem in result.problems:
         style = "red" if problem.severity == "error" else "yellow"
         named = problem.case is None or problem.case in problem.message
@@ -217,7 +211,8 @@ def print_check(dataset: Dataset, console: Console) -> bool:
         line = Text(f"{problem.severity}: {where}{problem.message}", style=style)
         console.print(line, soft_wrap=True)
     errors = sum(problem.severity == "error" for problem in result.problems)
-    console.print(f"{errors} errors, {len(result.problems) - errors} warnings", highlight=False)
+    warnings = len(result.problems) - errors
+    console.print(f"{counted(errors, 'error')}, {counted(warnings, 'warning')}")
     return errors > 0
 
 
@@ -225,15 +220,13 @@ def print_verdicts(verdicts: Iterable[tuple[str, Iterable[Verdict]]], console: C
     """Print the rules that each method passes or breaks; return whether all pass."""
     kept = True
     for method, found in verdicts:
-        console.print(method, style="bold", markup=False)
+        console.print(method, style="bold")
         for verdict in found:
             kept &= verdict.problem is None
-            state = "[green]ok[/]  " if verdict.problem is None else "[red]FAIL[/]"
-            console.print(f"  {state} {verdict.rule}", soft_wrap=True)
+            state = ("ok  ", "green") if verdict.problem is None else ("FAIL", "red")
+            console.print(Text.assemble("  ", state, f" {verdict.rule}"), soft_wrap=True)
             if verdict.problem is not None:
-                console.print(
-                    f"       {verdict.problem}", style="red", markup=False, soft_wrap=True
-                )
+                console.print(f"       {verdict.problem}", style="red", soft_wrap=True)
     return kept
 
 

@@ -47,7 +47,7 @@ class Dataset(Part, abc.ABC):
     source: ClassVar[str] = ""
     """Where to get the data and under which licence."""
     layout: ClassVar[str] = ""
-    """The expected tree, shown when the data are missing."""
+    """The expected files in one line, shown when the data are missing."""
     folders: ClassVar[tuple[str, ...]] = ()
     """Folder names looked for below the data root."""
     complete: ClassVar[int | None] = None
@@ -131,7 +131,7 @@ class Dataset(Part, abc.ABC):
         Raises
         ------
         BenchError
-            Folder missing (with the expected tree), no case, an image without a label map, an
+            Folder missing (with the expected files), no case, an image without a label map, an
             ``annotations.csv`` that names other cases or organs.
         """
 

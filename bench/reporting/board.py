@@ -6,12 +6,14 @@ Reports decide the content of a board; this module decides its layout. Equal boa
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.errors import one_line
 from bench.reporting import page
 from bench.reporting.style import Mark
 
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pandas.io.formats.style_render import CSSDict
     from rich.console import RenderableType
+
+_MARKDOWN = re.compile(r"[\\|*_]|(?<=\])\(")
+_TAG = re.compile(r"<(?=[A-Za-z/!?])")
+_FORMULA = ("=", "+", "-", "@")
 
 _LATEX = str.maketrans(
     {
@@ -99,6 +105,13 @@ class Board:
     colours: tuple[str, ...] = ()
     prose: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Bring every text into one line without control characters: it may be a stranger's."""
+        object.__setattr__(self, "frame", _texts(self.frame, _plain))
+        object.__setattr__(self, "title", one_line(self.title))
+        object.__setattr__(self, "notes", tuple(map(one_line, self.notes)))
+        object.__setattr__(self, "prose", tuple(map(one_line, self.prose)))
+
     def lines(self) -> list[list[tuple[str, Mark]]]:
         """Return text and mark of every cell, line by line."""
         cells = self.frame.to_numpy()
@@ -121,8 +134,12 @@ def files(
     numbers: pd.DataFrame,
     float_format: str = "%.4f",
 ) -> dict[str, str]:
-    """Return ``stem.md``, ``.csv``, ``.tex`` and ``.html``: boards, and the numbers behind them."""
-    csv = numbers.to_csv(index=False, float_format=float_format, lineterminator="\n")
+    """Return ``stem.md``, ``.csv``, ``.tex`` and ``.html``: boards, and the numbers behind them.
+
+    Texts that a spreadsheet would run as a formula start with an apostrophe in the CSV.
+    """
+    cells = _texts(numbers, _no_formula)
+    csv = cells.to_csv(index=False, float_format=float_format, lineterminator="\n")
     return {
         f"{stem}.md": to_markdown(boards, heading),
         f"{stem}.csv": str(csv),
@@ -197,7 +214,7 @@ def to_markdown(boards: Sequence[Board], heading: str) -> str:
         notes = "\n".join(f"- {_markdown(note)}" for note in board.notes)
         prose = "".join(f"{_markdown(sentence)}\n\n" for sentence in board.prose)
         sections.append(f"## {_markdown(board.title)}\n\n{prose}{rows}\n\n{notes}\n")
-    return f"# {heading}\n\n" + "\n".join(sections)
+    return f"# {_markdown(one_line(heading))}\n\n" + "\n".join(sections)
 
 
 def to_latex(boards: Sequence[Board]) -> str:
@@ -260,8 +277,40 @@ def _properties(
     return pd.DataFrame(cells, index=frame.index, columns=frame.columns)
 
 
+def _texts(frame: pd.DataFrame, change: Callable[[Any], Any]) -> pd.DataFrame:
+    """Return the table with every text, column names included, changed."""
+    from pandas.api.types import is_numeric_dtype
+
+    changed = frame.copy()
+    for name in frame.columns:
+        if not is_numeric_dtype(frame[name]):
+            changed[name] = frame[name].map(change)
+    return changed.rename(columns=change)
+
+
+def _plain(value: Any) -> Any:
+    return one_line(value) if isinstance(value, str) else value
+
+
+def _no_formula(value: Any) -> Any:
+    """Return a cell that no spreadsheet runs; numbers stay numbers."""
+    if not isinstance(value, str):
+        return value
+    text = one_line(value)
+    return f"'{text}" if text.startswith(_FORMULA) and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _markdown(text: str) -> str:
-    return text.replace("|", r"\|").replace("*", r"\*").replace("_", r"\_")
+    """Escape what Markdown would take for a table, emphasis, a link or a tag."""
+    return _TAG.sub("&lt;", _MARKDOWN.sub(r"\\\g<0>", text))
 
 
 def _latex(text: str) -> str:

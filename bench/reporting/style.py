@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import colorsys
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
+from bench.errors import BenchError
 from bench.params import parse_brackets
 
 if TYPE_CHECKING:
@@ -42,12 +44,19 @@ class MethodStyles:
         """Return the styles in a results table, and those in ``known`` for other methods.
 
         Where older results without titles are combined with newer ones, the titles are used.
+
+        Raises
+        ------
+        BenchError
+            A colour is not ``#RRGGBB``.
         """
         found = dict(known or {})
         columns = ["method", *MethodStyle._fields]
         for method, *style in results[columns].drop_duplicates().itertuples(index=False):
             base, _ = parse_brackets(method)
             shown = MethodStyle(*style)
+            if shown.colour and not re.fullmatch("#[0-9A-Fa-f]{6}", shown.colour):
+                raise BenchError(f"colour {shown.colour} of method {method}: must be #RRGGBB")
             if shown.title or base not in found:
                 found[base] = shown
         return cls(found)

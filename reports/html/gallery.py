@@ -76,8 +76,8 @@ def _browser(own: pd.DataFrame, title: str, caption: str, styles: MethodStyles) 
     template = Environment(autoescape=True, trim_blocks=True).from_string(
         TEMPLATE.read_text(encoding="utf-8")
     )
-    # A script element ends at the first "</", in any context.
-    data = json.dumps(cells, ensure_ascii=False).replace("</", "<\\/")
+    # Whatever ends or opens a script element starts with "<", in any context.
+    data = json.dumps(cells, ensure_ascii=False).replace("<", "\\u003c")
     return template.render(title=title, caption=caption, data=data, key=KEY)
 
 

@@ -343,7 +343,7 @@ def test_real_abdominal_ct_is_read_as_a_folder(tmp_path, organs, names):
 
 
 @pytest.mark.parametrize("dataset", [Folder, Lits, OpenKbp])
-def test_a_wrong_root_is_answered_with_the_expected_tree(tmp_path, dataset):
+def test_a_wrong_root_is_answered_with_the_expected_files(tmp_path, dataset):
     for root in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(BenchError) as error:
             dataset(root=root).cases()
