@@ -18,13 +18,14 @@ from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
 
 from bench.files import replacing
-from bench.nets.device import adam, autocast, kernels
+from bench.nets.device import Precision, adam, autocast, kernels
 from bench.nets.protocol import channels_last
 from bench.stage import StageContext
+from bench.training.batch import Batch
 from bench.training.config import Steps, TrainConfig
 from bench.training.cost import PassCounter
 from bench.training.loader import BatchLoader
-from bench.training.objective import Objective
+from bench.training.objective import Objective, TrainingProgress
 
 LOG_EVERY = 20
 
@@ -52,12 +53,8 @@ def fit(
         A logged loss is not finite.
     """
     device = ctx.device
-    for module in objective.modules.values():
-        channels_last(module.to(device)).train()
-    for module in objective.frozen.values():
-        channels_last(module.to(device)).requires_grad_(False).eval()
-    phases = objective.phases
-    optimisers = [adam(phase.parameters, phase.lr, phase.betas, device) for phase in phases]
+    updater = Updater(objective, config.precision, device)
+    optimisers = updater.optimisers
 
     def decay(step: int) -> float:
         """Return lr(j) / lr(0) = decay ** (j / (J - 1))."""
@@ -71,21 +68,14 @@ def fit(
     with kernels(device, fixed_shapes=True):
         for step, batch in enumerate(loader.batches(first, length.steps), start=first):
             progress = length.progress(step)
-            values: dict[str, Tensor] = {}
-            for phase, optimiser, schedule in zip(phases, optimisers, schedules, strict=True):
-                with autocast(device, config.precision):
-                    losses = phase.loss(batch, progress)
-                optimiser.zero_grad(set_to_none=True)
-                losses["loss"].backward()
-                optimiser.step()
+            values = updater.step(batch, progress)
+            for schedule in schedules:
                 schedule.step()
-                values |= {f"{phase.name}/{name}": value.detach() for name, value in losses.items()}
-            objective.after_step(progress)
             if step == first:
                 counter.detach()
             logged = step % LOG_EVERY == 0 or step == length.steps - 1
             if logged:
-                rates = {f"{phase.name}/lr": phase.lr * decay(step) for phase in phases}
+                rates = {f"{phase.name}/lr": phase.lr * decay(step) for phase in updater.phases}
                 note = _log(step, values, rates, ctx)
             if step + 1 < length.steps and ctx.save_due():
                 _check_finite(step, values)
@@ -94,6 +84,44 @@ def fit(
             if logged:
                 ctx.tick(step + 1, length.steps, note)
     return counter.slices
+
+
+class Updater:
+    """The updates of an objective's networks, which it moves to the device.
+
+    Parameters
+    ----------
+    objective
+        Networks and losses.
+    precision
+        That of the losses and what they run.
+    device
+        Where to compute.
+    """
+
+    def __init__(self, objective: Objective, precision: Precision, device: torch.device) -> None:
+        for module in objective.modules.values():
+            channels_last(module.to(device)).train()
+        for module in objective.frozen.values():
+            channels_last(module.to(device)).requires_grad_(False).eval()
+        self._objective = objective
+        self._precision = precision
+        self._device = device
+        self.phases = objective.phases
+        self.optimisers = [adam(p.parameters, p.lr, p.betas, device) for p in self.phases]
+
+    def step(self, batch: Batch, progress: TrainingProgress) -> dict[str, Tensor]:
+        """Update every network once; return the named losses of all phases, on the device."""
+        values: dict[str, Tensor] = {}
+        for phase, optimiser in zip(self.phases, self.optimisers, strict=True):
+            with autocast(self._device, self._precision):
+                losses = phase.loss(batch, progress)
+            optimiser.zero_grad(set_to_none=True)
+            losses["loss"].backward()
+            optimiser.step()
+            values |= {f"{phase.name}/{name}": value.detach() for name, value in losses.items()}
+        self._objective.after_step(progress)
+        return values
 
 
 def _log(
