@@ -80,6 +80,8 @@ class EventSink(Protocol):
 class StageContext(Protocol):
     """The interface to a running stage: its folders, its direct inputs, the device, the log."""
 
+    key: str
+    """Key of the stage, which its resume state carries."""
     out: Path
     scratch: Path
 

@@ -13,7 +13,13 @@ from rich.text import Text
 from bench.engine.graph import StageGraph
 from bench.engine.launcher import StageEvent
 
-STYLES = {"failed": "bold red", "refused": "bold red", "interrupted": "yellow", "stalled": "yellow"}
+STYLES = {
+    "damaged": "yellow",
+    "failed": "bold red",
+    "refused": "bold red",
+    "interrupted": "yellow",
+    "stalled": "yellow",
+}
 
 
 class Monitor:
@@ -81,7 +87,7 @@ class Monitor:
             self._finished += waited
             return
         self.outcomes[event.kind] += 1
-        self._finished += event.kind == "done"
+        self._finished += {"done": 1, "damaged": -1}.get(event.kind, 0)
         if event.kind in ("failed", "refused", "interrupted"):
             self.messages.append(event)
 

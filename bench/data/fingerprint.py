@@ -1,13 +1,15 @@
 """The identity of a data set's content: a digest of its case list and files.
 
-File digests are remembered by path, size and modification time, so a data set is read through once.
+File digests are remembered by path, size, inode and times, so a data set is read through once.
+Stages hash the files again when they read them: what they store is what its key says.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from bench.data.dataset import Case, Dataset
@@ -29,28 +31,87 @@ def fingerprint(
 
     ``memory`` is the JSON file in which digests of unchanged files are kept, if ``remember``.
     """
-    known: dict[str, str] = json.loads(memory.read_text()) if memory.is_file() else {}
+    known = _remembered(memory)
     files = [path for case in cases for path in dataset.files(case)]
     fresh: dict[str, str] = {}
 
-    def file_digest(path: Path) -> str:
-        file_size(path)  # refuses what is no file and may never end
-        try:
-            stat = path.stat()
-            token = f"{path.absolute()}|{stat.st_size}|{stat.st_mtime_ns}"
-            if token not in known:
-                with path.open("rb") as file:
-                    fresh[token] = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise BenchError(f"{path}: cannot be read: {error.strerror}") from None
+    def remembered_digest(path: Path) -> str:
+        token = "|".join(map(str, (path.absolute(), *_state(path))))
+        if token not in known:
+            fresh[token] = file_digest(path)
         return known.get(token) or fresh[token]
 
     digests = []
     with threads() as pool:
-        for count, found in enumerate(pool.map(file_digest, files), start=1):
+        for count, found in enumerate(pool.map(remembered_digest, files), start=1):
             digests.append(found)
             progress(count, len(files))
     if fresh and remember:
         memory.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(memory, json.dumps(known | fresh, indent=0, sort_keys=True))
-    return digest([[case.identity() for case in cases], digests])
+    return _content(cases, digests)
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file.
+
+    Raises
+    ------
+    BenchError
+        It cannot be read, or is no file.
+    """
+    file_size(path)  # refuses what may never end
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BenchError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+@contextlib.contextmanager
+def unchanged(files: Sequence[Path]) -> Iterator[tuple[str, ...]]:
+    """Yield the digests of files that are read in the block.
+
+    Raises
+    ------
+    BenchError
+        A file was changed between its hashing and the end of the block.
+    """
+    states = [_state(path) for path in files]
+    yield tuple(map(file_digest, files))
+    for path, state in zip(files, states, strict=True):
+        if _state(path) != state:
+            raise BenchError(f"{path}: was changed while it was read; give the command again")
+
+
+def is_content(content: str, cases: Sequence[Case], digests: Iterable[Sequence[str]]) -> bool:
+    """Tell whether what was read is what was fingerprinted.
+
+    Parameters
+    ----------
+    content
+        The fingerprint.
+    digests
+        Digests of the files of each case, from :func:`unchanged`.
+    """
+    return _content(cases, [digest for of_case in digests for digest in of_case]) == content
+
+
+def _content(cases: Sequence[Case], digests: Sequence[str]) -> str:
+    return digest([[case.identity() for case in cases], list(digests)])
+
+
+def _state(path: Path) -> tuple[int, int, int, int]:
+    """Return what changes when a file is written or replaced; the last cannot be set back."""
+    file_size(path)  # refuses what is no file
+    stat = path.stat()
+    return stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns
+
+
+def _remembered(memory: Path) -> dict[str, str]:
+    """Return the digests of a memory file; none if it is damaged: they are found again."""
+    try:
+        found = json.loads(memory.read_bytes())
+    except (FileNotFoundError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -6,6 +6,7 @@ The import contracts of ``pyproject.toml`` enforce it: nothing that trains can r
 from __future__ import annotations
 
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +48,6 @@ class CompleteLabels:
         return labels
 
 
-def write_truth(folder: Path, case_id: str, labels_XYZ: NDArray[np.uint8]) -> None:
+def write_truth(file: IO[bytes], labels_XYZ: NDArray[np.uint8]) -> None:
     """Write the complete label map of one case."""
-    np.savez_compressed(folder / f"{case_id}.npz", labels_XYZ=labels_XYZ)
+    np.savez_compressed(file, labels_XYZ=labels_XYZ)

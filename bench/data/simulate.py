@@ -28,6 +28,11 @@ class Split(Params):
     """Per training case: organ k is annotated and not hidden (F)."""
 
     @property
+    def incomplete(self) -> list[str]:
+        """Training cases that lack an organ, sorted."""
+        return sorted(case for case in self.train if not all(self.flags[case]))
+
+    @property
     def sha256(self) -> str:
         """Digest of the whole manifest."""
         return digest(self.identity())

@@ -15,6 +15,7 @@ class EventLog:
 
     def __init__(self, path: Path, run_name: str) -> None:
         self._path = path
+        _end_torn_line(path)
         self._board: Any = None
         if board := os.environ.get("BENCH_TENSORBOARD"):
             from torch.utils.tensorboard import SummaryWriter
@@ -23,8 +24,9 @@ class EventLog:
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Append one line: the step, the wall-clock time and the values logged."""
+        event = {"step": step, "time": round(time.time(), 3), **values}
         with self._path.open("a") as file:
-            file.write(json.dumps({"step": step, "time": round(time.time(), 3), **values}) + "\n")
+            file.write(json.dumps(event) + "\n")
         if self._board is not None:
             for name, value in values.items():
                 self._board.add_scalar(name, value, step)
@@ -35,10 +37,23 @@ class EventLog:
             self._board.close()
 
 
+def _end_torn_line(path: Path) -> None:
+    """Begin a new line after one that a full disk or a power failure cut off."""
+    if path.is_file() and (text := path.read_bytes()) and not text.endswith(b"\n"):
+        with path.open("ab") as file:
+            file.write(b"\n")
+
+
 def read_events(path: Path) -> Iterator[dict[str, float]]:
-    """Yield the lines of an event log; of a step that a resume repeated, only the last line."""
+    """Yield the lines of an event log; of a step that a resume repeated, only the last line.
+
+    A line torn by a full disk or a power failure is left out.
+    """
     lines: dict[int, dict[str, float]] = {}
-    for line in path.read_text().splitlines() if path.is_file() else []:
-        event = json.loads(line)
-        lines[event["step"]] = event
+    for line in path.read_bytes().splitlines() if path.is_file() else []:
+        try:
+            event = json.loads(line)
+            lines[int(event["step"])] = event
+        except (ValueError, TypeError, KeyError, RecursionError):
+            continue
     yield from (lines[step] for step in sorted(lines))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from graphlib import TopologicalSorter
 
 from bench.stage import Stage, ancestors
@@ -38,7 +39,9 @@ class Frontier:
     """Which stages of a graph can run now. A failure blocks what depends on it and nothing else."""
 
     def __init__(self, graph: StageGraph) -> None:
+        self._graph = graph
         self._waiting = dict(graph.stages)
+        self._lost: Counter[str] = Counter()
         self._consumers: dict[str, list[str]] = {key: [] for key in graph.stages}
         self._missing = {key: len({p.key for p in s.inputs()}) for key, s in graph.stages.items()}
         for key, stage in graph.stages.items():
@@ -60,9 +63,29 @@ class Frontier:
         """Note a result; its consumers may become ready."""
         del self._waiting[stage.key]
         for consumer in self._consumers[stage.key]:
-            self._missing[consumer] -= 1
-            if not self._missing[consumer] and consumer in self._waiting:
-                self._ready.append(self._waiting[consumer])
+            if self._missing[consumer]:
+                self._missing[consumer] -= 1
+                if not self._missing[consumer] and consumer in self._waiting:
+                    self._ready.append(self._waiting[consumer])
+
+    def reopen(self, stage: Stage, lost: Sequence[Stage]) -> bool:
+        """Let a stage wait until results that it reads, found damaged, are computed again.
+
+        Returns
+        -------
+        bool
+            False if one of them was lost before: more than a chance error destroys it.
+        """
+        for parent in lost:
+            if parent.key not in self._waiting:
+                self._lost[parent.key] += 1
+                self._waiting[parent.key] = self._graph.stages[parent.key]
+                self._ready.append(self._waiting[parent.key])
+        needed = {parent.key for parent in stage.inputs()}
+        self._missing[stage.key] = sum(key in self._waiting for key in needed)
+        if not self._missing[stage.key]:
+            self._ready.append(stage)
+        return all(self._lost[parent.key] < 2 for parent in lost)
 
     def failed(self, stage: Stage) -> list[Stage]:
         """Note a failure and return the stages that can no longer run because of it."""
@@ -71,7 +94,7 @@ class Frontier:
         pending = list(self._consumers[stage.key])
         while pending:
             key = pending.pop()
-            if key in self._waiting:
+            if key in self._waiting and self._missing[key]:  # others run, or can
                 blocked.append(self._waiting.pop(key))
                 pending.extend(self._consumers[key])
         return blocked

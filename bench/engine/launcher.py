@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from bench.engine.graph import StageGraph
+from bench.engine.graph import Frontier, StageGraph
 from bench.engine.store import Store
 from bench.params import Params, parse_brackets
 from bench.plugins import registry
 from bench.stage import Stage
+
+if TYPE_CHECKING:
+    from bench.engine.worker import Ended
 
 EventKind = Literal[
     "started",
@@ -19,6 +22,7 @@ EventKind = Literal[
     "stalled",
     "done",
     "waiting",
+    "damaged",
     "failed",
     "refused",
     "blocked",
@@ -53,6 +57,26 @@ class Launcher(Params, abc.ABC):
         Each stage is registered in the store: its key is all that another process or machine needs
         to run it (:func:`bench.engine.worker.run_stage`).
         """
+
+
+def settle(
+    frontier: Frontier, store: Store, stage: Stage, outcome: Ended, message: str, slot: str = ""
+) -> Iterator[StageEvent]:
+    """Note how a stage ended, and yield the events that follow from it."""
+    if outcome == "done":
+        frontier.done(stage)
+        yield StageEvent("done", stage, slot, message=message)
+        return
+    if outcome == "damaged":
+        lost = [parent for parent in stage.inputs() if not store.is_done(parent)]
+        for parent in lost:
+            yield StageEvent("damaged", parent, slot, message=message)
+        if frontier.reopen(stage, lost):
+            return
+        outcome, message = "failed", f"{message}; it was damaged before: check disk and memory"
+    yield StageEvent(outcome, stage, slot, message=message)
+    for blocked in frontier.failed(stage):
+        yield StageEvent("blocked", blocked, message=f"needs {stage.key}")
 
 
 def parse_launcher(text: str) -> Launcher:

@@ -1,43 +1,47 @@
-"""The store: one readable folder per stage, complete exactly when its ``DONE`` file exists.
+"""The store: one readable folder per stage, complete exactly when its output holds a receipt.
 
 ::
 
     bench-store/Train/phantom-f0-a30-supervised-3f9a0c1d2b4e/
       stage.json    all parameters, the keys of the inputs, the plug-ins: enough to run it again
-      out/          the result, moved here in one rename when it is complete
-      DONE          written last: wall time, device, versions, digests of the outputs
+      out/          the result; the folder appears in one rename when it is complete
+        DONE        its receipt: wall time, device, versions, sizes and checksums of the outputs
       log.txt       what the stage printed, and the traceback if it failed
-      events.jsonl  one line per logged step
+      events.jsonl  one line per logged step; part of the result when it is complete
       scratch/      resume state of an interrupted run
       CLAIM         lease of the process that computes the stage now
+    bench-store/damaged/DATE/Train/...      outputs that did not match their receipt
 
-A stage without ``DONE`` does not exist for its consumers, and a failure is never cached.
+A stage without a readable receipt does not exist for its consumers, and a failure is never cached.
 """
 
 from __future__ import annotations
 
-import importlib
+import contextlib
+import errno
 import json
 import os
+import secrets
 import shutil
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from glob import escape
 from pathlib import Path
 from typing import Any, Literal
 
 from filelock import SoftFileLease, Timeout
 
+from bench.engine import claim, integrity
+from bench.engine.description import PlugInUnusable, describe, rebuild
+from bench.engine.integrity import RECEIPT
 from bench.errors import BenchError
 from bench.files import sync, write_atomically
-from bench.params import Params
-from bench.plugins import files, registry
 from bench.stage import KEY_DIGITS, Stage
 
-State = Literal["done", "running", "failed", "interrupted", "waiting"]
+State = Literal["done", "damaged", "running", "failed", "interrupted", "waiting"]
 
-LEASE_SECONDS = 60.0
-HEARTBEAT_SECONDS = 10.0
+MAX_DEATHS = 3
+"""Processes that may die while they compute a stage before it counts as failed."""
 
 
 class UnreadableStageError(BenchError):
@@ -69,6 +73,8 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
+        self._receipts: dict[str, tuple[tuple[int, int, int], dict[str, Any] | None]] = {}
+        self._folders: dict[str, Path] = {}
 
     def folder(self, stage: Stage) -> Path:
         """Return the folder of a stage, ``<kind>/<title>-<digest>``."""
@@ -81,19 +87,75 @@ class Store:
         return self.folder(stage) / "out"
 
     def is_done(self, stage: Stage) -> bool:
-        """Tell whether the result of a stage is complete."""
-        return (self.folder(stage) / "DONE").is_file()
+        """Tell whether the result of a stage is complete: its receipt is there and readable."""
+        return self._receipt(stage) is not None
 
     def receipt(self, stage: Stage) -> dict[str, Any]:
         """Return the content of ``DONE``: wall seconds, device, versions, output digests."""
-        receipt: dict[str, Any] = json.loads((self.folder(stage) / "DONE").read_text())
+        receipt = self._receipt(stage)
+        if receipt is None:
+            raise LookupError(f"{stage.key} is not done")
         return receipt
+
+    def _receipt(self, stage: Stage) -> dict[str, Any] | None:
+        """Return the receipt, None if there is none or it is unreadable; read once per change."""
+        path = self.out(stage) / RECEIPT
+        try:
+            stat = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        state = stat.st_ino, stat.st_size, stat.st_ctime_ns
+        if stage.key not in self._receipts or self._receipts[stage.key][0] != state:
+            self._receipts[stage.key] = state, _read_receipt(path, stage.key)
+        return self._receipts[stage.key][1]
+
+    def damage(self, stage: Stage, *, thorough: bool = False) -> str | None:
+        """Return what is wrong with the output of a stage; None if nothing, or if it has none.
+
+        Sizes of all files are compared with the receipt, and the checksums of small files; of all
+        files if ``thorough``.
+        """
+        out = self.out(stage)
+        receipt = self._receipt(stage)
+        if receipt is None:
+            return f"{RECEIPT} is missing or unreadable" if out.exists() else None
+        return integrity.damage(out, receipt, largest=None if thorough else integrity.SMALL)
+
+    def set_aside(self, stage: Stage) -> Path | None:
+        """Move the damaged output of a stage out of the way, so that it is computed again.
+
+        Returns
+        -------
+        Path or None
+            Where it is now; None if another process holds the stage, or has moved it.
+        """
+        try:
+            with self.lease(stage).acquire(blocking=False):
+                return self.clear(stage)
+        except Timeout:
+            return None
+
+    def clear(self, stage: Stage) -> Path | None:
+        """Do as :meth:`set_aside` for the process that holds the lease of the stage."""
+        folder = self.folder(stage)
+        if not (folder / "out").exists():
+            return None
+        day = f"{time.strftime('%Y-%m-%d')}-{secrets.token_hex(3)}"
+        aside = self.root / "damaged" / day / folder.parent.name / folder.name
+        aside.mkdir(parents=True)
+        (folder / "out").rename(aside / "out")
+        with contextlib.suppress(OSError):
+            shutil.copy(folder / "stage.json", aside)
+        self._receipts.pop(stage.key, None)
+        return aside
 
     def state(self, stage: Stage) -> State:
         """Return the state of a stage. A failed stage is tried again in the next run."""
+        if self.out(stage).exists() and self.damage(stage) is not None:
+            return "damaged"
         if self.is_done(stage):
             return "done"
-        if self._is_claimed(stage):
+        if claim.is_held(self._claim(stage)):
             return "running"
         if self.failure(stage) is not None:
             return "failed"
@@ -101,8 +163,10 @@ class Store:
 
     def failure(self, stage: Stage) -> str | None:
         """Return why a stage failed when it was last tried, None if it did not."""
-        path = self.folder(stage) / "FAILED"
-        return path.read_text().strip() if path.is_file() else None
+        try:
+            return (self.folder(stage) / "FAILED").read_text(errors="replace").strip()
+        except FileNotFoundError:
+            return None
 
     def note_failure(self, stage: Stage, message: str) -> None:
         """Save the reason of a failure; it is removed when the stage is done."""
@@ -114,7 +178,8 @@ class Store:
 
     def events(self, stage: Stage) -> Path:
         """Return the file of a stage's logged values (:func:`bench.engine.events.read_events`)."""
-        return self.folder(stage) / "events.jsonl"
+        kept = self.out(stage) / "events.jsonl"
+        return kept if self.is_done(stage) else self.folder(stage) / "events.jsonl"
 
     def scratch(self, stage: Stage) -> Path:
         """Return the folder for the resume state of an unfinished stage."""
@@ -122,23 +187,47 @@ class Store:
 
     def seconds_spent(self, stage: Stage) -> float:
         """Return how long an unfinished stage had computed when its state was last saved."""
-        path = self.scratch(stage) / "seconds.json"
-        return float(json.loads(path.read_text())) if path.is_file() else 0.0
+        try:
+            return float(json.loads((self.scratch(stage) / "seconds.json").read_text()))
+        except (FileNotFoundError, ValueError, TypeError):
+            return 0.0
 
     def note_seconds(self, stage: Stage, seconds: float) -> None:
         """Save how long a stage has computed; called when its resume state is saved."""
         write_atomically(self.scratch(stage) / "seconds.json", json.dumps(seconds))
 
+    def deaths(self, stage: Stage) -> int:
+        """Return how many processes in a row died without a word while they computed a stage."""
+        return len(list(self.folder(stage).glob("attempt.*")))
+
+    @contextlib.contextmanager
+    def attempt(self, stage: Stage) -> Iterator[Path]:
+        """Note an attempt; a file is left only by a process that ends inside of the block."""
+        path = self.folder(stage) / f"attempt.{secrets.token_hex(4)}"
+        path.touch()
+        try:
+            yield path
+        finally:
+            self.forgive(stage)
+
+    def forgive(self, stage: Stage) -> None:
+        """Forget the processes that died: the stage made progress, or the user tries it again."""
+        for path in self.folder(stage).glob("attempt.*"):
+            path.unlink(missing_ok=True)
+
     def register(self, stages: Iterable[Stage]) -> None:
         """Write ``stage.json`` where it is missing, so that a stage's key suffices to run it."""
         for stage in stages:
             path = self.folder(stage) / "stage.json"
+            found = _read_text(path)
             # Runtime parameters (the path of the data) are refreshed until the stage is done.
-            if not self.is_done(stage):
-                text = json.dumps(_dump_fields(stage), indent=1, sort_keys=True)
-                if not path.is_file() or path.read_text() != text:
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    write_atomically(path, text)
+            if self.is_done(stage) and found is not None and _is_json(found):
+                continue
+            text = json.dumps(describe(stage), indent=1, sort_keys=True)
+            if found != text:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(path, text)
+            self.forgive(stage)
 
     def find(self, key: str) -> Stage:
         """Rebuild a registered stage from its key or from the beginning of its digest.
@@ -180,46 +269,66 @@ class Store:
 
     def folders(self) -> list[Path]:
         """Return the folders of all registered stages, those of other versions included."""
-        return sorted(path.parent for path in self.root.glob("*/*/stage.json"))
+        found = sorted(path.parent for path in self.root.glob("*/*/stage.json"))
+        self._folders = {_key_of(folder): folder for folder in found}
+        return found
 
     def lease(self, stage: Stage) -> SoftFileLease:
         """Return the lease of the process that computes a stage; a dead owner's lease is free."""
-        folder = self.folder(stage)
-        folder.mkdir(parents=True, exist_ok=True)
-        return SoftFileLease(
-            folder / "CLAIM",
-            lease_duration=LEASE_SECONDS,
-            heartbeat_interval=HEARTBEAT_SECONDS,
-            thread_local=False,
-        )
+        self.folder(stage).mkdir(parents=True, exist_ok=True)
+        return claim.lease(self._claim(stage))
 
-    def commit(self, stage: Stage, made: Path, receipt: dict[str, Any]) -> None:
-        """Publish the finished output folder ``made``; ``DONE`` is written last."""
+    def holder(self, stage: Stage) -> claim.Holder | None:
+        """Return the process that computes a stage."""
+        return claim.holder(self._claim(stage))
+
+    def commit(self, stage: Stage, made: Path, receipt: dict[str, Any]) -> bool:
+        """Publish the finished output folder ``made`` with its receipt.
+
+        The rename is the only step that others see, and it fails where there is an output: so a
+        process that was suspended, and whose stage another one has computed, replaces nothing.
+
+        Returns
+        -------
+        bool
+            False if another process was first; ``made`` is deleted.
+        """
         folder = self.folder(stage)
+        if (log := folder / "events.jsonl").is_file():
+            shutil.copyfile(log, made / log.name)
         for path in made.rglob("*"):
-            if path.is_file():
-                sync(path)
-        leftover = folder / "out"
-        if leftover.exists():  # renamed but never sealed: a crash between the two steps below
-            shutil.rmtree(leftover)
-        made.rename(leftover)
-        write_atomically(folder / "DONE", json.dumps(receipt, indent=1, sort_keys=True))
-        (folder / "FAILED").unlink(missing_ok=True)
-        shutil.rmtree(folder / "scratch", ignore_errors=True)
-
-    def _is_claimed(self, stage: Stage) -> bool:
-        if not (self.folder(stage) / "CLAIM").exists():
-            return False
-        lease = self.lease(stage)
+            sync(path)
+        write_atomically(
+            made / RECEIPT,
+            json.dumps(receipt | integrity.contents(made), indent=1, sort_keys=True),
+        )
         try:
-            lease.acquire(blocking=False)
-        except Timeout:
-            return True
-        lease.release()
-        return False
+            made.rename(folder / "out")
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            shutil.rmtree(made, ignore_errors=True)
+            return False
+        sync(folder)
+        (folder / "FAILED").unlink(missing_ok=True)
+        log.unlink(missing_ok=True)
+        shutil.rmtree(folder / "scratch", ignore_errors=True)
+        return True
+
+    def _claim(self, stage: Stage) -> Path:
+        return self.folder(stage) / "CLAIM"
 
     def _folder_of(self, key: str) -> Path:
-        folders = sorted(self._matching(key))
+        if key not in self._folders:
+            self.folders()
+        if key in self._folders:
+            return self._folders[key]
+        kind, _, hexdigits = key.rpartition("-")
+        folders = [
+            folder
+            for known, folder in self._folders.items()
+            if known.startswith(key if kind else f"{folder.parent.name}-{hexdigits}")
+        ]
         if len(folders) != 1:
             found = ", ".join(str(folder.relative_to(self.root)) for folder in folders[:4])
             raise BenchError(
@@ -229,109 +338,74 @@ class Store:
             )
         return folders[0]
 
-    def _matching(self, key: str) -> Iterator[Path]:
-        if os.sep in key:  # part of a path, which could lead out of the store
-            return
-        kind, _, hexdigits = key.rpartition("-")
-        for path in self.root.glob(f"{escape(kind) or '*'}/*-{escape(hexdigits)}*/stage.json"):
-            if path.parent.name[-KEY_DIGITS:].startswith(hexdigits):
-                yield path.parent
-
     def _read(self, folder: Path, seen: dict[str, Stage]) -> Stage:
-        key = f"{folder.parent.name}-{folder.name[-KEY_DIGITS:]}"
+        key = _key_of(folder)
         if key not in seen:
             foreign = UnreadableStageError(
                 folder,
                 "of another version of the code",
                 ", or an input was deleted; run the experiment again to compute it anew",
             )
+
+            def other(key: str) -> Stage:
+                return seen[key] if key in seen else self._read(self._folders[key], seen)
+
             try:
-                stage = self._build(json.loads((folder / "stage.json").read_text()), seen)
-            except _WITHOUT_SENSE:
+                stage = rebuild(_parsed(folder / "stage.json"), other)
+            except PlugInUnusable as unusable:
+                raise UnreadableStageError(folder, unusable.reason, unusable.advice) from None
+            except _UNUSABLE:
                 raise foreign from None
-            except _PluginUnusable as unusable:
-                raise UnreadableStageError(folder, *unusable.args) from None
             if not isinstance(stage, Stage) or stage.key != key:
                 raise foreign
             seen[key] = stage
         return seen[key]
 
-    def _build(self, data: Any, seen: dict[str, Stage]) -> Any:
-        if isinstance(data, list):
-            return tuple(self._build(item, seen) for item in data)
-        if not isinstance(data, dict):
-            return data
-        if set(data) == {"stage"}:
-            key = data["stage"]
-            if key not in seen:
-                (folder,) = self._matching(key)
-                self._read(folder, seen)
-            return seen[key]
-        if {"class", "module", "fields"} <= set(data):
-            if files.named(data["module"]):
-                _check_plugin(data["module"], data["file"], data["source"])
-            elif not registry.may_import(data["module"]):
-                raise ValueError(f"{data['module']} is not from an installed plug-in")
-            cls = _class(data["module"], data["class"])
-            return cls.model_validate(
-                {name: self._build(value, seen) for name, value in data["fields"].items()}
-            )
-        return {name: self._build(value, seen) for name, value in data.items()}
+
+_UNUSABLE = (
+    AttributeError,
+    FileNotFoundError,
+    ImportError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 
 
-_WITHOUT_SENSE = (AttributeError, ImportError, LookupError, RecursionError, TypeError, ValueError)
-"""What a ``stage.json`` can raise that this version of the code did not write."""
+def _key_of(folder: Path) -> str:
+    return f"{folder.parent.name}-{folder.name[-KEY_DIGITS:]}"
 
 
-class _PluginUnusable(Exception):  # noqa: N818 - becomes an UnreadableStageError
-    """Holds its reason and advice."""
+def _parsed(path: Path) -> Any:
+    return json.loads(path.read_bytes())
 
 
-def _check_plugin(module: str, file: str, source: str) -> None:
-    """Check that the user named a plug-in, and that a stage was planned with the same source.
+def _read_text(path: Path) -> str | None:
+    try:
+        return path.read_text()
+    except (FileNotFoundError, UnicodeDecodeError):
+        return None
 
-    The file that a store names is never loaded by itself: the store may come from a stranger.
-    """
-    name = files.named(module)
-    path = files.path_of(name) if name else None
-    if path is None:
-        raise _PluginUnusable(
-            f"of the plug-in {file}: add --plugin {file} if you trust its code",
-            "",
+
+def _is_json(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _read_receipt(path: Path, key: str) -> dict[str, Any] | None:
+    """Return a receipt if it is that of the stage and has all that its readers need."""
+    try:
+        receipt = _parsed(path)
+        usable = (
+            receipt["key"] == key
+            and isinstance(receipt["finished"], str)
+            and isinstance(receipt["wall_seconds"] + receipt["peak_memory_mb"], float)
+            and all(isinstance(receipt[name], str) for name in ("device", "bench", "commit"))
+            and receipt["bytes"].keys() == receipt["sha256"].keys()
         )
-    if files.digest(path) != source:
-        raise _PluginUnusable(
-            f"of an earlier version of the plug-in {path}",
-            "; run the experiment again to compute it anew",
-        )
-
-
-def _class(module: str, name: str) -> type[Params]:
-    found = getattr(importlib.import_module(module), name)
-    if not isinstance(found, type) or not issubclass(found, Params):
-        raise ValueError(f"{module}.{name} holds no parameters")
-    return found
-
-
-def _dump_fields(params: Params) -> dict[str, Any]:
-    cls = type(params)
-    name = files.named(cls.__module__)
-    path = files.path_of(name) if name else None
-    return {
-        "class": cls.__name__,
-        "module": cls.__module__,
-        **({"file": str(path), "source": files.digest(path)} if path else {}),
-        "fields": {name: _dump(getattr(params, name)) for name in cls.model_fields},
-    }
-
-
-def _dump(value: Any) -> Any:
-    if isinstance(value, Stage):
-        return {"stage": value.key}
-    if isinstance(value, Params):
-        return _dump_fields(value)
-    if isinstance(value, tuple | list):
-        return [_dump(item) for item in value]
-    if isinstance(value, dict):
-        return {name: _dump(item) for name, item in value.items()}
-    return str(value) if isinstance(value, Path) else value
+    except _UNUSABLE:
+        return None
+    return receipt if usable else None

@@ -7,7 +7,6 @@ output; what the stages themselves print goes to their ``log.txt``.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import secrets
@@ -18,23 +17,26 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from functools import partial
+from contextlib import closing
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 from filelock import Timeout
 
+from bench.engine import claim
 from bench.engine.events import EventLog
 from bench.engine.provenance import provenance
-from bench.engine.store import Store
+from bench.engine.store import MAX_DEATHS, Store
 from bench.errors import BenchError, explain
+from bench.files import sweep
 from bench.stage import Stage
 
 if TYPE_CHECKING:
     import torch
 
-Outcome = Literal["done", "busy", "failed", "refused", "interrupted"]
+Ended = Literal["done", "damaged", "failed", "refused", "interrupted"]
 """`refused`: an error the user can fix, such as bad data; `failed`: any other exception."""
+Outcome = Ended | Literal["busy"]
 Reporter = Callable[[int, int, str], None]
 
 CHECKPOINT_SECONDS = 60.0
@@ -50,6 +52,7 @@ class RunContext:
 
     def __init__(self, store: Store, stage: Stage, out: Path, report: Reporter) -> None:
         folder = store.folder(stage)
+        self.key = stage.key
         self.out = out
         self.scratch = store.scratch(stage)
         self.scratch.mkdir(parents=True, exist_ok=True)
@@ -60,7 +63,7 @@ class RunContext:
         self._saved_at = time.monotonic()
         self._earlier_seconds = store.seconds_spent(stage)
         self._started = time.monotonic()
-        self._note_seconds = partial(store.note_seconds, stage)
+        self._store, self._stage = store, stage
 
     @property
     def seconds(self) -> float:
@@ -96,7 +99,8 @@ class RunContext:
     def saved(self) -> None:
         """Note that the state is on disk; stops the stage here if the process was asked to stop."""
         self._saved_at = time.monotonic()
-        self._note_seconds(self.seconds)
+        self._store.note_seconds(self._stage, self.seconds)
+        self._store.forgive(self._stage)
         if _stop.is_set():
             raise Interrupted
 
@@ -117,6 +121,8 @@ def run_stage(
     """Run one stage and return the outcome with a one-line message.
 
     `busy` means that another process computes the stage; ``wait_seconds`` is how long to wait.
+    `damaged` means that an input was not as its receipt says: it was moved away, and has to be
+    computed again before this stage.
     """
     if store.is_done(stage):
         return "done", "already done"
@@ -124,59 +130,95 @@ def run_stage(
     try:
         lease.acquire(timeout=wait_seconds, poll_interval=0.5, cancel_check=_stop.is_set)
     except Timeout:
-        return "busy", "another process computes it"
+        return "busy", f"{store.holder(stage) or 'another process'} computes it"
     try:
         if store.is_done(stage):  # finished by the process that held the lease before us
             return "done", "already done"
-        return _compute(store, stage, report, lambda: lease.compromise is not None)
+        if damage := _set_damaged_inputs_aside(store, stage):
+            return "damaged", damage
+        if store.deaths(stage) >= MAX_DEATHS:
+            message = (
+                f"{MAX_DEATHS} processes in a row ended without a word while they computed it; "
+                f"its log is {store.log(stage)}; give the command again to try once more"
+            )
+            store.note_failure(stage, message)
+            return "failed", message
+        with store.attempt(stage):
+            return _compute(store, stage, report, lambda: not claim.is_ours(lease))
     finally:
         lease.release()
+
+
+def _set_damaged_inputs_aside(store: Store, stage: Stage) -> str:
+    """Compare every input with its receipt; return what was wrong, an empty text if nothing."""
+    found = []
+    for parent in stage.inputs():
+        damage = store.damage(parent, thorough=True)
+        if damage is not None:
+            found.append(f"{damage}; {moved(store.set_aside(parent))}")
+        elif not store.is_done(parent):
+            found.append(f"the output of {parent.key} is gone; it is computed again")
+    return ", ".join(found)
+
+
+def moved(aside: Path | None) -> str:
+    """Say what became of a damaged output."""
+    return f"moved to {aside}, is computed again" if aside else "is computed again"
 
 
 def _compute(
     store: Store, stage: Stage, report: Reporter, lost_lease: Callable[[], bool]
 ) -> tuple[Outcome, str]:
     scratch, log_file = store.scratch(stage), store.log(stage)
+    store.clear(stage)
+    for folder in (store.folder(stage), scratch):
+        sweep(folder, older_than=claim.LEASE_SECONDS)
     for abandoned in scratch.glob("out.*"):
         shutil.rmtree(abandoned, ignore_errors=True)
     # A new name: a process that was suspended past its lease never mixes with its successor.
     out = scratch / f"out.{secrets.token_hex(4)}"
     out.mkdir(parents=True)
-    context = RunContext(store, stage, out, report)
     with log_file.open("a", buffering=1) as log, _output_to(log):
         print(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {stage.key} pid {os.getpid()}")
         try:
-            with _peak_memory() as peak_mb:
+            context = RunContext(store, stage, out, report)
+            with closing(context.events), _peak_memory() as peak_mb:
                 stage.run(context)
+            receipt = {
+                "key": stage.key,
+                "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                "wall_seconds": round(context.seconds, 3),
+                "peak_memory_mb": round(peak_mb(), 1),
+                "device": _device_name(stage),
+                **provenance(),
+            }
+            if not lost_lease() and store.commit(stage, out, receipt):
+                return "done", ""
         except Interrupted:
             return "interrupted", "stopped; goes on from its last checkpoint"
         except BenchError as error:
             print(f"refused: {error}")
             return "refused", str(error)
         except Exception as error:
-            traceback.print_exc()
-            message = f"{type(error).__name__}: {error}"
-            store.note_failure(stage, message)
-            return "failed", f"{message} (log: {log_file})"
-        finally:
-            context.events.close()
-    receipt = {
-        "key": stage.key,
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "wall_seconds": round(context.seconds, 3),
-        "peak_memory_mb": round(peak_mb(), 1),
-        "device": _device_name(stage),
-        "sha256": {
-            str(path.relative_to(out)): _sha256(path)
-            for path in sorted(out.rglob("*"))
-            if path.is_file()
-        },
-        **provenance(),
-    }
-    if lost_lease():
-        return "busy", "this process was suspended and another one took the stage over"
-    store.commit(stage, out, receipt)
-    return "done", ""
+            if not store.is_done(stage) and not lost_lease():
+                return _failed(store, stage, error)
+    # This process was suspended for longer than a lease lasts.
+    if store.is_done(stage):
+        return "done", "already done"
+    return "busy", f"{store.holder(stage) or 'another process'} took it over"
+
+
+def _failed(store: Store, stage: Stage, error: Exception) -> tuple[Outcome, str]:
+    traceback.print_exception(error)
+    if gone := [parent.key for parent in stage.inputs() if not store.is_done(parent)]:
+        return "damaged", f"the output of {', '.join(gone)} is gone; it is computed again"
+    outcome: Ended = "failed"
+    message = f"{type(error).__name__}: {error}"
+    if isinstance(error, OSError) and error.errno is not None:
+        outcome, message = "refused", explain(error)
+    with contextlib.suppress(OSError):  # the disk may be full, which is why it failed
+        store.note_failure(stage, message)
+    return outcome, f"{message} (log: {store.log(stage)})"
 
 
 @contextlib.contextmanager
@@ -226,11 +268,6 @@ def _torch_on_gpu() -> Any:
     """Return torch if this process has loaded it and sees a GPU, else None."""
     torch = sys.modules.get("torch")
     return torch if torch is not None and torch.cuda.is_available() else None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def serve(store: Store, requests: IO[str], answers: IO[str]) -> None:

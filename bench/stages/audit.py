@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from typing_extensions import override
 
-from bench.stage import StageContext
+from bench.stage import Stage, StageContext
 from bench.stages.images import Prepared
 from bench.stages.records import RecordsStage
 from bench.stages.relabel import Relabel
@@ -27,6 +27,10 @@ class Audit(RecordsStage):
     truth: Truth
     relabelling: Relabel
 
+    @override
+    def inputs(self) -> tuple[Stage, ...]:
+        return *super().inputs(), self.relabelling.labels  # its split lists the cases
+
     @property
     @override
     def title(self) -> str:
@@ -41,6 +45,7 @@ class Audit(RecordsStage):
         from bench.data.grid import labels_to_grid
         from bench.data.hidden import CompleteLabels
         from bench.data.index import SliceIndex
+        from bench.data.simulate import Split
         from bench.evaluation.ranking import ranking_scores
         from bench.stages.relabel import read_selections
 
@@ -51,8 +56,8 @@ class Audit(RecordsStage):
         added, tp, gt_missing = (np.zeros(K, np.int64) for _ in range(3))
         scores: list[list[np.ndarray]] = [[] for _ in range(K)]
         successes: list[list[np.ndarray]] = [[] for _ in range(K)]
-        volumes = list(read_selections(folder))
-        for count, (case_id, selections) in enumerate(volumes, start=1):
+        cases = Split.read(ctx.input(self.relabelling.labels)).incomplete
+        for count, (case_id, selections) in enumerate(read_selections(folder, cases), start=1):
             entry = index[case_id]
             truth_SHW = labels_to_grid(truth.labels_XYZ(case_id), entry.placement, index.grid)
             for selection in selections:
@@ -65,7 +70,7 @@ class Audit(RecordsStage):
                 gt_missing[k] += (truth_SHW == selection.organ).sum()
                 scores[k].append(selection.score_E)
                 successes[k].append(success_E)
-            ctx.tick(count, len(volumes))
+            ctx.tick(count, len(cases))
         records = []
         for k, organ_name in enumerate(self.truth.organs):
             if not scores[k]:

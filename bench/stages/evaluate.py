@@ -7,7 +7,7 @@ from typing import ClassVar
 from typing_extensions import override
 
 from bench.evaluation.metrics import Metric
-from bench.stage import StageContext
+from bench.stage import Stage, StageContext
 from bench.stages.predict import Predict
 from bench.stages.records import RecordsStage
 from bench.stages.truth import Truth
@@ -25,6 +25,10 @@ class Evaluate(RecordsStage):
     metrics: dict[str, Metric]
     """By name. A further metric makes another stage, in which all are computed again."""
 
+    @override
+    def inputs(self) -> tuple[Stage, ...]:
+        return *super().inputs(), self.prediction.labels  # its split lists the test cases
+
     @property
     @override
     def title(self) -> str:
@@ -38,14 +42,16 @@ class Evaluate(RecordsStage):
 
         from bench.data.hidden import CompleteLabels
         from bench.data.nifti import read_image
+        from bench.data.simulate import Split
         from bench.evaluation.cases import add_window_scores, case_scores
 
         truth = CompleteLabels(ctx.input(self.truth))
-        predictions = sorted(ctx.input(self.prediction).glob("*.nii.gz"))
-        seen = self.prediction.seen(ctx.input(self.prediction))
+        predictions = ctx.input(self.prediction)
+        seen = self.prediction.seen(predictions)
+        cases = sorted(Split.read(ctx.input(self.prediction.labels)).test)
         records = []
-        for count, path in enumerate(predictions, start=1):
-            entry = truth[path.name.removesuffix(".nii.gz")]
+        for count, case_id in enumerate(cases, start=1):
+            entry, path = truth[case_id], predictions / f"{case_id}.nii.gz"
             (predicted_XYZ,), _ = read_image(path, f"prediction {path}")
             labels = predicted_XYZ.astype(np.uint8), truth.labels_XYZ(entry.case.id)
             scores = case_scores(
@@ -59,5 +65,5 @@ class Evaluate(RecordsStage):
                 add_window_scores(scores, *labels, self.truth.organs, box)
             names = {"case": entry.case.id, "patient": entry.case.patient}
             records += [names | score for score in scores]
-            ctx.tick(count, len(predictions))
+            ctx.tick(count, len(cases))
         (ctx.out / self.file).write_text(json.dumps(records, indent=0))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import abc
-import shutil
-from typing import TYPE_CHECKING, ClassVar
+from typing import IO, TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 from typing_extensions import override
@@ -85,19 +84,18 @@ class Prepared(Stage, abc.ABC):
         from bench.data.grid import grid_shape
         from bench.data.index import CaseSlices, SliceIndex
         from bench.data.nifti import read_image, where_is
-        from bench.data.pool import map_cases
-
-        pieces = ctx.scratch / "resized"
-        pieces.mkdir(exist_ok=True)
-
-        def prepare(case: Case) -> Geometry:
-            where = where_is(self.dataset, case, "image")
-            image_CXYZ, geometry = read_image(self.dataset.image(case), where, self.channels)
-            np.save(pieces / f"{case.id}.npy", self.resized(image_CXYZ, geometry))
-            return geometry
+        from bench.stages.pieces import Pieces
 
         cases = self.dataset.cases()
-        geometries = map_cases(prepare, cases, ctx.tick)
+        pieces = Pieces(ctx, ".npy")
+
+        def prepare(case: Case, file: IO[bytes]) -> Geometry:
+            where = where_is(self.dataset, case, "image")
+            image_CXYZ, geometry = read_image(self.dataset.image(case), where, self.channels)
+            np.save(file, self.resized(image_CXYZ, geometry))
+            return geometry
+
+        geometries = pieces.prepare(self.dataset, cases, self.content, prepare)
         grid = grid_shape([self.size(geometry)[0] for geometry in geometries], self.multiple_of)
         entries: list[CaseSlices] = []
         for case, geometry in zip(cases, geometries, strict=True):
@@ -116,12 +114,11 @@ class Prepared(Stage, abc.ABC):
         shape = (entries[-1].rows.stop, len(self.channels), *grid)
         images_SCHW = np.lib.format.open_memmap(ctx.out / "images.npy", "w+", np.int16, shape)
         for entry in entries:
-            slices_SCHW = np.load(pieces / f"{entry.case.id}.npy")
+            slices_SCHW = np.load(pieces.file(entry.case))
             images_SCHW[entry.rows] = self.padded(slices_SCHW, entry.placement, grid)
         images_SCHW.flush()
         index = SliceIndex(grid=grid, value_ranges=self.value_ranges, cases=tuple(entries))
         index.write(ctx.out)
-        shutil.rmtree(pieces)
 
 
 class Images(Prepared):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from typing_extensions import override
 
-from bench.stage import StageContext
+from bench.stage import Stage, StageContext
 from bench.stages.images import Prepared
 from bench.stages.labels import Labels
 from bench.stages.predict import Predict
@@ -129,6 +129,10 @@ class PredictionPictures(Pictures):
 
     prediction: Predict
 
+    @override
+    def inputs(self) -> tuple[Stage, ...]:
+        return *super().inputs(), self.prediction.labels  # its split lists the test cases
+
     @property
     @override
     def title(self) -> str:
@@ -142,10 +146,11 @@ class PredictionPictures(Pictures):
 
         from bench.data.grid import labels_to_grid
         from bench.data.nifti import read_image
+        from bench.data.simulate import Split
 
-        paths = sorted(ctx.input(self.prediction).glob("*.nii.gz"))
-        for count, path in enumerate(paths, start=1):
-            case = path.name.removesuffix(".nii.gz")
+        cases = sorted(Split.read(ctx.input(self.prediction.labels)).test)
+        for count, case in enumerate(cases, start=1):
+            path = ctx.input(self.prediction) / f"{case}.nii.gz"
             placement = index[case].placement
             (predicted_XYZ,), _ = read_image(path, f"prediction {path}")
             yield PictureCase(
@@ -154,7 +159,7 @@ class PredictionPictures(Pictures):
                 labels_to_grid(truth.labels_XYZ(case), placement, index.grid),
                 np.array(truth[case].case.annotated),
             )
-            ctx.tick(count, len(paths))
+            ctx.tick(count, len(cases))
 
 
 class RelabelPictures(Pictures):
@@ -187,8 +192,8 @@ class RelabelPictures(Pictures):
 
         folder = ctx.input(self.relabelling)
         pseudo = LabelSlices(folder / "slices")
-        candidates = dict(read_selections(folder))
         split = Split.read(ctx.input(self.labels))
+        candidates = dict(read_selections(folder, split.incomplete))
         start, done = 0, 0
         for case in split.train:
             rows = range(start, start + index[case].n_slices)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -170,15 +170,15 @@ def _write_selections(path: Path, selections: list[Selection]) -> None:
         np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
-def read_selections(folder: Path) -> Iterator[tuple[str, list[Selection]]]:
-    """Yield case id and selections of every volume of a relabelling."""
+def read_selections(folder: Path, cases: Iterable[str]) -> Iterator[tuple[str, list[Selection]]]:
+    """Yield case id and selections of the cases, those that a relabelling found incomplete."""
     import numpy as np
 
-    for path in sorted((folder / "selections").glob("*.npz")):
-        with np.load(path) as archive:
+    for case in cases:
+        with np.load(folder / "selections" / f"{case}.npz") as archive:
             organs = sorted(int(name.partition("_")[2]) for name in archive if "index" in name)
             yield (
-                path.stem,
+                case,
                 [
                     Selection(
                         organ,

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import IO, TYPE_CHECKING
+
 from typing_extensions import override
 
-from bench.data.dataset import Dataset
+from bench.data.dataset import Case, Dataset
 from bench.stage import Stage, StageContext
 from bench.stages.images import slug
+
+if TYPE_CHECKING:
+    from bench.data.nifti import Geometry
 
 
 class Truth(Stage):
@@ -24,16 +29,22 @@ class Truth(Stage):
 
     def run(self, ctx: StageContext) -> None:
         """Write one ``CASE.npz`` per case and ``index.json``."""
-        from bench.data.dataset import Case
         from bench.data.hidden import TruthCase, TruthIndex, write_truth
         from bench.data.nifti import read_scan
-        from bench.data.pool import map_cases
+        from bench.stages.pieces import Pieces
 
-        def prepare(case: Case) -> TruthCase:
+        cases = self.dataset.cases()
+        pieces = Pieces(ctx, ".npz")
+
+        def prepare(case: Case, file: IO[bytes]) -> Geometry:
             scan = read_scan(self.dataset, case)
-            write_truth(ctx.out, case.id, scan.labels_XYZ)
-            return TruthCase(case=case, geometry=scan.geometry)
+            write_truth(file, scan.labels_XYZ)
+            return scan.geometry
 
-        entries = map_cases(prepare, self.dataset.cases(), ctx.tick)
+        geometries = pieces.prepare(self.dataset, cases, self.content, prepare)
+        entries = []
+        for case, geometry in zip(cases, geometries, strict=True):
+            pieces.file(case).rename(ctx.out / f"{case.id}.npz")
+            entries.append(TruthCase(case=case, geometry=geometry))
         index = TruthIndex(organs=self.organs, cases=tuple(entries))
         (ctx.out / "index.json").write_text(index.model_dump_json(indent=1))

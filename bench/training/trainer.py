@@ -7,9 +7,9 @@ step.
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
 
-from bench.files import replacing
 from bench.nets.device import Precision, adam, autocast, kernels
 from bench.nets.protocol import channels_last
+from bench.resume import load_state, save_state
 from bench.stage import StageContext
 from bench.training.batch import Batch
 from bench.training.config import Steps, TrainConfig
@@ -61,7 +61,7 @@ def fit(
         return float(config.lr_decay ** length.progress(step).share)
 
     schedules = [LambdaLR(optimiser, decay) for optimiser in optimisers]
-    resume = _ResumeState(ctx.scratch / "resume.pt", objective, optimisers, schedules, device)
+    resume = _ResumeState(ctx, objective, optimisers, schedules)
     torch.manual_seed(seed)
     first = resume.load()
     counter = PassCounter({**objective.modules, **objective.frozen})
@@ -148,14 +148,14 @@ class _ResumeState:
 
     def __init__(
         self,
-        path: Path,
+        ctx: StageContext,
         objective: Objective,
         optimisers: list[Adam],
         schedules: list[LambdaLR],
-        device: torch.device,
     ) -> None:
-        self._path = path
-        self._device = device
+        self._path = ctx.scratch / "resume.pt"
+        self._key = ctx.key
+        self._device = ctx.device
         self._parts: dict[str, Any] = {
             f"module/{name}": module for name, module in objective.modules.items()
         }
@@ -164,18 +164,22 @@ class _ResumeState:
 
     def save(self, step: int) -> None:
         state = {name: part.state_dict() for name, part in self._parts.items()}
-        state["step"] = step
+        state |= {"step": step, "torch": str(torch.__version__)}
         state["random"] = torch.get_rng_state()
         if self._device.type == "cuda":
             state["random/cuda"] = torch.cuda.get_rng_state(self._device)
-        with replacing(self._path) as unfinished:
-            torch.save(state, unfinished)
+        written = io.BytesIO()
+        torch.save(state, written)
+        save_state(self._path, self._key, written.getbuffer())
 
     def load(self) -> int:
-        """Restore and return the next step, 0 if nothing was saved."""
-        if not self._path.is_file():
+        """Restore and return the next step, 0 if nothing was saved, or nothing usable."""
+        saved = load_state(self._path, self._key)
+        if saved is None:
             return 0
-        state = torch.load(self._path, map_location="cpu", weights_only=True)
+        state = torch.load(io.BytesIO(saved), map_location="cpu", weights_only=True)
+        if state["torch"] != torch.__version__:
+            print(f"goes on from a state of torch {state['torch']} with torch {torch.__version__}")
         for name, part in self._parts.items():
             part.load_state_dict(state[name])
         torch.set_rng_state(state["random"])

@@ -153,7 +153,7 @@ def test_a_job_at_its_time_limit_saves_and_goes_on(folder: Path, tmp_path: Path)
         if "submitit.local._local" not in below.cmdline():  # which stands for Slurm itself
             below.send_signal(signal.SIGUSR2)
     started.ended(0)
-    (log,), (events,) = stopped.glob("Train/*/log.txt"), stopped.glob("Train/*/events.jsonl")
+    (log,), (events,) = stopped.glob("Train/*/log.txt"), stopped.glob("Train/*/out/events.jsonl")
     assert log.read_text().count("--- ") == 2
     assert events.read_text().count('"step": 0,') == 1
     (one,), (other,) = (root.glob("Train/*/out/*.safetensors") for root in (straight, stopped))

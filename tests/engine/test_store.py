@@ -1,4 +1,4 @@
-"""Stages on disk: described, found again, complete only with their DONE file."""
+"""Stages on disk: described, found again, complete only with their receipt."""
 
 from __future__ import annotations
 
@@ -158,7 +158,8 @@ def test_the_receipt_says_what_was_made_and_how(store: Store) -> None:
     assert {"wall_seconds", "peak_memory_mb", "device", "python", "torch", "commit"} <= set(receipt)
     folder = store.folder(toy)
     left = {path.name for path in folder.iterdir()} - {"CLAIM"}
-    assert left == {"stage.json", "out", "DONE", "log.txt"}
+    assert left == {"stage.json", "out", "log.txt"}
+    assert {path.name for path in store.out(toy).iterdir()} == {"result.txt", "DONE"}
 
 
 def test_what_is_done_is_not_computed_again(store: Store, tmp_path: Path) -> None:
@@ -167,41 +168,21 @@ def test_what_is_done_is_not_computed_again(store: Store, tmp_path: Path) -> Non
     assert ran(tmp_path / "ledger") == ["a"]
 
 
-def test_a_crash_before_done_is_written_costs_only_this_stage(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_half_written_result_is_put_aside(store: Store, tmp_path: Path) -> None:
     toy = registered(store, Toy(name="a", ledger=tmp_path / "ledger"))
-    above = registered(store, Toy(name="above", needs=(toy,)))
-
-    def crash(path: Path, text: str) -> None:
-        raise OSError("the machine went down")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("bench.engine.store.write_atomically", crash)
-        with pytest.raises(OSError, match="went down"):
-            run_stage(store, toy)
-    assert (store.out(toy) / "result.txt").is_file()  # renamed, but not sealed
-    assert not store.is_done(toy)
-    (store.out(toy) / "leftover").write_text("x")
-    assert run_stage(store, toy)[0] == "done"
-    assert ran(tmp_path / "ledger") == ["a", "a"]
-    assert [path.name for path in store.out(toy).iterdir()] == ["result.txt"]
-    assert run_stage(store, above)[0] == "done"
-
-
-def test_a_half_written_result_is_thrown_away(store: Store, tmp_path: Path) -> None:
-    toy = registered(store, Toy(name="a", ledger=tmp_path / "ledger"))
-    half = store.folder(toy) / "out"
+    half = store.out(toy)
     half.mkdir()
     (half / "result.txt").write_text("half")
     scratch = store.scratch(toy) / "out.0123"
     scratch.mkdir(parents=True)
     (scratch / "rubbish").write_text("x")
     assert run_stage(store, toy)[0] == "done"
-    assert [(p.name, p.read_text()) for p in store.out(toy).iterdir()] == [("result.txt", "a")]
+    assert (store.out(toy) / "result.txt").read_text() == "a"
+    aside = store.root.glob(f"damaged/*/Toy/{store.folder(toy).name}/out/result.txt")
+    assert [path.read_text() for path in aside] == ["half"]
 
 
-def test_done_is_the_last_thing_written(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_output_appears_in_one_rename(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     toy = registered(store, Toy(name="a"))
     seen = []
     rename = Path.rename

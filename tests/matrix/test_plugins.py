@@ -53,7 +53,7 @@ def test_an_edited_loss_trains_anew(tmp_path: Path, options: list[str | Path]) -
     told = bench("status", "--plugin", file, "--store", tmp_path / "store").out
     assert f"of an earlier version of the plug-in {file}" in told
     bench(*run)
-    trained = list((tmp_path / "store").glob("Train/*/DONE"))
+    trained = list((tmp_path / "store").glob("Train/*/out/DONE"))
     assert len(trained) == 2
     digests = {json.loads(done.read_text())["sha256"]["segmenter.safetensors"] for done in trained}
     assert len(digests) == 2
@@ -65,7 +65,7 @@ def test_equally_named_objectives_of_two_plugins_are_two_stages(
     files = [write(tmp_path / f"{name}.py", 1.0) for name in ("alice", "bob")]
     plugins = [word for file in files for word in ("--plugin", file)]
     bench("run", "-m", "alice,bob", *plugins, *options)
-    assert len(list((tmp_path / "store").glob("Train/*/DONE"))) == 2
+    assert len(list((tmp_path / "store").glob("Train/*/out/DONE"))) == 2
 
 
 def test_status_show_and_predict_need_the_plugin_of_a_stage_named(
@@ -160,7 +160,7 @@ def test_a_metric_from_a_file_is_measured_and_reported(
     assert "Intersection over union" in bench("list", "metrics", *plugin).out
     bench("run", "-m", "naive", *options)
     bench("run", "-m", "naive", *plugin, *options)
-    assert len(list((tmp_path / "store").glob("Train/*/DONE"))) == 1
+    assert len(list((tmp_path / "store").glob("Train/*/out/DONE"))) == 1
     (results,) = (tmp_path / "store").glob("results/*-????????.parquet")
     table = pd.read_parquet(results)
     union = table["n_pred"] + table["n_gt"] - table["tp"]

@@ -6,9 +6,10 @@ from collections.abc import Generator
 
 from typing_extensions import override
 
+from bench.engine.claim import LEASE_SECONDS
 from bench.engine.graph import Frontier, StageGraph
-from bench.engine.launcher import Launcher, StageEvent
-from bench.engine.store import LEASE_SECONDS, Store
+from bench.engine.launcher import Launcher, StageEvent, settle
+from bench.engine.store import Store
 from bench.engine.worker import run_stage
 
 
@@ -27,12 +28,7 @@ class Inline(Launcher):
             if outcome == "busy":
                 yield StageEvent("waiting", stage, message=message)
                 ready.append(stage)
-            elif outcome == "done":
-                frontier.done(stage)
-                yield StageEvent("done", stage, message=message)
             else:
-                yield StageEvent(outcome, stage, message=message)
-                for blocked in frontier.failed(stage):
-                    yield StageEvent("blocked", blocked, message=f"needs {stage.key}")
+                yield from settle(frontier, store, stage, outcome, message)
             ready.extend(frontier.take_ready())
             ready.sort(key=graph.position)

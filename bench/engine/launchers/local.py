@@ -18,11 +18,12 @@ from typing import Any
 from pydantic import Field
 from typing_extensions import override
 
+from bench.engine.claim import LEASE_SECONDS
 from bench.engine.devices import VARIABLE, visible_gpus
 from bench.engine.graph import Frontier, StageGraph
-from bench.engine.launcher import Launcher, StageEvent
+from bench.engine.launcher import Launcher, StageEvent, settle
 from bench.engine.process import Answer, WorkerProcess
-from bench.engine.store import LEASE_SECONDS, Store
+from bench.engine.store import Store
 from bench.errors import BenchError
 from bench.stage import Stage
 
@@ -158,13 +159,8 @@ class WorkerPool:
             if outcome == "busy":
                 elsewhere.append(stage)
                 yield StageEvent("waiting", stage, slot.name, message=message)
-            elif outcome == "done":
-                frontier.done(stage)
-                yield StageEvent("done", stage, slot.name, message=message)
             else:
-                yield StageEvent(outcome, stage, slot.name, message=message)
-                for blocked in frontier.failed(stage):
-                    yield StageEvent("blocked", blocked, message=f"needs {stage.key}")
+                yield from settle(frontier, store, stage, outcome, message, slot.name)
 
     def _look_at_workers(self, store: Store) -> Iterator[StageEvent]:
         """Report workers that cannot go on; one whose stage another process has done is ended."""

@@ -1,0 +1,83 @@
+"""Checksums of a stage's output: written when it is committed, compared before it is read."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+RECEIPT = "DONE"
+"""File of an output folder that lists the others, with their sizes and checksums."""
+SMALL = 2**20
+"""Bytes up to which a file is hashed in every check."""
+
+
+class _Seen(NamedTuple):
+    """State of a file when its checksum was right."""
+
+    size: int
+    changed_ns: int
+    inode: int
+    digest: str
+
+
+_verified: dict[Path, _Seen] = {}
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def contents(out: Path) -> dict[str, dict[str, Any]]:
+    """Return size and checksum of every file below a folder, by its path in the folder."""
+    paths = _files(out)
+    return {
+        "bytes": {name: path.stat().st_size for name, path in paths.items()},
+        "sha256": {name: sha256(path) for name, path in paths.items()},
+    }
+
+
+def damage(out: Path, recorded: Mapping[str, Any], *, largest: int | None = None) -> str | None:
+    """Return what is wrong with an output folder, None if it is as it was committed.
+
+    A file that was found right is not read again by this process until it changes.
+
+    Parameters
+    ----------
+    out
+        The folder.
+    recorded
+        What :func:`contents` returned when the folder was committed.
+    largest
+        Bytes up to which files are hashed; of larger ones only the size is compared. None hashes
+        all.
+    """
+    for name, digest in recorded["sha256"].items():
+        path = out / name
+        try:
+            stat = path.stat()
+            size = recorded["bytes"].get(name)
+            if stat.st_size != size:
+                return f"{name} has {stat.st_size} bytes, not the {size} that were written"
+            seen = _Seen(stat.st_size, stat.st_ctime_ns, stat.st_ino, digest)
+            if _verified.get(path) == seen or (largest is not None and stat.st_size > largest):
+                continue
+            if sha256(path) != digest:
+                return f"the content of {name} does not match its checksum"
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return f"{name} is missing"
+        except OSError as error:
+            if error.errno != errno.EIO:  # no permission, a lost network: nothing is known
+                raise
+            return f"{name} cannot be read: {error.strerror}"
+        _verified[path] = seen
+    return None
+
+
+def _files(out: Path) -> dict[str, Path]:
+    names = ((str(path.relative_to(out)), path) for path in sorted(out.rglob("*")))
+    return {name: path for name, path in names if path.is_file() and name != RECEIPT}
