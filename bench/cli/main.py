@@ -420,7 +420,7 @@ def _execute(graph: StageGraph, store: Store, launched: Launcher, console: Conso
     store.register(graph.in_order())
     for stage in graph.in_order():
         if (damage := store.damage(stage)) is not None:
-            _complain(f"damaged: {stage.key}: {damage}; {moved(store.set_aside(stage))}")
+            complain(f"damaged: {stage.key}: {damage}; {moved(store.set_aside(stage))}")
     n_done = sum(store.is_done(stage) for stage in graph.stages.values())
     monitor = Monitor(graph, n_done, console)
     try:
