@@ -266,15 +266,25 @@ def predict(
     plugin: Plugins = None,
     store_root: StoreRoot = None,
 ) -> None:
-    """Segment new scans with a trained model; label maps have the grid of their image."""
+    """Segment new scans with a trained model; label maps have the grid of their image.
+
+    A scan that cannot be read is named, and the others are segmented; exit code 2 then.
+    """
     from bench.experiment.segment import segment
 
     use_device(device)
     _plug_in(plugin)
     store = _existing_store(store_root)
     check_folder(out)
-    for path in segment(store.find(key), images, out, store, preview=preview):
-        Console().print(str(path), soft_wrap=True)
+    refused = False
+    for made in segment(store.find(key), images, out, store, preview=preview):
+        if isinstance(made, BenchError):
+            refused = True
+            complain(f"error: {made}")
+        else:
+            Console().print(str(made), soft_wrap=True)
+    if refused:
+        raise typer.Exit(ExitCode.FIXABLE)
 
 
 @data_app.command("prepare", epilog=EPILOG)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from bench.engine.store import Store
 from bench.errors import BenchError
+from bench.files import replacing, write_atomically
 from bench.stage import Stage
 from bench.stages.train import Train
 
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Image
 
     from bench.data.intensity import Channel
+    from bench.nets.protocol import FeatureNet
 
 
 ORGANS = "organs.json"
@@ -24,8 +28,8 @@ ORGANS = "organs.json"
 
 def segment(
     model: Stage, paths: Sequence[Path], out: Path, store: Store, *, preview: bool = False
-) -> Iterator[Path]:
-    """Write the label map of every scan into ``out`` and yield the paths.
+) -> Iterator[Path | BenchError]:
+    """Write the label map of every scan into ``out``.
 
     The label map has the voxel grid of its scan. Value k is the model's k-th organ, named in
     ``organs.json``. ``preview`` adds a PNG of it over the first channel.
@@ -35,67 +39,85 @@ def segment(
     paths
         Scans as :func:`scans` groups them.
 
+    Yields
+    ------
+    Path or BenchError
+        Each file that is complete, or why a scan cannot be segmented; the others still are.
+
     Raises
     ------
     BenchError
-        The stage is not a trained segmentation model, a scan cannot be read or lacks a channel, or
-        a label map would replace a file that is not one of an earlier call.
+        The stage is not a trained segmentation model, a scan lacks a channel, or a label map would
+        replace a file that is not one of an earlier call.
     """
-    import json
-
-    import nibabel as nib
-    import torch
-
-    from bench.data.grid import grid_shape
-    from bench.data.nifti import read_image, to_native
-    from bench.data.visible import normalise
-    from bench.evaluation.preview import overlay
-    from bench.nets.inference import predict_volume
-
     if not isinstance(model, Train) or not model.objective.trains_segmenter:
         raise BenchError(
             f"{model.key}: is not a segmentation model; `bench status` lists them (Train)"
         )
     if not store.is_done(model):
         raise BenchError(f"{model.key}: is not finished; run its experiment again first")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    net = model.load_segmenter(store.out(model)).to(device)
-    images = model.images
-    found = scans(paths, images.channels)
+    found = scans(paths, model.images.channels)
     _check_targets(found, out)
+    net = _network(model, store)
     out.mkdir(parents=True, exist_ok=True)
     organs = {name: k for k, name in enumerate(model.images.organs, start=1)}
-    (out / ORGANS).write_text(json.dumps({"background": 0} | organs, indent=1))
+    write_atomically(out / ORGANS, json.dumps({"background": 0} | organs, indent=1))
     for name, files in found.items():
-        image_CXYZ, geometry = read_image(_open(files), str(files[0]), images.channels)
-        grid = grid_shape([images.size(geometry)[0]], images.multiple_of)
-        placement = images.placement(geometry, grid)
-        slices_SCHW = images.padded(images.resized(image_CXYZ, geometry), placement, grid)
-        labels_ZXY = predict_volume(
-            net,
-            normalise(slices_SCHW, images.value_ranges),
-            device=device,
-            precision=model.config.precision,
-            placement=placement,
-            window=model.window,
+        try:
+            yield from _segment_one(model, net, files, out / f"{name}.nii.gz", preview=preview)
+        except BenchError as error:
+            where = "" if str(files[0]) in str(error) else f"{files[0]}: "
+            yield BenchError(f"{where}{error}")
+
+
+def _network(model: Train, store: Store) -> FeatureNet:
+    import torch
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return model.load_segmenter(store.out(model)).to(device)
+
+
+def _segment_one(
+    model: Train, net: FeatureNet, files: Sequence[Path], target: Path, *, preview: bool
+) -> Iterator[Path]:
+    from bench.data.grid import grid_shape
+    from bench.data.nifti import read_image, to_native
+    from bench.data.visible import normalise
+    from bench.evaluation.preview import overlay
+    from bench.nets.inference import predict_volume
+
+    images = model.images
+    image_CXYZ, geometry = read_image(_open(files), str(files[0]), images.channels)
+    grid = grid_shape([images.size(geometry)[0]], images.multiple_of)
+    placement = images.placement(geometry, grid)
+    slices_SCHW = images.padded(images.resized(image_CXYZ, geometry), placement, grid)
+    labels_ZXY = predict_volume(
+        net,
+        normalise(slices_SCHW, images.value_ranges),
+        device=next(net.parameters()).device,
+        precision=model.config.precision,
+        placement=placement,
+        window=model.window,
+    )
+    labels_XYZ = labels_ZXY.transpose(1, 2, 0)
+    with replacing(target) as unfinished:
+        image = to_native(labels_XYZ, geometry)
+        unfinished.write_bytes(gzip.compress(image.to_bytes(), 1, mtime=0))
+    yield target
+    if preview:
+        name = target.name.removesuffix(".nii.gz")
+        picture = target.with_name(f"{name}.png")
+        shown = images.channels[0]
+        overlay(
+            image_CXYZ[0],
+            labels_XYZ,
+            geometry.spacing_mm,
+            images.organs,
+            shown.volume_range(image_CXYZ[0]),
+            picture,
+            title=f"{name}, {shown.name}" if len(images.channels) > 1 else name,
         )
-        target = out / f"{name}.nii.gz"
-        labels_XYZ = labels_ZXY.transpose(1, 2, 0)
-        nib.save(to_native(labels_XYZ, geometry), target)
-        yield target
-        if preview:
-            picture = out / f"{name}.png"
-            shown = images.channels[0]
-            overlay(
-                image_CXYZ[0],
-                labels_XYZ,
-                geometry.spacing_mm,
-                images.organs,
-                shown.volume_range(image_CXYZ[0]),
-                picture,
-                title=f"{name}, {shown.name}" if len(images.channels) > 1 else name,
-            )
-            yield picture
+        yield picture
 
 
 def scans(paths: Sequence[Path], channels: Sequence[Channel]) -> dict[str, tuple[Path, ...]]:
