@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Iterable, Iterator
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from bench.engine.graph import StageGraph
-    from bench.engine.launcher import Launcher
+    from bench.engine.launcher import Launcher, Submitter
     from bench.engine.store import Store
     from bench.experiment.plan import Run
     from bench.experiment.request import Request
@@ -109,8 +110,9 @@ def run(
     """Train, predict and evaluate methods; print their leaderboard.
 
     Results in the store are not computed again. The same command continues an interrupted run.
+    With --launcher slurm it submits jobs and ends at once; the last of them writes the results.
     """
-    from bench.engine.launcher import parse_launcher
+    from bench.engine.launcher import Submitter, parse_launcher
     from bench.experiment.collect import collect, save
     from bench.experiment.plan import graph_of
     from bench.reporting.board import to_console
@@ -126,7 +128,10 @@ def run(
         check_folder(store.root)
         os.environ[EXPERIMENT] = request.record()
     console.print(_plan_line(runs, len(graph), n_done))
-    exit_code = _execute(graph, store, launched, console)
+    if isinstance(launched, Submitter):
+        exit_code = _submit(graph, store, launched, request)
+    else:
+        exit_code = _execute(graph, store, launched, console)
     if any(store.is_done(result.evaluation) for run in runs for result in run.rounds):
         try:
             path, problems = save(runs, store)
@@ -175,12 +180,45 @@ def plan(
 
 
 @command()
-def status(plugin: Plugins = None, store_root: StoreRoot = None) -> None:
+def status(
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            "-w",
+            help="Show jobs, stages by state and the time left, until nothing is left to do.",
+        ),
+    ] = False,
+    plugin: Plugins = None,
+    store_root: StoreRoot = None,
+) -> None:
     """List the stages in the store: done, running, failed and waiting."""
+    _plug_in(plugin)
+    store = _existing_store(store_root)
+    if watch:
+        from bench.cli import watch as display
+
+        raise typer.Exit(display.watch(store, Console()))
     from bench.cli.views import status_table
 
-    _plug_in(plugin)
-    Console().print(status_table(_existing_store(store_root)), crop=False)
+    Console().print(status_table(store), crop=False)
+
+
+@command()
+def cancel(store_root: StoreRoot = None) -> None:
+    """Cancel the Slurm jobs of a store; what they compute is saved, and `bench run` goes on."""
+    from bench.engine import cluster
+
+    store = _existing_store(store_root)
+    recorded = cluster.submissions(store)
+    jobs = cluster.queue(recorded)
+    cluster.cancel(jobs)
+    queued = {job.name for job in jobs}
+    for submission in recorded:
+        if submission.name in queued:
+            Console().print(f"cancelled {submission.ids}")
+    if not jobs:
+        Console().print(f"no job for {store.root} is queued or running", soft_wrap=True)
 
 
 @command()
@@ -298,7 +336,7 @@ def data_prepare(
 ) -> None:
     """Read, check and cache data sets, so that runs start training at once."""
     from bench.engine.graph import StageGraph
-    from bench.engine.launcher import parse_launcher
+    from bench.engine.launchers.local import Local
     from bench.engine.store import Store, default_root
     from bench.experiment.selection import (
         parse_datasets,
@@ -317,7 +355,7 @@ def data_prepare(
         store.root / "digests.json",
     )
     console = Console()
-    exit_code = _execute(StageGraph(stages), store, parse_launcher("local"), console)
+    exit_code = _execute(StageGraph(stages), store, Local(), console)
     if not exit_code:
         for stage in stages:
             console.print(f"{stage.key}  {store.out(stage)}", soft_wrap=True)
@@ -471,6 +509,27 @@ def _stop_announced() -> Iterator[None]:
             signal.signal(number, signal.default_int_handler)
 
 
+def _submit(graph: StageGraph, store: Store, launched: Submitter, request: Request) -> int:
+    """Submit jobs for what is missing, and say how to follow them."""
+    from bench.experiment.finish import save_tables
+
+    store.register(graph.in_order())
+    if all(store.is_done(stage) for stage in graph.stages.values()):
+        return ExitCode.DONE
+    console = Console()
+    finish = partial(save_tables, store.root, request.record())
+    for line in launched.submit(graph, store, finish):
+        console.print(f"jobs      {line}", soft_wrap=True)
+    where = shlex.join(["--store", str(store.root)])
+    console.print(
+        f"watch     bench status --watch {where}\n"
+        f"results   bench report leaderboard {where}, when all is done\n"
+        f"cancel    bench cancel {where}",
+        soft_wrap=True,
+    )
+    return ExitCode.DONE
+
+
 def _request(ctx: typer.Context) -> Request:
     """Return the request of the command line and its file; load plug-ins and set the device."""
     from bench.experiment.request import Request
@@ -522,8 +581,13 @@ def _plan_line(runs: list[Run], n_stages: int, n_done: int) -> str:
 
 
 def _result_files(store_root: Path | None) -> list[Path]:
-    folder = _existing_store(store_root).root / "results"
+    from bench.engine import cluster
+
+    store = _existing_store(store_root)
+    folder = store.root / "results"
     paths = sorted(folder.glob("*.parquet"))
+    if not paths and cluster.submissions(store):
+        raise BenchError(f"no results in {folder} yet: bench status --watch shows the jobs")
     if not paths:
         raise BenchError(f"no results in {folder}: run something first")
     return paths

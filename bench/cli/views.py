@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
-from statistics import median
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
@@ -13,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.engine.store import Store
+from bench.experiment.durations import Durations
 from bench.experiment.plan import Run, graph_of
 from bench.params import Params
 from bench.plugins import registry
@@ -31,7 +31,7 @@ def plan_table(runs: list[Run], store: Store, *, pictures: bool = False) -> Rend
     asked = Counter(
         stage.key for run in runs for stage in graph_of([run], pictures=pictures).stages.values()
     )
-    seconds = _typical_seconds(store)
+    seconds = Durations.of(store).estimate
     table = _table("stage", "stages", "requested", "shared", "done", "new", "estimated time")
     total, unknown = 0.0, False
     kinds: dict[str, list[Stage]] = defaultdict(list)
@@ -125,7 +125,7 @@ def describe_stage(stage: Stage, store: Store) -> RenderableType:
 def listing(what: str) -> RenderableType:
     """Return the available names, one line each."""
     from bench.data.dataset import Dataset
-    from bench.engine.launcher import Launcher
+    from bench.engine.launcher import AnyLauncher
     from bench.evaluation import metrics
     from bench.experiment.method import Method
     from bench.experiment.profiles import PROFILES
@@ -168,7 +168,7 @@ def listing(what: str) -> RenderableType:
             _add(table, name, metric.title, metric.unit, metric.best, metric.definition())
         return table
     kind: Kind = "reports" if what == "reports" else "launchers"
-    base: type[Params] = Report if kind == "reports" else Launcher
+    base: type[Params] = Report if kind == "reports" else AnyLauncher
     table = _table(kind.removesuffix("s"), "what it does", "options")
     for name in registry.names(kind):
         options = registry.load(kind, name, base).options()
@@ -228,34 +228,6 @@ def print_verdicts(verdicts: Iterable[tuple[str, Iterable[Verdict]]], console: C
             if verdict.problem is not None:
                 console.print(f"       {verdict.problem}", style="red", soft_wrap=True)
     return kept
-
-
-def _typical_seconds(store: Store) -> Callable[[Stage], float | None]:
-    """Return an estimate of a stage's time: the median of finished ones of its kind and budget."""
-    measured: dict[str, list[float]] = defaultdict(list)
-    for stage in store.stages():
-        if store.is_done(stage):
-            measured[_effort(stage)].append(float(store.receipt(stage)["wall_seconds"]))
-
-    def estimate(stage: Stage) -> float | None:
-        found = measured.get(_effort(stage))
-        return median(found) if found else None
-
-    return estimate
-
-
-def _effort(stage: Stage) -> str:
-    """Return a key that groups stages of similar duration."""
-    from bench.stages.train import Train
-
-    parts: list[object] = [type(stage).__name__]
-    for field in ("dataset", "images", "truth"):
-        part = getattr(stage, field, None)
-        if part is not None:
-            parts.append(part.key if isinstance(part, Stage) else part)
-    if isinstance(stage, Train):
-        parts += [stage.network, stage.length.steps, stage.objective.label]
-    return "|".join(p.model_dump_json() if isinstance(p, Params) else str(p) for p in parts)
 
 
 def _table(first: str, *others: str) -> Table:

@@ -1,9 +1,9 @@
-"""Base class of launchers: they run the stages of a graph and report events."""
+"""Base classes of launchers: they run the stages of a graph and report events, or submit jobs."""
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -43,12 +43,16 @@ class StageEvent:
     message: str = ""
 
 
-class Launcher(Params, abc.ABC):
-    """Base of the launchers; the fields of a subclass are its options.
+class AnyLauncher(Params, abc.ABC):
+    """Base of :class:`Launcher` and :class:`Submitter`; the fields of a subclass are its options.
 
     One class per file in ``bench/engine/launchers/``, or in a file of its own named with
     ``--plugin``. ``--launcher 'local[workers=2]'`` chooses it.
     """
+
+
+class Launcher(AnyLauncher):
+    """Base of the launchers that run stages while the command waits."""
 
     @abc.abstractmethod
     def run(self, graph: StageGraph, store: Store) -> Generator[StageEvent]:
@@ -79,8 +83,35 @@ def settle(
         yield StageEvent("blocked", blocked, message=f"needs {stage.key}")
 
 
-def parse_launcher(text: str) -> Launcher:
+class Submitter(AnyLauncher):
+    """Base of the launchers that submit jobs to a queue, which outlive the command."""
+
+    @abc.abstractmethod
+    def submit(
+        self, graph: StageGraph, store: Store, finish: Callable[[], object]
+    ) -> Iterator[str]:
+        """Submit jobs that run the stages of a graph, and yield lines that tell the user of them.
+
+        Parameters
+        ----------
+        graph
+            The plan, registered in the store, with at least one stage that is not done.
+        store
+            Where the jobs find stages and leave results.
+        finish
+            What a job calls when the plan has come to its end; can be pickled.
+
+        Raises
+        ------
+        BenchError
+            The queue is not there, or refuses the jobs.
+        """
+
+
+def parse_launcher(text: str) -> Launcher | Submitter:
     """Return the launcher of a bracket notation such as ``local[workers=2]``."""
     name, overrides = parse_brackets(text)
-    plugin = registry.load("launchers", name, Launcher)  # type: ignore[type-abstract]
-    return plugin.from_overrides("launcher", name, overrides)
+    plugin = registry.load("launchers", name, AnyLauncher)
+    launcher = plugin.from_overrides("launcher", name, overrides)
+    assert isinstance(launcher, Launcher | Submitter)
+    return launcher

@@ -30,7 +30,20 @@ def provenance() -> dict[str, str]:
         "platform": platform.platform(),
         "cpus": str(cpu_count()),
         "experiment": os.environ.get(EXPERIMENT, ""),
+        **_slurm_job(),
     } | {package: found for package in _PACKAGES if (found := _version(package))}
+
+
+def _slurm_job() -> dict[str, str]:
+    """Return the job around this process, if there is one, and how often it was queued again."""
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None:
+        return {}
+    array, task = (os.environ.get(f"SLURM_ARRAY_{part}_ID") for part in ("JOB", "TASK"))
+    return {
+        "slurm_job": f"{array}_{task}" if array else job,
+        "slurm_restarts": os.environ.get("SLURM_RESTART_COUNT", "0"),
+    }
 
 
 def _version(package: str) -> str:

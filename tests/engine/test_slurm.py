@@ -1,35 +1,64 @@
-"""Jobs share a plan; what they do is followed from elsewhere; none of them is indispensable."""
+"""Jobs that share a plan: what one does, what is submitted, what is refused.
+
+The commands of Slurm are replaced by scripts here; ``tests/slurm`` has the real ones.
+"""
 
 from __future__ import annotations
 
 import io
+import json
 import re
-import shutil
 import signal
-import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 import walk
-from helpers import HeavyToy, Toy, events_of, outcomes, ran, wait_for, workers_find_helpers
+from helpers import HeavyToy, Toy, ran, workers_find_helpers
 
+from bench.engine import cluster
 from bench.engine.graph import StageGraph
-from bench.engine.journal import Follower, Journal
-from bench.engine.launcher import StageEvent, parse_launcher
+from bench.engine.journal import Journal, JournalReader, Progress
+from bench.engine.launcher import StageEvent, Submitter, parse_launcher
 from bench.engine.launchers import slurm
 from bench.engine.launchers.slurm import Slurm, Work
 from bench.engine.store import Store
-from bench.engine.worker import run_stage
 from bench.errors import BenchError
 
 NAMES = re.compile(r"`(\w+)`")
-HERE = "slurm[cluster=local,gpus=0,cpus=1]"
+Command = Callable[[str, str], None]
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Put a shell script in the place of a command of Slurm; each does nothing at first."""
+    folder = tmp_path / "commands"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+
+    def write(name: str, script: str) -> None:
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+
+    for name in ("srun", "squeue", "scancel", "scontrol"):
+        write(name, "")
+    write("sbatch", "echo Submitted batch job 7")
+    return write
+
+
+@pytest.fixture
+def in_a_job(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Set back what a job sets for its process."""
+    for variable in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"):
+        monkeypatch.setenv(variable, "1")
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 def registered(store: Store, *wanted: Toy) -> StageGraph:
@@ -38,145 +67,139 @@ def registered(store: Store, *wanted: Toy) -> StageGraph:
     return graph
 
 
-def told(graph: StageGraph, *events: StageEvent) -> str:
-    file = io.StringIO()
-    journal = Journal(file)
-    for event in events:
-        journal.write(event)
-    return file.getvalue()
+def submit(store: Store, graph: StageGraph, options: str = "") -> list[str]:
+    launcher = parse_launcher(f"slurm[{options}]")
+    assert isinstance(launcher, Submitter)
+    return list(launcher.submit(graph, store, print))
 
 
-def test_a_plan_is_followed_through_the_store_and_the_journal(store: Store, tmp_path: Path) -> None:
-    below = Toy(name="below")
-    above, beside = Toy(name="above", needs=(below,)), Toy(name="beside")
-    last = Toy(name="last", needs=(above,))
-    graph = registered(store, last, beside)
-    follower, path = Follower(graph, store), tmp_path / "journal.jsonl"
-    assert not list(follower.look({"job": path}))
-
-    lines = told(graph, StageEvent("started", below), StageEvent("progress", below, "", 3, 9, "x"))
-    path.write_text(lines[:-5])
-    assert [event.kind for event in follower.look({"job": path})] == ["started"]
-    path.write_text(lines)
-    (event,) = follower.look({"job": path})
-    assert event == StageEvent("progress", below, "job", 3, 9, "x")
-
-    run_stage(store, below)
-    (event,) = follower.look({"job": path})
-    assert event == StageEvent("done", below)
-    run_stage(store, beside)
-    (event,) = follower.look({"job": path})
-    assert (event.stage, event.message) == (beside, "already done")  # by somebody else
-
-    path.write_text(lines + told(graph, StageEvent("failed", above, message="broken")))
-    assert [(e.kind, e.stage, e.message) for e in follower.look({"job": path})] == [
-        ("failed", above, "broken"),
-        ("blocked", last, f"needs {above.key}"),
-    ]
-    assert follower.finished
-
-
-def test_a_plan_that_nobody_works_on_is_given_up(store: Store) -> None:
-    below = Toy(name="below")
-    graph = registered(store, Toy(name="above", needs=(below,)))
-    follower = Follower(graph, store)
-    list(follower.look())
-    assert outcomes(list(follower.give_up("gone"))) == {"below": "interrupted", "above": "blocked"}
-    assert follower.finished
+def test_a_journal_tells_what_a_job_computes(tmp_path: Path) -> None:
+    one, two = Toy(name="one"), Toy(name="two")
+    path = tmp_path / "journal.jsonl"
+    reader = JournalReader(path)
+    assert not reader.at_work()
+    with path.open("a", buffering=1) as file:
+        journal = Journal(file)
+        journal.write(StageEvent("started", one))
+        journal.write(StageEvent("progress", one, "", 3, 9))
+        journal.write(StageEvent("started", two))
+        assert reader.at_work() == {one.key: Progress(3, 9), two.key: Progress()}
+        journal.write(StageEvent("done", one))
+        file.write('{"kind": "pro')
+        assert reader.at_work() == {two.key: Progress()}
+    with path.open("a") as file:
+        file.write("\n".join(['gress", "key": "x", "done": 1, "total": 2}', ""]))
+        Journal(file)  # the job was lost, and has begun again
+    assert not reader.at_work()
 
 
 def test_no_more_progress_is_written_than_somebody_reads() -> None:
-    toy = Toy(name="a")
-    lines = told(StageGraph([toy]), *(StageEvent("progress", toy, "", n, 99) for n in range(99)))
-    assert len(lines.splitlines()) == 1
-
-
-def test_two_jobs_compute_every_stage_once(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    workers_find_helpers(monkeypatch, tmp_path)
-    ledger = tmp_path / "ledger"
-    ground = [HeavyToy(name=f"ground{n}", seconds=0.5, ledger=ledger) for n in range(4)]
-    top = Toy(name="top", needs=tuple(ground), ledger=ledger)
-    events = events_of([top], store, parse_launcher(HERE.replace("[", "[jobs=2,")))
-    assert set(outcomes(events).values()) == {"done"}
-    assert sorted(ran(ledger)) == [*(f"ground{n}" for n in range(4)), "top"]
-    assert len(list((store.root / "slurm").glob("*.jsonl"))) == 2
+    toy, file = Toy(name="a"), io.StringIO()
+    journal = Journal(file)
+    for number in range(99):
+        journal.write(StageEvent("progress", toy, "", number, 99))
+    assert len(file.getvalue().splitlines()) == 2
 
 
 def test_a_job_leaves_when_others_compute_all_that_is_left(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_a_job: None
 ) -> None:
     workers_find_helpers(monkeypatch, tmp_path)
-    for variable in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"):
-        monkeypatch.setenv(variable, "1")  # a job sets them; set them back
-    training = HeavyToy(name="training")
-    graph = registered(store, HeavyToy(name="prediction", needs=(training,)))
-    work = Work(Slurm(gpus=0), graph, store)
-    work.folder.mkdir()
+    ledger, finished = tmp_path / "ledger", tmp_path / "finished"
+    training = HeavyToy(name="training", ledger=ledger)
+    graph = registered(store, HeavyToy(name="prediction", needs=(training,), ledger=ledger))
+    work = Work(Slurm(gpus=0), "bench-0", graph, store, finished.touch)
+    cluster.folder_of(store).mkdir()
     with store.lease(training).acquire(timeout=0):
         work(0)
     assert not store.is_done(training)
+    assert not finished.exists()
     work(0)
-    assert store.is_done(training)
+    assert ran(ledger) == ["training", "prediction"]
+    assert finished.exists()
 
 
-def test_what_ended_the_last_job_is_said(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slurm, "LOOK_SECONDS", 0.1)
-    # The jobs do not find the module of the toys, so they cannot read their stages.
-    events = events_of([Toy(name="a")], store, parse_launcher(HERE))
-    (event,) = events
-    assert event.kind == "interrupted"
-    assert "no job is left, job" in event.message
-    assert "of another version of the code" in event.message
+def test_a_submission_is_recorded(store: Store, command: Command) -> None:
+    graph = registered(store, HeavyToy(name="a"), HeavyToy(name="b"))
+    assert submit(store, graph, "jobs=2,gpus=2,time=90m") == [
+        "1 of 2 jobs are submitted, more would be idle: only 2 trainings or predictions can run "
+        "side by side, 2 in a job",
+        "7, each with gpus=2, cpus=8, mem=32G, time=90m",
+    ]
+    (submission,) = cluster.submissions(store)
+    assert (submission.job_id, submission.jobs, submission.slots) == ("7", 1, 2)
+    assert set(submission.wanted) == set(graph.stages)
+    script = cluster.folder_of(store) / "7_submission.sh"
+    for line in ("time=90", "gpus-per-node=2", "mem=32G", "requeue", "open-mode=append"):
+        assert f"#SBATCH --{line}\n" in script.read_text()
+    submit(store, graph)  # no job of the first is queued any more
+    assert len(cluster.submissions(store)) == 1
+
+
+def test_an_array_is_no_longer_than_the_site_allows(store: Store, command: Command) -> None:
+    command("scontrol", "echo 'MaxArraySize            = 3'")
+    graph = registered(store, *(HeavyToy(name=str(number)) for number in range(9)))
+    said, ids = submit(store, graph, "jobs=5")
+    assert said.startswith("3 of 5 jobs are submitted, the longest array of this cluster")
+    assert ids.startswith("7_[0-2],")
+
+
+def test_an_overloaded_controller_is_asked_again(
+    store: Store, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm, "PAUSES", (0, 0))
+    times, cancelled = tmp_path / "times", tmp_path / "cancelled"
+    command("scancel", f"echo $* > {cancelled}")
+    refusal = "sbatch: error: Batch job submission failed: Resource temporarily unavailable"
+    command("sbatch", f"echo >> {times}; echo '{refusal}' >&2; exit 1")
+    graph = registered(store, HeavyToy(name="a"))
+    with pytest.raises(BenchError, match=r"temporarily unavailable; nothing was submitted"):
+        submit(store, graph)
+    assert len(times.read_text()) == 3
+    assert re.fullmatch(r"--name=bench-\w+\n", cancelled.read_text())
+    assert not cluster.submissions(store)
+
+    refused_once = f"rm {times} 2> /dev/null && echo Unexpected message >&2 && exit 1"
+    command("sbatch", f"{refused_once}; echo Submitted batch job 8")
+    *_, again, ids = submit(store, graph)
+    assert again == "Unexpected message; again in 0 s"
+    assert ids.startswith("8,")
+
+
+def test_what_slurm_refuses_is_not_tried_again(store: Store, command: Command) -> None:
+    command("sbatch", "echo 'sbatch: error: invalid partition specified: x' >&2; exit 1")
+    with pytest.raises(BenchError, match="invalid partition specified: x; nothing was submitted"):
+        submit(store, registered(store, HeavyToy(name="a")), "partition=x")
 
 
 def test_a_machine_without_slurm_is_one_line(folder: Path, tmp_path: Path) -> None:
     run = ["run", "-m", "naive", "-d", folder, "-p", "smoke", "--store", tmp_path / "store"]
     answer = walk.bench(*run, "--launcher", "slurm", code=2, PATH=str(tmp_path))
-    assert answer.err.startswith('error: launcher slurm: Could not detect "srun"')
+    assert answer.err.startswith("error: slurm: there is no scontrol on this machine")
     assert len(answer.err.splitlines()) == 1
+    nothing = walk.bench("cancel", "--store", tmp_path / "store", PATH=str(tmp_path))
+    assert "is queued or running" in nothing.out
 
 
-def test_a_time_limit_that_submitit_misreads_is_refused() -> None:
-    with pytest.raises(BenchError, match="minutes"):
-        parse_launcher("slurm[minutes=5]")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("time=5m", "at least 20m: of a shorter job it cannot be told"),
+        ("time=24", "write minutes, hours or days: 90m, 24h, 2d"),
+        ("mem=32", "mem='32'"),
+        ("jobs=0", "jobs='0'"),
+    ],
+)
+def test_a_wrong_option_is_refused(options: str, message: str) -> None:
+    with pytest.raises(BenchError, match=message):
+        parse_launcher(f"slurm[{options}]")
 
 
-def test_a_job_at_its_time_limit_saves_and_goes_on(folder: Path, tmp_path: Path) -> None:
-    run = ["run", "-m", "naive", "-d", folder, "-l", "50", "-p", "smoke[steps=150]"]
-    straight, stopped = tmp_path / "straight", tmp_path / "stopped"
-    walk.bench(*run, "--store", straight, "--launcher", "inline", OMP_NUM_THREADS="1")
-    started = walk.Started(*run, "--store", stopped, "--launcher", HERE)
-    wait_for("the training to begin", lambda: list(stopped.glob("Train/*/events.jsonl")))
-    for below in psutil.Process(started.process.pid).children(recursive=True):
-        if "submitit.local._local" not in below.cmdline():  # which stands for Slurm itself
-            below.send_signal(signal.SIGUSR2)
-    started.ended(0)
-    (log,), (events,) = stopped.glob("Train/*/log.txt"), stopped.glob("Train/*/out/events.jsonl")
-    assert log.read_text().count("--- ") == 2
-    assert events.read_text().count('"step": 0,') == 1
-    (one,), (other,) = (root.glob("Train/*/out/*.safetensors") for root in (straight, stopped))
-    assert one.read_bytes() == other.read_bytes()
-
-
-def has_slurm() -> bool:
-    if shutil.which("sinfo") is None:
-        return False
-    return subprocess.run(["sinfo"], capture_output=True, check=False).returncode == 0
-
-
-@pytest.mark.skipif(not has_slurm(), reason="needs a Slurm controller")
-def test_jobs_of_slurm_itself_share_a_plan(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    workers_find_helpers(monkeypatch, tmp_path)
-    ledger = tmp_path / "ledger"
-    ground = [HeavyToy(name=f"ground{n}", seconds=0.5, ledger=ledger) for n in range(4)]
-    launcher = Slurm(jobs=2, gpus=0, cpus=1, mem_gb=1)
-    events = events_of(ground, store, launcher)
-    assert set(outcomes(events).values()) == {"done"}
-    assert sorted(ran(ledger)) == [f"ground{n}" for n in range(4)]
+def test_a_damaged_record_is_named(store: Store) -> None:
+    cluster.folder_of(store).mkdir(parents=True)
+    (cluster.folder_of(store) / "bench-1.json").write_text(json.dumps({"name": "bench-1"}))
+    with pytest.raises(BenchError, match=r"bench-1\.json: is no record of jobs"):
+        cluster.submissions(store)
 
 
 def test_every_option_is_documented_with_its_default() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from walk import PROFILE, bench
 
-LAUNCHERS = ["inline", "local", "slurm[cluster=local,gpus=0,cpus=1]"]
+LAUNCHERS = ["inline", "local"]
 
 
 def weights(store: Path) -> dict[str, str]:

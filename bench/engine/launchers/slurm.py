@@ -1,4 +1,4 @@
-"""Run stages in Slurm jobs: each job is a worker that takes ready stages from the shared store.
+"""Submit Slurm jobs: each is a worker that takes ready stages from the shared store.
 
 Jobs are workers, not stages: thousands of stages need a handful of jobs, no dependencies between
 jobs and no accounting. Leases keep the jobs apart; what a lost job had begun goes on in another.
@@ -9,41 +9,67 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import secrets
 import shlex
-import subprocess
+import signal
 import sys
-import time
-from collections.abc import Callable, Generator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
+from datetime import datetime
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from typing_extensions import override
 
+from bench.engine import cluster
+from bench.engine.cluster import Submission
 from bench.engine.devices import use_device
 from bench.engine.graph import StageGraph
-from bench.engine.journal import Follower, Journal
-from bench.engine.launcher import Launcher, StageEvent
+from bench.engine.journal import Journal
+from bench.engine.launcher import Submitter
 from bench.engine.launchers.local import WorkerPool, default_slots
 from bench.engine.store import Store
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from submitit import Job
+    from submitit import SlurmExecutor
     from submitit.helpers import DelayedSubmission
 
-LOOK_SECONDS = 1.0
-"""Interval between two reads of the store."""
-QUEUE_SECONDS = 30.0
-"""Interval between two queries to Slurm, which serves the whole site."""
 SAVE_SECONDS = 120
 """Time a job has to save its state before its time limit."""
 MAX_TIMEOUTS = 50
 """How often a job that reached its time limit is queued again."""
+LEAST_MINUTES = 20
+GRACE_SECONDS = 900.0
+"""How long a job that is being preempted waits to be ended."""
+PAUSES = (5, 10, 20, 40)
+"""Seconds before the attempts to submit again while the controller is overloaded."""
+_BUSY = re.compile(
+    r"temporarily|unexpected message|timed out|unable to contact|connection refused|"
+    r"zero bytes|standby|try again",
+    re.IGNORECASE,
+)
+_MINUTES = {"m": 1, "h": 60, "d": 24 * 60}
 
 
-class Slurm(Launcher):
+def _minutes(time: str) -> int:
+    return int(time[:-1]) * _MINUTES[time[-1]]
+
+
+def _long_enough(time: str) -> str:
+    if not re.fullmatch(r"\d+[mhd]", time):
+        raise ValueError("write minutes, hours or days: 90m, 24h, 2d")
+    if _minutes(time) < LEAST_MINUTES:
+        raise ValueError(
+            f"at least {LEAST_MINUTES}m: of a shorter job it cannot be told whether it was "
+            "preempted or reached its time limit"
+        )
+    return time
+
+
+class Slurm(Submitter):
     """Jobs of equal size, which share the stages; at its time limit a job is queued again."""
 
     jobs: int = Field(default=1, ge=1)
@@ -56,145 +82,150 @@ class Slurm(Launcher):
     """Trainings side by side on every GPU, or on the CPU."""
     cpus: int = Field(default=8, ge=1)
     """Cores of a job."""
-    mem_gb: int = Field(default=32, ge=1)
+    mem: str = Field(default="32G", pattern=r"^\d+[MGT]$")
     """Memory of a job."""
-    minutes: int = Field(default=24 * 60, ge=20)
-    """Time limit of a job. With shorter limits submitit takes any signal for the time limit."""
+    time: Annotated[str, AfterValidator(_long_enough)] = "24h"
+    """Time limit of a job."""
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
     constraint: str | None = None
-    cluster: Literal["slurm", "local"] = "slurm"
-    """``local`` starts the jobs on this machine, without a queue, for a trial."""
+
+    @property
+    def slots(self) -> int:
+        """Trainings side by side in a job."""
+        return max(1, self.gpus) * self.workers
 
     @override
-    def run(self, graph: StageGraph, store: Store) -> Generator[StageEvent]:
-        follower = Follower(graph, store)
-        yield from follower.look()
-        if follower.finished:
-            return
-        n_open = sum(s.uses_accelerator and not store.is_done(s) for s in graph.stages.values())
-        work = Work(self, graph, store)
-        jobs = self._submit(work, min(self.jobs, max(1, n_open)))
-        journals = {job.job_id: work.journal(number) for number, job in enumerate(jobs)}
-        have_ended = self._end_of(jobs)
-        try:
-            while not follower.finished:
-                is_over = have_ended()  # before the read: it then sees their last events
-                yield from follower.look(journals)
-                if is_over and not follower.finished:
-                    yield from follower.give_up(f"no job is left, {_last_words(jobs)}")
-                time.sleep(LOOK_SECONDS)
-        except BaseException:  # Ctrl-C, or the caller closes the generator: jobs save and end
-            for job in jobs:
-                job.cancel(check=False)
-            raise
+    def submit(
+        self, graph: StageGraph, store: Store, finish: Callable[[], object]
+    ) -> Iterator[str]:
+        cluster.forget_allocation()
+        limit = cluster.largest_array()
+        cluster.forget_ended(store)
+        earlier = cluster.queue(cluster.submissions(store))
+        if earlier:
+            yield f"{len(earlier)} submitted before are queued or running; these join them"
+        n_jobs, width = self.jobs, _width(graph, store)
+        if n_jobs > (useful := -(-width // self.slots)):
+            yield (
+                f"{useful} of {n_jobs} jobs are submitted, more would be idle: only {width} "
+                f"trainings or predictions can run side by side, {self.slots} in a job"
+            )
+            n_jobs = useful
+        if limit is not None and n_jobs > limit:
+            yield (
+                f"{limit} of {n_jobs} jobs are submitted, the longest array of this cluster; "
+                "the same command adds more"
+            )
+            n_jobs = limit
+        name = f"bench-{secrets.token_hex(4)}"
+        work = Work(self, name, graph, store, finish)
+        job_id = yield from _submitted(self._executor(store, name), work, n_jobs)
+        submission = Submission(
+            name, job_id, n_jobs, self.slots, work.wanted, datetime.now().isoformat("T", "seconds")
+        )
+        submission.record(store)
+        given = f"gpus={self.gpus}, cpus={self.cpus}, mem={self.mem}, time={self.time}"
+        yield f"{submission.ids}, each with {given}"
 
-    def _submit(self, work: Work, n_jobs: int) -> list[Job[None]]:
-        """Submit the jobs of a plan.
-
-        Raises
-        ------
-        BenchError
-            submitit or Slurm is not installed, or Slurm refuses the jobs.
-        """
+    def _executor(self, store: Store, name: str) -> SlurmExecutor:
         try:
             import submitit
         except ImportError:
             raise BenchError(
                 "launcher slurm: needs submitit, pip install 'organ-bench[slurm]'"
             ) from None
-        python = f"{shlex.quote(sys.executable)} -P"  # keeps a folder called bench off the path
+        executor = submitit.SlurmExecutor(
+            cluster.folder_of(store),
+            max_num_timeout=MAX_TIMEOUTS,
+            python=f"{shlex.quote(sys.executable)} -P",  # keeps a folder called bench off the path
+        )
+        gpus = f"{self.gpu_type}:{self.gpus}" if self.gpu_type else self.gpus
+        executor.update_parameters(
+            job_name=name,
+            time=_minutes(self.time),
+            cpus_per_task=self.cpus,
+            mem=self.mem,
+            nodes=1,
+            ntasks_per_node=1,
+            gpus_per_node=gpus if self.gpus else None,
+            partition=self.partition,
+            account=self.account,
+            qos=self.qos,
+            constraint=self.constraint,
+            signal_delay_s=SAVE_SECONDS,
+            array_parallelism=max(1, self.jobs),
+            additional_parameters={"requeue": True},  # some sites forbid it unless a job asks
+        )
+        return executor
+
+
+def _submitted(executor: SlurmExecutor, work: Work, n_jobs: int) -> Generator[str, None, str]:
+    """Submit the jobs, several times if the controller is overloaded; return the array's id."""
+    for pause in (*PAUSES, None):
         said = io.StringIO()
         try:
-            executor = submitit.AutoExecutor(
-                work.folder,
-                cluster=self.cluster,
-                slurm_max_num_timeout=MAX_TIMEOUTS,
-                slurm_python=python,
-                local_max_num_timeout=MAX_TIMEOUTS,
-                local_python=python,
-            )
-            gpus = f"{self.gpu_type}:{self.gpus}" if self.gpu_type else self.gpus
-            executor.update_parameters(
-                name="bench",
-                timeout_min=self.minutes,
-                cpus_per_task=self.cpus,
-                mem_gb=self.mem_gb,
-                tasks_per_node=1,
-                slurm_gpus_per_node=gpus if self.gpus else None,
-                local_gpus_per_node=self.gpus,
-                slurm_partition=self.partition,
-                slurm_account=self.account,
-                slurm_qos=self.qos,
-                slurm_constraint=self.constraint,
-                slurm_signal_delay_s=SAVE_SECONDS,
-            )
             with contextlib.redirect_stderr(said):  # submitit prints what it raises
-                return executor.map_array(work, range(n_jobs))
+                jobs = executor.map_array(work, range(n_jobs))
+            return jobs[0].job_id.partition("_")[0]
         except (RuntimeError, OSError) as error:
             reason = (said.getvalue() or str(error)).strip().splitlines()[-1]
-            raise BenchError(f"launcher slurm: {reason}") from error
-
-    def _end_of(self, jobs: list[Job[None]]) -> Callable[[], bool]:
-        """Return a function that tells whether every job has ended, for any reason.
-
-        It needs only ``squeue``: many sites run Slurm without accounting.
-        """
-        if self.cluster == "local":
-            return lambda: all(job.done() for job in jobs)
-        array = jobs[0].job_id.partition("_")[0]
-        asked = time.monotonic()
-
-        def ended() -> bool:
-            nonlocal asked
-            if time.monotonic() - asked < QUEUE_SECONDS:
-                return False
-            asked = time.monotonic()
-            queue = subprocess.run(
-                ["squeue", "--noheader", "--jobs", array],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            # Slurm forgets jobs that have ended; any other error says nothing about them.
-            forgotten = "Invalid job id" in queue.stderr
-            return forgotten or (queue.returncode == 0 and not queue.stdout.strip())
-
-        return ended
+            if pause is None or not _BUSY.search(reason):
+                raise BenchError(f"launcher slurm: {reason}; nothing was submitted") from error
+        yield f"{reason}; again in {pause} s"
+        sleep(pause)
+        # sbatch may have lost the answer only.
+        cluster.call("scancel", f"--name={work.name}")
+    raise AssertionError
 
 
 class Work:
     """The work of one job: run stages of a plan until none is left that it could run."""
 
-    def __init__(self, launcher: Slurm, graph: StageGraph, store: Store) -> None:
-        self.folder = store.root / "slurm"
-        self._root, self._name = store.root, secrets.token_hex(4)
+    def __init__(
+        self,
+        launcher: Slurm,
+        name: str,
+        graph: StageGraph,
+        store: Store,
+        finish: Callable[[], object],
+    ) -> None:
+        self.name = name
         inputs = {parent.key for stage in graph.stages.values() for parent in stage.inputs()}
         # Keys, because a job reads stages from the store: plug-ins cannot be pickled.
-        self._keys = [key for key in graph.stages if key not in inputs]
+        self.wanted = tuple(key for key in graph.stages if key not in inputs)
+        self._root, self._finish = store.root, finish
         self._workers, self._has_gpus = launcher.workers, launcher.gpus > 0
         self._threads = max(1, launcher.cpus // launcher.workers)
+        # Sites may start jobs with an empty environment.
+        self._environment = {k: v for k, v in os.environ.items() if k.startswith("BENCH_")}
         self._pool: WorkerPool | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_pool": None}
 
-    def journal(self, number: int) -> Path:
-        """Return the journal file of a job."""
-        return self.folder / f"{self._name}.{number}.jsonl"
-
     def __call__(self, number: int) -> None:
         """Run stages in a job until the plan is finished or other jobs run all that is left."""
+        os.environ.update(self._environment)
+        cluster.forget_allocation()
         if not self._has_gpus:
             use_device("cpu")  # the node may have GPUs, but this job was given none
         os.environ.setdefault("OMP_NUM_THREADS", str(self._threads))
         store = Store(self._root)
-        graph = StageGraph(store.find_all(self._keys))
+        graph = StageGraph(store.find_all(self.wanted))
         self._pool = WorkerPool(default_slots(self._workers))
+        signal.signal(signal.SIGTERM, self._end)
+        if self._run(graph, store, number):
+            self._finish()
+
+    def _run(self, graph: StageGraph, store: Store, number: int) -> bool:
+        """Run stages; return whether the plan is finished."""
+        assert self._pool is not None
+        path = cluster.folder_of(store) / f"{self.name}.{number}.jsonl"
         at_work: set[str] = set()
         with (
-            self.journal(number).open("a", buffering=1) as file,
+            path.open("a", buffering=1) as file,
             contextlib.closing(self._pool.run(graph, store)) as events,
         ):
             journal = Journal(file)
@@ -205,7 +236,8 @@ class Work:
                 elif event.kind not in ("progress", "stalled"):
                     at_work.discard(event.stage.key)
                 if event.kind == "waiting" and not at_work and _is_taken(graph, store):
-                    return
+                    return False
+        return True
 
     def checkpoint(self, number: int) -> DelayedSubmission:
         """Save the state of running stages; submitit calls it before it queues the job again."""
@@ -214,6 +246,41 @@ class Work:
         if self._pool is not None:
             self._pool.stop()
         return DelayedSubmission(self, number)
+
+    def _end(self, *_signal: object) -> None:
+        """Save the state of running stages, and end as Slurm wants: SIGTERM is its first word.
+
+        A job that is preempted has a time of grace in which it still counts as running. If it ended
+        then by itself, Slurm would take it for finished and not queue it again.
+        """
+        assert self._pool is not None
+        self._pool.stop()
+        deadline = monotonic() + GRACE_SECONDS
+        while _counts_as_running() and monotonic() < deadline:
+            sleep(2.0)
+        sys.exit(128 + signal.SIGTERM)
+
+
+def _counts_as_running() -> bool:
+    job = os.environ["SLURM_JOB_ID"]
+    try:
+        return cluster.call("squeue", "--noheader", f"--jobs={job}", "--format=%T") == "RUNNING\n"
+    except BenchError:
+        return True  # nobody knows
+
+
+def _width(graph: StageGraph, store: Store) -> int:
+    """Return how many of the missing trainings and predictions can run side by side."""
+    level: dict[str, int] = {}
+    for stage in graph.in_order():
+        below = max((level[parent.key] for parent in stage.inputs()), default=0)
+        level[stage.key] = below + (stage.uses_accelerator and not store.is_done(stage))
+    sizes = Counter(
+        level[key]
+        for key, stage in graph.stages.items()
+        if stage.uses_accelerator and not store.is_done(stage)
+    )
+    return max(sizes.values(), default=1)
 
 
 def _is_taken(graph: StageGraph, store: Store) -> bool:
@@ -228,12 +295,3 @@ def _is_taken(graph: StageGraph, store: Store) -> bool:
         if waits or stage.uses_accelerator:
             behind.add(stage.key)
     return True
-
-
-def _last_words(jobs: list[Job[None]]) -> str:
-    """Return the last error line of one of the jobs, and the path of its log."""
-    for job in jobs:
-        lines = (job.stderr() or "").strip().splitlines()
-        if said := [line for line in lines if not line.startswith("submitit ")]:
-            return f"job {job.job_id}: {said[-1]} (log: {job.paths.stderr})"
-    return f"their logs are in {jobs[0].paths.folder}"

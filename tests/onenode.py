@@ -1,0 +1,145 @@
+"""A Slurm of one node with its own folders, ports and key, and what its administrator can do."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+from helpers import wait_for
+
+DAEMONS = ("munged", "mungekey", "slurmctld", "slurmd")
+CPUS = 4
+"""As Slurm counts them; jobs of tests need not wait for each other."""
+CONFIGURATION = """\
+ClusterName=test
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={controller_port}
+SlurmdPort={node_port}
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge/socket
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.log
+SlurmdParameters=config_overrides
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+SchedulerParameters=sched_interval=1
+AccountingStorageType=accounting_storage/none
+JobAcctGatherType=jobacct_gather/none
+MpiDefault=none
+MaxArraySize=4
+ReturnToService=2
+KillWait=10
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=4000 State=UNKNOWN
+PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=60
+PartitionName=urgent Nodes={host} MaxTime=INFINITE State=UP PriorityTier=2
+"""
+
+
+class Cluster:
+    """Daemons of a Slurm without accounting, and what its administrator can do."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("munge", "state", "spool"):
+            (folder / name).mkdir(mode=0o700)
+        ports = dict(zip(("controller_port", "node_port"), _free_ports(2), strict=True))
+        self.host = socket.gethostname().partition(".")[0]
+        self.configuration = folder / "slurm.conf"
+        self.configuration.write_text(
+            CONFIGURATION.format(folder=folder, host=self.host, cpus=CPUS, **ports)
+        )
+
+    def start(self) -> None:
+        munge = self.folder / "munge"
+        places = {"socket": "socket", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
+        options = [f"--{option}={munge / name}" for option, name in places.items()]
+        _run("mungekey", "--create", f"--keyfile={munge / 'key'}")
+        _run("munged", "--force", f"--key-file={munge / 'key'}", *options)
+        _run("slurmctld", "-c")
+        _run("slurmd")
+        wait_for("the node", lambda: ask("sinfo", "-h", "-o", "%t").split()[:1] == ["idle"])
+
+    def stop(self) -> None:
+        ask("scancel", "--user=root")
+        wait_for("the jobs to end", lambda: not ask("squeue", "-h"))
+        for pid_file in ("slurmd.pid", "slurmctld.pid", "munge/pid"):
+            process = psutil.Process(int((self.folder / pid_file).read_text()))
+            process.terminate()
+            process.wait(30)
+
+    def lose_power(self) -> None:
+        """Kill everything on the node at once, tell Slurm that it is down, and start it again."""
+        daemon = psutil.Process(int((self.folder / "slurmd.pid").read_text()))
+        below = [process for process in psutil.process_iter() if self._is_in_a_job(process)]
+        steps = {p for process in below for p in process.parents() if p.name() == "slurmstepd"}
+        for process in (daemon, *steps, *below):
+            process.suspend()  # none sees another one end
+        for process in (daemon, *steps, *below):
+            process.kill()
+        wait_for("the node to be dead", lambda: not daemon.is_running())
+        node = f"nodename={self.host}"
+        ask("scontrol", "update", node, "state=down", "reason=power")  # or after SlurmdTimeout
+        _run("slurmd")
+        ask("scontrol", "update", node, "state=resume")
+
+    def _is_in_a_job(self, process: psutil.Process) -> bool:
+        try:
+            environment = process.environ()
+        except psutil.Error:
+            return False
+        ours = environment.get("SLURM_CONF") == str(self.configuration)
+        return ours and "SLURM_JOB_ID" in environment
+
+
+def ask(command: str, *arguments: str) -> str:
+    """Return what a command of Slurm prints."""
+    return subprocess.run(
+        [command, *arguments], capture_output=True, text=True, check=False, timeout=60
+    ).stdout
+
+
+def state(job: str) -> str:
+    """Return the state of a job, empty if it is not in the queue."""
+    return ask("squeue", "--array", "--noheader", f"--jobs={job}", "--format=%T").strip()
+
+
+def start_now(job: str) -> None:
+    """Start a job that was queued again, which Slurm delays by two minutes."""
+
+    def started() -> bool:
+        time.sleep(0.5)
+        # Again and again: while the job still ends, its start is set anew.
+        ask("scontrol", "update", f"job={job}", "StartTime=now")
+        return state(job) == "RUNNING"
+
+    wait_for(f"job {job} to be queued again", lambda: state(job) == "PENDING", 90)
+    wait_for(f"job {job} to start again", started)
+
+
+def _run(*command: str) -> None:
+    # Daemons keep standard output open, so it is no pipe to wait for.
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True, timeout=60)
+    time.sleep(0.1)
+
+
+def _free_ports(n: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(n)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
