@@ -23,11 +23,16 @@ def one_line(text: str) -> str:
     return neutral(" ".join(line.strip() for line in text.splitlines()))
 
 
+MAX_MESSAGE = 2000
+"""Characters of a message; a stranger's names may be longer."""
+
+
 class BenchError(Exception):
     """An error the user can fix: one line that says what is wrong, where, and what to do."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(one_line(message))
+        line = one_line(message)
+        super().__init__(line if len(line) <= MAX_MESSAGE else f"{line[:MAX_MESSAGE]} ...")
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> BenchError:

@@ -15,8 +15,12 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from bench.errors import BenchError, unknown_name
+
+MAX_SHOWN = 100
+"""Characters of a wrong value that a message shows."""
 
 _BRACKETS = re.compile(r"(?P<name>[^\[\]]+)(?:\[(?P<overrides>.*)\])?")
 
@@ -97,12 +101,42 @@ class Params(BaseModel):
             raise BenchError(f"{kind} {name}: {describe_invalid(error)}") from None
 
 
+_RULES = {
+    "missing": "is missing",
+    "extra_forbidden": "is unknown",
+    "bool": "must be true or false",
+    "tuple": "must be a list",
+    "list": "must be a list",
+    "string": "must be text",
+    "int": "must be a whole number",
+    "float": "must be a number",
+    "finite_number": "must be a finite number",
+    "path": "must be a path",
+    "greater_than_equal": "must be at least {ge}",
+    "greater_than": "must be above {gt}",
+    "less_than_equal": "must be at most {le}",
+    "less_than": "must be below {lt}",
+    "literal_error": "must be {expected}",
+}
+"""What a finding of pydantic asks for, by its type or by the first word of it."""
+
+
 def describe_invalid(error: ValidationError) -> str:
     """Return pydantic's findings in one line."""
-    return "; ".join(
-        f"{'.'.join(map(str, finding['loc']))}={finding['input']!r}: {finding['msg']}"
-        for finding in error.errors()
-    )
+    return "; ".join(map(_describe_finding, error.errors()))
+
+
+def _describe_finding(finding: ErrorDetails) -> str:
+    kind, name = finding["type"], ".".join(map(str, finding["loc"]))
+    rule = _RULES.get(kind) or _RULES.get(kind.partition("_")[0])
+    context = finding.get("ctx", {})
+    asked = rule.format(**context) if rule else str(context.get("error") or finding["msg"])
+    if kind == "missing":
+        return f"{name} {asked}"
+    given = finding["input"]
+    text = repr(given) if isinstance(given, str) else str(given)
+    shown = f"{text[:MAX_SHOWN]}..." if len(text) > MAX_SHOWN else text
+    return f"{name}={shown}{'' if rule else ':'} {asked}"
 
 
 def canonical_json(data: Any) -> str:

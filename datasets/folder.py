@@ -30,6 +30,7 @@ from bench.data.nifti import (
 from bench.errors import BenchError, neutral, unknown_name
 from bench.files import file_size
 from bench.params import format_brackets
+from bench.reporting.text import counted
 
 MAX_ORGANS = 254
 """255 marks relabelled background in the suite's label maps."""
@@ -150,7 +151,9 @@ class Folder(Dataset):
             if file_size(path) > MAX_TEXT_BYTES:
                 raise ValueError(f"larger than {MAX_TEXT_BYTES} bytes")
             description = json.loads(path.read_text(encoding="utf-8-sig"))
-        except (ValueError, OSError, RecursionError) as error:
+        except RecursionError:
+            raise BenchError(f"{path}: is nested too deeply; correct the file") from None
+        except (ValueError, OSError) as error:
             raise BenchError(f"{path}: not readable as JSON ({error}); correct the file") from None
         if not isinstance(description, dict):
             raise BenchError(f"{path}: expected an object with the entry labels")
@@ -349,7 +352,8 @@ def _read_table(table: Path) -> dict[str, dict[str, str]]:
     for line in body:
         if len(line) != len(header):
             raise BenchError(
-                f"{table}: row of case {line[0]} has {len(line)} cells, the header {len(header)}"
+                f"{table}: row of case {line[0]} has {counted(len(line), 'cell')}, the header"
+                f" {len(header)}"
             )
         if line[0] in rows:
             raise BenchError(f"{table}: two rows for case {line[0]}; remove one")

@@ -40,7 +40,10 @@ def read_series(folder: Path) -> Nifti1Image:
     sitk.ProcessObject.SetGlobalWarningDisplay(False)  # what matters of them is checked here
     files = _files(folder)
     reader = sitk.ImageSeriesReader()
-    series: tuple[str, ...] = reader.GetGDCMSeriesIDs(str(folder)) if files else ()
+    try:
+        series: tuple[str, ...] = reader.GetGDCMSeriesIDs(str(folder)) if files else ()
+    except RuntimeError as error:
+        raise BenchError(f"{folder}: the DICOM series cannot be decoded: {_last(error)}") from None
     if len(series) != 1:
         raise BenchError(
             f"{folder}: holds {len(series)} DICOM series, must be one; "

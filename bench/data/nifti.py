@@ -35,6 +35,7 @@ from bench.data.intensity import Channel, listed
 from bench.errors import BenchError
 from bench.files import file_size
 from bench.params import Params
+from bench.reporting.text import counted
 
 SUFFIXES = (".nii.gz", ".nii")
 """File names read as NIfTI."""
@@ -186,8 +187,9 @@ def assemble(dataset: Dataset, case: Case, image: Nifti1Image, labels: Nifti1Ima
     for k, (organ, annotated) in enumerate(zip(dataset.organs, case.annotated, strict=True), 1):
         if not annotated and (count := np.count_nonzero(native == k)):
             raise BenchError(
-                f"{where}: {count} voxels of {organ}, flagged as not annotated in this case"
-                " (annotations.csv, or the data set, contradicts the map); set it to 1 or erase"
+                f"{where}: {counted(int(count), 'voxel')} of {organ}, flagged as not annotated in"
+                " this case (annotations.csv, or the data set, contradicts the map); set it to 1 or"
+                " erase"
             )
     return Scan(image_CXYZ, geometry.to_canonical(native), geometry)
 
@@ -436,7 +438,7 @@ def map_labels(
         whole = np.isfinite(array) & (array == np.rint(array))
         if not whole.all():
             raise BenchError(
-                f"{where}: {int((~whole).sum())} voxels are not whole numbers, for example"
+                f"{where}: {counted(int((~whole).sum()), 'voxel')} with no whole number, such as"
                 f" {array[~whole][0]:g}; never interpolate a label map linearly, export it as"
                 f" integers"
             )
@@ -454,8 +456,8 @@ def map_labels(
         found = ", ".join(str(value) for value in np.unique(array[alien])[:10])
         expected = ", ".join(f"{value} {names.get(value, '?')}" for value in sorted(values))
         raise BenchError(
-            f"{where}: unknown label {found} in {int(alien.sum())} voxels; known are {expected}:"
-            f" correct the map or the data set's list of labels"
+            f"{where}: unknown label {found} in {counted(int(alien.sum()), 'voxel')}; known are"
+            f" {expected}: correct the map or the data set's list of labels"
         )
     return mapped
 
@@ -505,8 +507,8 @@ def _voxels(
         )
     if len(channels) <= 1 and len(shape) != 3:
         raise BenchError(
-            f"{where}: {len(shape)} dimensions {shape}, expected one 3D volume; split the series"
-            " (channels of an image are named in dataset.json)"
+            f"{where}: {counted(len(shape), 'dimension')} {shape}, expected one 3D volume; split"
+            " the series (channels of an image are named in dataset.json)"
         )
     if 0 in shape:
         raise BenchError(f"{where}: shape {shape} has no voxel; convert the scan anew")
@@ -543,7 +545,7 @@ def _refuse_infinite(values: NDArray[np.float32], where: str) -> None:
     if not (np.isfinite(values.min()) and np.isfinite(values.max())):
         bad = np.argwhere(~np.isfinite(values))
         raise BenchError(
-            f"{where}: {len(bad)} voxels are NaN or infinite, the first at index"
+            f"{where}: {counted(len(bad), 'voxel')} NaN or infinite, the first at index"
             f" {tuple(bad[0].tolist())}; replace them (air is -1024 HU) or convert the scan anew"
         )
 

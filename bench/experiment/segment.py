@@ -74,7 +74,10 @@ def _network(model: Train, store: Store) -> FeatureNet:
     import torch
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return model.load_segmenter(store.out(model)).to(device)
+    try:
+        return model.load_segmenter(store.out(model)).to(device)
+    except (MemoryError, RuntimeError) as error:  # torch has no other for memory of the CPU
+        raise BenchError(f"{model.key}: the network cannot be built: {error}") from None
 
 
 def _segment_one(

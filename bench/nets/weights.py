@@ -43,12 +43,15 @@ def load_weights(module: nn.Module, path: Path) -> None:
     Raises
     ------
     BenchError
-        A tensor is missing, left over or of another shape.
+        The file is damaged, or a tensor is missing, left over or of another shape.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         module.load_state_dict(load_file(path))
+    except SafetensorError as error:
+        raise BenchError(f"{path}: holds no weights ({error}); train it again") from None
     except RuntimeError as error:
         reason = "; ".join(line.strip() for line in str(error).splitlines()[1:])
         raise BenchError(

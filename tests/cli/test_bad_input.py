@@ -96,12 +96,12 @@ FILES = {
     "infinity": (
         lambda r: trees.save(r / IMAGE, with_voxels(np.inf), np.eye(4)),
         IMAGE,
-        "1 voxels are NaN or infinite",
+        "1 voxel NaN or infinite",
     ),
     "NaN": (
         lambda r: trees.save(r / IMAGE, with_voxels(np.nan, -np.inf), np.eye(4)),
         IMAGE,
-        r"2 voxels are NaN or infinite, the first at index \(3, 4, 5\)",
+        r"2 voxels NaN or infinite, the first at index \(3, 4, 5\)",
     ),
     "four dimensions": (
         lambda r: save_raw(r, IMAGE, np.zeros((32, 28, 10, 2), np.int16)),
@@ -148,7 +148,7 @@ FILES = {
     "interpolated labels": (
         lambda r: trees.save(r / LABEL, labels() * np.float32(0.5)),
         LABEL,
-        "not whole numbers",
+        "with no whole number",
     ),
     "organ that is not annotated": (
         lambda r: trees.save(r / LABEL, trees.volume(1).labels_XYZ),
@@ -228,7 +228,7 @@ CHANNELS = {
     "infinity": (
         lambda r: whole(r, np.stack([image(), with_voxels(np.inf)], axis=-1)),
         WHOLE,
-        r"1 voxels are NaN or infinite, the first at index \(\d+, \d+, 5, 1\)",
+        r"1 voxel NaN or infinite, the first at index \(\d+, \d+, 5, 1\)",
     ),
 }
 

@@ -141,7 +141,7 @@ def test_label_values_are_mapped_and_strangers_named():
     mapped = map_labels(array, {0: 0, 3: 1, 9: 2}, {3: "liver", 9: "spleen"}, "x")
     assert mapped.dtype == np.uint8
     assert mapped.tolist() == [[[0, 1, 2]]]
-    message = r"unknown label 9 in 1 voxels; known are 0 background, 3 liver"
+    message = r"unknown label 9 in 1 voxel; known are 0 background, 3 liver"
     with pytest.raises(BenchError, match=message):
         map_labels(array, {0: 0, 3: 1}, {0: "background", 3: "liver"}, "x")
     with pytest.raises(BenchError, match="unknown label -1"):
@@ -151,7 +151,7 @@ def test_label_values_are_mapped_and_strangers_named():
 def test_float_labels_are_taken_only_if_whole():
     assert map_labels(np.array([0.0, 2.0]), {0: 0, 2: 1}, {}, "x").tolist() == [0, 1]
     for wrong in (0.5, np.nan, np.inf):
-        with pytest.raises(BenchError, match="1 voxels are not whole numbers"):
+        with pytest.raises(BenchError, match="1 voxel with no whole number"):
             map_labels(np.array([0.0, wrong]), {0: 0, 2: 1}, {}, "x")
 
 

@@ -220,7 +220,7 @@ def test_profiles_are_named_by_what_differs(name: str) -> None:
         ("quik", "did you mean quick"),
         ("quick[stepz=3]", "did you mean steps"),
         ("quick[name=x]", "unknown parameter"),
-        ("quick[steps=0]", "greater than or equal to 1"),
+        ("quick[steps=0]", "must be at least 1"),
         ("quick[precision=fp8]", "'bf16' or 'fp32'"),
     ],
 )
