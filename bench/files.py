@@ -62,7 +62,7 @@ def sweep(folder: Path, older_than: float) -> list[Path]:
     removed = []
     with contextlib.suppress(FileNotFoundError):
         for entry in os.scandir(folder):
-            if _UNFINISHED.fullmatch(entry.name) is None:
+            if not is_unfinished(Path(entry.path)):
                 continue
             with contextlib.suppress(FileNotFoundError):  # replaced, or another process sweeps
                 written = entry.stat(follow_symlinks=False).st_mtime
@@ -96,6 +96,11 @@ def check_folder(path: Path) -> None:
 
 def _refused(number: int, path: Path) -> OSError:
     return OSError(number, os.strerror(number), str(path))
+
+
+def is_unfinished(path: Path) -> bool:
+    """Tell by its name whether a file is one that :func:`replacing` has not finished."""
+    return _UNFINISHED.fullmatch(path.name) is not None
 
 
 def sync(path: Path) -> None:

@@ -45,6 +45,8 @@ class Stage(Part, abc.ABC):
     """One computation whose result is kept in the store under :attr:`key`."""
 
     uses_accelerator: ClassVar[bool] = False
+    large_files: ClassVar[str | None] = None
+    """Pattern of output files that are of use to consumers only, and may be freed after them."""
 
     @cached_property
     def key(self) -> str:

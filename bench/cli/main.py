@@ -5,20 +5,20 @@ Heavy modules are imported inside the commands, so that help is instant.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from bench.cli import upkeep
 from bench.cli.codes import EPILOG, ExitCode
 from bench.cli.console import Console, complain, remark, tolerate_terminals
+from bench.cli.execute import execute, register
 from bench.cli.options import (
     DataRoot,
     Datasets,
@@ -36,16 +36,15 @@ from bench.cli.options import (
     Seeds,
     StoreRoot,
 )
+from bench.cli.stores import existing_store, plug_in
 from bench.engine.devices import use_device
 from bench.engine.provenance import EXPERIMENT
 from bench.errors import BenchError, explain
 from bench.files import check_folder
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from bench.engine.graph import StageGraph
-    from bench.engine.launcher import Launcher, Submitter
+    from bench.engine.launcher import Submitter
     from bench.engine.store import Store
     from bench.experiment.plan import Run
     from bench.experiment.request import Request
@@ -131,7 +130,7 @@ def run(
     if isinstance(launched, Submitter):
         exit_code = _submit(graph, store, launched, request)
     else:
-        exit_code = _execute(graph, store, launched, console)
+        exit_code = execute(graph, store, launched, console)
     if any(store.is_done(result.evaluation) for run in runs for result in run.rounds):
         try:
             path, problems = save(runs, store)
@@ -193,15 +192,15 @@ def status(
     store_root: StoreRoot = None,
 ) -> None:
     """List the stages in the store: done, running, failed and waiting."""
-    _plug_in(plugin)
-    store = _existing_store(store_root)
+    plug_in(plugin)
+    store = existing_store(store_root)
     if watch:
         from bench.cli import watch as display
 
         raise typer.Exit(display.watch(store, Console()))
-    from bench.cli.views import status_table
+    from bench.cli.views import status_lines
 
-    Console().print(status_table(store), crop=False)
+    Console().print(status_lines(store), soft_wrap=True)
 
 
 @command()
@@ -209,7 +208,7 @@ def cancel(store_root: StoreRoot = None) -> None:
     """Cancel the Slurm jobs of a store; what they compute is saved, and `bench run` goes on."""
     from bench.engine import cluster
 
-    store = _existing_store(store_root)
+    store = existing_store(store_root)
     recorded = cluster.submissions(store)
     jobs = cluster.queue(recorded)
     cluster.cancel(jobs)
@@ -230,8 +229,8 @@ def show(
     """Show one stage: parameters, inputs, device, versions, files."""
     from bench.cli.views import describe_stage
 
-    _plug_in(plugin)
-    store = _existing_store(store_root)
+    plug_in(plugin)
+    store = existing_store(store_root)
     Console().print(describe_stage(store.find(key), store), soft_wrap=True)
 
 
@@ -246,7 +245,7 @@ def list_(
     """List what there is to choose from."""
     from bench.cli.views import listing
 
-    _plug_in(plugin)
+    plug_in(plugin)
     Console().print(listing(what))
 
 
@@ -276,7 +275,7 @@ def check(
     from bench.nets.catalogue import parse_network
     from bench.plugins import registry
 
-    _plug_in(plugin)
+    plug_in(plugin)
     if bool(method) == every:
         raise BenchError("name the methods to check, or give --all")
     with tempfile.TemporaryDirectory() as folder:
@@ -311,8 +310,8 @@ def predict(
     from bench.experiment.segment import segment
 
     use_device(device)
-    _plug_in(plugin)
-    store = _existing_store(store_root)
+    plug_in(plugin)
+    store = existing_store(store_root)
     check_folder(out)
     refused = False
     for made in segment(store.find(key), images, out, store, preview=preview):
@@ -345,7 +344,7 @@ def data_prepare(
         preparations,
     )
 
-    _plug_in(plugin)
+    plug_in(plugin)
     store = Store(store_root or default_root())
     check_folder(store.root)
     stages = preparations(
@@ -355,7 +354,7 @@ def data_prepare(
         store.root / "digests.json",
     )
     console = Console()
-    exit_code = _execute(StageGraph(stages), store, Local(), console)
+    exit_code = execute(StageGraph(stages), store, Local(), console)
     if not exit_code:
         for stage in stages:
             console.print(f"{stage.key}  {store.out(stage)}", soft_wrap=True)
@@ -372,7 +371,7 @@ def data_check(
     from bench.cli.views import print_check
     from bench.data.catalogue import parse_dataset
 
-    _plug_in(plugin)
+    plug_in(plugin)
     console = Console()
     if print_check(parse_dataset(dataset, data), console):
         raise typer.Exit(ExitCode.FIXABLE)
@@ -402,7 +401,7 @@ def report_(
     from bench.reporting.board import to_console
     from bench.results.files import Tables
 
-    _plug_in(plugin)
+    plug_in(plugin)
     console = Console()
     report_name, options = parse_brackets(name)
     report = _report(report_name, options)
@@ -413,6 +412,12 @@ def report_(
     console.print(to_console(document.boards))
     for path in document.write(folder):
         console.print(str(path), soft_wrap=True)
+
+
+command()(upkeep.verify)
+command()(upkeep.gc)
+command()(upkeep.logs)
+command()(upkeep.sys_info)
 
 
 def main() -> None:
@@ -451,69 +456,11 @@ def _report(name: str, options: dict[str, str] | None = None) -> Report:
     return plugin.from_overrides("report", name, options or {})
 
 
-def _plug_in(files: Iterable[Path] | None) -> None:
-    from bench.plugins import registry
-
-    registry.plug_in(files or [])
-
-
-def _execute(graph: StageGraph, store: Store, launched: Launcher, console: Console) -> int:
-    """Run the stages of a graph, report the outcome and return the exit code."""
-    import time
-
-    from bench.cli.progress import Monitor
-    from bench.engine.worker import moved
-
-    started = time.monotonic()
-    store.register(graph.in_order())
-    for stage in graph.in_order():
-        if (damage := store.damage(stage)) is not None:
-            complain(f"damaged: {stage.key}: {damage}; {moved(store.set_aside(stage))}")
-    n_done = sum(store.is_done(stage) for stage in graph.stages.values())
-    monitor = Monitor(graph, n_done, console)
-    try:
-        with _stop_announced(), contextlib.closing(launched.run(graph, store)) as events:
-            monitor.follow(events)
-    except KeyboardInterrupt:
-        complain("interrupted; give the same command to go on from the last checkpoint")
-        raise typer.Exit(ExitCode.INTERRUPTED) from None
-    for message in dict.fromkeys(event.message for event in monitor.messages):
-        complain(f"error: {message}")
-    counts = ", ".join(f"{count} {what}" for what, count in monitor.outcomes.most_common())
-    console.print(f"stages    {counts}; {time.monotonic() - started:.0f} s")
-    if not monitor.messages:
-        return ExitCode.DONE
-    return ExitCode.FIXABLE if monitor.outcomes["refused"] else ExitCode.FAILED
-
-
-@contextlib.contextmanager
-def _stop_announced() -> Iterator[None]:
-    """Say at the first Ctrl-C what is waited for, and what a second one does."""
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        for number in announced:
-            signal.signal(number, signal.default_int_handler)
-        # Not through Python's streams: they may be in the middle of a line.
-        os.write(2, b"stopping: what runs saves its state; Ctrl-C again ends it without\n")
-        raise KeyboardInterrupt
-
-    # A job in the background ignores Ctrl-C, and goes on doing so.
-    handled = [signal.SIGINT, signal.SIGTERM]
-    announced = [n for n in handled if signal.getsignal(n) is signal.default_int_handler]
-    for number in announced:
-        signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number in announced:
-            signal.signal(number, signal.default_int_handler)
-
-
 def _submit(graph: StageGraph, store: Store, launched: Submitter, request: Request) -> int:
     """Submit jobs for what is missing, and say how to follow them."""
     from bench.experiment.finish import save_tables
 
-    store.register(graph.in_order())
+    register(graph, store)
     if all(store.is_done(stage) for stage in graph.stages.values()):
         return ExitCode.DONE
     console = Console()
@@ -538,7 +485,7 @@ def _request(ctx: typer.Context) -> Request:
     given = {name: value for name, value in params.items() if name in Request.model_fields}
     request = Request.of(params["experiment"], given)
     use_device(request.device)
-    _plug_in(request.plugin)
+    plug_in(request.plugin)
     return request
 
 
@@ -560,15 +507,6 @@ def _planned(
     return store, runs
 
 
-def _existing_store(given: Path | None) -> Store:
-    from bench.engine.store import Store, default_root
-
-    root = given or default_root()
-    if not root.is_dir():
-        raise BenchError(f"no store at {root}: run something first, or name one with --store")
-    return Store(root)
-
-
 def _plan_line(runs: list[Run], n_stages: int, n_done: int) -> str:
     from bench.reporting.text import counted
 
@@ -583,7 +521,7 @@ def _plan_line(runs: list[Run], n_stages: int, n_done: int) -> str:
 def _result_files(store_root: Path | None) -> list[Path]:
     from bench.engine import cluster
 
-    store = _existing_store(store_root)
+    store = existing_store(store_root)
     folder = store.root / "results"
     paths = sorted(folder.glob("*.parquet"))
     if not paths and cluster.submissions(store):

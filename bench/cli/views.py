@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
@@ -78,29 +78,34 @@ def plan_table(runs: list[Run], store: Store, *, pictures: bool = False) -> Rend
     return Group(conditions, "", table, "", Text(note))
 
 
-def status_table(store: Store) -> RenderableType:
+def status_lines(store: Store) -> Text:
     """Return every stage of the store with its state, finished ones last, and counts per state."""
-    table = _table("key", "what", "state", "seconds", "finished")
     counts: Counter[str] = Counter()
     rows = []
     stages, unreadable = store.survey()
     for stage in stages:
         state = store.state(stage)
         counts[state] += 1
-        rows.append((stage, state, store.receipt(stage) if state == "done" else {}))
-    for stage, state, receipt in sorted(rows, key=lambda row: row[2].get("finished", "")):
-        _add(
-            table,
-            stage.key,
-            stage.title,
-            state,
-            f"{receipt['wall_seconds']:.1f}" if receipt else "",
-            str(receipt.get("finished", "")),
-        )
+        receipt = store.receipt(stage) if state == "done" else {}
+        seconds = f"{receipt['wall_seconds']:.1f}" if receipt else ""
+        rows.append((stage.key, stage.title, state, seconds, str(receipt.get("finished", ""))))
+    rows.sort(key=lambda row: row[-1])
+    if not rows and not unreadable:
+        return Text("the store is empty")
+    # A table of rich takes a millisecond per row, which is long in a store of thousands.
+    table = _columns(("key", "what", "state", "seconds", "finished"), rows) if rows else []
     summary = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
-    lines = [summary, *(f"{count} {reason}" for reason, count in sorted(unreadable.items()))]
-    text = "\n".join(filter(None, lines)) or "the store is empty"
-    return Group(table, "", Text(text, no_wrap=True, overflow="ignore"))
+    reasons = (f"{count} {reason}" for reason, count in sorted(unreadable.items()))
+    return Text("\n".join([*table, *([""] if rows else []), *filter(None, [summary, *reasons])]))
+
+
+def _columns(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return lines of text whose cells are below each other."""
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (head, *rows)
+    ]
 
 
 def describe_stage(stage: Stage, store: Store) -> RenderableType:
@@ -114,9 +119,13 @@ def describe_stage(stage: Stage, store: Store) -> RenderableType:
     parts.append(Text(json.dumps(parameters, indent=1)))
     if store.is_done(stage):
         receipt = store.receipt(stage)
-        digests = receipt.pop("sha256")
-        parts.append(Text("\n".join(f"{name:<16} {value}" for name, value in receipt.items())))
-        parts.append(Text("\n".join(f"{digest[:12]}  {name}" for name, digest in digests.items())))
+        sizes, digests = receipt["bytes"], receipt["sha256"]
+        facts = {name: value for name, value in receipt.items() if isinstance(value, str | float)}
+        parts.append(Text("\n".join(f"{name:<16} {value}" for name, value in facts.items())))
+        files = (f"{digests[name][:12]} {size:>12} bytes  {name}" for name, size in sizes.items())
+        parts.append(Text("\n".join(files)))
+    if (damage := store.damage(stage)) is not None:
+        parts.append(Text(f"damaged  {damage}", style="red"))
     if failure := store.failure(stage):
         parts.append(Text(f"failed   {failure}", style="red"))
     return Group(*parts)

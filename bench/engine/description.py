@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,7 @@ def _check_plugin(module: str, file: str, source: str) -> None:
         )
 
 
+@cache
 def _class(module: str, name: str) -> type[Params]:
     found = getattr(importlib.import_module(module), name)
     if not isinstance(found, type) or not issubclass(found, Params):

@@ -40,6 +40,7 @@ from bench.stage import KEY_DIGITS, Stage
 
 State = Literal["done", "damaged", "running", "failed", "interrupted", "waiting"]
 
+OTHER_VERSION = "of another version of the code"
 MAX_DEATHS = 3
 """Processes that may die while they compute a stage before it counts as failed."""
 
@@ -62,6 +63,11 @@ class UnreadableStageError(BenchError):
         super().__init__(f"{folder}: {reason}{advice}")
         self.reason = reason
 
+    @property
+    def superseded(self) -> bool:
+        """Whether no plug-in could make it readable again."""
+        return self.reason == OTHER_VERSION
+
 
 def default_root() -> Path:
     """Return the default folder of the store: ``$BENCH_STORE``, else ``./bench-store``."""
@@ -75,12 +81,15 @@ class Store:
         self.root = root.absolute()
         self._receipts: dict[str, tuple[tuple[int, int, int], dict[str, Any] | None]] = {}
         self._folders: dict[str, Path] = {}
+        self._paths: dict[str, Path] = {}
 
     def folder(self, stage: Stage) -> Path:
         """Return the folder of a stage, ``<kind>/<title>-<digest>``."""
-        kind, _, hexdigits = stage.key.partition("-")
-        title = stage.title.replace("/", "-")  # that of a network may hold one
-        return self.root / kind / f"{title}-{hexdigits}"
+        if stage.key not in self._paths:
+            kind, _, hexdigits = stage.key.partition("-")
+            title = stage.title.replace("/", "-")  # that of a network may hold one
+            self._paths[stage.key] = self.root / kind / f"{title}-{hexdigits}"
+        return self._paths[stage.key]
 
     def out(self, stage: Stage) -> Path:
         """Return the committed output folder of a stage that is done."""
@@ -109,17 +118,40 @@ class Store:
             self._receipts[stage.key] = state, _read_receipt(path, stage.key)
         return self._receipts[stage.key][1]
 
-    def damage(self, stage: Stage, *, thorough: bool = False) -> str | None:
+    def damage(self, stage: Stage, *, thorough: bool = False, as_input: bool = False) -> str | None:
         """Return what is wrong with the output of a stage; None if nothing, or if it has none.
 
-        Sizes of all files are compared with the receipt, and the checksums of small files; of all
-        files if ``thorough``.
+        Sizes of all files are compared with the receipt, and the checksums of small files.
+
+        Parameters
+        ----------
+        thorough
+            Compare the checksums of all files.
+        as_input
+            Files that were freed (:meth:`note_freed`) are wanted, too.
         """
         out = self.out(stage)
         receipt = self._receipt(stage)
         if receipt is None:
             return f"{RECEIPT} is missing or unreadable" if out.exists() else None
+        if freed := self.freed(stage):
+            if as_input:
+                return f"{', '.join(sorted(freed))}: freed by `bench gc`"
+            kept = {name: digest for name, digest in receipt["sha256"].items() if name not in freed}
+            receipt = receipt | {"sha256": kept}
         return integrity.damage(out, receipt, largest=None if thorough else integrity.SMALL)
+
+    def note_freed(self, stage: Stage, path: Path) -> None:
+        """Note that a file of a finished output is deleted to free its space."""
+        names = sorted({*self.freed(stage), path.relative_to(self.out(stage)).as_posix()})
+        write_atomically(self.folder(stage) / "FREED", json.dumps(names))
+
+    def freed(self, stage: Stage) -> set[str]:
+        """Return the names of output files that were deleted to free their space."""
+        try:
+            return set(map(str, _parsed(self.folder(stage) / "FREED")))
+        except _UNUSABLE:
+            return set()
 
     def set_aside(self, stage: Stage) -> Path | None:
         """Move the damaged output of a stage out of the way, so that it is computed again.
@@ -146,6 +178,7 @@ class Store:
         (folder / "out").rename(aside / "out")
         with contextlib.suppress(OSError):
             shutil.copy(folder / "stage.json", aside)
+        (folder / "FREED").unlink(missing_ok=True)
         self._receipts.pop(stage.key, None)
         return aside
 
@@ -249,7 +282,7 @@ class Store:
             As :meth:`find`.
         """
         seen: dict[str, Stage] = {}
-        return [self._read(self._folder_of(key), seen) for key in keys]
+        return [self.rebuilt(self._folder_of(key), seen) for key in keys]
 
     def stages(self) -> Iterator[Stage]:
         """Yield every registered stage that this version of the code can rebuild."""
@@ -262,7 +295,7 @@ class Store:
         stages = []
         for folder in self.folders():
             try:
-                stages.append(self._read(folder, seen))
+                stages.append(self.rebuilt(folder, seen))
             except UnreadableStageError as error:
                 reasons[error.reason] += 1
         return stages, reasons
@@ -338,17 +371,24 @@ class Store:
             )
         return folders[0]
 
-    def _read(self, folder: Path, seen: dict[str, Stage]) -> Stage:
+    def rebuilt(self, folder: Path, seen: dict[str, Stage]) -> Stage:
+        """Rebuild the stage of a folder; ``seen`` holds those that were, by key.
+
+        Raises
+        ------
+        UnreadableStageError
+            This process cannot.
+        """
         key = _key_of(folder)
         if key not in seen:
             foreign = UnreadableStageError(
                 folder,
-                "of another version of the code",
+                OTHER_VERSION,
                 ", or an input was deleted; run the experiment again to compute it anew",
             )
 
             def other(key: str) -> Stage:
-                return seen[key] if key in seen else self._read(self._folders[key], seen)
+                return seen[key] if key in seen else self.rebuilt(self._folders[key], seen)
 
             try:
                 stage = rebuild(_parsed(folder / "stage.json"), other)

@@ -153,7 +153,7 @@ def _set_damaged_inputs_aside(store: Store, stage: Stage) -> str:
     """Compare every input with its receipt; return what was wrong, an empty text if nothing."""
     found = []
     for parent in stage.inputs():
-        damage = store.damage(parent, thorough=True)
+        damage = store.damage(parent, thorough=True, as_input=True)
         if damage is not None:
             found.append(f"{damage}; {moved(store.set_aside(parent))}")
         elif not store.is_done(parent):

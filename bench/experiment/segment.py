@@ -56,6 +56,10 @@ def segment(
         )
     if not store.is_done(model):
         raise BenchError(f"{model.key}: is not finished; run its experiment again first")
+    if (damage := store.damage(model, thorough=True, as_input=True)) is not None:
+        raise BenchError(
+            f"{model.key}: {damage}; `bench verify --repair {model.key}` computes it again"
+        )
     found = scans(paths, model.images.channels)
     _check_targets(found, out)
     net = _network(model, store)

@@ -30,6 +30,7 @@ class Train(Stage):
 
     version: ClassVar[int] = 2
     uses_accelerator: ClassVar[bool] = True
+    large_files: ClassVar[str | None] = "*.safetensors"
 
     images: Prepared
     labels: Labels

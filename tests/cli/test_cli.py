@@ -19,43 +19,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 import trees
+from command import Answer, Bench
 
-from bench.cli import main as cli
 from bench.plugins import registry
 
 TINY = "phantom[n_cases=4,scale=0.25]"
 IMAGE = "imagesTr/case_001_0000.nii.gz"
 LABEL = "labelsTr/case_001.nii.gz"
-
-
-class Answer(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Bench = Callable[..., Answer]
-
-
-@pytest.fixture
-def bench(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Bench:
-    """Run the command line in this process, in an empty folder of its own."""
-    monkeypatch.chdir(tmp_path)
-    for variable in ("BENCH_DATA", "BENCH_STORE", "COLUMNS"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
-
-    def run(*arguments: str) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["bench", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        code = ended.value.code
-        assert code is None or isinstance(code, int)
-        return Answer(code or 0, *capsys.readouterr())
-
-    return run
 
 
 def files(root: Path) -> dict[str, int]:

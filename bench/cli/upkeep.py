@@ -1,0 +1,237 @@
+"""Commands that look after a store: verify, gc, logs, sys-info."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.cli.codes import ExitCode
+from bench.cli.console import Console
+from bench.cli.options import Plugins, StoreRoot
+from bench.cli.stores import existing_store, plug_in
+from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.engine.store import Store
+
+Keys = Annotated[
+    list[str] | None, typer.Argument(help="Keys of stages, or first digits; all if not given.")
+]
+
+
+def verify(
+    keys: Keys = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Compare the checksums of all files, not of small ones.")
+    ] = False,
+    recompute: Annotated[
+        bool,
+        typer.Option("--recompute", help="Compute the named stages again and compare bit for bit."),
+    ] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Move damaged outputs away and compute them again.")
+    ] = False,
+    plugin: Plugins = None,
+    store_root: StoreRoot = None,
+) -> None:
+    """Compare results with the checksums of their receipts; exit code 2 if one is damaged.
+
+    Without options: all sizes, and the checksums of files up to 1 MB.
+    """
+    from joblib import cpu_count
+
+    from bench.engine.upkeep import verify as damaged_of
+
+    plug_in(plugin)
+    store = existing_store(store_root)
+    console = Console()
+    if recompute:
+        raise typer.Exit(_recompute(keys, store, console))
+    stages = store.find_all(keys) if keys else list(store.stages())
+    started = time.monotonic()
+    with console.status("comparing") as spinner:
+        count = 0
+
+        def compared() -> None:
+            nonlocal count
+            count += 1
+            spinner.update(f"comparing {count} of {len(stages)}")
+
+        found = list(damaged_of(store, stages, full=full, cores=cpu_count(), progress=compared))
+    for finding in found:
+        console.print(
+            f"damaged  {finding.stage.key}  {finding.stage.title}: {finding.damage}",
+            style="red",
+            soft_wrap=True,
+        )
+    done = [stage for stage in stages if store.is_done(stage)]
+    size = sum(sum(store.receipt(stage)["bytes"].values()) for stage in done)
+    what = "all checksums" if full else "sizes and small files"
+    console.print(
+        f"{len(stages)} stages, {len(done)} done, {size / 1e9:.2f} GB: {len(found)} damaged"
+        f" ({what}; {time.monotonic() - started:.1f} s)"
+    )
+    if found and repair:
+        from bench.cli.execute import execute
+        from bench.engine.graph import StageGraph
+        from bench.engine.launchers.local import Local
+
+        for finding in found:
+            aside = store.set_aside(finding.stage)
+            console.print(f"moved    {finding.stage.key} to {aside}", soft_wrap=True)
+        graph = StageGraph(finding.stage for finding in found)
+        raise typer.Exit(execute(graph, store, Local(), console))
+    if found:
+        console.print("`bench verify --repair` moves them away and computes them again")
+        raise typer.Exit(ExitCode.FIXABLE)
+
+
+def _recompute(keys: list[str] | None, store: Store, console: Console) -> ExitCode:
+    from bench.engine.provenance import provenance
+    from bench.engine.upkeep import recompute as changed_files
+
+    if not keys:
+        raise BenchError("--recompute takes hours for a whole store: name the stages")
+    equal = True
+    for stage in store.find_all(keys):
+        receipt = store.receipt(stage) if store.is_done(stage) else {}
+        changed = changed_files(store, stage)
+        equal &= not changed
+        if not changed:
+            console.print(f"equal    {stage.key}  {stage.title}")
+            continue
+        what = f"{stage.key}  {stage.title}: {', '.join(changed)}"
+        console.print(f"differs  {what}", style="red", soft_wrap=True)
+        here = provenance()
+        for name in ("torch", "platform", "cpus"):
+            if receipt.get(name) != here.get(name):
+                console.print(f"         {name}: {receipt.get(name)} then, {here.get(name)} now")
+    return ExitCode.DONE if equal else ExitCode.FAILED
+
+
+def gc(
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Also stages that failed, with their logs.")
+    ] = False,
+    intermediate: Annotated[
+        bool,
+        typer.Option(
+            "--intermediate",
+            help="Also weights that a later round started from; they are computed anew if needed.",
+        ),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Free it without a question.")] = False,
+    plugin: Plugins = None,
+    store_root: StoreRoot = None,
+) -> None:
+    """Show what can be freed in a store, then free it.
+
+    Temporary files, damaged outputs and stages of other versions of the code; no result of this
+    version is lost. What a process is using is left.
+    """
+    from bench.engine.upkeep import WASTE, free, waste
+
+    plug_in(plugin)
+    store = existing_store(store_root)
+    console = Console()
+    asked = {"failed": failed, "intermediate": intermediate}
+    found = defaultdict(list)
+    for item in waste(store):
+        found[item.kind].append(item)
+    for kind, what in WASTE.items():
+        items = found[kind]
+        size = sum(item.size for item in items) / 1e6
+        kept = "" if asked.get(kind, True) else f" (kept without --{kind})"
+        console.print(f"{kind:<13}{len(items):>6}{size:>12.1f} MB  {what}{kept}", soft_wrap=True)
+    chosen = [item for kind, items in found.items() if asked.get(kind, True) for item in items]
+    if not chosen:
+        console.print("nothing to free")
+        return
+    if not yes:
+        if not sys.stdin.isatty():
+            console.print("nothing was freed; --yes frees it")
+            return
+        typer.confirm(f"Free {sum(item.size for item in chosen) / 1e6:.1f} MB?", abort=True)
+    console.print(f"freed {free(store, chosen) / 1e6:.1f} MB")
+
+
+def logs(
+    key: Annotated[str, typer.Argument(help="Key of a stage, or its first digits.")],
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the stage ends.")
+    ] = False,
+    plugin: Plugins = None,
+    store_root: StoreRoot = None,
+) -> None:
+    """Print what a stage printed, and the traceback if it failed."""
+    plug_in(plugin)
+    store = existing_store(store_root)
+    stage = store.find(key)
+    path, console = store.log(stage), Console()
+    if not path.is_file() and not follow:
+        raise BenchError(f"{stage.key}: has no log, it was never begun here")
+    position = 0
+    while True:
+        ended = store.state(stage) != "running"
+        if path.is_file():
+            with path.open("rb") as file:
+                file.seek(position)
+                text = file.read()
+            position += len(text)
+            if text:
+                console.print(text.decode(errors="replace").rstrip("\n"), soft_wrap=True)
+        if ended or not follow:
+            return
+        time.sleep(0.5)
+
+
+def sys_info(store_root: StoreRoot = None) -> None:
+    """Print what a report of a problem needs: versions, machine, devices, store."""
+    import os
+    import shutil
+
+    import psutil
+    from joblib import cpu_count
+
+    from bench.engine.devices import visible_gpus
+    from bench.engine.provenance import provenance
+    from bench.engine.store import Store, default_root
+
+    store = Store(store_root or default_root())
+    facts = provenance()
+    memory = psutil.virtual_memory()
+    facts |= {
+        "executable": sys.executable,
+        "cores": f"{cpu_count()} of {os.cpu_count()}",
+        "memory": f"{memory.total / 1e9:.1f} GB, {memory.available / 1e9:.1f} GB available",
+        "gpus": ", ".join(visible_gpus()) or "none",
+        "slurm": shutil.which("sbatch") or "none",
+        "store": str(store.root),
+    }
+    if store.root.is_dir():
+        disk = shutil.disk_usage(store.root)
+        facts["disk"] = f"{disk.total / 1e9:.0f} GB, {disk.free / 1e9:.0f} GB free"
+        facts["file system"] = _file_system(store.root)
+    facts |= {name: value for name, value in os.environ.items() if name.startswith("BENCH_")}
+    for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES"):
+        facts[name] = os.environ.get(name, "not set")
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        Console().print(f"{name:<{width}}  {value}", soft_wrap=True)
+
+
+def _file_system(path: Path) -> str:
+    """Return the type of the file system that holds a path."""
+    import psutil
+
+    mounts = [
+        mount for mount in psutil.disk_partitions(all=True) if path.is_relative_to(mount.mountpoint)
+    ]
+    if not mounts:
+        return "unknown"
+    return str(max(mounts, key=lambda mount: len(mount.mountpoint)).fstype)

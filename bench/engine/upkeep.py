@@ -1,0 +1,190 @@
+"""Look after a store: compare outputs with their receipts, compute them again, free space."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from filelock import Timeout
+
+from bench.engine.store import Store, UnreadableStageError
+from bench.engine.worker import run_stage
+from bench.errors import BenchError
+from bench.files import is_unfinished
+from bench.stage import Stage
+
+Waste = Literal["temporary", "damaged", "superseded", "failed", "intermediate"]
+WASTE: dict[Waste, str] = {
+    "temporary": "what killed processes left of files they were writing",
+    "damaged": "outputs that were moved away because they did not match their checksums",
+    "superseded": "stages of another version of the code, or whose inputs were deleted",
+    "failed": "stages that failed: their logs and unfinished states",
+    "intermediate": "large files of results that a later round went on from",
+}
+"""Kinds of what can be freed, and what they are."""
+OLD_SECONDS = 3600.0
+"""Age from which a temporary file is one that nobody writes any more."""
+
+
+class Finding(NamedTuple):
+    """A stage whose output is not as its receipt says."""
+
+    stage: Stage
+    damage: str
+
+
+class Free(NamedTuple):
+    """Something that can be freed."""
+
+    kind: Waste
+    path: Path
+    size: int
+    """Bytes."""
+    stage: Stage | None
+    """The stage it belongs to, whose lease is taken before it is removed."""
+
+
+def verify(
+    store: Store,
+    stages: Iterable[Stage],
+    *,
+    full: bool,
+    cores: int,
+    progress: Callable[[], None] = lambda: None,
+) -> Iterator[Finding]:
+    """Yield the damaged ones of some stages.
+
+    Parameters
+    ----------
+    full
+        Compare the checksums of all files; else all sizes, and the checksums of small files.
+    cores
+        Stages compared side by side: hashing releases the interpreter lock.
+    progress
+        Called after each stage.
+    """
+    listed = list(stages)
+
+    def damage(stage: Stage) -> str | None:
+        return store.damage(stage, thorough=full)
+
+    with ThreadPoolExecutor(cores) as pool:
+        for stage, found in zip(listed, pool.map(damage, listed), strict=True):
+            progress()
+            if found is not None:
+                yield Finding(stage, found)
+
+
+def recompute(store: Store, stage: Stage) -> list[str]:
+    """Compute a finished stage again and return the files that come out differently.
+
+    The log of events is left out, it holds times.
+
+    Raises
+    ------
+    BenchError
+        The stage is not done, an input is missing, or it cannot be computed.
+    """
+    for needed in (stage, *stage.inputs()):
+        if (damage := store.damage(needed, thorough=True)) is not None:
+            raise BenchError(f"{needed.key}: {damage}; mend it with --repair first")
+        if not store.is_done(needed):
+            raise BenchError(f"{needed.key}: is not done; run the experiment first")
+    with tempfile.TemporaryDirectory(prefix="recompute.", dir=store.root) as folder:
+        again = Store(Path(folder))
+        again.register([*stage.inputs(), stage])
+        for parent in stage.inputs():
+            again.out(parent).symlink_to(store.out(parent), target_is_directory=True)
+        outcome, message = run_stage(again, stage)
+        if outcome != "done":
+            raise BenchError(f"{stage.key}: {outcome} when computed again: {message}")
+        before, after = (one.receipt(stage)["sha256"] for one in (store, again))
+    names = sorted({*before, *after} - {"events.jsonl"})
+    return [name for name in names if before.get(name) != after.get(name)]
+
+
+def waste(store: Store) -> Iterator[Free]:
+    """Yield what can be freed, all kinds."""
+    seen: dict[str, Stage] = {}
+    for folder in store.folders():
+        try:
+            stage = store.rebuilt(folder, seen)
+        except UnreadableStageError as error:
+            if error.superseded:
+                yield Free("superseded", folder, _size(folder), None)
+            continue
+        for path in (folder, folder / "scratch"):
+            yield from _temporary(path, stage)
+        if store.state(stage) == "failed":
+            yield Free("failed", folder, _size(folder), stage)
+    yield from _temporary(store.root, None)
+    yield from _intermediate(store, seen.values())
+    if (aside := store.root / "damaged").is_dir():
+        yield from (Free("damaged", path, _size(path), None) for path in sorted(aside.iterdir()))
+
+
+def free(store: Store, found: Iterable[Free]) -> int:
+    """Remove what was found and return the bytes; what a process is using is left."""
+    freed = 0
+    for item in found:
+        if item.stage is None:
+            _remove(item.path)
+            freed += item.size
+            continue
+        try:
+            with store.lease(item.stage).acquire(blocking=False):
+                if item.kind == "intermediate":
+                    store.note_freed(item.stage, item.path)
+                elif item.kind == "failed" and store.is_done(item.stage):
+                    continue
+                _remove(item.path)
+                freed += item.size
+        except Timeout:
+            continue
+    return freed
+
+
+def _temporary(folder: Path, stage: Stage | None) -> Iterator[Free]:
+    if folder.is_dir():
+        for path in folder.iterdir():
+            abandoned = path.name.startswith("out.") and path.parent.name == "scratch"
+            if (abandoned or is_unfinished(path)) and (
+                time.time() - path.lstat().st_mtime > OLD_SECONDS
+            ):
+                yield Free("temporary", path, _size(path), stage)
+
+
+def _intermediate(store: Store, stages: Iterable[Stage]) -> Iterator[Free]:
+    """Yield large files that a finished stage of the same kind read, and no unfinished one."""
+    consumers: dict[str, list[Stage]] = defaultdict(list)
+    for stage in (listed := list(stages)):
+        for parent in stage.inputs():
+            consumers[parent.key].append(stage)
+    for stage in listed:
+        readers = consumers[stage.key]
+        if (
+            stage.large_files is not None
+            and any(type(reader) is type(stage) for reader in readers)
+            and all(map(store.is_done, (stage, *readers)))
+        ):
+            for path in sorted(store.out(stage).glob(stage.large_files)):
+                yield Free("intermediate", path, path.stat().st_size, stage)
+
+
+def _size(path: Path) -> int:
+    if path.is_dir() and not path.is_symlink():
+        return sum(below.lstat().st_size for below in path.rglob("*") if not below.is_dir())
+    return path.lstat().st_size
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,129 @@
+"""Commands that look after a store."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from command import Bench
+from conftest import Finished
+
+from bench.engine.graph import StageGraph
+from bench.engine.launchers.inline import Inline
+from bench.engine.store import Store
+from bench.experiment.plan import graph_of
+from bench.stages.evaluate import Evaluate
+
+
+@pytest.fixture
+def store(finished: Finished, tmp_path: Path) -> Store:
+    """A finished run of INERRANT in a store of its own."""
+    store = Store(tmp_path / "store")
+    for stage in graph_of([finished.of("inerrant")]).in_order():
+        shutil.copytree(finished.store.folder(stage), store.folder(stage))
+    return store
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_damage_is_found_and_repaired(bench: Bench, store: Store, finished: Finished) -> None:
+    where = ("--store", str(store.root))
+    first, last = finished.of("inerrant").rounds[0], finished.of("inerrant").rounds[-1]
+    assert isinstance(last.evaluation, Evaluate)
+    assert bench("verify", *where).code == 0
+    prediction = last.evaluation.prediction
+    reference = (store.out(prediction) / "DONE").read_text()
+    flip(next(store.out(prediction).glob("*.nii.gz")))
+    (store.out(first.evaluation) / "DONE").write_text("{}")
+    found = bench("verify", "--full", *where)
+    assert found.code == 2
+    assert f"damaged  {prediction.key}" in found.out
+    assert "does not match its checksum" in found.out
+    assert "DONE is missing or unreadable" in found.out
+    assert "2 damaged" in found.out
+    assert bench("verify", prediction.key, *where).code == 2
+    assert bench("verify", last.model.key, *where).code == 0
+    repaired = bench("verify", "--repair", *where)
+    assert repaired.code == 0, repaired
+    assert "0 damaged" in bench("verify", "--full", *where).out
+    again = store.receipt(prediction)["sha256"]
+    assert all(digest in reference for digest in again.values())
+
+
+def test_stages_are_computed_again_and_compared(
+    bench: Bench, store: Store, finished: Finished
+) -> None:
+    where = ("--store", str(store.root))
+    training = finished.of("inerrant").rounds[0].model
+    assert "equal" in bench("verify", "--recompute", training.key, *where).out
+    receipt = store.out(training) / "DONE"
+    (name,) = (n for n in store.receipt(training)["sha256"] if n.endswith(".safetensors"))
+    digest = store.receipt(training)["sha256"][name]
+    flip(store.out(training) / name)
+    refused = bench("verify", "--recompute", training.key, *where)
+    assert (refused.code, "mend it with --repair first" in refused.err) == (2, True)
+    flipped = hashlib.sha256((store.out(training) / name).read_bytes()).hexdigest()
+    receipt.write_text(receipt.read_text().replace(digest, flipped))  # as by other code
+    differs = bench("verify", "--recompute", training.key, *where)
+    assert differs.code == 1
+    assert f"differs  {training.key}" in differs.out
+    assert name in differs.out
+    assert bench("verify", "--recompute", *where).code == 2
+    assert not list(store.root.glob("recompute.*"))
+
+
+def test_what_is_of_no_use_is_shown_and_freed(
+    bench: Bench, store: Store, finished: Finished, tmp_path: Path
+) -> None:
+    where = ("--store", str(store.root))
+    run = finished.of("inerrant")
+    models = [result.model for result in run.rounds]
+    temporary = store.folder(models[0]) / ".stage.json.0123456789abcdef"
+    temporary.touch()
+    os.utime(temporary, (0, 0))
+    old = store.root / "Train" / "old-0123456789ab"
+    shutil.copytree(store.folder(models[0]), old)
+    flip(store.out(models[-1]) / "segmenter.safetensors")
+    store.set_aside(models[-1])
+    shown = bench("gc", *where)
+    assert (shown.code, "nothing was freed" in shown.out) == (0, True)
+    assert temporary.exists()
+    freed = bench("gc", "--yes", "--intermediate", *where)
+    assert freed.code == 0, freed
+    assert not temporary.exists()
+    assert not old.exists()
+    assert not list((store.root / "damaged").iterdir())
+    assert not (store.out(models[0]) / "segmenter.safetensors").exists()
+    assert all(map(store.is_done, models[:-1]))
+    assert "0 damaged" in bench("verify", "--full", *where).out
+    used = bench("predict", models[0].key, "scan.nii.gz", "-o", "labels", *where)
+    assert used.code == 2
+    prediction = run.rounds[0].evaluation.prediction
+    store.set_aside(prediction)
+    events = list(Inline().run(StageGraph([prediction]), store))
+    assert "freed by `bench gc`" in " ".join(event.message for event in events)
+    assert store.damage(models[0], as_input=True) is None
+    assert store.is_done(prediction)
+
+
+def test_logs_are_printed_to_their_end(bench: Bench, store: Store, finished: Finished) -> None:
+    where = ("--store", str(store.root))
+    training = finished.of("inerrant").rounds[0].model
+    assert training.key in bench("logs", training.key, *where).out
+    assert training.key in bench("logs", training.key, "--follow", *where).out
+    store.log(training).unlink()
+    assert "has no log" in bench("logs", training.key, *where).err
+
+
+def test_a_report_of_a_problem_names_versions_and_store(bench: Bench, tmp_path: Path) -> None:
+    said = bench("sys-info", "--store", str(tmp_path / "none"))
+    assert said.code == 0
+    for word in ("torch", "cores", "memory", "gpus", "store", str(tmp_path / "none")):
+        assert word in said.out
