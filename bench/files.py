@@ -19,18 +19,21 @@ _UNFINISHED = re.compile(rf"\..+\.[0-9a-f]{{{2 * _RANDOM_BYTES}}}", re.DOTALL)
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary file that replaces ``path`` when the block ends without an error.
 
-    After a power loss the file has its old content or the new one.
+    After a power loss the file has its old content or the new one; if it is not ``durable``, which
+    is quicker, it may be empty.
     """
     # A random name: threads, and machines that share a store, may have equal process ids.
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(_RANDOM_BYTES)}")
     try:
         yield unfinished
-        sync(unfinished)
+        if durable:
+            sync(unfinished)
         unfinished.replace(path)
-        sync(path.parent)
+        if durable:
+            sync(path.parent)
     except OSError as error:
         # The name that the user knows. A write to a full disk names none.
         if error.filename is None or Path(error.filename) == unfinished:
@@ -42,9 +45,9 @@ def replacing(path: Path) -> Iterator[Path]:
             unfinished.unlink(missing_ok=True)
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str, *, durable: bool = True) -> None:
     """Write a text file atomically: readers see the old content or the new, never a part."""
-    with replacing(path) as unfinished:
+    with replacing(path, durable=durable) as unfinished:
         unfinished.write_text(text)
 
 

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from bench.engine.store import Store
 from bench.experiment.durations import Durations
-from bench.experiment.plan import Run, graph_of
+from bench.experiment.plan import Run, graph_of, requests
 from bench.params import Params
 from bench.plugins import registry
 from bench.reporting.text import counted, duration
@@ -28,9 +28,7 @@ if TYPE_CHECKING:
 def plan_table(runs: list[Run], store: Store, *, pictures: bool = False) -> RenderableType:
     """Return conditions, and per kind of stage: how many, shared between runs, done, new, time."""
     graph = graph_of(runs, pictures=pictures)
-    asked = Counter(
-        stage.key for run in runs for stage in graph_of([run], pictures=pictures).stages.values()
-    )
+    asked = requests(runs, pictures=pictures)
     seconds = Durations.of(store).estimate
     table = _table("stage", "stages", "requested", "shared", "done", "new", "estimated time")
     total, unknown = 0.0, False

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from graphlib import TopologicalSorter
 
-from bench.stage import Stage, ancestors
+from bench.stage import Stage
 
 
 class StageGraph:
@@ -15,9 +15,14 @@ class StageGraph:
     def __init__(self, wanted: Iterable[Stage]) -> None:
         self.stages: dict[str, Stage] = {}
         for target in wanted:
-            for stage in ancestors(target):
-                self.stages.setdefault(stage.key, stage)
+            self._add(target)
         self._positions = {key: position for position, key in enumerate(self.stages)}
+
+    def _add(self, stage: Stage) -> None:
+        if stage.key not in self.stages:
+            for parent in stage.inputs():
+                self._add(parent)
+            self.stages[stage.key] = stage
 
     def __len__(self) -> int:
         return len(self.stages)

@@ -259,7 +259,8 @@ class Store:
             text = json.dumps(describe(stage), indent=1, sort_keys=True)
             if found != text:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                write_atomically(path, text)
+                # One that a power loss leaves empty is written anew.
+                write_atomically(path, text, durable=False)
             self.forgive(stage)
 
     def find(self, key: str) -> Stage:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -115,6 +116,26 @@ class Run:
 
 def graph_of(runs: Sequence[Run], *, pictures: bool = False) -> StageGraph:
     """Return the stages of all runs, each once; with ``pictures``, those that render as well."""
+    return StageGraph(_wanted(runs, pictures=pictures))
+
+
+def requests(runs: Sequence[Run], *, pictures: bool = False) -> Counter[str]:
+    """Return the number of runs that need a stage, by its key."""
+    needed: dict[str, frozenset[str]] = {}
+
+    def keys(stage: Stage) -> frozenset[str]:
+        if stage.key not in needed:
+            needed[stage.key] = frozenset([stage.key]).union(*map(keys, stage.inputs()))
+        return needed[stage.key]
+
+    counts: Counter[str] = Counter()
+    for run in runs:
+        counts.update(frozenset().union(*map(keys, _wanted([run], pictures=pictures))))
+    return counts
+
+
+def _wanted(runs: Sequence[Run], *, pictures: bool) -> list[Stage]:
+    """Return the results of runs: evaluations and audits first, then what describes conditions."""
     summaries = (stage for run in runs for stage in (run.targets, run.layers))
     rendered = (stage for run in runs for _, stage in run.pictures()) if pictures else ()
-    return StageGraph([*(stage for run in runs for stage in run.outputs()), *summaries, *rendered])
+    return [*(stage for run in runs for stage in run.outputs()), *summaries, *rendered]

@@ -12,7 +12,7 @@ import ast
 import importlib
 import inspect
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.metadata import EntryPoint, distributions, entry_points
 from importlib.util import find_spec
@@ -171,7 +171,13 @@ def _plugin_files(kind: Kind) -> dict[str, PlugIn]:
 
 
 def _entry_points(kind: Kind) -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=f"bench.{kind}")}
+    return _scanned(entry_points, f"bench.{kind}")
+
+
+@cache
+def _scanned(scan: Callable[..., Iterable[EntryPoint]], group: str) -> dict[str, EntryPoint]:
+    """Return the entry points of a group; every installed package is read for it, so once."""
+    return {point.name: point for point in scan(group=group)}
 
 
 def _described(point: EntryPoint) -> str:
