@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import BeforeValidator, field_validator
 
 from bench.data.intensity import Channel, Rule, rule_of
-from bench.errors import BenchError
+from bench.errors import BenchError, neutral
 from bench.params import Params, RuntimeOnly, format_brackets, parse_brackets, split_colons
 from bench.stage import Part
 
@@ -32,6 +32,14 @@ class Case(Params):
     """One flag per organ, in the data set's organ order (F)."""
     trains_in: tuple[int, ...] | Literal["all"] | None = None
     """Folds in which it trains; it is tested in the others. None leaves that to the simulator."""
+
+    @field_validator("id")
+    @classmethod
+    def _names_a_file(cls, value: str) -> str:
+        """Refuse what would lead out of the folder that holds a file per case."""
+        if value in ("", "..") or Path(value).name != value or neutral(value) != value:
+            raise ValueError("must be a file name")
+        return value
 
 
 class Dataset(Part, abc.ABC):

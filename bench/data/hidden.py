@@ -11,6 +11,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.data.archive import open_npz
 from bench.data.dataset import Case
 from bench.data.nifti import Geometry
 from bench.params import Params
@@ -43,7 +44,7 @@ class CompleteLabels:
 
     def labels_XYZ(self, case_id: str) -> NDArray[np.uint8]:
         """Return the complete label map of a case in canonical orientation."""
-        with np.load(self._folder / f"{case_id}.npz") as archive:
+        with open_npz(self._folder / f"{case_id}.npz") as archive:
             labels: NDArray[np.uint8] = archive["labels_XYZ"]
         return labels
 

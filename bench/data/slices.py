@@ -7,6 +7,7 @@ through an offset table: a batch inflates just the slices it needs.
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.data.archive import open_npz
+
 Array = NDArray[np.generic]
 
 
@@ -22,7 +25,7 @@ class LabelSlices:
     """Read access to the slices of a :class:`LabelSliceWriter` (uint8, shape [H, W])."""
 
     def __init__(self, folder: Path) -> None:
-        table = np.load(folder / "index.npz")
+        table = open_npz(folder / "index.npz")
         height, width = table["shape"]
         self.shape = (int(height), int(width))
         self._ends: NDArray[np.int64] = table["ends"]
@@ -33,7 +36,9 @@ class LabelSlices:
 
     def __getitem__(self, index: int) -> NDArray[np.uint8]:
         start = int(self._ends[index - 1]) if index > 0 else 0
-        blob = zlib.decompress(self._bytes[start : int(self._ends[index])].tobytes())
+        deflated = self._bytes[start : int(self._ends[index])].tobytes()
+        # One byte more than a slice: the checksum is reached, and what is longer is refused.
+        blob = zlib.decompressobj().decompress(deflated, math.prod(self.shape) + 1)
         return np.frombuffer(blob, dtype=np.uint8).reshape(self.shape)
 
     def gather(self, indices: Iterable[int]) -> NDArray[np.uint8]:

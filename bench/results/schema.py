@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from bench.errors import BenchError
+from bench.errors import BenchError, neutral
 from bench.files import replacing
 from bench.results.basis import other_data, why_apart
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+
+MAX_ROWS = 20_000_000
+"""Rows of one file."""
 
 Kind = Literal["text", "int", "float", "bool"]
 
@@ -175,6 +178,9 @@ class Schema:
         if not path.is_file():
             raise BenchError(f"{path}: no such {self.name} table, run `bench run` first")
         try:
+            # Repeated values take next to nothing in a file: look before memory is taken.
+            if (rows := pq.read_metadata(path).num_rows) > MAX_ROWS:
+                raise ValueError(f"{rows} rows, more than {MAX_ROWS}")
             arrow = pq.read_table(path)
             table: pd.DataFrame = arrow.to_pandas()
         except (pa.ArrowException, OSError, ValueError) as error:
@@ -292,6 +298,9 @@ class Schema:
         values = table[name]
         if column.kind == "float" and not column.nan:
             self._refuse(table, values.isna(), name, "a number", source)
+        if column.kind == "text":
+            unsafe = values.map(lambda text: neutral(text) != text).astype(bool)
+            self._refuse(table, unsafe, name, "without control characters", source)
         if column.kind == "text" and column.absent != "":
             self._refuse(table, values == "", name, "not empty", source)
         if column.choices:

@@ -174,8 +174,10 @@ def read_selections(folder: Path, cases: Iterable[str]) -> Iterator[tuple[str, l
     """Yield case id and selections of the cases, those that a relabelling found incomplete."""
     import numpy as np
 
+    from bench.data.archive import open_npz
+
     for case in cases:
-        with np.load(folder / "selections" / f"{case}.npz") as archive:
+        with open_npz(folder / "selections" / f"{case}.npz") as archive:
             organs = sorted(int(name.partition("_")[2]) for name in archive if "index" in name)
             yield (
                 case,

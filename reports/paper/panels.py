@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
+from bench.errors import BenchError
 from bench.params import parse_brackets
 from bench.results.tables import GROUP
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 SCORES = ("inerrant_mcp", "inerrant")
 OPACITY = 0.65
+MAX_PIXELS = 2**22
+"""Pixels of one picture; those of the suite have fewer."""
 CAPTION_WIDTH = 100
 """Characters that fit below one column of panels."""
 
@@ -150,5 +154,10 @@ def _composed(row: pd.Series) -> NDArray[np.float64]:
 def _pixels(text: str) -> NDArray[np.float64]:
     from PIL import Image
 
-    picture = Image.open(io.BytesIO(base64.b64decode(text)))
-    return np.asarray(picture.convert("RGBA"), dtype=np.float64) / 255
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(text)), formats=["PNG"]) as picture:
+            if math.prod(picture.size) > MAX_PIXELS:
+                raise BenchError(f"a picture of {picture.size} pixels in the pictures table")
+            return np.asarray(picture.convert("RGBA"), dtype=np.float64) / 255
+    except (ValueError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise BenchError(f"a picture in the pictures table is no PNG: {error}") from None
