@@ -40,6 +40,8 @@ def execute(graph: StageGraph, store: Store, launched: Launcher, console: Consol
     register(graph, store)
     n_done = sum(store.is_done(stage) for stage in graph.stages.values())
     monitor = Monitor(graph, n_done, console)
+    if n_done < len(graph) and (workers := launched.describe(graph)):
+        console.print(f"workers   {workers}")
     try:
         with _stop_announced(), contextlib.closing(launched.run(graph, store)) as events:
             monitor.follow(events)

@@ -62,6 +62,11 @@ class Launcher(AnyLauncher):
         to run it (:func:`bench.engine.worker.run_stage`).
         """
 
+    def describe(self, graph: StageGraph) -> str:
+        """Say in a few words with what it would run a plan; empty if there is nothing to choose."""
+        del graph
+        return ""
+
 
 def settle(
     frontier: Frontier, store: Store, stage: Stage, outcome: Ended, message: str, slot: str = ""

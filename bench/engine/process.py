@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from bench.engine.deaths import memory_kills, reason
+from bench.engine import memory
+from bench.engine.deaths import reason
 from bench.engine.store import Store
 from bench.engine.worker import Outcome
 from bench.errors import BenchError, explain
@@ -90,13 +91,20 @@ class WorkerProcess:
         """Whether it can be asked."""
         return self._process.poll() is None
 
+    def memory(self) -> int:
+        """Return the bytes of memory that it holds now."""
+        try:
+            return int(self._seen.memory_info().rss)
+        except psutil.Error:  # it has ended
+            return 0
+
     def ask(
         self, stage: Stage, wait_seconds: float, progress: Callable[[dict[str, Any]], None]
     ) -> Answer:
         """Let it run a stage, pass its progress on and return how the stage ended."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        heard, killed = self._n_said(), memory_kills()
+        heard, killed = self._n_said(), memory.kills()
         try:
             request = {"key": stage.key, "wait_seconds": wait_seconds}
             self._process.stdin.write(json.dumps(request) + "\n")
@@ -115,7 +123,7 @@ class WorkerProcess:
                     return Answer(answer["outcome"], answer["message"])
         except BrokenPipeError:
             pass
-        how = reason(self._process.wait(), out_of_memory=memory_kills() > killed)
+        how = reason(self._process.wait(), out_of_memory=memory.kills() > killed)
         words = self._last_words(stage, heard if self._ready else 0)
         # The last line of a traceback; a process that a signal ended leaves none.
         last = f": {words[-1].strip()}" if words and self._process.returncode > 0 else ""

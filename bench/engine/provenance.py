@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import bench
+from bench.engine.sharing import cores
 
 _PACKAGES = ("torch", "numpy", "scipy", "nibabel", "monai", "segmentation-models-pytorch")
 
@@ -21,14 +22,13 @@ EXPERIMENT = "BENCH_EXPERIMENT"
 @cache
 def provenance() -> dict[str, str]:
     """Return versions, the commit of the checkout (if it is one) and the platform."""
-    from joblib import cpu_count
-
     return {
         "bench": bench.__version__,
         "commit": _commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cpus": str(cpu_count()),
+        "cpus": str(cores()),
+        "threads": os.environ.get("OMP_NUM_THREADS", ""),
         "experiment": os.environ.get(EXPERIMENT, ""),
         **_slurm_job(),
     } | {package: found for package in _PACKAGES if (found := _version(package))}

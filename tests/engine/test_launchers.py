@@ -28,10 +28,13 @@ from helpers import (
 from bench.engine.devices import visible_gpus
 from bench.engine.graph import StageGraph
 from bench.engine.launcher import parse_launcher
+from bench.engine.launchers import local
 from bench.engine.launchers.local import Local, WorkerPool, default_slots
 from bench.engine.store import Store
 from bench.errors import BenchError
 from bench.experiment.collect import collect
+from bench.results.files import BESIDE
+from bench.results.tables import RESULTS
 
 TIMING = ["device_s", "peak_mb"]
 LAUNCHERS = ["inline", "local"]
@@ -137,11 +140,11 @@ def test_leaving_early_stops_the_workers(store: Store, tmp_path: Path) -> None:
     toys = [HeavyToy(name=f"toy{n}", seconds=0.2, ledger=tmp_path / "ledger") for n in range(20)]
     graph = StageGraph(toys)
     store.register(graph.in_order())
-    local = WorkerPool(default_slots())
-    events = local.run(graph, store)
+    pool = WorkerPool(default_slots())
+    events = pool.run(graph, store)
     next(event for event in events if event.kind == "done")
     events.close()
-    assert not any(slot.worker.alive for slot in local._slots if slot.worker is not None)
+    assert not any(slot.worker.alive for slot in pool._slots if slot.worker is not None)
     done = [toy.name for toy in toys if store.is_done(toy)]
     assert 1 <= len(done) < 20
     for toy in toys:
@@ -153,10 +156,11 @@ def test_both_launchers_give_the_same_tables_and_weights(finished: Finished, sto
     chosen = [run for run in finished.runs if run.method in ("naive", "inerrant")]
     compute(chosen, store, Local())
     tables = collect(chosen, finished.store), collect(chosen, store)
-    for name, inline, local in zip(tables[0]._fields, *tables, strict=True):
-        assert inline.empty == (name == "pictures")
-        columns = [name for name in TIMING if name in inline]
-        pd.testing.assert_frame_equal(inline.drop(columns=columns), local.drop(columns=columns))
+    for name in (RESULTS.name, *(schema.name for schema in BESIDE)):
+        one, other = (getattr(side, name) for side in tables)
+        assert one.empty == (name == "pictures")
+        columns = [name for name in TIMING if name in one]
+        pd.testing.assert_frame_equal(one.drop(columns=columns), other.drop(columns=columns))
     for training in trainings(chosen):
         assert weights(training, store) == weights(training, finished.store), training.title
 
@@ -180,11 +184,14 @@ def test_workers_share_a_gpu_or_the_cores(monkeypatch: pytest.MonkeyPatch) -> No
     assert [slot.name for slot in default_slots(2)] == ["gpu3.0", "gpu3.1", "aux"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr("joblib.cpu_count", lambda: 8)
+    monkeypatch.setattr(local, "cores", lambda: 8)
     slots = default_slots(3)
     assert [slot.name for slot in slots] == ["cpu.0", "cpu.1", "cpu.2", "aux"]
     assert [slot.environment["OMP_NUM_THREADS"] for slot in slots] == ["2", "2", "2", "1"]
-    assert "OMP_NUM_THREADS" not in default_slots()[0].environment
+    assert default_slots()[0].environment["OMP_NUM_THREADS"] == "8"
+    assert {slot.environment["OMP_WAIT_POLICY"] for slot in slots} == {"PASSIVE"}
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert "OMP_WAIT_POLICY" not in default_slots()[0].environment
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     assert "OMP_NUM_THREADS" not in default_slots(2)[0].environment
 

@@ -20,7 +20,7 @@ import psutil
 import pytest
 from helpers import HeavyToy, events_of, wait_for, workers_find_helpers
 
-from bench.engine import deaths, worker
+from bench.engine import deaths, memory, worker
 from bench.engine.graph import StageGraph
 from bench.engine.launcher import StageEvent
 from bench.engine.launchers import local
@@ -95,17 +95,30 @@ def test_a_python_that_is_gone_is_something_to_fix(
     assert "no worker process can be started: /gone/python: No such file" in event.message
 
 
-def test_only_the_kernel_s_count_makes_a_kill_a_lack_of_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    counter = tmp_path / "memory.events"
-    monkeypatch.setattr(deaths, "_of_cgroup", lambda: [tmp_path / "absent", counter])
-    counter.write_text("oom 4\noom_kill 3\noom_group_kill 9\n")
-    assert deaths.memory_kills() == 3
+def test_only_the_kernel_s_count_makes_a_kill_a_lack_of_memory() -> None:
     assert "out of memory" in deaths.reason(-9, out_of_memory=True)
     assert "out of memory" not in deaths.reason(-9, out_of_memory=False)
     assert "out of memory" not in deaths.reason(-11, out_of_memory=True)
     assert deaths.reason(-60, out_of_memory=False).endswith("signal 60")
+
+
+@pytest.mark.parametrize("names", [memory.V1, memory.V2])
+def test_the_memory_of_a_job_is_that_of_its_control_group(
+    names: tuple[str, str, str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = memory._Group(tmp_path, "/job/step", *names)
+    monkeypatch.setattr(memory, "_groups", lambda: [group])
+    step = tmp_path / "job/step"
+    step.mkdir(parents=True)
+    free = memory.available()
+    (step / group.limit).write_text("max\n")  # the limit is that of the job above
+    (step / group.usage).write_text("500\n")
+    (step.parent / group.limit).write_text("1000\n")
+    (step.parent / group.usage).write_text("700\n")
+    (step.parent / "memory.stat").write_text(f"file 300\n{group.reclaimable} 200\n")
+    assert memory.available() == 500 < free
+    (step / group.events).write_text("oom 4\noom_kill 3\noom_group_kill 9\n")
+    assert memory.kills() == 3
 
 
 def running(store: Store, started: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -180,15 +193,16 @@ def test_a_stopped_worker_whose_stage_is_done_elsewhere_is_not_waited_for(
     store.register([toy])
     events = WorkerPool([Slot("cpu", True, {})]).run(StageGraph([toy]), store)
     assert [next(events).kind, next(events).kind] == ["started", "stalled"]
-    (store.folder(toy) / "DONE").write_text("{}")
-    (event,) = events
+    with pytest.MonkeyPatch.context() as patch:  # another process has finished it
+        patch.setattr(Store, "is_done", lambda *_: True)
+        (event,) = events
     assert (event.kind, event.message) == ("done", "already done")
 
 
 def test_ctrl_c_in_the_first_second_of_a_worker_is_the_launcher_s(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    workers_find_helpers(monkeypatch)
+    workers_find_helpers(monkeypatch, tmp_path)
     toy = HeavyToy(name="a")
     store.register([toy])
     process = WorkerProcess(store, {})

@@ -1,4 +1,4 @@
-"""Run stages on this machine: worker processes per GPU (or for the CPU), one for light stages.
+"""Run stages on this machine: worker processes per GPU, or sharing the CPU; one for light stages.
 
 A worker imports torch once and runs many stages. If it dies, the stage it was running fails and the
 next one gets a new worker: a crash costs one stage, never the run.
@@ -18,11 +18,13 @@ from typing import Any
 from pydantic import Field
 from typing_extensions import override
 
+from bench.engine import memory
 from bench.engine.claim import LEASE_SECONDS
 from bench.engine.devices import VARIABLE, visible_gpus
 from bench.engine.graph import Frontier, StageGraph
 from bench.engine.launcher import Launcher, StageEvent, settle
 from bench.engine.process import Answer, WorkerProcess
+from bench.engine.sharing import PASSIVE, cores, share
 from bench.engine.store import Store
 from bench.errors import BenchError
 from bench.stage import Stage
@@ -33,6 +35,8 @@ KILL_SECONDS = 5.0
 """Time for killed workers to be gone. One that waits for a dead network file system is left."""
 LOOK_SECONDS = 5.0
 """Interval between two looks at the workers that compute."""
+START_SECONDS = 10.0
+"""Age of a stage at which another worker is started beside it."""
 STALL_SECONDS = 30.0
 """Time without any work after which a worker that cannot go on is reported."""
 
@@ -49,6 +53,8 @@ class Slot:
         default_factory=queue.SimpleQueue
     )
     stage: Stage | None = None
+    began: float = 0.0
+    """When the stage was given to it."""
     worker: WorkerProcess | None = None
     stalled: bool = False
     """Whether it has been reported that the worker cannot go on."""
@@ -61,20 +67,46 @@ Answers = queue.SimpleQueue[tuple[Slot, Answer | dict[str, Any]]]
 class Local(Launcher):
     """Worker processes on this machine."""
 
-    workers: int = Field(default=1, ge=1)
-    """Trainings side by side on every GPU, or on the CPU, whose cores they share."""
+    workers: int | None = Field(default=None, ge=1)
+    """Trainings side by side on every GPU, or on the CPU, whose cores they share. If not given: one
+    on a GPU; on a CPU as many as bring the plan to its end first, memory permitting."""
 
     @override
     def run(self, graph: StageGraph, store: Store) -> Generator[StageEvent]:
-        yield from WorkerPool(default_slots(self.workers)).run(graph, store)
+        patient = self.workers is None and not visible_gpus()
+        yield from WorkerPool(default_slots(*self._share(graph)), patient=patient).run(graph, store)
+
+    @override
+    def describe(self, graph: StageGraph) -> str:
+        workers, threads = self._share(graph)
+        if gpus := len(visible_gpus()):
+            return f"{workers} on {'the GPU' if gpus == 1 else f'each of {gpus} GPUs'}"
+        on = "1 thread" if threads == 1 else f"{threads} threads"
+        return f"{workers} on the CPU, {on} each ({cores()} cores)"
+
+    def _share(self, graph: StageGraph) -> tuple[int, int]:
+        """Return trainings side by side on each GPU, or on the CPU, and the threads of each."""
+        given = os.environ.get("OMP_NUM_THREADS", "")
+        threads = int(given) if given.isdigit() and int(given) else None
+        if self.workers is None and not visible_gpus():
+            return share(graph, cores(), threads)
+        workers = self.workers or 1
+        return workers, threads or max(1, cores() // workers)
 
 
 class WorkerPool:
-    """Slots on one machine, worker processes in them."""
+    """Slots on one machine, worker processes in them.
 
-    def __init__(self, slots: list[Slot]) -> None:
-        self._slots = slots
-        self._threads: list[threading.Thread] = []
+    Parameters
+    ----------
+    patient
+        Start a further worker for the accelerator only when it is worth its start and has memory.
+    """
+
+    def __init__(self, slots: list[Slot], *, patient: bool = False) -> None:
+        self._slots, self._patient = slots, patient
+        self._most_memory = 0
+        self._served: list[threading.Event] = []
         self._stopping = False
 
     def run(self, graph: StageGraph, store: Store) -> Generator[StageEvent]:
@@ -84,13 +116,14 @@ class WorkerPool:
         a second Ctrl-C meanwhile kills them.
         """
         answers: Answers = queue.SimpleQueue()
-        self._threads = [
+        for slot in self._slots:
+            # Not joined: in Python 3.11 a join that Ctrl-C interrupts takes the thread for ended.
+            served = threading.Event()
+            self._served.append(served)
             # No thread outlives the command: its worker may hang in a way that nothing ends.
-            threading.Thread(target=self._serve_slot, args=(slot, store, answers), daemon=True)
-            for slot in self._slots
-        ]
-        for thread in self._threads:
-            thread.start()
+            threading.Thread(
+                target=self._serve_slot, args=(slot, store, answers, served), daemon=True
+            ).start()
         try:
             yield from self._schedule(graph, store, answers)
         finally:
@@ -107,17 +140,17 @@ class WorkerPool:
                 if slot.worker is not None:
                     slot.worker.ask_to_stop()
                 slot.requests.put(None)
-            self._join(STOP_SECONDS)
+            self._wait(STOP_SECONDS)
         finally:
             for slot in self._slots:
                 if slot.worker is not None:
                     slot.worker.kill()
-            self._join(KILL_SECONDS)
+            self._wait(KILL_SECONDS)
 
-    def _join(self, seconds: float) -> None:
+    def _wait(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+        for served in self._served:
+            served.wait(max(0.0, deadline - time.monotonic()))
 
     def _schedule(self, graph: StageGraph, store: Store, answers: Answers) -> Iterator[StageEvent]:
         frontier = Frontier(graph)
@@ -181,27 +214,57 @@ class WorkerPool:
         for pool, wait_seconds in ((ready, 0.0), (elsewhere, 2 * LEASE_SECONDS)):
             # An accelerator slot with nothing of its own to do helps with the light stages.
             suited = [s for s in pool if s.uses_accelerator <= slot.accelerator]
-            if suited:
+            if suited and self._may_begin(slot):
                 stage = max(suited, key=lambda stage: stage.uses_accelerator)
                 pool.remove(stage)
-                slot.stage = stage
+                slot.stage, slot.began = stage, time.monotonic()
                 slot.requests.put((stage, wait_seconds))
                 if pool is ready:
                     yield StageEvent("started", stage, slot.name)
                 return
 
-    def _serve_slot(self, slot: Slot, store: Store, answers: Answers) -> None:
-        while (request := slot.requests.get()) is not None and not self._stopping:
-            try:
-                answer = self._run(slot, store, *request, answers)
-            except BenchError as error:
-                answer = Answer("refused", str(error))
-            except Exception as error:  # or the launcher would wait for this answer for ever
-                traceback.print_exc()
-                answer = Answer("failed", f"{type(error).__name__}: {error}")
-            answers.put((slot, answer))
-        if slot.worker is not None:
-            slot.worker.close()
+    def _may_begin(self, slot: Slot) -> bool:
+        """Tell whether a stage may begin beside those that run.
+
+        A worker takes seconds to start, which short trainings do not repay. By then the first has
+        shown how much memory one takes.
+        """
+        if not self._patient or not slot.accelerator:
+            return True
+        others = [s for s in self._slots if s.accelerator and s.stage is not None]
+        if not others:
+            return True
+        now = time.monotonic()
+        held = [0 if other.worker is None else other.worker.memory() for other in others]
+        self._most_memory = max(self._most_memory, *held)
+        if slot.worker is None and now - min(other.began for other in others) < START_SECONDS:
+            return False
+        # What each of those that began just now, and this one, will take.
+        growing = [
+            self._most_memory - mine
+            for mine, other in zip(held, others, strict=True)
+            if now - other.began < START_SECONDS
+        ]
+        mine = 0 if slot.worker is None else slot.worker.memory()
+        return memory.available() > sum(growing) + self._most_memory - mine
+
+    def _serve_slot(
+        self, slot: Slot, store: Store, answers: Answers, served: threading.Event
+    ) -> None:
+        try:
+            while (request := slot.requests.get()) is not None and not self._stopping:
+                try:
+                    answer = self._run(slot, store, *request, answers)
+                except BenchError as error:
+                    answer = Answer("refused", str(error))
+                except Exception as error:  # or the launcher would wait for ever
+                    traceback.print_exc()
+                    answer = Answer("failed", f"{type(error).__name__}: {error}")
+                answers.put((slot, answer))
+            if slot.worker is not None:
+                slot.worker.close()
+        finally:
+            served.set()
 
     def _run(
         self, slot: Slot, store: Store, stage: Stage, wait_seconds: float, answers: Answers
@@ -216,7 +279,7 @@ class WorkerPool:
         return slot.worker.ask(stage, wait_seconds, lambda said: answers.put((slot, said)))
 
 
-def default_slots(workers: int = 1) -> list[Slot]:
+def default_slots(workers: int = 1, threads: int | None = None) -> list[Slot]:
     """Return slots for every visible GPU, or for the CPU, and one for stages that need neither.
 
     Parameters
@@ -224,15 +287,17 @@ def default_slots(workers: int = 1) -> list[Slot]:
     workers
         Stages side by side on each GPU, or on the CPU, whose cores they share. Small networks fill
         neither.
+    threads
+        Threads of each on the CPU; its part of the cores if not given.
     """
-    light = Slot("aux", False, {VARIABLE: "", "OMP_NUM_THREADS": "1"})
-    places = {f"gpu{gpu}": {VARIABLE: gpu} for gpu in visible_gpus()}
+    common = {name: how for name, how in PASSIVE.items() if name not in os.environ}
+    common |= {"LOKY_MAX_CPU_COUNT": str(cores())}  # joblib's name: threads that read and inflate
+    light = Slot("aux", False, common | {VARIABLE: "", "OMP_NUM_THREADS": "1"})
+    places = {f"gpu{gpu}": common | {VARIABLE: gpu} for gpu in visible_gpus()}
     if not places:
-        places = {"cpu": {VARIABLE: ""}}
-        if workers > 1 and "OMP_NUM_THREADS" not in os.environ:
-            from joblib import cpu_count
-
-            places["cpu"]["OMP_NUM_THREADS"] = str(max(1, cpu_count() // workers))
+        places = {"cpu": common | {VARIABLE: ""}}
+        if "OMP_NUM_THREADS" not in os.environ:
+            places["cpu"]["OMP_NUM_THREADS"] = str(threads or max(1, cores() // workers))
     names = [""] if workers == 1 else [f".{number}" for number in range(workers)]
     return [
         *(Slot(place + name, True, there) for place, there in places.items() for name in names),

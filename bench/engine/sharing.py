@@ -1,0 +1,68 @@
+"""The cores of this process: how many trainings share them, and on how many threads each.
+
+The numbers that a training computes depend on its threads, as those of any program that adds in
+another order. So the choice depends on the plan and the machine alone, never on what is done
+already or ends first: the same command, continued or not, computes with the same threads.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+
+from bench.engine.graph import StageGraph
+
+GAIN = 0.65
+"""A step on t threads is about t ** GAIN times as fast as on one (``benchmarks/beside.py``)."""
+PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
+"""OpenMP threads sleep while they wait for each other. By default they spin: beside any other load
+the thread that is waited for has no core, and a step takes several times as long."""
+
+
+def cores() -> int:
+    """Return how many cores this process may use: of its affinity, its control group and its job.
+
+    In a Slurm job without limits on its cores, the number that the job has asked for.
+    """
+    from joblib import cpu_count
+
+    asked = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("SLURM_CPUS_ON_NODE") or ""
+    found = int(cpu_count())
+    return min(found, int(asked)) if asked.isdigit() and int(asked) > 0 else found
+
+
+def share(graph: StageGraph, n_cores: int, threads: int | None = None) -> tuple[int, int]:
+    """Return (trainings side by side, threads of each) with which a plan ends first.
+
+    Many short chains are done soonest side by side on one thread each, a single chain on all cores.
+
+    Parameters
+    ----------
+    threads
+        Threads of each training, if the user has set them.
+    """
+    trainings, chain = _size(graph)
+
+    def duration(workers: int) -> float:
+        each = threads or n_cores // workers
+        return max(math.ceil(trainings / workers), chain) / math.pow(each, GAIN)
+
+    most = max(1, min(trainings, n_cores // (threads or 1)))
+    best = min(range(1, most + 1), key=duration)
+    return best, threads or n_cores // best
+
+
+def _size(graph: StageGraph) -> tuple[int, int]:
+    """Return the number of long stages and the length of the longest chain of them.
+
+    Long are those that other stages of the accelerator wait for: trainings. Predictions at the end
+    of a chain take seconds.
+    """
+    depth: dict[str, int] = {}
+    long: set[str] = set()
+    for stage in graph.in_order():
+        depth[stage.key] = max((depth[parent.key] for parent in stage.inputs()), default=0)
+        if stage.uses_accelerator:
+            depth[stage.key] += 1
+            long |= {parent.key for parent in stage.inputs() if parent.uses_accelerator}
+    return len(long), max((depth[key] for key in long), default=0)
