@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections import defaultdict
@@ -18,6 +19,7 @@ from bench.errors import BenchError
 
 if TYPE_CHECKING:
     from bench.engine.store import Store
+    from bench.stage import Stage
 
 Keys = Annotated[
     list[str] | None, typer.Argument(help="Keys of stages, or first digits; all if not given.")
@@ -97,8 +99,9 @@ def _recompute(keys: list[str] | None, store: Store, console: Console) -> ExitCo
 
     if not keys:
         raise BenchError("--recompute takes hours for a whole store: name the stages")
-    equal = True
-    for stage in store.find_all(keys):
+    equal, stages = True, store.find_all(keys)
+    _take_threads(stages, store)
+    for stage in stages:
         receipt = store.receipt(stage) if store.is_done(stage) else {}
         changed = changed_files(store, stage)
         equal &= not changed
@@ -108,10 +111,23 @@ def _recompute(keys: list[str] | None, store: Store, console: Console) -> ExitCo
         what = f"{stage.key}  {stage.title}: {', '.join(changed)}"
         console.print(f"differs  {what}", style="red", soft_wrap=True)
         here = provenance()
-        for name in ("torch", "platform", "cpus"):
+        for name in ("torch", "platform", "cpus", "threads"):
             if receipt.get(name) != here.get(name):
                 console.print(f"         {name}: {receipt.get(name)} then, {here.get(name)} now")
     return ExitCode.DONE if equal else ExitCode.FAILED
+
+
+def _take_threads(stages: list[Stage], store: Store) -> None:
+    """Compute on as many threads as the stages were computed on: their bits depend on it."""
+    done = [stage for stage in stages if store.is_done(stage)]
+    threads = {store.receipt(stage).get("threads", "") for stage in done} - {""}
+    if len(threads) > 1:
+        raise BenchError(
+            f"these stages were computed on {' or '.join(sorted(threads))} threads: name those of "
+            "one number at a time (`bench show` has it)"
+        )
+    if threads:
+        os.environ["OMP_NUM_THREADS"] = threads.pop()  # read when torch is imported, by the stage
 
 
 def gc(
