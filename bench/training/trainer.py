@@ -19,13 +19,13 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from bench.nets.device import Precision, adam, autocast, kernels
 from bench.nets.protocol import channels_last
-from bench.resume import load_state, save_state
 from bench.stage import StageContext
 from bench.training.batch import Batch
 from bench.training.config import Steps, TrainConfig
 from bench.training.cost import PassCounter
 from bench.training.loader import BatchLoader
 from bench.training.objective import Objective, TrainingProgress
+from bench.training.resume import load_state, save_state
 
 LOG_EVERY = 20
 

@@ -26,8 +26,8 @@ from bench.engine.store import MAX_DEATHS, Store
 from bench.engine.worker import run_stage
 from bench.experiment.profiles import parse_profile
 from bench.experiment.selection import parse_datasets, preparations
-from bench.resume import load_state, save_state
 from bench.stage import Stage
+from bench.training.resume import load_state, save_state
 
 
 @pytest.fixture
