@@ -31,7 +31,7 @@ from bench.nets.weights import load_weights
 from bench.reports.paper.panels import _pixels
 from bench.results.schema import MAX_ROWS
 from bench.results.tables import RESULTS
-from bench.resume import load_state, save_state
+from bench.training.resume import load_state, save_state
 
 ROOT = Path(bench.__file__).parents[1]
 SOURCES = [
