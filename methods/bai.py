@@ -25,7 +25,7 @@ class Bai(Method):
     citation: ClassVar[str] = "Bai et al., MICCAI 2017"
     departs: ClassVar[str] = "fine-tunes in rounds, rate and optimiser restarted, as published"
 
-    rounds: int = Field(default=1, ge=1)
+    rounds: int = Field(default=1, ge=1, le=100)
     """Relabelling and fine-tuning; the INERRANT paper describes a single one."""
     positives_only: bool = False
     """Predicted background stays unknown."""

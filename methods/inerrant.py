@@ -36,7 +36,7 @@ class Inerrant(Method):
         "rate and budget of its own, as published"
     )
 
-    rounds: int = Field(default=2, ge=1)
+    rounds: int = Field(default=2, ge=1, le=100)
     gamma_max: float = Field(default=2 / 3, gt=0, le=1)
     score: Literal["confidence", "mcp"] = "confidence"
     """Rank by the confidence network, or by the predicted probability itself."""

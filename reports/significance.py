@@ -16,6 +16,7 @@ from bench.evaluation.metrics import MetricName
 from bench.reporting import board, scores
 from bench.reporting.board import Board
 from bench.reporting.comparison import (
+    MOST_PAIRS,
     Compared,
     Comparison,
     ComparisonColumn,
@@ -117,6 +118,12 @@ class Significance(Report):
                     known = column.competitors
                     raise unknown_name(f"reference in {column.task}", self.reference, known)
                 pairs = column.pairs_with(self.reference)
+            if thorough and len(pairs) > MOST_PAIRS:
+                raise BenchError(
+                    f"{column.task}: {len(column.competitors)} methods are {len(pairs)} pairs, "
+                    f"at most {MOST_PAIRS} are compared: name the method to compare the others "
+                    "with, 'significance[reference=NAME]'"
+                )
             if pairs:
                 yield Compared(column, compare(column, pairs, thorough=thorough))
 

@@ -408,7 +408,8 @@ def report_(
     folder = out or Path(report_name)
     check_folder(folder)
     files = (results or _result_files(store_root)) if report.needs_results else []
-    document = report.build(Tables.read(files, remark))
+    with console.status(f"building {report_name}"):
+        document = report.build(Tables.read(files, remark))
     console.print(to_console(document.boards))
     for path in document.write(folder):
         console.print(str(path), soft_wrap=True)

@@ -33,7 +33,7 @@ def of_condition(images: Prepared, truth: Truth, labels: Labels, stage: Stage) -
 
 
 def _scaling(channel: Channel) -> str:
-    window = {"window": channel.hu_window} if channel.rule == "window" else {}
+    window = {"hu_window": channel.hu_window} if channel.rule == "window" else {}
     return format_brackets(f"{channel.name} {channel.rule}", window)
 
 

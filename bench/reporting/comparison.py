@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from bench.reporting.style import Mark
 
 ALPHA = 0.05
+MOST_PAIRS = 300
+"""Pairs of a column that are compared thoroughly: those of 25 methods. Each takes bootstraps, and
+Holm's correction for more leaves little to find."""
 Rule = Literal["holm", "paper", "mean"]
 """The criterion for a better method: the primary test after Holm's correction; the paired t-test
 over folds without correction, as in the paper; the mean alone."""

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from bench.reporting import board, page, scores
 from bench.reporting.board import Board
-from bench.reporting.comparison import Compared, columns, compare
+from bench.reporting.comparison import MOST_PAIRS, Compared, columns, compare
 from bench.reporting.page import Chapter
 from bench.reporting.report import Document, Report
 from bench.reporting.style import MethodStyles
@@ -67,15 +67,27 @@ def _lead(results: pd.DataFrame) -> Iterator[str]:
         counted(len(patients), "test patient"),
     )
     yield f"{', '.join(sizes)}: {', '.join(methods)}."
+    crowded = [
+        f"{column.task}, {column.label}"
+        for column in columns(scores.of_results(results), styles)
+        if len(column.pairs) > MOST_PAIRS
+    ]
+    if crowded:
+        yield (
+            f"Not in the chapter on significance, with more than {MOST_PAIRS} pairs of methods: "
+            f"{'; '.join(crowded)}. `bench report 'significance[reference=NAME]'` compares with "
+            "one."
+        )
     yield "Click on a heading to sort a table. Every chapter starts on a new page when printed."
 
 
 def _chapters(tables: Tables, final: Sequence[Board]) -> Iterator[Chapter]:
     results, styles = tables.results, MethodStyles.of(tables.results)
+    every = list(columns(scores.of_results(results), styles))
     compared = [
         Compared(column, compare(column, column.pairs))
-        for column in columns(scores.of_results(results), styles)
-        if column.pairs
+        for column in every
+        if 0 < len(column.pairs) <= MOST_PAIRS
     ]
     yield Chapter(
         "Leaderboard",

@@ -68,7 +68,10 @@ def test_filter_keeps_matching_cases_and_enters_the_name(tmp_path):
     root = trees.nnunet(tmp_path / "set", cases=4)
     dataset = Folder(root=root, where="tier=A")
     assert [case.id for case in dataset.cases()] == ["case_000", "case_002"]
-    assert dataset.name == "Generated[where=tier=A]"
+    assert dataset.name == dataset.label == "Generated[where=tier=A]"
+    scaled = dataset.model_copy(update={"hu_window": (-100.0, 200.0), "intensity": ("zscore",)})
+    assert scaled.name == dataset.name
+    assert scaled.label == "Generated[where=tier=A,hu_window=-100:200,intensity=zscore]"
     both = Folder(root=root, where=" patient=patient_002 & tier = B|A")
     assert [case.id for case in both.cases()] == ["case_002"]
     assert both == Folder(root=root, where="tier=A|B&patient=patient_002")

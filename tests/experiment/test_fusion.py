@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+import trees
 from helpers import compute, plan
 
 from bench.data.catalogue import parse_dataset
@@ -32,6 +34,17 @@ def split(dataset: Dataset, fold: int, pct: int = 100) -> Split:
         dataset.cases(), dataset.organs, dataset=dataset.name, fold=fold, n_folds=5, label_pct=pct,
         seed=0,
     )  # fmt: skip
+
+
+def test_options_of_data_are_in_the_name_of_tables_alone(fusion: Dataset, tmp_path: Path) -> None:
+    assert fusion.name == fusion.label
+    root = trees.nnunet(tmp_path / "set")
+    parts = f"full={root}[hu_window=0:9],partial={root},keeps=liver"
+    scaled = parse_dataset(f"fusion[{parts},intensity=zscore]")
+    named = "full=Generated,partial=Generated,keeps=liver,n_full=9"
+    assert scaled.name == f"fusion[{named}]"
+    named = named.replace("full=Generated", "full=Generated[hu_window=0:9]", 1)
+    assert scaled.label == f"fusion[{named},intensity=zscore]"
 
 
 def test_a_few_complete_cases_train_with_all_of_the_others(fusion: Dataset) -> None:

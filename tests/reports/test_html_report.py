@@ -11,7 +11,7 @@ from bench.plugins import registry
 from bench.reporting import page
 from bench.reporting.page import Chapter
 from bench.reporting.report import Report
-from bench.reports.html import Html
+from bench.reports.html import Html, _lead
 from bench.results.aggregate import final_models
 from bench.results.files import Tables
 
@@ -88,6 +88,12 @@ def test_equal_tables_give_equal_bytes(tables: Tables, text: str) -> None:
     rows = {name: getattr(tables, name).sample(frac=1, random_state=4) for name in names}
     shuffled = Tables.of(**rows)
     assert built(shuffled) == text
+
+
+def test_boards_with_too_many_methods_to_compare_are_named() -> None:
+    methods = [f"inerrant0[lr={number}]" for number in range(26)]
+    table = result_table(methods=methods, folds=[0], fractions=[30], organs=["liver"])
+    assert "phantom, profile smoke, unet, 30 %. `bench report" in " ".join(_lead(table))
 
 
 def test_chapters_without_data_are_left_out() -> None:

@@ -79,6 +79,14 @@ def test_a_mixed_model_that_was_replaced_is_said(tmp_path: Path) -> None:
     assert "clustered by patient" in (tmp_path / "significance-nsd.md").read_text()
 
 
+def test_more_pairs_than_anyone_reads_need_a_reference(tmp_path: Path) -> None:
+    scores = [f"t,c{case},m{method},{case + method}" for case in range(3) for method in range(26)]
+    (tmp_path / "many.csv").write_text("task,case,method,value\n" + "\n".join(scores))
+    many = Significance(csv=tmp_path / "many.csv")
+    with pytest.raises(BenchError, match=r"^t: 26 methods are 325 pairs, at most 300 .*reference="):
+        many.build(Tables.of())
+
+
 def test_one_method_is_nothing_to_compare(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="nothing to compare"):
         built(Significance(), result_table(methods=["inerrant", "full"]), tmp_path)

@@ -1,0 +1,88 @@
+"""Tables collected from a store: what rows stand on, names of files, damaged outputs."""
+
+import shutil
+from pathlib import Path
+
+import helpers
+import pytest
+from conftest import Finished
+
+from bench.engine.store import Store
+from bench.errors import BenchError
+from bench.experiment.collect import collect, save
+from bench.results.basis import BASIS, UNLABELLED
+from bench.results.files import BESIDE, Tables
+from bench.results.tables import LAYERS, RESULTS
+from bench.stages.relabel import Relabel
+from bench.stages.train import Train
+
+
+def test_every_row_says_which_data_and_versions_it_stands_on(finished: Finished) -> None:
+    run = finished.of("inerrant")
+    tables = collect([run], finished.store)
+    source, given = run.condition.source, run.targets
+    expected = {
+        "content": source.content[:12],
+        "scaling": "CT window[hu_window=-160:240]",
+        "images": given.images.key,
+        "truth": given.truth.key,
+        "labels": given.labels.key,
+    }
+    for schema in (RESULTS, *BESIDE):
+        table = getattr(tables, schema.name)
+        names = UNLABELLED if schema is LAYERS else BASIS
+        if not table.empty:
+            assert {name: set(table[name]) for name in names if name != "versions"} == {
+                name: {expected[name]} for name in names if name != "versions"
+            }
+    versions = tables.results.set_index("round")["versions"].map(lambda text: text.split(", "))
+    for number in (0, 1):
+        (found,) = {tuple(items) for items in versions[[number]]}
+        assert {f"Train {Train.version}", "Folder 1", "Dice 1"} <= set(found)
+        assert (f"Relabel {Relabel.version}" in found) == bool(number)
+
+
+def test_files_are_named_after_what_was_run_on_which_data(folder: Path, tmp_path: Path) -> None:
+    store, other = Store(tmp_path / "store"), shutil.copytree(folder, tmp_path / "copy")
+
+    def named(*plan: object) -> str:
+        return save(helpers.plan(store, *plan), store).path.name  # type: ignore[arg-type]
+
+    first = named(folder, "naive")
+    assert named(other, "naive") == first
+    (other / "labelsTr/case_000.nii.gz").write_bytes(b"changed")
+    names = {first, named(other, "naive"), named(f"{folder}[hu_window=0:9]", "naive")}
+    assert len(names | {named(folder, "inerrant0")}) == 4
+
+
+@pytest.fixture
+def copy(finished: Finished, tmp_path: Path) -> Store:
+    """Return a copy of the finished store without what tables are not made of."""
+    heavy = shutil.ignore_patterns("*.safetensors", "*.np?", "*.gz", "slices", "selections")
+    return Store(shutil.copytree(finished.store.root, tmp_path / "store", ignore=heavy))
+
+
+def test_a_damaged_output_costs_the_table_that_is_made_of_it(
+    copy: Store, finished: Finished
+) -> None:
+    run = finished.of("naive")
+    path, problems = save([run], copy)
+    assert not problems
+    damaged = copy.out(run.targets) / "targets.json"
+    damaged.write_text("[{")
+    copy.events(run.rounds[0].model).open("a").write('{"step": 9, "los')
+    path, problems = save([run], copy)
+    assert len(problems) == 1
+    assert "targets.parquet: not written" in problems[0]
+    assert f"{copy.folder(run.targets)}: its output cannot be read" in problems[0]
+    tables = Tables.read([path])
+    assert not tables.results.empty
+    assert not tables.curves.empty
+    assert tables.targets.empty
+
+
+def test_a_damaged_output_behind_the_results_is_named(copy: Store, finished: Finished) -> None:
+    run = finished.of("naive")
+    (copy.out(run.rounds[0].model) / "cost.json").unlink()
+    with pytest.raises(BenchError, match=r"Train/.*: its output cannot be read .*delete this"):
+        save([run], copy)
