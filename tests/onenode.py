@@ -43,7 +43,7 @@ KillWait=10
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=4000 State=UNKNOWN
-PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=60
+PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=5
 PartitionName=urgent Nodes={host} MaxTime=INFINITE State=UP PriorityTier=2
 """
 
@@ -94,6 +94,10 @@ class Cluster:
         ask("scontrol", "update", node, "state=down", "reason=power")  # or after SlurmdTimeout
         _run("slurmd")
         ask("scontrol", "update", node, "state=resume")
+
+    def preempt(self) -> None:
+        """Let a job of a partition with priority take the whole node for a moment."""
+        ask("sbatch", "--partition=urgent", f"--ntasks={CPUS}", "--output=/dev/null", "--wrap=true")
 
     def _is_in_a_job(self, process: psutil.Process) -> bool:
         try:

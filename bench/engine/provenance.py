@@ -30,20 +30,24 @@ def provenance() -> dict[str, str]:
         "cpus": str(cores()),
         "threads": os.environ.get("OMP_NUM_THREADS", ""),
         "experiment": os.environ.get(EXPERIMENT, ""),
-        **_slurm_job(),
+        **_queue(),
     } | {package: found for package in _PACKAGES if (found := _version(package))}
 
 
-def _slurm_job() -> dict[str, str]:
-    """Return the job around this process, if there is one, and how often it was queued again."""
-    job = os.environ.get("SLURM_JOB_ID")
+def slurm_job() -> str | None:
+    """Return the Slurm job around this process; of an array with its place, as Slurm writes it."""
+    # The bare id of one job of an array is that of the whole array.
+    if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
+        return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    return os.environ.get("SLURM_JOB_ID")
+
+
+def _queue() -> dict[str, str]:
+    """Return the job, and how often it was queued again."""
+    job = slurm_job()
     if job is None:
         return {}
-    array, task = (os.environ.get(f"SLURM_ARRAY_{part}_ID") for part in ("JOB", "TASK"))
-    return {
-        "slurm_job": f"{array}_{task}" if array else job,
-        "slurm_restarts": os.environ.get("SLURM_RESTART_COUNT", "0"),
-    }
+    return {"slurm_job": job, "slurm_restarts": os.environ.get("SLURM_RESTART_COUNT", "0")}
 
 
 def _version(package: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ from typing import Any
 import pytest
 from helpers import wait_for
 from onenode import Cluster, ask, start_now, state
-from walk import Answer, bench, saved
+from walk import Answer, Started, bench, saved
+from warm import COMMAND
 
 pytestmark = pytest.mark.slurm
 
-GRID = ["-m", "naive,inerrant0", "-l", "50", "-p", "smoke[steps=400]", "-f", "all"]
+PLUGIN = Path(__file__).with_name("slow.py")
+GRID = ["-m", "slow,slow[pause=0.26]", "--plugin", PLUGIN, "-l", "50", "-p", "smoke[steps=120]"]
 JOBS = "gpus=0,cpus=1,mem=1G"
 
 
@@ -28,6 +31,10 @@ class Story:
     joined: Answer
     """The same command, given while the first jobs were at work."""
     watched: Answer
+    calm: Path
+    """A store with fold 0 of the grid, to whose jobs nothing happened."""
+    plain: Path
+    """A store with the first training, computed by the script of the manual."""
     broken: set[str] = field(default_factory=set)
     """Trainings that were at work when their job ended."""
 
@@ -63,46 +70,75 @@ def trains(store: Path, name: str, number: int) -> bool:
     return bool(at_work(store, name, number) & resumable)
 
 
+def script(folder: Path, data: Path, store: Path) -> Path:
+    """Return the script of the manual, for this machine and data."""
+    page = (Path(__file__).parents[2] / "docs/howto/slurm.md").read_text()
+    text = next(block for block in page.split("```")[1::2] if "save_and_queue_again" in block)
+    run = map(str, [COMMAND, "run", *GRID[:1], "slow", *GRID[2:], "-d", data, "--store", store])
+    for old, new in [
+        ("bash\n#!", "#!"),
+        ("--array=0-7", "--array=0"),
+        ("--gres=gpu:1 --cpus-per-task=8 --mem=32G", "--cpus-per-task=1 --mem=1G"),
+        ("--output=bench", f"--output={folder}/bench"),
+        ("bench run -m naive,inerrant0,inerrant -d lits -l 30,10 -f all -p fast", shlex.join(run)),
+    ]:
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    (folder / "script.sh").write_text(text)
+    return folder / "script.sh"
+
+
 @pytest.fixture(scope="module")
 def story(cluster: Cluster, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Story:
-    store = tmp_path_factory.mktemp("cluster") / "store"
-    command = ["run", *GRID, "-d", folder, "--store", store, "--launcher"]
+    place = tmp_path_factory.mktemp("cluster")
+    store, calm, plain = (place / name for name in ("store", "calm", "plain"))
+    command = ["run", *GRID, "-f", "all", "-d", folder, "--store", store, "--launcher"]
     environment = {"BENCH_CHECKPOINT_SECONDS": "2"}
     broken: set[str] = set()
 
+    def note(name: str, *numbers: int) -> None:
+        for number in numbers:
+            wait_for(f"{name}.{number} to train", lambda n=number: trains(store, name, n))
+            broken.update(at_work(store, name, number))
+
+    undisturbed = Started(
+        *["run", *GRID, "-d", folder, "--store", calm, "--launcher", "local[workers=2]"]
+    )
+    by_hand = ask("sbatch", "--parsable", str(script(place, folder, plain))).strip() + "_0"
     submitted = bench(*command, f"slurm[jobs=2,{JOBS}]", **environment)
     first = record(store, 0)
     requeued, limited = (f"{first['job_id']}_{number}" for number in range(2))
-    for number in range(2):
-        wait_for("both jobs to train", lambda n=number: trains(store, first["name"], n))
+    note(first["name"], 0, 1)
 
-    # Slurm looks for jobs near their limit twice a minute; meanwhile the other one is queued again.
+    # Slurm looks for jobs near their limit twice a minute; meanwhile others are queued again.
     ask("scontrol", "update", f"job={limited}", "TimeLimit=2")
-    for number in range(2):
-        broken |= at_work(store, first["name"], number)
     ask("scontrol", "requeue", requeued)
-
     joined = bench(*command, f"slurm[jobs=1,{JOBS}]", **environment)
     second = record(store, 1)
+    wait_for("the script to train", lambda: list(plain.glob("Train/*/events.jsonl")))
+    ask("scancel", "--batch", "--signal=TERM", by_hand)
     start_now(requeued)
-    wait_for("the job that joined to train", lambda: trains(store, second["name"], 0))
-    broken |= at_work(store, second["name"], 0)
+    note(second["name"], 0)
     ask("scancel", second["job_id"])
 
     wait_for("the limit", lambda: state(limited) != "RUNNING")
     wait_for("the job to be queued again", lambda: state(limited) == "PENDING")
     ask("scontrol", "update", f"job={limited}", "TimeLimit=60")
-    start_now(limited)
-
-    for number in range(2):
-        wait_for("the jobs to go on", lambda n=number: trains(store, first["name"], n))
-        broken |= at_work(store, first["name"], number)
+    for job in (limited, by_hand):
+        start_now(job)
+    note(first["name"], 0, 1)
+    cluster.preempt()
+    for job in (requeued, limited, by_hand):
+        start_now(job)
+    note(first["name"], 0, 1)
     cluster.lose_power()
-    for job in (requeued, limited):
+    for job in (requeued, limited, by_hand):
         start_now(job)
 
-    watched = bench("status", "--watch", "--store", store)
-    return Story(store, submitted, joined, watched, broken)
+    watched = bench("status", "--watch", "--store", store, "--plugin", PLUGIN)
+    undisturbed.ended(0)
+    wait_for("the script to end", lambda: not state(by_hand))
+    return Story(store, submitted, joined, watched, calm, plain, broken)
 
 
 def test_the_command_ends_at_once_and_says_what_follows(story: Story) -> None:
@@ -141,18 +177,28 @@ def test_nothing_is_computed_twice(story: Story) -> None:
 def test_receipts_name_the_job_and_how_often_it_was_queued_again(story: Story) -> None:
     first = record(story.store, 0)["job_id"]
     found = {(receipt["slurm_job"], int(receipt["slurm_restarts"])) for receipt in story.receipts()}
-    assert max(restarts for job, restarts in found if job.startswith(f"{first}_")) >= 2
+    assert max(restarts for job, restarts in found if job.startswith(f"{first}_")) >= 3
 
 
 def test_the_last_job_writes_the_results(story: Story) -> None:
     answer = bench("report", "leaderboard", "--store", story.store, "-o", story.store / "board")
-    assert "INERRANT" in answer.out
+    assert "slow [pause=0.26]" in answer.out
 
 
-def test_interruptions_change_no_byte(story: Story, folder: Path, tmp_path: Path) -> None:
-    calm = tmp_path / "store"
-    bench("run", *GRID[:-1], "0", "-d", folder, "--store", calm, "--launcher", "local[workers=2]")
-    weights = [path.relative_to(calm) for path in calm.glob("Train/*/out/*.safetensors")]
+def test_interruptions_change_no_byte(story: Story) -> None:
+    weights = [path.relative_to(story.calm) for path in trained(story.calm)]
     assert len(weights) == 2
     for path in weights:
-        assert (calm / path).read_bytes() == (story.store / path).read_bytes()
+        assert (story.calm / path).read_bytes() == (story.store / path).read_bytes()
+
+
+def test_the_script_of_the_manual_goes_on_where_it_was(story: Story) -> None:
+    (weights,) = trained(story.plain)
+    assert weights.read_bytes() == (story.calm / weights.relative_to(story.plain)).read_bytes()
+    (log,) = story.plain.glob("Train/*/log.txt")
+    assert log.read_text().count("--- ") >= 2  # stopped as near its limit, preempted, lost
+    assert list(story.plain.glob("results/*.parquet"))
+
+
+def trained(store: Path) -> list[Path]:
+    return list(store.glob("Train/*/out/*.safetensors"))

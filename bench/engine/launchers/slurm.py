@@ -30,6 +30,7 @@ from bench.engine.graph import StageGraph
 from bench.engine.journal import Journal
 from bench.engine.launcher import Submitter
 from bench.engine.launchers.local import WorkerPool, default_slots
+from bench.engine.provenance import slurm_job
 from bench.engine.store import Store
 from bench.errors import BenchError
 
@@ -46,6 +47,9 @@ GRACE_SECONDS = 900.0
 """How long a job that is being preempted waits to be ended."""
 PAUSES = (5, 10, 20, 40)
 """Seconds before the attempts to submit again while the controller is overloaded."""
+_DEAF = """sh -c 'trap "" TERM; exec "$@"' sh"""
+"""Runs what follows with SIGTERM ignored: a job that is preempted before :meth:`Work._end` listens
+must not end by itself, or Slurm would not queue it again."""
 _BUSY = re.compile(
     r"temporarily|unexpected message|timed out|unable to contact|connection refused|"
     r"zero bytes|standby|try again",
@@ -139,7 +143,8 @@ class Slurm(Submitter):
         executor = submitit.SlurmExecutor(
             cluster.folder_of(store),
             max_num_timeout=MAX_TIMEOUTS,
-            python=f"{shlex.quote(sys.executable)} -P",  # keeps a folder called bench off the path
+            # -P keeps a folder called bench off the path
+            python=f"{_DEAF} {shlex.quote(sys.executable)} -P",
         )
         gpus = f"{self.gpu_type}:{self.gpus}" if self.gpu_type else self.gpus
         executor.update_parameters(
@@ -262,9 +267,9 @@ class Work:
 
 
 def _counts_as_running() -> bool:
-    job = os.environ["SLURM_JOB_ID"]
+    asked = ["--array", "--noheader", f"--jobs={slurm_job()}", "--format=%T"]
     try:
-        return cluster.call("squeue", "--noheader", f"--jobs={job}", "--format=%T") == "RUNNING\n"
+        return cluster.call("squeue", *asked).strip() == "RUNNING"
     except BenchError:
         return True  # nobody knows
 
