@@ -83,13 +83,14 @@ class Cluster:
     def lose_power(self) -> None:
         """Kill everything on the node at once, tell Slurm that it is down, and start it again."""
         daemon = psutil.Process(int((self.folder / "slurmd.pid").read_text()))
-        below = [process for process in psutil.process_iter() if self._is_in_a_job(process)]
-        steps = {p for process in below for p in process.parents() if p.name() == "slurmstepd"}
-        for process in (daemon, *steps, *below):
-            process.suspend()  # none sees another one end
+        daemon.suspend()  # none sees another one end
+        steps = [p for p in psutil.process_iter() if self._is_step(p)]
+        for process in steps:
+            process.suspend()
+        below = [child for step in steps for child in step.children(recursive=True)]
         for process in (daemon, *steps, *below):
             process.kill()
-        wait_for("the node to be dead", lambda: not daemon.is_running())
+        psutil.wait_procs([daemon, *steps, *below], timeout=10)
         node = f"nodename={self.host}"
         ask("scontrol", "update", node, "state=down", "reason=power")  # or after SlurmdTimeout
         _run("slurmd")
@@ -99,13 +100,15 @@ class Cluster:
         """Let a job of a partition with priority take the whole node for a moment."""
         ask("sbatch", "--partition=urgent", f"--ntasks={CPUS}", "--output=/dev/null", "--wrap=true")
 
-    def _is_in_a_job(self, process: psutil.Process) -> bool:
+    def _is_step(self, process: psutil.Process) -> bool:
+        """Tell whether a process keeps a step of a job of this Slurm: by its socket."""
         try:
-            environment = process.environ()
-        except psutil.Error:
+            if process.name() != "slurmstepd":
+                return False
+            sockets = process.net_connections("unix")
+        except psutil.Error:  # it has just ended
             return False
-        ours = environment.get("SLURM_CONF") == str(self.configuration)
-        return ours and "SLURM_JOB_ID" in environment
+        return any(str(self.folder) in socket.laddr for socket in sockets)
 
 
 def ask(command: str, *arguments: str) -> str:

@@ -182,11 +182,7 @@ class Watcher:
             return f"about {duration(left)} {side}"
         named = listed(sorted(unknown)) if len(unknown) < 4 else f"{len(unknown)} kinds of stages"
         missing = f"not known how long {named} takes before one has run"
-        return (
-            f"more than {duration(left)} {side}; {missing}"
-            if left >= 1
-            else f"not known: {missing}"
-        )
+        return f"more than {duration(left)} {side}; {missing}" if left >= 1 else missing
 
     def _lanes(self, fates: Mapping[str, Fate]) -> tuple[int, str]:
         """Return how many trainings run side by side, and under which condition."""
@@ -208,24 +204,34 @@ def watch(store: Store, console: Console) -> ExitCode:
         Nobody works on what is not done.
     """
     watcher = Watcher(store)
-    if console.is_terminal:
-        with Live(console=console, auto_refresh=False) as live:
-            for view in _views(watcher):
-                live.update(_drawn(view), refresh=True)
-    else:
-        said = ""
-        for view in _views(watcher):
-            if (line := _line(view)) != said:
-                console.print(f"{time.strftime('%H:%M:%S')} {line}", soft_wrap=True)
-                said = line
-        for failure in _failures(view):
-            console.print(failure, soft_wrap=True)
+    try:
+        view = _follow(watcher, console)
+    except KeyboardInterrupt:
+        console.print("stopped watching; what runs goes on")
+        return ExitCode.INTERRUPTED
     if view.open:
         raise BenchError(
             f"{counted(view.open, 'stage')} not done, and nothing works on them: give the same "
             f"bench run again{watcher.last_words()}"
         )
     return ExitCode.FAILED if view.failures else ExitCode.DONE
+
+
+def _follow(watcher: Watcher, console: Console) -> View:
+    """Show every view, on a terminal in one place, and return the last one."""
+    if console.is_terminal:
+        with Live(console=console, auto_refresh=False) as live:
+            for view in _views(watcher):
+                live.update(_drawn(view), refresh=True)
+        return view
+    said = ""
+    for view in _views(watcher):
+        if (line := _line(view)) != said:
+            console.print(f"{time.strftime('%H:%M:%S')} {line}", soft_wrap=True)
+            said = line
+    for failure in _failures(view):
+        console.print(failure, soft_wrap=True)
+    return view
 
 
 def _views(watcher: Watcher) -> Iterator[View]:

@@ -42,32 +42,26 @@ class Story:
         return [json.loads(path.read_text()) for path in self.store.glob("*/*/out/DONE")]
 
 
-def at_work(store: Path, name: str, number: int) -> set[str]:
-    """Return the trainings that a job computes now, from its journal."""
-    running: set[str] = set()
-    for line in (store / f"slurm/{name}.{number}.jsonl").read_text().splitlines():
+def at_work(store: Path, name: str, number: int) -> tuple[int, set[str]]:
+    """Return how often a job has begun, and the trainings that it computes now."""
+    begun, running = 0, set[str]()
+    journal = store / f"slurm/{name}.{number}.jsonl"
+    for line in journal.read_text().splitlines() if journal.is_file() else ():
         event = json.loads(line)
         if event["kind"] == "begin":
+            begun += 1
             running.clear()
         elif event["kind"] in ("started", "progress"):
             running.add(event["key"])
         else:
             running.discard(event["key"])
-    return {key for key in running if key.startswith("Train-")}
+    return begun, {key for key in running if key.startswith("Train-")}
 
 
 def record(store: Path, number: int) -> dict[str, Any]:
     """Return the record of the first, second ... submission."""
     records = [json.loads(path.read_text()) for path in store.glob("slurm/*.json")]
     return sorted(records, key=lambda one: int(one["job_id"]))[number]
-
-
-def trains(store: Path, name: str, number: int) -> bool:
-    """Tell whether a job is in the middle of a training, whose state was saved."""
-    if not (store / f"slurm/{name}.{number}.jsonl").is_file():
-        return False
-    resumable = {f"Train-{path.parents[1].name[-12:]}" for path in saved(store)}
-    return bool(at_work(store, name, number) & resumable)
 
 
 def script(folder: Path, data: Path, store: Path) -> Path:
@@ -96,10 +90,16 @@ def story(cluster: Cluster, folder: Path, tmp_path_factory: pytest.TempPathFacto
     environment = {"BENCH_CHECKPOINT_SECONDS": "2"}
     broken: set[str] = set()
 
-    def note(name: str, *numbers: int) -> None:
-        for number in numbers:
-            wait_for(f"{name}.{number} to train", lambda n=number: trains(store, name, n))
-            broken.update(at_work(store, name, number))
+    def note(name: str, number: int, attempt: int) -> None:
+        """Wait until a job is in the middle of a training, whose state was saved."""
+
+        def trains() -> bool:
+            begun, running = at_work(store, name, number)
+            resumable = {f"Train-{path.parents[1].name[-12:]}" for path in saved(store)}
+            return begun == attempt and bool(running & resumable)
+
+        wait_for(f"attempt {attempt} of {name}.{number} to train", trains)
+        broken.update(at_work(store, name, number)[1])
 
     undisturbed = Started(
         *["run", *GRID, "-d", folder, "--store", calm, "--launcher", "local[workers=2]"]
@@ -108,7 +108,8 @@ def story(cluster: Cluster, folder: Path, tmp_path_factory: pytest.TempPathFacto
     submitted = bench(*command, f"slurm[jobs=2,{JOBS}]", **environment)
     first = record(store, 0)
     requeued, limited = (f"{first['job_id']}_{number}" for number in range(2))
-    note(first["name"], 0, 1)
+    for number in range(2):
+        note(first["name"], number, attempt=1)
 
     # Slurm looks for jobs near their limit twice a minute; meanwhile others are queued again.
     ask("scontrol", "update", f"job={limited}", "TimeLimit=2")
@@ -118,7 +119,7 @@ def story(cluster: Cluster, folder: Path, tmp_path_factory: pytest.TempPathFacto
     wait_for("the script to train", lambda: list(plain.glob("Train/*/events.jsonl")))
     ask("scancel", "--batch", "--signal=TERM", by_hand)
     start_now(requeued)
-    note(second["name"], 0)
+    note(second["name"], 0, attempt=1)
     ask("scancel", second["job_id"])
 
     wait_for("the limit", lambda: state(limited) != "RUNNING")
@@ -126,11 +127,13 @@ def story(cluster: Cluster, folder: Path, tmp_path_factory: pytest.TempPathFacto
     ask("scontrol", "update", f"job={limited}", "TimeLimit=60")
     for job in (limited, by_hand):
         start_now(job)
-    note(first["name"], 0, 1)
+    for number in range(2):
+        note(first["name"], number, attempt=2)
     cluster.preempt()
     for job in (requeued, limited, by_hand):
         start_now(job)
-    note(first["name"], 0, 1)
+    for number in range(2):
+        note(first["name"], number, attempt=3)
     cluster.lose_power()
     for job in (requeued, limited, by_hand):
         start_now(job)
