@@ -55,7 +55,7 @@ def commands() -> list[tuple[str, str]]:
     for page in PAGES:
         for line in "\n".join(blocks(page)).splitlines():
             for part in line.split("&&"):
-                command = part.strip().removeprefix("exec ")
+                command = part.strip().removeprefix("exec ").removesuffix(" &")
                 if command.startswith("bench "):
                     found.append((str(page.relative_to(ROOT)), command))
     return found
