@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import textwrap
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import numpy as np
 import pandas as pd
@@ -18,16 +22,40 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BOXES_ACROSS = 64
+NAME_WIDTH = 60
+SEGMENT_LOSS = "segment/loss"
+Drawn = ParamSpec("Drawn")
+
+
+@contextmanager
+def _names_as_text(**params: Any) -> Iterator[None]:
+    """Draw names as they are: a dollar sign in one starts no formula, a long one is no warning."""
+    import matplotlib as mpl
+
+    chosen: Any = {"text.parse_math": False} | params
+    with mpl.rc_context(chosen), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
+
+
+def names_as_text(draw: Callable[Drawn, Figure]) -> Callable[Drawn, Figure]:
+    """Let a function draw names as they are, whatever they hold."""
+
+    @wraps(draw)
+    def drawn(*args: Drawn.args, **options: Drawn.kwargs) -> Figure:
+        with _names_as_text():
+            return draw(*args, **options)
+
+    return drawn
 
 
 def to_svg(figure: Figure) -> str:
     """Return a figure as SVG and close it."""
-    import matplotlib as mpl
     from matplotlib import pyplot as plt
 
     text = io.StringIO()
     # No date and no random identifiers; text stays text.
-    with mpl.rc_context({"svg.hashsalt": "bench", "svg.fonttype": "none"}):
+    with _names_as_text(**{"svg.hashsalt": "bench", "svg.fonttype": "none"}):
         figure.savefig(text, format="svg", metadata={"Date": None}, bbox_inches="tight")
     plt.close(figure)
     return text.getvalue()
@@ -38,11 +66,13 @@ def to_png(figure: Figure) -> bytes:
     from matplotlib import pyplot as plt
 
     data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=150, metadata={"Software": None})
+    with _names_as_text():
+        figure.savefig(data, format="png", dpi=150, metadata={"Software": None})
     plt.close(figure)
     return data.getvalue()
 
 
+@names_as_text
 def boxes(rows: pd.DataFrame) -> Figure:
     """Draw Figure 4 of the paper: a row per label fraction, organs side by side, methods as boxes.
 
@@ -64,7 +94,7 @@ def boxes(rows: pd.DataFrame) -> Figure:
     methods = styles.sort(rows["method"])
     patient = ["method", "label_pct", "organ", "seed", "patient"]
     values = rows.groupby(patient, as_index=False).agg(DSC=("dsc", "mean"))
-    values["name"] = values["method"].map(styles.name)
+    values["name"] = values["method"].map(_names(styles))
     organs = sorted(rows["organ"].unique())
     n_lines = -(-len(organs) * len(methods) // BOXES_ACROSS)
     lines = [list(line) for line in np.array_split(organs, min(n_lines, len(organs)))]
@@ -95,7 +125,7 @@ def boxes(rows: pd.DataFrame) -> Figure:
         sns.despine(ax=axis)
     figure.legend(
         handles=[
-            Patch(facecolor=styles.colour(name), edgecolor="black", label=styles.name(name))
+            Patch(facecolor=styles.colour(name), edgecolor="black", label=_names(styles)(name))
             for name in methods
         ],
         loc="outside upper center",
@@ -105,6 +135,7 @@ def boxes(rows: pd.DataFrame) -> Figure:
     return figure
 
 
+@names_as_text
 def significance_map(group: Sequence[Compared]) -> Figure:
     """Draw every pair of methods, one panel per column: line minus column.
 
@@ -150,6 +181,7 @@ def significance_map(group: Sequence[Compared]) -> Figure:
     return figure
 
 
+@names_as_text
 def losses(curves: pd.DataFrame, styles: MethodStyles) -> Figure:
     """Draw the training loss of segmentation networks, one panel per label fraction.
 
@@ -163,12 +195,12 @@ def losses(curves: pd.DataFrame, styles: MethodStyles) -> Figure:
     """
     import seaborn as sns
 
-    own = curves[curves["name"] == "segment/loss"]
+    own = curves[curves["name"] == SEGMENT_LOSS]
     methods = styles.sort(own["method"])
     grid = sns.relplot(
         own.assign(
             where=own["round"] + (own["part"] + 0.5) / PARTS,
-            name=own["method"].map(styles.name),
+            name=own["method"].map(_names(styles)),
             labelled=own["label_pct"].map("{} % labelled".format),
         ),
         x="where",
@@ -190,6 +222,7 @@ def losses(curves: pd.DataFrame, styles: MethodStyles) -> Figure:
     return _legend_on_top(grid, len(methods))
 
 
+@names_as_text
 def rounds(audit: pd.DataFrame, styles: MethodStyles) -> Figure:
     """Draw precision and recall of all voxels relabelled up to a round, per method.
 
@@ -209,7 +242,7 @@ def rounds(audit: pd.DataFrame, styles: MethodStyles) -> Figure:
     )
     grid = sns.relplot(
         long.assign(
-            name=long["method"].map(styles.name),
+            name=long["method"].map(_names(styles)),
             measure=long["measure"].map({"precision_cum": "precision", "recall_cum": "recall"}),
             labelled=long["label_pct"].map("{} % labelled".format),
             percent=100 * long["share"],
@@ -234,6 +267,7 @@ def rounds(audit: pd.DataFrame, styles: MethodStyles) -> Figure:
     return _figure(grid)
 
 
+@names_as_text
 def terms(values: pd.DataFrame, styles: MethodStyles) -> Figure:
     """Draw method-specific logged values: a panel per method and quantity, lines per fraction.
 
@@ -248,7 +282,7 @@ def terms(values: pd.DataFrame, styles: MethodStyles) -> Figure:
 
     quantity = values["name"].str.rpartition("/")[2]
     panel = (
-        values["method"].map(styles.name)
+        values["method"].map(_names(styles))
         + "\n"
         + values["training"]
         + values["round"].map(" r{}: ".format)
@@ -279,11 +313,12 @@ def terms(values: pd.DataFrame, styles: MethodStyles) -> Figure:
 def _matrix(compared: Compared) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return differences (line minus column) and their texts, an asterisk where significant."""
     column, styles = compared.column, compared.column.styles
-    names = [styles.name(method) for method in column.competitors]
+    name = _names(styles)
+    names = [name(method) for method in column.competitors]
     differences = pd.DataFrame(np.nan, names, names)
     texts = pd.DataFrame("", names, names)
     for found in compared.comparisons:
-        a, b = styles.name(found.a), styles.name(found.b)
+        a, b = name(found.a), name(found.b)
         star = " *" if found.significant else ""
         for line, other, diff in ((a, b, found.primary.diff), (b, a, -found.primary.diff)):
             differences.loc[line, other] = diff
@@ -292,9 +327,14 @@ def _matrix(compared: Compared) -> tuple[pd.DataFrame, pd.DataFrame]:
     return differences, texts
 
 
+def _names(styles: MethodStyles) -> Callable[[str], str]:
+    """Return the function that names a method in a figure, a long name in several lines."""
+    return lambda method: textwrap.fill(styles.name(method), NAME_WIDTH)
+
+
 def _methods_as_hue(methods: Sequence[str], styles: MethodStyles) -> dict[str, Any]:
     """Return seaborn's options to colour the column ``name`` by method, in the fixed order."""
-    names = [styles.name(method) for method in methods]
+    names = list(map(_names(styles), methods))
     colours = dict(zip(names, map(styles.colour, methods), strict=True))
     return {"hue": "name", "hue_order": names, "palette": colours}
 

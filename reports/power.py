@@ -194,6 +194,7 @@ class Power(Report):
             return f"> {high:g}"
         return number(difference, digits)
 
+    @_figures.names_as_text
     def _figure(self, group: Sequence[tuple[ComparisonColumn, list[Detectable]]]) -> Figure:
         """Draw the smallest detectable difference over the number of patients, a panel a column."""
         from matplotlib import pyplot as plt

@@ -33,6 +33,7 @@ def overlay(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
+    from matplotlib.text import Text
 
     held = np.flatnonzero(labels_XYZ.any(axis=(0, 1)))
     first, last = (held[0], held[-1]) if len(held) else (0, image_XYZ.shape[2] - 1)
@@ -66,6 +67,8 @@ def overlay(
     )
     if title:
         figure.suptitle(title, fontsize=9)
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # a dollar sign in a name starts no formula
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
 

@@ -137,7 +137,9 @@ def _chapters(tables: Tables, final: Sequence[Board]) -> Iterator[Chapter]:
 
 
 def _training(curves: pd.DataFrame, styles: MethodStyles) -> Iterator[str]:
-    yield from _each(curve_values(curves), _figures.losses, LOSSES, "losses", styles=styles)
+    values = curve_values(curves)
+    segment = values[values["name"] == _figures.SEGMENT_LOSS]
+    yield from _each(segment, _figures.losses, LOSSES, "losses", styles=styles)
     if training.has_own_terms(curves):
         own = training.own_terms(curves, styles)
         yield from _each(own, _figures.terms, TERMS, "what is each method's own", styles=styles)

@@ -16,6 +16,7 @@ from bench.errors import BenchError
 from bench.params import parse_brackets
 from bench.results.tables import GROUP
 
+from .. import _figures
 from .layout import PUBLISHED_STYLES
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ def _first_case(rows: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
+@_figures.names_as_text
 def _draw(panels: Sequence[Panel]) -> Figure:
     from matplotlib import pyplot as plt
 

@@ -72,7 +72,7 @@ def test_nothing_else_lies_in_the_folder(finished: Finished, labels: Labels) -> 
     made = {"split.json", "split.sha256", "shown.npy", "index.npz", "slices.bin"}
     assert files == made | {"DONE"}
     images = finished.store.out(labels.images)
-    assert {path.name for path in images.iterdir()} == {"images.npy", "index.json"}
+    assert {path.name for path in images.iterdir()} == {"images.npy", "index.json", "DONE"}
 
 
 def test_the_arrays_of_the_view_fit_together(finished: Finished, labels: Labels) -> None:

@@ -11,9 +11,12 @@ from bench.plugins import registry
 from bench.reporting import page
 from bench.reporting.page import Chapter
 from bench.reporting.report import Report
+from bench.reporting.style import MethodStyles
+from bench.reports import _figures
 from bench.reports.html import Html, _lead
-from bench.results.aggregate import final_models
+from bench.results.aggregate import audit_cell_values, final_models
 from bench.results.files import Tables
+from bench.results.tables import CELL
 
 METHODS = ("naive", "inerrant0", "inerrant", "bai", "full")
 
@@ -121,11 +124,12 @@ def test_cases_are_browsed_with_every_method_beside_the_others(tables: Tables, t
 
 
 def test_no_name_ends_the_data_of_the_browser(tables: Tables) -> None:
-    evil = "</script><b>"
+    evil = "</script><b><!--<script>"
     pictures = tables.pictures.replace("case00", evil)
     few = tables.results.query("method == 'naive' and fold == 0")
     text = built(Tables.of(results=few, pictures=pictures))
     assert evil not in text
+    assert "<!--" not in text
     Structure(text)
 
 
@@ -142,3 +146,18 @@ def test_names_are_escaped() -> None:
 
 def test_it_is_registered() -> None:
     assert registry.load("reports", "html", Report) is Html
+
+
+HOSTILE = "<script>document.title='ran'</script><!--<script> $\\frac{ $x_$ " + "name " * 60
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_names_of_strangers_are_text_in_figures(tables: Tables) -> None:
+    audit = tables.audit.assign(method=tables.audit["method"] + HOSTILE, organ=HOSTILE)
+    rows = final_models(tables.results).query("fold == 0 and label_pct == 30")
+    rows = rows.assign(method=rows["method"] + HOSTILE, organ=HOSTILE, title="")
+    values = audit_cell_values(audit, (*CELL, "round"))
+    for figure in (_figures.boxes(rows), _figures.rounds(values, MethodStyles())):
+        svg = _figures.to_svg(figure)
+        assert "&lt;script&gt;" in svg
+        assert "<script" not in svg
