@@ -245,11 +245,6 @@ def test_methods_that_saw_different_data_share_no_board(
     root = shutil.copytree(sound, tmp_path / "set")
     options = ("-p", "smoke[steps=1]", "--launcher", "inline", "-q")
     assert bench("run", "-m", "naive", "-d", str(root), *options).code == 0
-    window = f"{root}[hu_window=-1000:-900]"
-    assert bench("run", "-m", "naive", "-d", window, *options).code == 0
-    boards = bench("report", "leaderboard")
-    assert boards.code == 0
-    assert {"Generated,", "Generated[hu_window=-1000:-900],"} <= set(boards.out.split())
     labels = trees.volume(1).labels_XYZ.copy()
     labels[labels == labels.max()] = 0
     trees.save(root / LABEL, labels)
