@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 RECEIPT = "DONE"
 """File of an output folder that lists the others, with their sizes and checksums."""
+SEAL = "receipt_sha256"
+"""Name of the checksum of a receipt, itself and its place in the file aside."""
 SMALL = 2**20
 """Bytes up to which a file is hashed in every check."""
 
@@ -39,6 +42,21 @@ def contents(out: Path) -> dict[str, dict[str, Any]]:
         "bytes": {name: path.stat().st_size for name, path in paths.items()},
         "sha256": {name: sha256(path) for name, path in paths.items()},
     }
+
+
+def sealed(receipt: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a receipt with a checksum of itself."""
+    return {**receipt, SEAL: _seal(receipt)}
+
+
+def is_sealed(receipt: Mapping[str, Any]) -> bool:
+    """Tell whether a receipt is as it was sealed; those of earlier versions have no seal."""
+    return receipt.get(SEAL) in (None, _seal(receipt))
+
+
+def _seal(receipt: Mapping[str, Any]) -> str:
+    rest = {name: value for name, value in receipt.items() if name != SEAL}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def damage(out: Path, recorded: Mapping[str, Any], *, largest: int | None = None) -> str | None:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import math
 import os
 import secrets
 import shutil
@@ -41,6 +42,7 @@ from bench.stage import KEY_DIGITS, Stage
 State = Literal["done", "damaged", "running", "failed", "interrupted", "waiting"]
 
 OTHER_VERSION = "of another version of the code"
+_UNFINISHED = ("FAILED", "events.jsonl")
 MAX_DEATHS = 3
 """Processes that may die while they compute a stage before it counts as failed."""
 
@@ -221,9 +223,10 @@ class Store:
     def seconds_spent(self, stage: Stage) -> float:
         """Return how long an unfinished stage had computed when its state was last saved."""
         try:
-            return float(json.loads((self.scratch(stage) / "seconds.json").read_text()))
-        except (FileNotFoundError, ValueError, TypeError):
+            found = float(json.loads((self.scratch(stage) / "seconds.json").read_bytes()))
+        except (FileNotFoundError, ValueError, TypeError, RecursionError):
             return 0.0
+        return found if math.isfinite(found) and found > 0 else 0.0
 
     def note_seconds(self, stage: Stage, seconds: float) -> None:
         """Save how long a stage has computed; called when its resume state is saved."""
@@ -254,14 +257,25 @@ class Store:
             path = self.folder(stage) / "stage.json"
             found = _read_text(path)
             # Runtime parameters (the path of the data) are refreshed until the stage is done.
-            if self.is_done(stage) and found is not None and _is_json(found):
-                continue
+            if done := self.is_done(stage):
+                self._tidy_after_death(stage)
             text = json.dumps(describe(stage), indent=1, sort_keys=True)
+            if done and found is not None and (found == text or self._describes(found, stage)):
+                continue
             if found != text:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 # One that a power loss leaves empty is written anew.
                 write_atomically(path, text, durable=False)
             self.forgive(stage)
+
+    def _describes(self, text: str, stage: Stage) -> bool:
+        """Tell whether a text is the ``stage.json`` of a stage, runtime parameters aside."""
+        inputs = {parent.key: parent for parent in stage.inputs()}
+        try:
+            found = rebuild(json.loads(text), inputs.__getitem__)
+        except (PlugInUnusable, *_UNUSABLE):
+            return False
+        return isinstance(found, Stage) and found.key == stage.key
 
     def find(self, key: str) -> Stage:
         """Rebuild a registered stage from its key or from the beginning of its digest.
@@ -332,10 +346,8 @@ class Store:
             shutil.copyfile(log, made / log.name)
         for path in made.rglob("*"):
             sync(path)
-        write_atomically(
-            made / RECEIPT,
-            json.dumps(receipt | integrity.contents(made), indent=1, sort_keys=True),
-        )
+        whole = integrity.sealed(receipt | integrity.contents(made))
+        write_atomically(made / RECEIPT, json.dumps(whole, indent=1, sort_keys=True))
         try:
             made.rename(folder / "out")
         except OSError as error:
@@ -344,10 +356,24 @@ class Store:
             shutil.rmtree(made, ignore_errors=True)
             return False
         sync(folder)
-        (folder / "FAILED").unlink(missing_ok=True)
-        log.unlink(missing_ok=True)
-        shutil.rmtree(folder / "scratch", ignore_errors=True)
+        self._tidy(stage)
         return True
+
+    def _tidy(self, stage: Stage) -> None:
+        """Remove what a stage that is done needs no more; its lease is held."""
+        folder = self.folder(stage)
+        for name in _UNFINISHED:
+            (folder / name).unlink(missing_ok=True)
+        shutil.rmtree(folder / "scratch", ignore_errors=True)
+        self.forgive(stage)
+
+    def _tidy_after_death(self, stage: Stage) -> None:
+        """Remove what a process left that died after its commit, if one did."""
+        left = {*_UNFINISHED, "scratch", "CLAIM"}
+        with contextlib.suppress(OSError), os.scandir(self.folder(stage)) as entries:
+            if any(e.name in left or e.name.startswith("attempt.") for e in entries):
+                with contextlib.suppress(Timeout), self.lease(stage).acquire(blocking=False):
+                    self._tidy(stage)
 
     def _claim(self, stage: Stage) -> Path:
         return self.folder(stage) / "CLAIM"
@@ -407,6 +433,7 @@ _UNUSABLE = (
     AttributeError,
     FileNotFoundError,
     ImportError,
+    IsADirectoryError,
     LookupError,
     RecursionError,
     TypeError,
@@ -429,13 +456,6 @@ def _read_text(path: Path) -> str | None:
         return None
 
 
-def _is_json(text: str) -> bool:
-    try:
-        return isinstance(json.loads(text), dict)
-    except (ValueError, RecursionError):
-        return False
-
-
 def _read_receipt(path: Path, key: str) -> dict[str, Any] | None:
     """Return a receipt if it is that of the stage and has all that its readers need."""
     try:
@@ -446,6 +466,7 @@ def _read_receipt(path: Path, key: str) -> dict[str, Any] | None:
             and isinstance(receipt["wall_seconds"] + receipt["peak_memory_mb"], float)
             and all(isinstance(receipt[name], str) for name in ("device", "bench", "commit"))
             and receipt["bytes"].keys() == receipt["sha256"].keys()
+            and integrity.is_sealed(receipt)
         )
     except _UNUSABLE:
         return None

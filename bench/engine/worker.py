@@ -196,9 +196,6 @@ def _compute(
                 return "done", ""
         except Interrupted:
             return "interrupted", "stopped; goes on from its last checkpoint"
-        except BenchError as error:
-            print(f"refused: {error}")
-            return "refused", str(error)
         except Exception as error:
             if not store.is_done(stage) and not lost_lease():
                 return _failed(store, stage, error)
@@ -209,6 +206,9 @@ def _compute(
 
 
 def _failed(store: Store, stage: Stage, error: Exception) -> tuple[Outcome, str]:
+    if isinstance(error, BenchError):
+        print(f"refused: {error}")
+        return "refused", str(error)
     traceback.print_exception(error)
     if gone := [parent.key for parent in stage.inputs() if not store.is_done(parent)]:
         return "damaged", f"the output of {', '.join(gone)} is gone; it is computed again"
