@@ -5,6 +5,7 @@ No flips: left and right kidney are different organs.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ from pydantic import Field
 from bench.params import Params
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 
@@ -96,7 +98,21 @@ def resample(
     import torch
     from torch.nn import functional
 
-    grid = functional.affine_grid(theta, [len(image_BCHW), 1, *size], align_corners=False)
+    # What functional.affine_grid does, which computes the centres anew each time.
+    centres_BNC = _centres(size, theta.device).expand(len(theta), -1, -1)
+    grid = centres_BNC.bmm(theta.transpose(1, 2)).unflatten(1, size)
     image_BCHW = functional.grid_sample(image_BCHW, grid, mode="bilinear", align_corners=False)
     maps = functional.grid_sample(maps_BCHW.float(), grid, mode="nearest", align_corners=False)
-    return image_BCHW, maps.round().to(torch.int64)
+    return image_BCHW, maps.to(torch.int64)
+
+
+@lru_cache(maxsize=2)
+def _centres(size: tuple[int, ...], device: torch.device) -> Tensor:
+    """Return the centres of all voxels in normalised coordinates, and a 1, shape [1, N, 3 or 4]."""
+    import torch
+    from torch.nn import functional
+
+    n = len(size)
+    identity = torch.eye(n, n + 1, device=device)[None]
+    grid = functional.affine_grid(identity, [1, 1, *size], align_corners=False)
+    return functional.pad(grid.flatten(1, -2), (0, 1), value=1.0)

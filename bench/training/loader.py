@@ -48,7 +48,7 @@ class BatchLoader:
             return raw
         return RawBatch(
             raw.image_BCHW.pin_memory(),
-            raw.maps_B2HW.pin_memory(),
+            raw.maps_BMHW.pin_memory(),
             raw.flags_BK.pin_memory(),
             raw.theta.pin_memory(),
             raw.size,
@@ -61,10 +61,11 @@ class BatchLoader:
         image_BCHW = move(raw.image_BCHW).float()
         for channel, (low, high) in enumerate(self._reader.view.value_ranges):
             image_BCHW[:, channel].sub_(low).div_(high - low)
-        image_BCHW, maps_B2HW = resample(image_BCHW, move(raw.maps_B2HW), move(raw.theta), raw.size)
+        image_BCHW, maps_BMHW = resample(image_BCHW, move(raw.maps_BMHW), move(raw.theta), raw.size)
+        lab_BHW, *pseudo = maps_BMHW.unbind(1)
         return Batch(
             image_channels_last(image_BCHW),
-            maps_B2HW[:, 0],
-            maps_B2HW[:, 1],
+            lab_BHW,
+            pseudo[0] if pseudo else lab_BHW.new_zeros(()).expand_as(lab_BHW),
             move(raw.flags_BK),
         )

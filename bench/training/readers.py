@@ -23,8 +23,8 @@ class RawBatch:
 
     image_BCHW: Tensor
     """int16, as stored."""
-    maps_B2HW: Tensor
-    """uint8 visible labels and pseudo-labels."""
+    maps_BMHW: Tensor
+    """uint8 visible labels, and pseudo-labels if there are any."""
     flags_BK: Tensor
     theta: Tensor
     """Affines, [B, 2, 3] or [B, 3, 4]."""
@@ -38,6 +38,7 @@ class Reader(abc.ABC):
     def __init__(self, view: TrainView, augmentation: Augmentation) -> None:
         self.view = view
         self.augmentation = augmentation
+        self._maps = [view.labels] if view.pseudo is None else [view.labels, view.pseudo]
 
     @abc.abstractmethod
     def read(self, samples: SampledSlices, rng: np.random.Generator) -> RawBatch:
@@ -51,11 +52,10 @@ class SliceReader(Reader):
     def read(self, samples: SampledSlices, rng: np.random.Generator) -> RawBatch:
         view, rows = self.view, samples.rows
         image = np.ascontiguousarray(view.images_SCHW[view.image_row_S[rows]])
-        lab = view.labels.gather(rows)
-        ps = np.zeros_like(lab) if view.pseudo is None else view.pseudo.gather(rows)
+        maps = [labels.gather(rows) for labels in self._maps]
         return RawBatch(
             torch.from_numpy(image),
-            torch.from_numpy(np.stack([lab, ps], axis=1)),
+            torch.from_numpy(np.stack(maps, axis=1)),
             torch.from_numpy(view.flags_VK[view.volume_S[rows]]),
             torch.from_numpy(self.augmentation.sample(rng, len(rows), view.grid)),
             view.grid,
@@ -94,7 +94,7 @@ class PatchReader(Reader):
     def _patch(
         self, row: int, organ: int, rng: np.random.Generator
     ) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
-        """Return image [C, d, h, w] and both label maps [2, d, h, w] of the source of a patch."""
+        """Return image [C, d, h, w] and label maps [M, d, h, w] of the source of a patch."""
         view = self.view
         case = view.cases[view.volume_S[row]]
         shape = (case.labels.stop - case.labels.start, *view.grid)
@@ -113,9 +113,9 @@ class PatchReader(Reader):
             image[channel] = round(low)
             volume_SHW = view.images_SCHW[case.images, channel]
             image[channel][there] = volume_SHW[tuple(inside)]
-        maps = np.zeros((2, *self._source), np.uint8)
+        maps = np.zeros((len(self._maps), *self._source), np.uint8)
         rows = range(case.labels.start + depth.start, case.labels.start + depth.stop)
-        for number, labels in enumerate(filter(None, (view.labels, view.pseudo))):
+        for number, labels in enumerate(self._maps):
             if rows:
                 maps[number][there] = labels.gather(rows)[(slice(None), *in_plane)]
         return image, maps

@@ -245,7 +245,7 @@ def test_a_still_patch_is_a_piece_of_its_volume() -> None:
         corner = image[0, 0, 0] - number
         steps = np.indices(SMALL.patch).sum(axis=0)
         assert np.array_equal(image - number, corner + steps)
-    moved, _ = resample(raw.image_BCHW.float(), raw.maps_B2HW, raw.theta, raw.size)
+    moved, _ = resample(raw.image_BCHW.float(), raw.maps_BMHW, raw.theta, raw.size)
     torch.testing.assert_close(moved, raw.image_BCHW.float(), atol=1e-2, rtol=0)
 
 
@@ -266,7 +266,7 @@ def test_a_patch_drawn_for_an_organ_shows_it(augmentation: Augmentation) -> None
     view = volume_view()
     for seed in range(20):
         raw = read(view, [91], [1], augmentation, seed)
-        assert (raw.maps_B2HW[0, 0] == 1).any()
+        assert (raw.maps_BMHW[0, 0] == 1).any()
 
 
 def test_patches_are_drawn_from_everywhere() -> None:

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from bench.data.visible import TrainView
 from bench.engine.events import read_events
@@ -335,6 +336,22 @@ def same(a: Batch, b: Batch) -> bool:
 
 
 # --- augmentation -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(24, 40), (16, 24, 32)])
+def test_an_affine_is_applied_as_torch_does(size: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    augmentation = Augmentation()
+    theta = torch.from_numpy(
+        augmentation.sample(rng, 3, size)
+        if len(size) == 2
+        else augmentation.sample_3d(rng, 3, size, augmentation.reach(size))
+    )
+    image = torch.rand(3, 2, *size)
+    grid = functional.affine_grid(theta, [3, 1, *size], align_corners=False)
+    expected = functional.grid_sample(image, grid, align_corners=False)
+    found, _ = resample(image, image.byte(), theta, size)
+    assert torch.equal(found, expected)
 
 
 def test_the_identity_returns_what_came_in() -> None:
