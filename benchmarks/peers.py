@@ -364,6 +364,7 @@ def _prepared(
     dataset: Any, profile: str, network: str, store_path: Path
 ) -> tuple[Train, Path, Path]:
     """Return the training of `inerrant0`, and the folders of its images and labels."""
+    from bench.data.fingerprint import fingerprint
     from bench.engine.graph import StageGraph
     from bench.engine.launchers.inline import Inline
     from bench.engine.store import Store
@@ -374,11 +375,10 @@ def _prepared(
     from bench.nets.catalogue import parse_network
 
     ((label, method),) = parse_methods(["inerrant0"])
-    condition = Condition(
-        Source(dataset, "benchmark"), 0, 100, parse_network(network), parse_profile(profile)
-    )
-    training = Run.of(method, label, condition).rounds[0].model
     store = Store(store_path)
+    source = Source(dataset, fingerprint(dataset, dataset.cases(), store_path / "digests.json"))
+    condition = Condition(source, 0, 100, parse_network(network), parse_profile(profile))
+    training = Run.of(method, label, condition).rounds[0].model
     graph = StageGraph(training.inputs())
     store.register(graph.in_order())
     for event in Inline().run(graph, store):
@@ -396,6 +396,7 @@ class _Clock:
         self.out = self.scratch = scratch
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.events = self
+        self.key = "benchmark"
         self.at: dict[int, tuple[float, float]] = {}
         self._folders = folders
 

@@ -15,6 +15,7 @@ import nibabel as nib
 import numpy as np
 
 from bench.data.catalogue import parse_dataset
+from bench.data.fingerprint import fingerprint
 from bench.data.visible import TrainView
 from bench.engine.graph import StageGraph
 from bench.engine.launchers.inline import Inline
@@ -33,7 +34,8 @@ def main() -> None:
         dataset = parse_dataset("phantom[n_cases=6]")
         profile = parse_profile("quick[n_folds=2]")
         network = parse_network(profile.network)
-        source = Source(dataset, "benchmark")
+        content = fingerprint(dataset, dataset.cases(), store.root / "digests.json")
+        source = Source(dataset, content)
         condition = Condition(source, 0, 100, network, profile)
         labels = Recipe(condition).labels
         graph = StageGraph([labels])
