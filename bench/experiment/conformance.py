@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from typing_extensions import override
 
 from bench.data.dataset import Case, Dataset
+from bench.data.fingerprint import fingerprint
 from bench.data.intensity import Channel
 from bench.data.simulate import make_split
 from bench.engine.launchers.inline import Inline
@@ -168,7 +169,9 @@ class MethodUnderTest:
 
     def run(self, change: Literal["", "hidden"] = "") -> Run:
         """Return the plan on the generated data."""
-        return self._planned(Corrupted(base=self._data, change=change))
+        dataset = Corrupted(base=self._data, change=change)
+        content = fingerprint(dataset, dataset.cases(), self._folder / "unused", remember=False)
+        return self._planned(dataset, content)
 
     def finished(self, change: Literal["", "hidden"] = "") -> tuple[Run, Store]:
         """Return the plan and a store that holds all its results."""
@@ -189,14 +192,14 @@ class MethodUnderTest:
 
     def planned_unread(self, root: Path) -> Run:
         """Return the plan on data that cannot be read."""
-        return self._planned(_Sealed(base=self._data, root=root))
+        return self._planned(_Sealed(base=self._data, root=root), "unread")
 
     def scratch_store(self, stack: ExitStack) -> Store:
         """Return an empty store that lives as long as ``stack``."""
         return Store(Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self._folder))))
 
-    def _planned(self, dataset: Dataset) -> Run:
-        source = Source(dataset, "generated")
+    def _planned(self, dataset: Dataset, content: str) -> Run:
+        source = Source(dataset, content)
         condition = Condition(source, 0, LABEL_PCT, self.network, parse_profile(PROFILE))
         return Run.of(self.definition, self.label, condition)
 
@@ -365,7 +368,7 @@ def _weights(training: Train, store: Store) -> Iterator[tuple[str, dict[str, tor
 
 def _digests(training: Train, store: Store) -> dict[str, str]:
     digests: dict[str, str] = store.receipt(training)["sha256"]
-    return digests
+    return {name: digest for name, digest in digests.items() if name.endswith(".safetensors")}
 
 
 def _adopt(stage: Stage, reference: Store, store: Store) -> None:

@@ -78,6 +78,7 @@ class Context:
 
     def __init__(self, folder: Path, due: Callable[[], bool] = lambda: False) -> None:
         self.out = self.scratch = folder
+        self.key = "a training"
         self.device = torch.device("cpu")
         self.logged: list[tuple[int, dict[str, float]]] = []
         self.events = SimpleNamespace(write=lambda step, v: self.logged.append((step, dict(v))))
