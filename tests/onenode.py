@@ -128,8 +128,10 @@ def start_now(job: str) -> None:
 
     def started() -> bool:
         time.sleep(0.5)
-        # Again and again: while the job still ends, its start is set anew.
+        # Again and again: while the job still ends, its start is set anew; and one that is started
+        # while the node still cleans up after it fails to, and is held.
         ask("scontrol", "update", f"job={job}", "StartTime=now")
+        ask("scontrol", "release", job)
         return state(job) == "RUNNING"
 
     wait_for(f"job {job} to be queued again", lambda: state(job) == "PENDING", 90)
