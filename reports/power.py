@@ -112,6 +112,7 @@ class Power(Report):
         figures = {
             f"{stem}-{count}.svg": _figures.to_svg(self._figure(group))
             for count, group in enumerate(groups, start=1)
+            if any(one.sd > 0 for _, found in group for one in found)  # else there is no curve
         }
         files = board.files(stem, shown, HEADING, pd.DataFrame(rows), "%.6g")
         return Document(files | figures, shown)

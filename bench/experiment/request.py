@@ -22,7 +22,7 @@ from bench.experiment.selection import (
     parse_numbers,
     parse_profiles,
 )
-from bench.files import write_atomically
+from bench.files import file_size, write_atomically
 from bench.params import Params, describe_invalid, digest, split_outside_brackets
 
 
@@ -141,12 +141,15 @@ class Request(Params):
 
 
 def _read(file: Path, known: Mapping[str, Any]) -> dict[str, Any]:
+    file_size(file)  # refuses a device, which may never end
     try:
         options = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise BenchError(f"{file}: cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise BenchError(f"{file}: is no TOML: {error}") from None
+    except RecursionError:
+        raise BenchError(f"{file}: is nested too deeply; correct the file") from None
     for name in options:
         if name not in known:
             raise unknown_name(f"option in {file}", name, known)

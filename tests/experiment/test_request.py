@@ -81,3 +81,11 @@ def test_what_is_kept_means_the_same_from_anywhere(
     again = Request.of(tmp_path / "s/experiments" / f"{request.record()}.toml", {})
     assert again.dataset == (f"{tmp_path}/scans[where=tier=A]",)
     assert (again.plugin, again.data) == ((tmp_path / "mine.py",), tmp_path / "data")
+
+
+def test_a_file_that_is_nested_without_end_or_is_no_file_is_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "deep.toml"
+    file.write_text("method = " + "[" * 50_000)
+    for path, message in ((file, "is nested too deeply"), (Path("/dev/zero"), "is no file")):
+        with pytest.raises(BenchError, match=message):
+            Request.of(path, {})

@@ -92,3 +92,9 @@ def test_boards_without_the_reference_are_left_out_and_named() -> None:
     boards = Power().build(Tables.of(results=pd.concat([both, alone], ignore_index=True))).boards
     assert len(boards) == 1
     assert boards[0].notes[-1].startswith("Left out, without inerrant0 or others: other")
+
+
+def test_scores_that_do_not_vary_have_no_curve(table: pd.DataFrame) -> None:
+    one = table[(table["patient"] == table["patient"].iloc[0])]
+    files = Power().build(Tables.of(results=one)).files
+    assert set(files) == {"power.md", "power.csv", "power.tex", "power.html"}
