@@ -48,7 +48,8 @@ def fingerprint(
             progress(count, len(files))
     if fresh and remember:
         memory.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(memory, json.dumps(known | fresh, indent=0, sort_keys=True))
+        noted = {"files": known | fresh, "sha256": digest(known | fresh)}
+        write_atomically(memory, json.dumps(noted, indent=0, sort_keys=True))
     return _content(cases, digests)
 
 
@@ -112,6 +113,7 @@ def _remembered(memory: Path) -> dict[str, str]:
     """Return the digests of a memory file; none if it is damaged: they are found again."""
     try:
         found = json.loads(memory.read_bytes())
-    except (FileNotFoundError, ValueError, RecursionError):
+        files: dict[str, str] = found["files"]
+        return files if found["sha256"] == digest(files) else {}
+    except (FileNotFoundError, ValueError, TypeError, KeyError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}

@@ -160,7 +160,7 @@ class Schema:
         arrow = arrow.replace_schema_metadata({"bench.schema": self.readable[-1]})
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as unfinished:
-            pq.write_table(arrow, unfinished, compression="zstd")
+            pq.write_table(arrow, unfinished, compression="zstd", write_page_checksum=True)
 
     def load(self, path: Path) -> pd.DataFrame:
         """Read and check a table.
@@ -181,7 +181,7 @@ class Schema:
             # Repeated values take next to nothing in a file: look before memory is taken.
             if (rows := pq.read_metadata(path).num_rows) > MAX_ROWS:
                 raise ValueError(f"{rows} rows, more than {MAX_ROWS}")
-            arrow = pq.read_table(path)
+            arrow = pq.read_table(path, page_checksum_verification=True)
             table: pd.DataFrame = arrow.to_pandas()
         except (pa.ArrowException, OSError, ValueError) as error:
             reason = " ".join(str(error).split())
@@ -189,7 +189,7 @@ class Schema:
                 f"{path}: no readable parquet file, perhaps cut or damaged ({reason:.100}): remove "
                 "it, and give the `bench run` that wrote it again"
             ) from None
-        tag = (arrow.schema.metadata or {}).get(b"bench.schema", b"none").decode()
+        tag = (arrow.schema.metadata or {}).get(b"bench.schema", b"none").decode(errors="replace")
         if tag not in self.readable:
             raise BenchError(
                 f"{path}: holds schema {tag}, this program reads {' or '.join(self.readable)}; "

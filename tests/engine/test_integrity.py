@@ -116,6 +116,32 @@ def test_an_output_that_is_damaged_each_time_ends_in_a_failure(
     assert "check disk and memory" in failure.message
 
 
+def test_what_tables_are_made_of_is_hashed_whatever_its_size(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.engine.integrity.SMALL", -1)
+    toy = Toy(name="a")
+    store.register([toy])
+    EventLog(store.events(toy), "a").write(0, {"loss": 1.0})
+    assert run_stage(store, toy)[0] == "done"
+    flip(store.out(toy) / "result.txt")
+    assert store.damage(toy) is None
+    flip(store.out(toy) / "events.jsonl")
+    assert store.damage(toy) == "the content of events.jsonl does not match its checksum"
+
+
+def test_a_receipt_that_was_edited_is_that_of_a_damaged_output(store: Store) -> None:
+    toy = Toy(name="a")
+    events_of([toy], store)
+    path = store.out(toy) / "DONE"
+    receipt = json.loads(path.read_text())
+    path.write_text(json.dumps(receipt | {"device": "cpv"}))
+    assert store.damage(toy) == "DONE is missing or unreadable"
+    del receipt["receipt_sha256"]  # those of earlier versions had none
+    path.write_text(json.dumps(receipt))
+    assert store.damage(toy) is None
+
+
 def test_a_result_that_another_process_committed_is_never_replaced(
     store: Store, tmp_path: Path
 ) -> None:
@@ -323,7 +349,11 @@ def test_an_unreadable_memory_of_digests_is_made_anew(content: bytes, tmp_path: 
     key = prepared(root, "Images").key
     (tmp_path / "digests.json").write_bytes(content)
     assert prepared(root, "Images").key == key
-    assert len(json.loads((tmp_path / "digests.json").read_text())) == 6
+    noted = (tmp_path / "digests.json").read_text()
+    assert len(json.loads(noted)["files"]) == 6
+    digest = next(iter(json.loads(noted)["files"].values()))
+    (tmp_path / "digests.json").write_text(noted.replace(digest, "0" * 64))
+    assert prepared(root, "Images").key == key
 
 
 def test_a_resume_state_that_is_damaged_or_of_another_stage_is_not_used(

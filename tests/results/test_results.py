@@ -22,6 +22,22 @@ def test_written_bytes_depend_on_the_rows_only(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.parquet", "b.parquet"]
 
 
+def test_a_flipped_bit_is_refused_or_without_effect(tmp_path):
+    table, path = result_table(), tmp_path / "a.parquet"
+    RESULTS.save(table, path)
+    content = path.read_bytes()
+    refused = 0
+    for place in np.linspace(0, len(content) - 1, 15).astype(int):
+        damaged = bytearray(content)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        try:
+            pd.testing.assert_frame_equal(RESULTS.load(path), table)
+        except BenchError:
+            refused += 1
+    assert refused > 3
+
+
 def set_first(column, value):
     def change(table):
         changed = table.astype({column: object})
