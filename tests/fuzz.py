@@ -371,6 +371,8 @@ def store(rng: random.Random, sound: Path, spoiled: Path) -> Callable[[], Any]:
     words = rng.choice([
         ["status"],
         ["show", key],
+        ["verify"],
+        ["logs", key],
         ["report", "leaderboard", "-o", spoiled / "out"],
         ["predict", key, scan, "-o", spoiled / "out"],
         [*RUN, "-d", sound / "set"],
