@@ -223,3 +223,11 @@ def test_a_digest_knows_neither_folder_nor_date(tmp_path: Path) -> None:
     (package / "loss.py").write_text("x = 2\n")
     files.digest.cache_clear()
     assert files.digest(package) not in digests
+
+
+def test_a_plugin_whose_path_would_be_cut_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "a:b"
+    folder.mkdir()
+    (folder / "mine.py").write_text("raise SystemExit")
+    with pytest.raises(BenchError, match=r"a:b/mine\.py: a path with : cannot be passed on"):
+        files.add([folder / "mine.py"])

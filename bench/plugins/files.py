@@ -62,6 +62,11 @@ def add(files: Iterable[Path]) -> None:
     """
     paths = [plugin.path for plugin in known()]
     for file in files:
+        if os.pathsep in str(file.resolve()):
+            raise BenchError(
+                f"plug-in {file.resolve()}: a path with {os.pathsep} cannot be passed on to "
+                "workers; move it to another folder"
+            )
         plugin = load(file.resolve())
         if plugin.path not in paths:
             paths.append(plugin.path)
