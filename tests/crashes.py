@@ -24,8 +24,8 @@ from helpers import Toy, events_of, outcomes
 from bench.engine.events import EventLog
 from bench.engine.provenance import provenance
 from bench.engine.store import Store
-from bench.resume import load_state, save_state
 from bench.stage import StageContext
+from bench.training.resume import load_state, save_state
 
 STEPS = ("open", "mkdir", "rename", "replace", "link", "fsync", "unlink", "rmdir", "utime")
 """Functions of ``os`` by which a stage's life changes the disk."""
