@@ -360,10 +360,10 @@ def interrupted_kinds() -> Iterator[Kind]:
         spoil = partial(_put, name=f"scratch/{name}")
         yield Kind(f"scratch: {name}", at(victim(scratch), spoil), base="training")
     for way in ("first bits", "middle bit", "cut", "empty", "zeros", "deleted"):
-        for kind, suffix in (("Images", ".npy"), ("Images", ".json")):
-            spoil = partial(_first, pattern=f"{kind}/*/scratch/cases/*{suffix}", way=WAYS[way])
-            yield Kind(f"unfinished {kind} {suffix}: {way}", spoil, base="preparation")
-    yield Kind("unfinished Images: cases swapped", _swap_pieces, base="preparation")
+        for suffix in (".npz", ".json"):
+            spoil = partial(_first, pattern=f"Truth/*/scratch/cases/*{suffix}", way=WAYS[way])
+            yield Kind(f"unfinished Truth {suffix}: {way}", spoil, base="preparation")
+    yield Kind("unfinished Truth: cases swapped", _swap_pieces, base="preparation")
 
 
 def _of_another(path: Path) -> None:
@@ -382,7 +382,7 @@ def _first(root: Path, pattern: str, way: Callable[[Path], object]) -> None:
 
 
 def _swap_pieces(root: Path) -> None:
-    swap(*sorted(root.glob("Images/*/scratch/cases/*.npy"))[:2])
+    swap(*sorted(root.glob("Truth/*/scratch/cases/*.npz"))[:2])
 
 
 def kinds() -> list[Kind]:

@@ -100,7 +100,7 @@ class Pieces:
         try:
             piece = Piece.model_validate_json(self._note(case).read_bytes())
             return piece if file_digest(self.file(case)) == piece.sha256 else None
-        except (FileNotFoundError, ValidationError):
+        except (FileNotFoundError, ValidationError, BenchError):  # the last: its file is gone
             return None
 
     def _note(self, case: Case) -> Path:

@@ -311,9 +311,13 @@ def test_a_file_replaced_while_it_is_read_is_refused(
     assert run_stage(store, stage)[0] == "done"
 
 
-@pytest.mark.parametrize("kind", ["Images", "Truth"])
+@pytest.mark.parametrize(("kind", "damage"), [("Images", flip), ("Truth", Path.unlink)])
 def test_a_preparation_goes_on_with_the_cases_it_has(
-    kind: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str,
+    damage: Callable[[Path], object],
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     root = trees.nnunet(tmp_path / "data", 4, shape=(16, 14, 4))
     stage = prepared(root, kind)
@@ -334,7 +338,8 @@ def test_a_preparation_goes_on_with_the_cases_it_has(
     monkeypatch.setattr(Folder, "image", counted)
     with pytest.raises(KeyboardInterrupt):
         run_stage(store, stage)
-    flip(store.scratch(stage) / "cases" / f"{read[0]}.{'npy' if kind == 'Images' else 'npz'}")
+    finished = store.scratch(stage) / "cases" / f"{read[0]}.{'npy' if kind == 'Images' else 'npz'}"
+    damage(finished)
     first, read[:] = tuple(read), ["none", "none", "none"]
     assert run_stage(store, stage)[0] == "done"
     assert sorted(set(read) - {"none"} | {first[1]}) == [f"case_00{n}" for n in range(4)]
