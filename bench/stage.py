@@ -78,6 +78,12 @@ class EventSink(Protocol):
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Append one line: a step and the values logged."""
 
+    def written(self) -> str:
+        """Return what was logged so far, which a resume state keeps."""
+
+    def restore(self, text: str) -> None:
+        """Bring back what was logged when a resume state was saved, if it was damaged since."""
+
 
 class StageContext(Protocol):
     """The interface to a running stage: its folders, its direct inputs, the device, the log."""

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.files import write_atomically
+
 
 class EventLog:
     """Append-only JSON lines. With ``$BENCH_TENSORBOARD`` set, scalars also go to that folder."""
@@ -30,6 +32,15 @@ class EventLog:
         if self._board is not None:
             for name, value in values.items():
                 self._board.add_scalar(name, value, step)
+
+    def written(self) -> str:
+        """Return what was logged so far, which a resume state keeps."""
+        return self._path.read_bytes().decode(errors="replace") if self._path.is_file() else ""
+
+    def restore(self, text: str) -> None:
+        """Bring back what was logged when a resume state was saved, if it was damaged since."""
+        if not self.written().startswith(text):
+            write_atomically(self._path, text)
 
     def close(self) -> None:
         """Flush the mirror."""

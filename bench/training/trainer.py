@@ -156,6 +156,7 @@ class _ResumeState:
         self._path = ctx.scratch / "resume.pt"
         self._key = ctx.key
         self._device = ctx.device
+        self._events = ctx.events
         self._parts: dict[str, Any] = {
             f"module/{name}": module for name, module in objective.modules.items()
         }
@@ -164,7 +165,7 @@ class _ResumeState:
 
     def save(self, step: int) -> None:
         state = {name: part.state_dict() for name, part in self._parts.items()}
-        state |= {"step": step, "torch": str(torch.__version__)}
+        state |= {"step": step, "torch": str(torch.__version__), "events": self._events.written()}
         state["random"] = torch.get_rng_state()
         if self._device.type == "cuda":
             state["random/cuda"] = torch.cuda.get_rng_state(self._device)
@@ -180,6 +181,7 @@ class _ResumeState:
         state = torch.load(io.BytesIO(saved), map_location="cpu", weights_only=True)
         if state["torch"] != torch.__version__:
             print(f"goes on from a state of torch {state['torch']} with torch {torch.__version__}")
+        self._events.restore(state["events"])
         for name, part in self._parts.items():
             part.load_state_dict(state[name])
         torch.set_rng_state(state["random"])

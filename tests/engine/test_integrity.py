@@ -250,6 +250,24 @@ def test_a_torn_log_is_read_around(tmp_path: Path) -> None:
     assert [event["step"] for event in read_events(path)] == [0, 40]
 
 
+@pytest.mark.parametrize("damaged", ["", '{"step": 0', "deleted"])
+def test_a_log_that_was_damaged_is_brought_back(damaged: str, tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    log = EventLog(path, "x")
+    log.write(0, {"loss": 1.0})
+    log.write(20, {"loss": 0.5})
+    kept = log.written()
+    log.write(40, {"loss": 0.4})
+    log.restore(kept)
+    assert [event["step"] for event in read_events(path)] == [0, 20, 40]
+    if damaged == "deleted":
+        path.unlink()
+    else:
+        path.write_text(damaged)
+    log.restore(kept)
+    assert path.read_text() == kept
+
+
 def test_what_a_stage_logged_is_part_of_its_result(store: Store) -> None:
     toy = Toy(name="a")
     store.register([toy])

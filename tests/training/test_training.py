@@ -81,7 +81,11 @@ class Context:
         self.key = "a training"
         self.device = torch.device("cpu")
         self.logged: list[tuple[int, dict[str, float]]] = []
-        self.events = SimpleNamespace(write=lambda step, v: self.logged.append((step, dict(v))))
+        self.events = SimpleNamespace(
+            write=lambda step, v: self.logged.append((step, dict(v))),
+            written=lambda: "",
+            restore=lambda text: None,
+        )
         self.ticks: list[tuple[int, int, str]] = []
         self.save_due = due
         self.saves = 0
