@@ -219,7 +219,7 @@ def sys_info(store_root: StoreRoot = None) -> None:
     from bench.engine.store import Store, default_root
 
     store = Store(store_root or default_root())
-    facts = provenance()
+    facts = dict(provenance())
     memory = psutil.virtual_memory()
     facts |= {
         "executable": sys.executable,

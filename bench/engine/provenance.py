@@ -10,7 +10,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import bench
-from bench.engine.sharing import cores
 
 _PACKAGES = ("torch", "numpy", "scipy", "nibabel", "monai", "segmentation-models-pytorch")
 
@@ -22,6 +21,8 @@ EXPERIMENT = "BENCH_EXPERIMENT"
 @cache
 def provenance() -> dict[str, str]:
     """Return versions, the commit of the checkout (if it is one) and the platform."""
+    from bench.engine.sharing import cores
+
     return {
         "bench": bench.__version__,
         "commit": _commit(),

@@ -44,7 +44,7 @@ def files(root: Path) -> dict[str, int]:
     [
         (["-m", "inerant"], r"unknown method 'inerant': did you mean inerrant"),
         (["-m", "inerrant[round=3]"], r"unknown parameter of method inerrant 'round': .*rounds"),
-        (["-m", "inerrant[rounds=0]"], r"method inerrant: rounds='0': .*greater than or equal"),
+        (["-m", "inerrant[rounds=0]"], r"method inerrant: rounds='0' must be at least 1"),
         (["-m", "inerrant[rounds"], r"cannot read 'inerrant\[rounds'"),
         (["-m", ","], r"no method is named"),
         (["-d", "phanton"], r"unknown dataset 'phanton': did you mean phantom"),

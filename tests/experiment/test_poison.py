@@ -53,7 +53,8 @@ def tree(store: Store, stage: object) -> dict[str, bytes]:
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in folder.rglob("*")
-        if path.is_file() and path.suffix != ".npz"  # archives carry the time they were written
+        # Archives carry the time they were written, and so does the receipt.
+        if path.is_file() and path.suffix != ".npz" and path.name != "DONE"
     }
 
 

@@ -52,7 +52,8 @@ def test_nothing_of_a_plan_depends_on_the_order_of_methods(name: str, finished: 
 @every_method
 def test_the_table_holds_every_round_case_and_organ(name: str, finished: Finished) -> None:
     run, store = finished.of(name), finished.store
-    results, audits, curves, *_ = collect([run], store)
+    tables = collect([run], store)
+    results, audits, curves = tables.results, tables.audit, tables.curves
     RESULTS.check(results)
     AUDIT.check(audits)
     labels = next(s for s in graph_of([run]).in_order() if type(s).__name__ == "Labels")

@@ -170,7 +170,7 @@ def test_every_architecture_has_been_tried_above() -> None:
         ("unet/resnet18[weights=imagenett]", "did you mean imagenet"),
         ("unet/resnet18[width=16]", "unknown parameter of network unet/resnet18 'width'"),
         ("unet_t11[weights=imagenet]", "unknown parameter of network unet_t11 'weights'"),
-        ("unet_t11[width=0]", "greater than or equal to 1"),
+        ("unet_t11[width=0]", "at least 1"),
         ("unet_t11[name=unet]", "no option"),
         ("unet_t11[depth=3]", "unknown parameter"),
         ("segresnet[width=12]", "multiple of 8"),
