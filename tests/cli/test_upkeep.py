@@ -86,7 +86,7 @@ def test_stages_are_computed_again_and_compared(
     assert bench("verify", "--recompute", *where).code == 2
     other = finished.of("inerrant").rounds[1].model
     receipt = store.out(other) / "DONE"
-    receipt.write_text(receipt.read_text().replace('"threads": "1"', '"threads": "7"'))
+    forge(receipt, '"threads": "1"', '"threads": "7"')
     answer = bench("verify", "--recompute", training.key, other.key, *where)
     assert (answer.code, "computed on 1 or 7 threads" in answer.err) == (2, True)
     assert not list(store.root.glob("recompute.*"))
