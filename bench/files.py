@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
 import secrets
@@ -104,6 +105,12 @@ def _refused(number: int, path: Path) -> OSError:
 def is_unfinished(path: Path) -> bool:
     """Tell by its name whether a file is one that :func:`replacing` has not finished."""
     return _UNFINISHED.fullmatch(path.name) is not None
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync(path: Path) -> None:

@@ -208,7 +208,6 @@ def logs(
 
 def sys_info(store_root: StoreRoot = None) -> None:
     """Print what a report of a problem needs: versions, machine, devices, store."""
-    import os
     import shutil
 
     import psutil

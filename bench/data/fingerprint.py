@@ -7,7 +7,6 @@ Stages hash the files again when they read them: what they store is what its key
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 from bench.data.dataset import Case, Dataset
 from bench.data.pool import threads
 from bench.errors import BenchError
-from bench.files import file_size, write_atomically
+from bench.files import file_size, sha256, write_atomically
 from bench.params import digest
 
 
@@ -63,8 +62,7 @@ def file_digest(path: Path) -> str:
     """
     file_size(path)  # refuses what may never end
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256(path)
     except OSError as error:
         raise BenchError(f"{path}: cannot be read: {error.strerror}") from None
 

@@ -44,7 +44,6 @@ class Frontier:
     """Which stages of a graph can run now. A failure blocks what depends on it and nothing else."""
 
     def __init__(self, graph: StageGraph) -> None:
-        self._graph = graph
         self._waiting = dict(graph.stages)
         self._lost: Counter[str] = Counter()
         self._consumers: dict[str, list[str]] = {key: [] for key in graph.stages}
@@ -84,8 +83,8 @@ class Frontier:
         for parent in lost:
             if parent.key not in self._waiting:
                 self._lost[parent.key] += 1
-                self._waiting[parent.key] = self._graph.stages[parent.key]
-                self._ready.append(self._waiting[parent.key])
+                self._waiting[parent.key] = parent
+                self._ready.append(parent)
         needed = {parent.key for parent in stage.inputs()}
         self._missing[stage.key] = sum(key in self._waiting for key in needed)
         if not self._missing[stage.key]:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bench.files import sha256
+
 RECEIPT = "DONE"
 """File of an output folder that lists the others, with their sizes and checksums."""
 SEAL = "receipt_sha256"
@@ -31,12 +33,6 @@ class _Seen(NamedTuple):
 
 
 _verified: dict[Path, _Seen] = {}
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def contents(out: Path) -> dict[str, dict[str, Any]]:

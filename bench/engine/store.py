@@ -186,7 +186,7 @@ class Store:
 
     def state(self, stage: Stage) -> State:
         """Return the state of a stage. A failed stage is tried again in the next run."""
-        if self.out(stage).exists() and self.damage(stage) is not None:
+        if self.damage(stage) is not None:
             return "damaged"
         if self.is_done(stage):
             return "done"
@@ -237,12 +237,11 @@ class Store:
         return len(list(self.folder(stage).glob("attempt.*")))
 
     @contextlib.contextmanager
-    def attempt(self, stage: Stage) -> Iterator[Path]:
+    def attempt(self, stage: Stage) -> Iterator[None]:
         """Note an attempt; a file is left only by a process that ends inside of the block."""
-        path = self.folder(stage) / f"attempt.{secrets.token_hex(4)}"
-        path.touch()
+        (self.folder(stage) / f"attempt.{secrets.token_hex(4)}").touch()
         try:
-            yield path
+            yield
         finally:
             self.forgive(stage)
 

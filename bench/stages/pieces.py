@@ -9,11 +9,11 @@ from typing import IO
 from pydantic import ValidationError
 
 from bench.data.dataset import Case, Dataset
-from bench.data.fingerprint import file_digest, is_content, unchanged
+from bench.data.fingerprint import is_content, unchanged
 from bench.data.nifti import Geometry
 from bench.data.pool import map_cases
 from bench.errors import BenchError
-from bench.files import replacing, write_atomically
+from bench.files import replacing, sha256, write_atomically
 from bench.params import Params
 from bench.stage import StageContext
 
@@ -92,15 +92,15 @@ class Pieces:
             unfinished.open("wb") as file,
         ):
             geometry = write(case, file)
-        piece = Piece(geometry=geometry, sources=sources, sha256=file_digest(target))
+        piece = Piece(geometry=geometry, sources=sources, sha256=sha256(target))
         write_atomically(self._note(case), piece.model_dump_json())
         return piece
 
     def _finished(self, case: Case) -> Piece | None:
         try:
             piece = Piece.model_validate_json(self._note(case).read_bytes())
-            return piece if file_digest(self.file(case)) == piece.sha256 else None
-        except (FileNotFoundError, ValidationError, BenchError):  # the last: its file is gone
+            return piece if sha256(self.file(case)) == piece.sha256 else None
+        except (OSError, ValidationError):
             return None
 
     def _note(self, case: Case) -> Path:

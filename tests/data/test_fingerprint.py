@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -10,7 +11,6 @@ from pathlib import Path
 import pytest
 import trees
 
-from bench.data import fingerprint as module
 from bench.data.catalogue import parse_dataset
 from bench.data.dataset import Dataset
 from bench.data.fingerprint import fingerprint
@@ -73,7 +73,7 @@ def test_files_are_read_once(root: Path, tmp_path: Path, monkeypatch: pytest.Mon
     def refuse(*_: object) -> None:
         raise AssertionError("an unchanged file is read again")
 
-    monkeypatch.setattr(module.hashlib, "file_digest", refuse)
+    monkeypatch.setattr(hashlib, "file_digest", refuse)
     assert content(root, memory) == before
     os.utime(root / "labelsTr/case_000.nii.gz", ns=(0, 0))
     with pytest.raises(AssertionError, match="read again"):
