@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -39,6 +40,7 @@ JobAcctGatherType=jobacct_gather/none
 MpiDefault=none
 MaxArraySize=4
 ReturnToService=2
+SlurmdTimeout=30
 KillWait=10
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
@@ -70,11 +72,11 @@ class Cluster:
         _run("munged", "--force", f"--key-file={munge / 'key'}", *options)
         _run("slurmctld", "-c")
         _run("slurmd")
-        wait_for("the node", lambda: ask("sinfo", "-h", "-o", "%t").split()[:1] == ["idle"])
+        self.wait_for("the node", lambda: self._node_state() == "idle")
 
     def stop(self) -> None:
         ask("scancel", "--user=root")
-        wait_for("the jobs to end", lambda: not ask("squeue", "-h"))
+        self.wait_for("the jobs to end", lambda: not ask("squeue", "-h"))
         for pid_file in ("slurmd.pid", "slurmctld.pid", "munge/pid"):
             process = psutil.Process(int((self.folder / pid_file).read_text()))
             process.terminate()
@@ -94,11 +96,46 @@ class Cluster:
         node = f"nodename={self.host}"
         ask("scontrol", "update", node, "state=down", "reason=power")  # or after SlurmdTimeout
         _run("slurmd")
-        ask("scontrol", "update", node, "state=resume")
+
+        def back() -> bool:
+            """Again and again: a message to the killed daemon may fail only now."""
+            ask("scontrol", "update", node, "state=resume")
+            return self._node_state() in ("idle", "mix", "alloc")
+
+        self.wait_for("the node to come back", back)
 
     def preempt(self) -> None:
         """Let a job of a partition with priority take the whole node for a moment."""
         ask("sbatch", "--partition=urgent", f"--ntasks={CPUS}", "--output=/dev/null", "--wrap=true")
+
+    def start_now(self, job: str) -> None:
+        """Start a job that was queued again, which Slurm delays by two minutes."""
+
+        def started() -> bool:
+            time.sleep(0.5)
+            # Again and again: while the job still ends, its start is set anew; and one that is
+            # started while the node still cleans up after it fails to, and is held.
+            ask("scontrol", "update", f"job={job}", "StartTime=now")
+            ask("scontrol", "release", job)
+            return state(job) == "RUNNING"
+
+        self.wait_for(f"job {job} to be queued again", lambda: state(job) == "PENDING")
+        self.wait_for(f"job {job} to start again", started)
+
+    def wait_for(self, what: str, condition: Callable[[], object], seconds: float = 240) -> None:
+        """Wait, and add what Slurm says of its jobs and of the node to an error."""
+        try:
+            wait_for(what, condition, seconds)
+        except AssertionError as error:
+            for command in ("squeue --array", "scontrol show job", "scontrol show node"):
+                error.add_note(f"{command}:\n{ask(*command.split())}")
+            for name in ("slurmctld.log", "slurmd.log"):
+                error.add_note(f"{name}:\n{(self.folder / name).read_text()[-8000:]}")
+            raise
+
+    def _node_state(self) -> str:
+        """Return ``idle``, ``mix`` (partly busy), ``down`` ...; with ``*``: it does not answer."""
+        return ask("sinfo", "--noheader", "--partition=main", "--format=%t").strip()
 
     def _is_step(self, process: psutil.Process) -> bool:
         """Tell whether a process keeps a step of a job of this Slurm: by its socket."""
@@ -121,21 +158,6 @@ def ask(command: str, *arguments: str) -> str:
 def state(job: str) -> str:
     """Return the state of a job, empty if it is not in the queue."""
     return ask("squeue", "--array", "--noheader", f"--jobs={job}", "--format=%T").strip()
-
-
-def start_now(job: str) -> None:
-    """Start a job that was queued again, which Slurm delays by two minutes."""
-
-    def started() -> bool:
-        time.sleep(0.5)
-        # Again and again: while the job still ends, its start is set anew; and one that is started
-        # while the node still cleans up after it fails to, and is held.
-        ask("scontrol", "update", f"job={job}", "StartTime=now")
-        ask("scontrol", "release", job)
-        return state(job) == "RUNNING"
-
-    wait_for(f"job {job} to be queued again", lambda: state(job) == "PENDING", 90)
-    wait_for(f"job {job} to start again", started)
 
 
 def _run(*command: str) -> None:

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import wait_for
-from onenode import Cluster, ask, start_now, state
+from onenode import Cluster, ask, state
 from walk import Answer, Started, bench, saved
 from warm import COMMAND
 
@@ -98,7 +97,7 @@ def story(cluster: Cluster, folder: Path, tmp_path_factory: pytest.TempPathFacto
             resumable = {f"Train-{path.parents[1].name[-12:]}" for path in saved(store)}
             return begun == attempt and bool(running & resumable)
 
-        wait_for(f"attempt {attempt} of {name}.{number} to train", trains)
+        cluster.wait_for(f"attempt {attempt} of {name}.{number} to train", trains)
         broken.update(at_work(store, name, number)[1])
 
     undisturbed = Started(
@@ -116,31 +115,31 @@ def story(cluster: Cluster, folder: Path, tmp_path_factory: pytest.TempPathFacto
     ask("scontrol", "requeue", requeued)
     joined = bench(*command, f"slurm[jobs=1,{JOBS}]", **environment)
     second = record(store, 1)
-    wait_for("the script to train", lambda: list(plain.glob("Train/*/events.jsonl")))
+    cluster.wait_for("the script to train", lambda: list(plain.glob("Train/*/events.jsonl")))
     ask("scancel", "--batch", "--signal=TERM", by_hand)
-    start_now(requeued)
+    cluster.start_now(requeued)
     note(second["name"], 0, attempt=1)
     ask("scancel", second["job_id"])
 
-    wait_for("the limit", lambda: state(limited) != "RUNNING")
-    wait_for("the job to be queued again", lambda: state(limited) == "PENDING")
+    cluster.wait_for("the limit", lambda: state(limited) != "RUNNING")
+    cluster.wait_for("the job to be queued again", lambda: state(limited) == "PENDING")
     ask("scontrol", "update", f"job={limited}", "TimeLimit=60")
     for job in (limited, by_hand):
-        start_now(job)
+        cluster.start_now(job)
     for number in range(2):
         note(first["name"], number, attempt=2)
     cluster.preempt()
     for job in (requeued, limited, by_hand):
-        start_now(job)
+        cluster.start_now(job)
     for number in range(2):
         note(first["name"], number, attempt=3)
     cluster.lose_power()
     for job in (requeued, limited, by_hand):
-        start_now(job)
+        cluster.start_now(job)
 
     watched = bench("status", "--watch", "--store", store, "--plugin", PLUGIN)
     undisturbed.ended(0)
-    wait_for("the script to end", lambda: not state(by_hand))
+    cluster.wait_for("the script to end", lambda: not state(by_hand))
     return Story(store, submitted, joined, watched, calm, plain, broken)
 
 
