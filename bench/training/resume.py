@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 from pathlib import Path
 
 from bench.files import replacing
@@ -20,11 +21,16 @@ def save_state(path: Path, key: str, state: bytes | memoryview) -> None:
 def load_state(path: Path, key: str) -> bytes | None:
     """Return a state that :func:`save_state` wrote for the same stage.
 
-    None if there is none, or if it is damaged or another stage's, which is printed.
+    None if there is none, or if it is damaged or another stage's, which is printed. A folder in its
+    place is moved out of the way.
     """
     try:
         header_line, _, state = path.read_bytes().partition(b"\n")
     except FileNotFoundError:
+        return None
+    except IsADirectoryError:
+        aside = path.rename(path.with_name(f"{path.name}.{secrets.token_hex(4)}"))
+        print(f"{path} is a folder; it is moved to {aside.name} and not used")
         return None
     try:
         header = json.loads(header_line)

@@ -393,3 +393,14 @@ def test_a_resume_state_that_is_damaged_or_of_another_stage_is_not_used(
         path.write_bytes(content)
         assert load_state(path, "Train-1") is None
         assert "resume.pt is damaged and not used" in capsys.readouterr().out
+
+
+def test_a_folder_in_the_place_of_a_resume_state_is_moved_away(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "resume.pt"
+    (path / "inside").mkdir(parents=True)
+    assert load_state(path, "Train-1") is None
+    assert f"{path} is a folder; it is moved to resume.pt." in capsys.readouterr().out
+    save_state(path, "Train-1", b"weights")
+    assert load_state(path, "Train-1") == b"weights"
