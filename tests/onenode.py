@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import subprocess
 import time
@@ -14,6 +15,8 @@ from helpers import wait_for
 DAEMONS = ("munged", "mungekey", "slurmctld", "slurmd")
 CPUS = 4
 """As Slurm counts them; jobs of tests need not wait for each other."""
+SETTLED = 4
+"""Seconds without a word of the daemon; messages to it are sent again after one."""
 CONFIGURATION = """\
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
@@ -91,18 +94,21 @@ class Cluster:
             process.suspend()
         below = [child for step in steps for child in step.children(recursive=True)]
         for process in (daemon, *steps, *below):
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # a child has just ended
+                process.kill()
         psutil.wait_procs([daemon, *steps, *below], timeout=10)
+        _run("slurmd")
         node = f"nodename={self.host}"
         ask("scontrol", "update", node, "state=down", "reason=power")  # or after SlurmdTimeout
-        _run("slurmd")
+        log = self.folder / "slurmd.log"
 
-        def back() -> bool:
-            """Again and again: a message to the killed daemon may fail only now."""
+        def settled() -> bool:
+            """Tell when the daemon no longer ends jobs and removes scripts of before."""
             ask("scontrol", "update", node, "state=resume")
-            return self._node_state() in ("idle", "mix", "alloc")
+            back = self._node_state() in ("idle", "mix", "alloc")
+            return back and time.time() - log.stat().st_mtime > SETTLED
 
-        self.wait_for("the node to come back", back)
+        self.wait_for("the node to come back", settled)
 
     def preempt(self) -> None:
         """Let a job of a partition with priority take the whole node for a moment."""
