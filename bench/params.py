@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -46,11 +47,7 @@ class Params(BaseModel):
 
     def identity(self) -> dict[str, Any]:
         """Return every parameter that can change a result, defaults included, as JSON data."""
-        return {
-            name: _plain_data(getattr(self, name))
-            for name, field in type(self).model_fields.items()
-            if not self.is_runtime(field)
-        }
+        return {name: _plain_data(getattr(self, name)) for name in _lasting(type(self))}
 
     def as_part(self) -> Any:
         """Return the form of this object inside the identity of its owner."""
@@ -60,12 +57,9 @@ class Params(BaseModel):
         """Return the identity parameters that differ from their defaults."""
         return {
             name: getattr(self, name)
-            for name, field in type(self).model_fields.items()
-            if not self.is_runtime(field)
-            and (
-                field.is_required()
-                or getattr(self, name) != field.get_default(call_default_factory=True)
-            )
+            for name, field in _lasting(type(self)).items()
+            if field.is_required()
+            or getattr(self, name) != field.get_default(call_default_factory=True)
         }
 
     @classmethod
@@ -99,6 +93,12 @@ class Params(BaseModel):
             return cls.model_validate(dict(overrides), context=context)
         except ValidationError as error:
             raise BenchError(f"{kind} {name}: {describe_invalid(error)}") from None
+
+
+@cache
+def _lasting(cls: type[Params]) -> dict[str, FieldInfo]:
+    """Return the fields that can change a result, by name; keys of thousands of stages ask."""
+    return {name: field for name, field in cls.model_fields.items() if not cls.is_runtime(field)}
 
 
 _RULES = {

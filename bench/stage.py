@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
@@ -37,8 +37,13 @@ class Part(Params):
         use one name, and an edited loss must be computed again.
         """
         cls = type(self)
-        parts = tuple(base for base in cls.__mro__ if issubclass(base, Part))
-        return {"kind": cls.__name__, "version": self.version} | origin(parts) | super().identity()
+        named = {"kind": cls.__name__, "version": self.version}
+        return named | origin(_lineage(cls)) | super().identity()
+
+
+@cache
+def _lineage(cls: type[Part]) -> tuple[type[Part], ...]:
+    return tuple(base for base in cls.__mro__ if issubclass(base, Part))
 
 
 class Stage(Part, abc.ABC):

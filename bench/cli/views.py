@@ -29,14 +29,15 @@ def plan_table(runs: list[Run], store: Store, *, pictures: bool = False) -> Rend
     """Return conditions, and per kind of stage: how many, shared between runs, done, new, time."""
     graph = graph_of(runs, pictures=pictures)
     asked = requests(runs, pictures=pictures)
-    seconds = Durations.of(store).estimate
+    missing = {key for key, stage in graph.stages.items() if not store.is_done(stage)}
+    seconds = Durations.of(store, graph.stages).estimate
     table = _table("stage", "stages", "requested", "shared", "done", "new", "estimated time")
     total, unknown = 0.0, False
     kinds: dict[str, list[Stage]] = defaultdict(list)
     for stage in graph.in_order():
         kinds[type(stage).__name__].append(stage)
     for kind, stages in kinds.items():
-        new = [stage for stage in stages if not store.is_done(stage)]
+        new = [stage for stage in stages if stage.key in missing]
         known = [s for stage in new if (s := seconds(stage)) is not None]
         total += sum(known)
         unknown |= len(known) < len(new)
@@ -66,13 +67,12 @@ def plan_table(runs: list[Run], store: Store, *, pictures: bool = False) -> Rend
             ", ".join(map(str, folds)),
             ", ".join(dict.fromkeys(run.method for run in members)),
         )
-    n_new = sum(not store.is_done(stage) for stage in graph.stages.values())
     estimate = f"about {duration(total)} of work on one slot"
     if unknown:
         estimate = (
             "time not known before some of it has run" if not total else f"more than {estimate}"
         )
-    note = f"{len(graph)} stages, {n_new} to compute" + (f": {estimate}" if n_new else "")
+    note = f"{len(graph)} stages, {len(missing)} to compute" + (f": {estimate}" if missing else "")
     return Group(conditions, "", table, "", Text(note))
 
 

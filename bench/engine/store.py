@@ -26,7 +26,7 @@ import secrets
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -110,14 +110,14 @@ class Store:
 
     def _receipt(self, stage: Stage) -> dict[str, Any] | None:
         """Return the receipt, None if there is none or it is unreadable; read once per change."""
-        path = self.out(stage) / RECEIPT
+        path = f"{self.folder(stage)}/out/{RECEIPT}"  # text: asked for thousands of stages
         try:
-            stat = path.stat()
+            stat = os.stat(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         state = stat.st_ino, stat.st_size, stat.st_ctime_ns
         if stage.key not in self._receipts or self._receipts[stage.key][0] != state:
-            self._receipts[stage.key] = state, _read_receipt(path, stage.key)
+            self._receipts[stage.key] = state, _read_receipt(Path(path), stage.key)
         return self._receipts[stage.key][1]
 
     def damage(self, stage: Stage, *, thorough: bool = False, as_input: bool = False) -> str | None:
@@ -302,9 +302,15 @@ class Store:
         """Yield every registered stage that this version of the code can rebuild."""
         yield from self.survey()[0]
 
-    def survey(self) -> tuple[list[Stage], Counter[str]]:
-        """Return every stage that can be rebuilt, and the number of others by reason."""
-        seen: dict[str, Stage] = {}
+    def survey(self, known: Mapping[str, Stage] | None = None) -> tuple[list[Stage], Counter[str]]:
+        """Return every stage that can be rebuilt, and the number of others by reason.
+
+        Parameters
+        ----------
+        known
+            Stages by key that need not be read again, such as those of a plan.
+        """
+        seen = dict(known or {})
         reasons: Counter[str] = Counter()
         stages = []
         for folder in self.folders():
@@ -316,7 +322,11 @@ class Store:
 
     def folders(self) -> list[Path]:
         """Return the folders of all registered stages, those of other versions included."""
-        found = sorted(path.parent for path in self.root.glob("*/*/stage.json"))
+        found = []
+        for kind in _subfolders(self.root):
+            for name in _subfolders(f"{self.root}/{kind}"):
+                if os.path.exists(f"{self.root}/{kind}/{name}/stage.json"):
+                    found.append(self.root / kind / name)
         self._folders = {_key_of(folder): folder for folder in found}
         return found
 
@@ -442,6 +452,13 @@ _UNUSABLE = (
 
 def _key_of(folder: Path) -> str:
     return f"{folder.parent.name}-{folder.name[-KEY_DIGITS:]}"
+
+
+def _subfolders(folder: Path | str) -> list[str]:
+    """Return the names of the folders in a folder, sorted."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir())
+    return []
 
 
 def _parsed(path: Path) -> Any:

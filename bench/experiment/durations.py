@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from statistics import median
 
 from bench.engine.graph import Frontier, StageGraph
@@ -20,10 +20,10 @@ class Durations:
         self._measured: dict[str, dict[str, float]] = defaultdict(dict)
 
     @classmethod
-    def of(cls, store: Store) -> Durations:
-        """Return what a store's finished stages took."""
+    def of(cls, store: Store, known: Mapping[str, Stage] | None = None) -> Durations:
+        """Return what a store's finished stages took; those ``known`` by key are not read again."""
         durations = cls()
-        for stage in store.stages():
+        for stage in store.survey(known)[0]:
             if store.is_done(stage):
                 durations.note(stage, store)
         return durations

@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import nibabel as nib
-import numpy as np
-import numpy.typing as npt
-from nibabel.nifti1 import Nifti1Image
 from pydantic import Field
 from typing_extensions import override
 
@@ -20,7 +16,13 @@ from bench.params import format_brackets
 from bench.seeds import generator
 
 from .calibration import ORGANS
-from .scan import Scan, scan_patient
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from nibabel.nifti1 import Nifti1Image
+
+    from .scan import Scan
 
 
 class Phantom(Dataset):
@@ -88,10 +90,14 @@ def _index(case: Case) -> int:
 
 @lru_cache(maxsize=4)
 def _scan(seed: int, scale: float, index: int) -> Scan:
+    from .scan import scan_patient
+
     return scan_patient(generator(seed, "phantom", index), scale)
 
 
 def _to_nifti(data: npt.NDArray[np.int16] | npt.NDArray[np.uint8], scan: Scan) -> Nifti1Image:
-    image = nib.Nifti1Image(data.copy(), scan.affine)
+    from nibabel.nifti1 import Nifti1Image
+
+    image = Nifti1Image(data.copy(), scan.affine)
     image.header.set_xyzt_units("mm")
     return image

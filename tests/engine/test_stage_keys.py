@@ -133,6 +133,15 @@ def test_another_process_finds_the_same_keys(finished: Finished, tmp_path: Path)
     assert other.stdout.split() == sorted(graph_of(finished.runs).stages)
 
 
+def test_planning_for_generated_data_does_without_the_libraries_that_read_scans() -> None:
+    code = (
+        "import sys; from bench.data.catalogue import parse_dataset\n"
+        "import bench.cli.views; parse_dataset('phantom').cases()\n"
+        "assert not {'nibabel', 'scipy', 'joblib', 'pandas'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-P", "-c", code], check=True)
+
+
 def test_the_graph_holds_equal_stages_once_and_inputs_first() -> None:
     def diamond() -> Toy:
         bottom = Toy(name="bottom")

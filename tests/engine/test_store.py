@@ -11,10 +11,12 @@ import pytest
 from conftest import Finished
 from helpers import Toy, events_of, outcomes, ran
 
+from bench.engine import store as engine_store
 from bench.engine import worker
 from bench.engine.store import Store, UnreadableStageError
 from bench.engine.worker import run_stage
 from bench.errors import BenchError
+from bench.experiment.durations import Durations
 from bench.experiment.plan import graph_of
 from bench.plugins import files
 
@@ -44,6 +46,27 @@ def test_every_stage_of_a_plan_is_rebuilt_from_its_folder(finished: Finished, st
 def test_stages_lists_all_of_a_store(finished: Finished) -> None:
     listed = {stage.key for stage in finished.store.stages()}
     assert listed >= set(graph_of(finished.runs).stages)
+
+
+def test_estimates_read_no_description_of_a_stage_that_is_planned(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned, other, missing = (Toy(name=name) for name in ("planned", "other", "missing"))
+    events_of([planned, other], store)
+    store.register([missing])
+    read: list[str] = []
+
+    def parsed(path: Path) -> Any:
+        read.append(path.parent.name)
+        return json.loads(path.read_bytes())
+
+    monkeypatch.setattr(engine_store, "_parsed", parsed)
+    known = {stage.key: stage for stage in (planned, missing)}
+    durations = Durations.of(Store(store.root), known)
+    assert read.count(store.folder(planned).name) == 0
+    assert read.count(store.folder(other).name) == 1
+    taken = [store.receipt(stage)["wall_seconds"] for stage in (planned, other)]
+    assert durations.estimate(missing) == pytest.approx(sum(taken) / 2)
 
 
 def test_a_stage_is_found_by_the_beginning_of_its_digest(store: Store) -> None:
