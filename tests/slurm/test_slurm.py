@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,27 +34,30 @@ class Story:
     """A store with fold 0 of the grid, to whose jobs nothing happened."""
     plain: Path
     """A store with the first training, computed by the script of the manual."""
-    broken: set[str] = field(default_factory=set)
-    """Trainings that were at work when their job ended."""
+
+    def broken(self) -> set[str]:
+        """Return the trainings that were at work when their job ended."""
+        journals = self.store.glob("slurm/*.jsonl")
+        return {key for path in journals for running in attempts(path) for key in running}
 
     def receipts(self) -> list[dict[str, Any]]:
         return [json.loads(path.read_text()) for path in self.store.glob("*/*/out/DONE")]
 
 
-def at_work(store: Path, name: str, number: int) -> tuple[int, set[str]]:
-    """Return how often a job has begun, and the trainings that it computes now."""
-    begun, running = 0, set[str]()
-    journal = store / f"slurm/{name}.{number}.jsonl"
+def attempts(journal: Path) -> list[set[str]]:
+    """Return, for each time that a job has begun, the trainings at work when it ended, or now."""
+    found: list[set[str]] = []
     for line in journal.read_text().splitlines() if journal.is_file() else ():
         event = json.loads(line)
         if event["kind"] == "begin":
-            begun += 1
-            running.clear()
+            found.append(set())
+        elif not event["key"].startswith("Train-"):
+            continue
         elif event["kind"] in ("started", "progress"):
-            running.add(event["key"])
+            found[-1].add(event["key"])
         else:
-            running.discard(event["key"])
-    return begun, {key for key in running if key.startswith("Train-")}
+            found[-1].discard(event["key"])
+    return found
 
 
 def record(store: Path, number: int) -> dict[str, Any]:
@@ -87,18 +90,16 @@ def story(cluster: Cluster, folder: Path, tmp_path_factory: pytest.TempPathFacto
     store, calm, plain = (place / name for name in ("store", "calm", "plain"))
     command = ["run", *GRID, "-f", "all", "-d", folder, "--store", store, "--launcher"]
     environment = {"BENCH_CHECKPOINT_SECONDS": "2"}
-    broken: set[str] = set()
 
     def note(name: str, number: int, attempt: int) -> None:
         """Wait until a job is in the middle of a training, whose state was saved."""
 
         def trains() -> bool:
-            begun, running = at_work(store, name, number)
+            found = attempts(store / f"slurm/{name}.{number}.jsonl")
             resumable = {f"Train-{path.parents[1].name[-12:]}" for path in saved(store)}
-            return begun == attempt and bool(running & resumable)
+            return len(found) == attempt and bool(found[-1] & resumable)
 
         cluster.wait_for(f"attempt {attempt} of {name}.{number} to train", trains)
-        broken.update(at_work(store, name, number)[1])
 
     undisturbed = Started(
         *["run", *GRID, "-d", folder, "--store", calm, "--launcher", "local[workers=2]"]
@@ -140,7 +141,7 @@ def story(cluster: Cluster, folder: Path, tmp_path_factory: pytest.TempPathFacto
     watched = bench("status", "--watch", "--store", store, "--plugin", PLUGIN)
     undisturbed.ended(0)
     cluster.wait_for("the script to end", lambda: not state(by_hand))
-    return Story(store, submitted, joined, watched, calm, plain, broken)
+    return Story(store, submitted, joined, watched, calm, plain)
 
 
 def test_the_command_ends_at_once_and_says_what_follows(story: Story) -> None:
@@ -165,15 +166,16 @@ def test_the_watch_ends_when_all_is_done(story: Story) -> None:
 
 def test_nothing_is_computed_twice(story: Story) -> None:
     """A stage begins again only if its job ended while it was at work."""
+    broken = story.broken()
     for log in story.store.glob("*/*/log.txt"):
         begun = log.read_text().count("--- ")
         key = f"{log.parent.parent.name}-{log.parent.name[-12:]}"
         if key.startswith("Train-"):
-            assert (begun > 1) <= (key in story.broken), key
+            assert (begun > 1) <= (key in broken), key
         events = log.parent / "out" / "events.jsonl"
         if events.is_file():
             assert events.read_text().count('"step": 0,') <= 1, key
-    assert len(story.broken) >= 2
+    assert len(broken) >= 2
 
 
 def test_receipts_name_the_job_and_how_often_it_was_queued_again(story: Story) -> None:
