@@ -48,7 +48,8 @@ if TYPE_CHECKING:
     from bench.training.batch import Batch
     from bench.training.objective import Objective
 
-PROFILE = "smoke[steps=8]"
+PROFILE = "smoke[steps=4,confidence_share=0.5]"
+"""Every training has two steps at least, so that it can be stopped between them."""
 LABEL_PCT = 50
 N_CASES = 6
 SLICES = parse_network("unet_t11[width=4,bn_momentum=0.1]")

@@ -52,7 +52,7 @@ def scored(store: Path) -> float:
 def test_mr_is_normalised_by_volume(tmp_path: Path, native_scan: Path) -> None:
     root = trees.nnunet(tmp_path / "t2", 6, shape=(48, 40, 12), channels=["T2"])
     assert "0 errors, 0 warnings" in bench("data", "check", root).out
-    options = ["-m", "inerrant0", "-l", "100", "-p", "smoke[steps=300]", "--launcher", "inline"]
+    options = ["-m", "inerrant0", "-l", "100", "-p", "smoke[steps=100]", "--launcher", "inline"]
     for store, dataset in {"ct": f"{root}[intensity=window]", "mr": str(root)}.items():
         bench("run", "-d", dataset, *options, "--store", tmp_path / store)
     assert scored(tmp_path / "mr") > 2 * scored(tmp_path / "ct")

@@ -11,7 +11,7 @@ from bench.plugins import registry
 
 FAMILIES = [
     "unet_t11[width=4,bn_momentum=0.1]",
-    "unet/resnet18",
+    "deeplabv3plus/tu-mobilenetv3_small_050",
     "unet3d_t11[width=2,bn_momentum=0.1]",
 ]
 

@@ -21,10 +21,12 @@ SMALL = {
     "mednext": "mednext[width=2]",
 }
 """The smallest of every network with a width."""
+SMALL_ENCODER = "tu-mobilenetv3_small_050"
+"""Of timm; one network has an encoder of segmentation_models_pytorch itself."""
 TRIED = [
     *SMALL.values(),
-    *(f"{architecture}/resnet18" for architecture in SMP_ARCHITECTURES),
-    "unet/tu-mobilenetv3_small_050",
+    *(f"{architecture}/{SMALL_ENCODER}" for architecture in SMP_ARCHITECTURES),
+    "pspnet/resnet18",
 ]
 
 
