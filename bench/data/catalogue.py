@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from bench.data.dataset import Dataset
+from bench.errors import BenchError, unknown_name
 from bench.params import parse_brackets
 from bench.plugins import registry
 
@@ -24,6 +25,9 @@ def parse_dataset(text: str, data_root: Path | None = None) -> Dataset:
     if name not in registry.names("datasets") and (os.sep in name or Path(name).is_dir()):
         overrides = {"root": name} | overrides
         name = "folder"
+    if name not in registry.names("datasets"):
+        error = unknown_name("dataset", name, registry.names("datasets"))
+        raise BenchError(f"{error}; and there is no folder {name}")
     plugin = registry.load("datasets", name, Dataset)  # type: ignore[type-abstract]
     if plugin.folders and "root" not in overrides:
         overrides["root"] = str(_locate(plugin, data_root))

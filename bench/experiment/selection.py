@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -54,6 +56,7 @@ class ExperimentGrid:
         ------
         BenchError
             Missing data, too few patients, a fold that does not exist, an organ without any label.
+            Without the data, the message says what can still be done with a store's results.
         """
         plugged_metrics()  # an invalid name raises before anything is computed
         sources = []
@@ -65,9 +68,10 @@ class ExperimentGrid:
                     "apart: run them one by one, with a --store each"
                 )
         for dataset in self.datasets:
-            cases = dataset.cases()
             memory = store.root / "digests.json"
-            content = fingerprint(dataset, cases, memory, progress, remember=remember)
+            with _what_remains(store):
+                cases = dataset.cases()
+                content = fingerprint(dataset, cases, memory, progress, remember=remember)
             sources.append((Source(dataset, content), cases))
         runs = []
         for (source, cases), profile, seed in product(sources, self.profiles, self.seeds):
@@ -88,6 +92,21 @@ class ExperimentGrid:
                 condition = Condition(source, fold, pct, network, profile, seed)
                 runs += [Run.of(method, label, condition) for label, method in self.methods]
         return runs
+
+
+@contextlib.contextmanager
+def _what_remains(store: Store) -> Iterator[None]:
+    """Add to an error of reading a data set that the results of a store need no data."""
+    try:
+        yield
+    except BenchError as error:
+        if not any((store.root / "results").glob("*.parquet")):
+            raise
+        where = shlex.join(["--store", str(store.root)])
+        raise BenchError(
+            f"{error}; what is finished needs no data: `bench report leaderboard {where}` shows "
+            "the results, and status, show and predict work"
+        ) from None
 
 
 def preparations(

@@ -255,6 +255,26 @@ def test_methods_that_saw_different_data_share_no_board(
     assert "`bench run -m naive -d FOLDER " in mixed.err
 
 
+def test_without_its_data_a_finished_run_says_what_is_missing_and_what_still_works(
+    bench: Bench, sound: Path, tmp_path: Path
+) -> None:
+    root = shutil.copytree(sound, tmp_path / "set")
+    chosen = ("-m", "naive", "-d", "./set", "-p", "smoke[steps=1]")
+    assert bench("run", *chosen, "--launcher", "inline", "-q").code == 0
+    shutil.rmtree(root)
+    for command in ("run", "plan"):
+        gone = bench(command, *chosen)
+        assert gone.code == 2
+        assert len(gone.err.splitlines()) == 1
+        assert gone.err.startswith("error: folder not found: set; ")
+        assert f"`bench report leaderboard --store {tmp_path}/bench-store` shows" in gone.err
+    assert bench("report", "leaderboard").code == 0
+    assert bench("status").code == 0
+    unnamed = bench("run", "-m", "naive", "-d", "set")
+    assert (unnamed.code, unnamed.err.count("\n")) == (2, 1)
+    assert "there is no folder set" in unnamed.err
+
+
 def test_an_error_in_a_worker_process_reaches_the_exit_code(sound: Path, tmp_path: Path) -> None:
     root = shutil.copytree(sound, tmp_path / "set")
     truncated(root)
