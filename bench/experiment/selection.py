@@ -60,7 +60,8 @@ class ExperimentGrid:
         """
         plugged_metrics()  # an invalid name raises before anything is computed
         sources = []
-        names = [dataset.label for dataset in self.datasets]
+        with _what_remains(store):
+            names = [dataset.label for dataset in self.datasets]
         for name in names:
             if names.count(name) > 1:
                 raise BenchError(
