@@ -29,8 +29,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import scanner
 import tables
 import trees
+from pydicom.uid import JPEGLSLossless
 
 from bench.cli import main as command_line
 from bench.data.dicom import read_series
@@ -83,7 +85,9 @@ def command(*words: object) -> Callable[[], Any]:
 def sound_inputs(root: Path) -> None:
     """Write an input of every kind that nothing is wrong with."""
     trees.nnunet(root / "set", 2, ORGANS, shape=(12, 10, 6))
-    trees.dicom(root / "series", trees.volume(1, (12, 10, 5), ORGANS).image_XYZ)
+    scanner.save(scanner.series(), root / "series")
+    scanner.save(scanner.compressed(scanner.series(), JPEGLSLossless), root / "compressed")
+    scanner.save([scanner.enhanced()], root / "enhanced")
     RESULTS.save(tables.result_table(fractions=(30,), folds=(0, 1)), root / "results.parquet")
     scores = [("a", f"p{n}", m, 0.5 + 0.1 * n, n % 2) for n in range(4) for m in ("one", "two")]
     frame = pd.DataFrame(scores, columns=["task", "case", "method", "value", "fold"])
@@ -229,8 +233,10 @@ def annotations(rng: random.Random, sound: Path, spoiled: Path) -> Callable[[], 
 
 
 def dicom(rng: random.Random, sound: Path, spoiled: Path) -> Callable[[], Any]:
-    root = shutil.copytree(sound / "series", spoiled / "series")
-    for path in rng.sample(sorted(root.iterdir()), rng.choice([1, 1, 2, 5])):
+    kind = rng.choice(["series", "series", "compressed", "enhanced"])
+    root = shutil.copytree(sound / kind, spoiled / kind)
+    files = sorted(root.iterdir())
+    for path in rng.sample(files, min(len(files), rng.choice([1, 1, 2, 5]))):
         data = path.read_bytes()
         # The header is short: spoil it more often than the pixels.
         head = data[:128] + scrambled(rng, data[128:900]) + data[900:]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import json
-import locale
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -79,31 +78,6 @@ def save(path: Path, array_XYZ: NDArray[np.generic], affine: NDArray[np.float64]
     stored = array_XYZ[tuple(slice(None, None, int(sign)) for sign in signs)]
     nib.save(nib.Nifti1Image(np.ascontiguousarray(stored), affine), path)
     return path
-
-
-def dicom(folder: Path, image_XYZ: NDArray[np.int16], series: str = "1.2.3.4") -> Path:
-    """Write a canonical volume as a CT series of 2 x 2 x 5 mm voxels, a file ``Z.dcm`` a slice."""
-    folder.mkdir(parents=True)
-    import SimpleITK as sitk  # noqa: N813
-
-    before = locale.setlocale(locale.LC_ALL)
-    writer = sitk.ImageFileWriter()
-    writer.KeepOriginalImageUIDOn()
-    for z, slice_XY in enumerate(image_XYZ[::-1, ::-1].transpose(2, 0, 1)):
-        image = sitk.GetImageFromArray(np.ascontiguousarray(slice_XY.T))
-        image.SetSpacing((2.0, 2.0))
-        for tag, value in {
-            "0008|0060": "CT",
-            "0020|000d": "1.2.3",
-            "0020|000e": series,
-            "0020|0032": f"0\\0\\{5 * z}",
-            "0020|0037": "1\\0\\0\\0\\1\\0",
-        }.items():
-            image.SetMetaData(tag, value)
-        writer.SetFileName(str(folder / f"{z}.dcm"))
-        writer.Execute(image)
-    locale.setlocale(locale.LC_ALL, before)  # the writer leaves it at C, in which files are ASCII
-    return folder
 
 
 def channel(name: str, image_XYZ: NDArray[np.int16], number: int) -> NDArray[np.float32]:

@@ -1,142 +1,388 @@
-"""CT series in DICOM, read through SimpleITK into the same image type as NIfTI files."""
+"""Series in DICOM, read through pydicom into the same image type as NIfTI files."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import struct
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.data.nifti import refuse_size
+from bench.data.stack import Plane, stack
 from bench.errors import BenchError
-from bench.files import file_size
+from bench.files import file_size, sha256
+from bench.reporting.text import counted
 
 if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Image
+    from pydicom.dataset import Dataset
 
 _MAGIC_AT = 128
 _MAGIC = b"DICM"
-_POSITION = "0020|0032"
-_ORIENTATION = "0020|0037"
+_BARE = b"\x08\x00"
+"""Start of a file without preamble: elements of group 8."""
 
-UNEVEN = 0.02
-"""Share of the slice distance by which slices may be out of place."""
+_CLASSES = (
+    "CT Image Storage",
+    "MR Image Storage",
+    "Positron Emission Tomography Image Storage",
+    "Enhanced CT Image Storage",
+    "Enhanced MR Image Storage",
+    "Enhanced PET Image Storage",
+    "Legacy Converted Enhanced CT Image Storage",
+    "Legacy Converted Enhanced MR Image Storage",
+    "Legacy Converted Enhanced PET Image Storage",
+)
+"""Objects that are slices. Others lie beside them, as structure sets do, and are passed over."""
+
+_MODALITIES = ("CT", "MR", "PT")
+_FRAMES = ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence")
+_PLACE = (
+    ("position", "ImagePositionPatient", "PlanePositionSequence", 3),
+    ("orientation", "ImageOrientationPatient", "PlaneOrientationSequence", 6),
+    ("spacing of pixels", "PixelSpacing", "PixelMeasuresSequence", 2),
+)
+_TAGS = (
+    *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesDescription", "Modality"),
+    *("ImageType", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "SliceThickness"),
+    *("PhotometricInterpretation", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence"),
+    *(name for _, name, _, _ in _PLACE),
+    *_FRAMES,
+)
+_JPEG2000 = b"\xff\x4f\xff\x51"
+"""Start of JPEG 2000; the size of the picture follows."""
+
+_JPEG_SIZES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
+"""Markers before the size of a picture in JPEG and JPEG-LS."""
+
+
+class Slice(NamedTuple):
+    """One slice of a series: a file, or a frame of one."""
+
+    path: Path
+    frame: int
+    plane: Plane
+    slope: float
+    intercept: float
+
+
+class Series(NamedTuple):
+    """A series whose slices make a volume."""
+
+    slices: tuple[Slice, ...]
+    """In the order of the volume's third axis."""
+    affine: NDArray[np.float64]
+    """From column, row and slice to RAS millimetres, 4 x 4."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Columns, rows and slices."""
+        rows, columns = self.slices[0].plane.shape
+        return columns, rows, len(self.slices)
 
 
 def read_series(folder: Path) -> Nifti1Image:
-    """Return the one CT series of a folder, in HU, with its affine in RAS millimetres.
+    """Return the one series of a folder, CT in HU, with its affine in RAS millimetres.
+
+    Returns
+    -------
+    Nifti1Image
+        float32, axes columns, rows and slices. Every voxel is where its slice says, see
+        :func:`bench.data.stack.stack`; a tilted gantry makes the affine a sheared one.
 
     Raises
     ------
     BenchError
-        No series, several, a file that cannot be decoded, slices that are missing, unevenly spaced
-        or not stacked at right angles, or more voxels than :data:`bench.data.nifti.MAX_VOXELS`.
+        As :func:`find_series`, or pixels that cannot be decoded.
     """
     import nibabel as nib
-    import SimpleITK as sitk  # noqa: N813
 
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # what matters of them is checked here
-    files = _files(folder)
-    reader = sitk.ImageSeriesReader()
-    try:
-        series: tuple[str, ...] = reader.GetGDCMSeriesIDs(str(folder)) if files else ()
-    except RuntimeError as error:
-        raise BenchError(f"{folder}: the DICOM series cannot be decoded: {_last(error)}") from None
-    if len(series) != 1:
+    series = find_series(folder)
+    voxels_IJK = np.empty(series.shape, np.float32, order="F")
+    for k, (one, pixels_RC) in enumerate(_pixels(series.slices)):
+        voxels_IJK[:, :, k] = (pixels_RC * one.slope + one.intercept).T
+    return nib.Nifti1Image(voxels_IJK, series.affine)
+
+
+def find_series(folder: Path) -> Series:
+    """Return the one series of a folder from its headers, pixels unread.
+
+    Sub-folders, files that are not DICOM, localizers, and objects that are no slices of a volume
+    (structure sets, segmentations, reports, pictures) are passed over.
+
+    Raises
+    ------
+    BenchError
+        No series, several, a header that cannot be read, slices that make no volume (see
+        :func:`bench.data.stack.stack`), or more voxels than :data:`bench.data.nifti.MAX_VOXELS`.
+    """
+    by_series: dict[str, list[tuple[Path, Dataset]]] = defaultdict(list)
+    others: dict[str, Path] = {}
+    for path in _files(folder):
+        with _decoding(path):
+            header = _header(path)
+            if header is None:
+                continue
+            if _is_slice(header):
+                by_series[str(header.SeriesInstanceUID)].append((path, header))
+            else:
+                others[header.SOPClassUID.name] = path
+    if len(by_series) != 1:
+        found = [_described(files) for files in by_series.values()] or [
+            f"{path.name}: {name}, no slice of a volume" for name, path in others.items()
+        ]
+        listed = f" ({'; '.join(found[:5])})" if found else ""
         raise BenchError(
-            f"{folder}: holds {len(series)} DICOM series, must be one; "
-            "keep each series in a folder of its own"
+            f"{folder}: holds {len(by_series)} DICOM series{listed}, must be one; keep each series"
+            " in a folder of its own"
         )
-    names = reader.GetGDCMSeriesFileNames(str(folder), series[0])
-    # The reader passes over what it cannot decode, and a volume without that slice is wrong.
-    if left_out := sorted({path for path in files if _is_dicom(path)} - set(map(Path, names))):
-        raise BenchError(
-            f"{left_out[0]}: cannot be read, truncated or corrupt; copy or download it again"
-        )
-    _check_headers(folder, names)
-    reader.SetFileNames(names)
-    try:
-        image = reader.Execute()
-    except RuntimeError as error:
-        raise BenchError(f"{folder}: the DICOM series cannot be decoded: {_last(error)}") from None
-    voxels_IJK = sitk.GetArrayFromImage(image).transpose(2, 1, 0)
-    affine = np.eye(4)
-    direction = np.array(image.GetDirection()).reshape(3, 3)
-    affine[:3, :3] = direction * np.array(image.GetSpacing())
-    affine[:3, 3] = image.GetOrigin()
-    affine[:2] *= -1  # ITK's world is LPS, NIfTI's is RAS
-    return nib.Nifti1Image(voxels_IJK, affine)
+    (files,) = by_series.values()
+    slices = [one for path, header in _once(files) for one in _slices(path, header)]
+    rows, columns = slices[0].plane.shape
+    refuse_size((columns, rows, len(slices)), str(folder))
+    order, affine = stack([one.plane for one in slices])
+    return Series(tuple(slices[k] for k in order), affine)
 
 
 def _files(folder: Path) -> list[Path]:
     """Return the files of a folder; a device among them may never end."""
     if not folder.is_dir():
         raise BenchError(f"{folder}: folder not found")
-    files = [path for path in folder.iterdir() if not path.is_dir()]
+    files = sorted(path for path in folder.iterdir() if not path.is_dir())
     for path in files:
         file_size(path)
     return files
 
 
-def _is_dicom(path: Path) -> bool:
+def is_dicom(path: Path) -> bool:
+    """Tell by its first bytes whether a file is DICOM; a DICOMDIR, which has no pixels, is not."""
     with path.open("rb") as file:
-        return path.name != "DICOMDIR" and file.read(_MAGIC_AT + len(_MAGIC))[_MAGIC_AT:] == _MAGIC
+        start = file.read(_MAGIC_AT + len(_MAGIC))
+    return path.name != "DICOMDIR" and (start[_MAGIC_AT:] == _MAGIC or start.startswith(_BARE))
 
 
-def _check_headers(folder: Path, names: Sequence[str]) -> None:
-    """Raise if the slices are too large, or do not make an even stack."""
-    import SimpleITK as sitk  # noqa: N813
+def _header(path: Path) -> Dataset | None:
+    """Return what is needed of a header, None if the file is not DICOM."""
+    from pydicom import dcmread
+    from pydicom.filereader import read_file_meta_info
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-    places = []
-    for name in names:
-        header = sitk.ImageFileReader()
-        header.SetFileName(name)
-        try:
-            header.ReadImageInformation()
-        except RuntimeError as error:
-            raise BenchError(f"{name}: cannot be decoded: {_last(error)}") from None
-        refuse_size([*header.GetSize()[:2], len(names) * header.GetSize()[2]], str(folder))
-        if len(names) > 1:
-            places.append(_numbers(header, _POSITION, 3, name))
-    if len(names) > 1:
-        _check_stack(folder, np.array(places), _numbers(header, _ORIENTATION, 6, name))
+    if not is_dicom(path):
+        return None
+    with path.open("rb") as file:
+        bare = file.read(len(_BARE)) == _BARE
+    if not bare:
+        syntax = read_file_meta_info(path).get("TransferSyntaxUID")
+        if syntax == DeflatedExplicitVRLittleEndian:  # a small file may inflate to any size
+            raise BenchError(f"{path}: deflated as a whole; convert it to explicit little endian")
+    header = dcmread(path, force=bare, stop_before_pixels=True, specific_tags=list(_TAGS))
+    if "SOPClassUID" not in header:
+        raise ValueError("no class of the object")
+    list(header)  # values are decoded when asked for: here, where a failure names the file
+    return header
 
 
-def _numbers(header: Any, tag: str, count: int, name: str) -> list[float]:
-    """Return the numbers of a tag; backslashes separate them."""
+def _is_slice(header: Dataset) -> bool:
+    if "LOCALIZER" in list(header.get("ImageType") or ()):
+        return False
+    if header.SOPClassUID.name in _CLASSES:
+        return True
+    # What other programs save as secondary capture is a slice if it is one of a scanner.
+    placed = all(name in header for _, name, _, _ in _PLACE)
+    return placed and header.get("Modality") in _MODALITIES and "Rows" in header
+
+
+def _described(files: Sequence[tuple[Path, Dataset]]) -> str:
+    path, header = files[0]
+    what = str(header.get("SeriesDescription") or header.get("Modality") or "no description")
+    return f"{what}: {counted(len(files), 'file')} such as {path.name}"
+
+
+def _once(files: Sequence[tuple[Path, Dataset]]) -> Iterator[tuple[Path, Dataset]]:
+    """Yield every file that is not the exact copy of another."""
+    seen: dict[str, Path] = {}
+    for path, header in files:
+        other = seen.setdefault(header.get("SOPInstanceUID", str(path)), path)
+        if other is path:
+            yield path, header
+        elif sha256(path) != sha256(other):
+            raise BenchError(
+                f"{path}: another image than {other}, though it says to be the same; remove one"
+            )
+
+
+def _slices(path: Path, header: Dataset) -> Iterator[Slice]:
+    """Yield the slice of a file, or those of a multi-frame one."""
+    with _decoding(path):
+        shape = int(header.Rows), int(header.Columns)
+        n_frames = int(header.get("NumberOfFrames") or 1)
+        frames = header.get(_FRAMES[0]) or ()
+        shared = (header.get(_FRAMES[1]) or (None,))[0]
+    refuse_size((shape[1], shape[0], n_frames), str(path))
+    grey = str(header.get("PhotometricInterpretation", "")).startswith("MONOCHROME")
+    if header.get("SamplesPerPixel", 1) != 1 or not grey:
+        raise BenchError(f"{path}: in colour, not in grey values; leave this file out")
+    if "ModalityLUTSequence" in header:
+        raise BenchError(f"{path}: values by a table, not by slope and intercept; convert it")
+    if n_frames > 1 and len(frames) != n_frames:
+        raise BenchError(
+            f"{path}: {n_frames} frames, {len(frames)} with a position; export the series anew"
+        )
+    for frame in range(n_frames):
+        groups = [frames[frame]] if frames else []
+        yield _slice(path, frame, shape, [*groups, shared, header], several=n_frames > 1)
+
+
+def _slice(
+    path: Path,
+    frame: int,
+    shape: tuple[int, int],
+    sources: Sequence[Dataset | None],
+    *,
+    several: bool,
+) -> Slice:
+    where = f"{path}, frame {frame + 1}" if several else str(path)
+    values = {}
+    for what, name, group, count in _PLACE:
+        found = _numbers(sources, name, group)
+        if len(found) != count or not all(map(math.isfinite, found)):
+            raise BenchError(f"{where}: the header has no {what}; export the series anew")
+        values[name] = found
+    spacing = values["PixelSpacing"]
+    if min(spacing) <= 0:
+        raise BenchError(f"{where}: spacing of pixels {spacing} mm; export the series anew")
+    (thickness,) = _numbers(sources, "SliceThickness", "PixelMeasuresSequence") or (math.nan,)
+    rescale = "PixelValueTransformationSequence"
+    (slope,) = _numbers(sources, "RescaleSlope", rescale) or (1.0,)
+    (intercept,) = _numbers(sources, "RescaleIntercept", rescale) or (0.0,)
+    if not (slope and math.isfinite(slope) and math.isfinite(intercept)):
+        raise BenchError(
+            f"{where}: rescaling of values by {slope:g} and {intercept:g}; export the series anew"
+        )
+    plane = Plane(
+        where,
+        shape,
+        values["ImagePositionPatient"],
+        values["ImageOrientationPatient"],
+        spacing,
+        thickness,
+        _decimals(_value(sources, "ImagePositionPatient", "PlanePositionSequence")),
+    )
+    return Slice(path, frame, plane, slope, intercept)
+
+
+def _value(sources: Sequence[Dataset | None], name: str, group: str) -> Any:
+    """Return an attribute: of the frame, of all frames, or of a file with one slice."""
+    for source in sources:
+        if source is None:
+            continue
+        inner = source.get(group)
+        if inner and name in inner[0]:
+            return inner[0].get(name)
+        if name in source:
+            return source.get(name)
+    return None
+
+
+def _numbers(sources: Sequence[Dataset | None], name: str, group: str) -> tuple[float, ...]:
+    """Return an attribute as numbers, none if it is missing or malformed."""
     try:
-        numbers = [float(text) for text in header.GetMetaData(tag).split("\\")]
-    except (RuntimeError, ValueError):
-        numbers = []
-    if len(numbers) != count or not np.isfinite(numbers).all():
-        what = "position" if tag == _POSITION else "orientation"
-        raise BenchError(f"{name}: the header has no {what} of the slice; export the series anew")
-    return numbers
+        value = _value(sources, name, group)
+        if value is None or isinstance(value, str):
+            return ()
+        return tuple(map(float, value)) if isinstance(value, Sequence) else (float(value),)
+    except Exception:  # pydicom converts when asked, and raises what it likes
+        return ()
 
 
-def _check_stack(
-    folder: Path, places_S3: NDArray[np.float64], orientation: Sequence[float]
-) -> None:
-    normal_3 = np.cross(orientation[:3], orientation[3:])
-    steps_S3 = np.diff(places_S3, axis=0)
-    along_S = steps_S3 @ normal_3
-    step = float(np.median(along_S))
-    if not step or np.abs(along_S - step).max() > UNEVEN * abs(step):
-        lengths = np.abs(along_S)
-        raise BenchError(
-            f"{folder}: the distance of slices is {lengths.min():.3g} to {lengths.max():.3g} mm, "
-            "must be even; add the missing slices or export the series anew"
-        )
-    aside = np.linalg.norm(steps_S3 - along_S[:, None] * normal_3, axis=1).max()
-    if aside > UNEVEN * abs(step):
-        raise BenchError(
-            f"{folder}: slices are shifted by {aside:.3g} mm against each other (a tilted gantry);"
-            " resample the series to right angles"
-        )
+def _decimals(position: Any) -> int:
+    """Return the decimals with which a position is written; binary numbers have all."""
+    texts = [getattr(value, "original_string", None) for value in position]
+    if not all(
+        isinstance(text, str) and set(text.strip()) <= set("+-.0123456789") for text in texts
+    ):
+        return 9
+    return max(len(str(text).strip().partition(".")[2]) for text in texts)
 
 
-def _last(error: Exception) -> str:
-    """Return the last line of a message of SimpleITK, which says what went wrong."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
+def _pixels(slices: Sequence[Slice]) -> Iterator[tuple[Slice, NDArray[Any]]]:
+    """Yield every slice with its stored values [row, column]."""
+    for path, of_file in groupby(slices, key=lambda one: one.path):
+        frames = {one.frame: one for one in of_file}
+        with _decoding(path):
+            for one, pixels_RC in zip(frames.values(), _decoded(path, list(frames)), strict=True):
+                if pixels_RC.shape != one.plane.shape:
+                    raise ValueError(f"{pixels_RC.shape} pixels")
+                yield one, pixels_RC
+
+
+def _decoded(path: Path, frames: Sequence[int]) -> Iterator[NDArray[Any]]:
+    from pydicom import dcmread
+    from pydicom.encaps import generate_frames
+    from pydicom.pixels.decoders.base import get_decoder
+    from pydicom.pixels.utils import iter_pixels
+    from pydicom.uid import ImplicitVRLittleEndian
+
+    header = dcmread(path, force=True, stop_before_pixels=True, specific_tags=["Rows", "Columns"])
+    syntax = header.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian)
+    if syntax.is_compressed:
+        if not get_decoder(syntax).is_available:
+            raise BenchError(
+                f"{path}: compressed as {syntax.name}; install what reads it: pip install"
+                " 'organ-bench[dicom]'"
+            )
+        image = dcmread(path)
+        n_frames = int(image.get("NumberOfFrames") or 1)
+        for data in generate_frames(image.PixelData, number_of_frames=n_frames):
+            _check_stream(data, syntax.name, image.Rows, image.Columns)
+        yield from iter_pixels(image, indices=frames, raw=True)
+    elif "TransferSyntaxUID" not in header.file_meta:
+        image = dcmread(path, force=True)
+        image.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+        yield from iter_pixels(image, indices=frames, raw=True)
+    else:
+        yield from iter_pixels(path, indices=frames, raw=True)
+
+
+def _check_stream(data: bytes, syntax: str, rows: int, columns: int) -> None:
+    """Raise if a compressed picture is larger than announced: decoders take it at its word."""
+    found = None
+    if "2000" in syntax:
+        if data.startswith(_JPEG2000):
+            width, height, left, top = struct.unpack(">4I", data[8:24])
+            (channels,) = struct.unpack(">H", data[40:42])
+            found = height - top, width - left, channels
+    elif "JPEG" in syntax:
+        at = 2
+        while data[at : at + 1] == b"\xff" and data[at + 1] not in _JPEG_SIZES:
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        found = struct.unpack(">2HB", data[at + 5 : at + 10])
+    else:  # run lengths do not say how long they are, and are at most 64 times as long
+        return
+    if found != (rows, columns, 1):
+        raise ValueError(f"its pixels are {found}, not {(rows, columns, 1)}")
+
+
+@contextmanager
+def _decoding(path: Path) -> Iterator[None]:
+    """Turn what decoders raise into one line about the file, and keep their warnings quiet."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        except BenchError:
+            raise
+        except Exception as error:  # of a malformed file, pydicom and its decoders raise anything
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
+            raise BenchError(
+                f"{path}: cannot be decoded, truncated or corrupt ({reason}); copy or download it"
+                " again"
+            ) from None

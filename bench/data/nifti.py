@@ -53,6 +53,9 @@ MAX_OFFSET = 2**26
 
 MIN_VOXEL_MM, MAX_VOXEL_MM = 1e-4, 1e3
 
+RIGHT_ANGLES = 1e-4
+"""Largest cosine between axes at right angles: headers hold rounded numbers."""
+
 _DEFLATE_RATIO = 1032
 """The best that gzip can do: no file holds more than this many times its size."""
 
@@ -119,6 +122,16 @@ class Geometry(Params):
         """Voxel edge lengths along X, Y, Z."""
         x, y, z = np.linalg.norm(self.canonical_affine[:3, :3], axis=0)
         return float(x), float(y), float(z)
+
+    @property
+    def sheared(self) -> bool:
+        """Whether the axes are not at right angles, as those of a tilted gantry.
+
+        The qform of NIfTI, a rotation, cannot hold such an affine.
+        """
+        axes = np.asarray(self.native_affine)[:3, :3]
+        axes = axes / np.linalg.norm(axes, axis=0)
+        return bool(np.abs(axes.T @ axes - np.eye(3)).max() > RIGHT_ANGLES)
 
     @property
     def voxel_ml(self) -> float:
@@ -575,7 +588,7 @@ def _as_nifti(labels: NDArray[np.uint8], geometry: Geometry) -> Nifti1Image:
     image = Nifti1Image(labels, affine, dtype=np.uint8)
     image.header.set_xyzt_units("mm")
     image.set_sform(affine, code="scanner")
-    image.set_qform(affine, code="scanner")
+    image.set_qform(affine, code="unknown" if geometry.sheared else "scanner")
     return image
 
 

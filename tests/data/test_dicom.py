@@ -1,88 +1,126 @@
-"""Series in DICOM: read as they are, or refused in one line that names the file."""
+"""Series in DICOM: every voxel where its slice says, or refused in one line that names the file."""
 
 from __future__ import annotations
 
-import locale
+import subprocess
+import sys
 
 import numpy as np
 import pytest
-import trees
+import scanner
+from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless
 
-from bench.data.dicom import read_series
+from bench.data import dicom
+from bench.data.dicom import find_series, read_series
 from bench.data.nifti import read_image
+from bench.data.stack import TOLERANCE_MM
 from bench.errors import BenchError
 
-
-@pytest.fixture
-def series(tmp_path):
-    return trees.dicom(tmp_path / "series", trees.volume(1, (32, 28, 6)).image_XYZ)
+ROUNDED = "positions rounded to 0.1 mm"
 
 
-def test_a_series_is_in_ras_millimetres(series):
-    encoding = locale.getencoding()
-    (image_XYZ,), geometry = read_image(read_series(series), "x")
-    assert locale.getencoding() == encoding  # the reader of ITK changes it for a while
-    np.testing.assert_array_equal(image_XYZ, trees.volume(1, (32, 28, 6)).image_XYZ)
-    assert geometry.spacing_mm == (2.0, 2.0, 5.0)
+@pytest.mark.parametrize("name", scanner.READ)
+def test_every_voxel_is_where_its_slice_says(name, tmp_path, capfd, recwarn):
+    folder = tmp_path / "series"
+    scanner.READ[name](folder)
+    apart_mm, off = scanner.errors(folder, read_series(folder))
+    assert apart_mm <= (0.05 if name == ROUNDED else TOLERANCE_MM)
+    assert off < 1e-3
+    assert capfd.readouterr() == ("", "")
+    # The set of files that the test writes leaves its temporary folder to the garbage collector.
+    assert not [str(w.message) for w in recwarn if w.category is not ResourceWarning]
 
 
-def rewrite(path, old, new):
-    data = path.read_bytes()
-    assert data.count(old) == 1
-    path.write_bytes(data.replace(old, new))
-
-
-def enlarge(series):
-    for path in series.iterdir():
-        for element, size in ((b"\x10", b"\x1c"), (b"\x11", b"\x20")):  # rows, columns
-            entry = b"\x28\x00" + element + b"\x00\x02\x00\x00\x00"
-            rewrite(path, entry + size + b"\x00", entry + b"\xff\xff")
-
-
-FAULTS = {
-    "no slice": (lambda s: [path.unlink() for path in s.iterdir()], "holds 0 DICOM series"),
-    "a slice is missing": (lambda s: (s / "3.dcm").unlink(), "5 to 10 mm, must be even"),
-    "a file is cut": (
-        lambda s: (s / "3.dcm").write_bytes((s / "3.dcm").read_bytes()[:-500]),
-        "3.dcm: cannot be read, truncated or corrupt",
-    ),
-    "a header is cut": (
-        lambda s: (s / "3.dcm").write_bytes((s / "3.dcm").read_bytes()[:300]),
-        "3.dcm: cannot be read, truncated or corrupt",
-    ),
-    "a device": (lambda s: (s / "9.dcm").symlink_to("/dev/zero"), "9.dcm: is no file"),
-    "two series": (
-        lambda s: (
-            trees.dicom(s / "x", trees.volume(2, (32, 28, 2)).image_XYZ, "1.9")
-            .joinpath("0.dcm")
-            .rename(s / "8.dcm")
-        ),
-        "holds 2 DICOM series",
-    ),
-    "gigantic slices": (enlarge, "announces 65535 x 65535 x 6 voxels"),
-    "no position": (
-        lambda s: rewrite(s / "2.dcm", b"\\0\\10", b"\\0\\nn"),
-        "the header has no position of the slice",
-    ),
-    "tilted": (
-        lambda s: rewrite(s / "2.dcm", b"0\\0\\10", b"0\\3\\10"),
-        "slices are shifted by 3 mm against each other",
-    ),
-}
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_series_that_is_no_even_stack_is_refused(series, fault, capfd):
-    spoil, message = FAULTS[fault]
-    spoil(series)
+@pytest.mark.parametrize("name", scanner.REFUSED)
+def test_what_makes_no_volume_is_refused(name, tmp_path, capfd):
+    folder = tmp_path / "series"
+    write, message = scanner.REFUSED[name]
+    write(folder)
     with pytest.raises(BenchError, match=message) as refused:
-        read_series(series)
-    assert str(series) in str(refused.value)
+        read_series(folder)
+    assert str(folder) in str(refused.value)
     assert "\n" not in str(refused.value)
-    assert capfd.readouterr().err == ""
+    assert capfd.readouterr() == ("", "")
 
 
-def test_other_files_in_the_folder_are_passed_over(series):
-    (series / "notes.txt").write_text("exported on Monday")
-    (series / "more").mkdir()
-    assert read_series(series).shape == (32, 28, 6)
+def test_a_series_is_in_ras_millimetres(tmp_path):
+    image = read_series(scanner.save(scanner.series(), tmp_path / "series"))
+    np.testing.assert_allclose(
+        image.affine, [[-2, 0, 0, 38], [0, -2, 0, 34], [0, 0, 5, -15], [0, 0, 0, 1]], atol=1e-9
+    )
+    (image_XYZ,), geometry = read_image(image, "x")
+    expected_XYZ = scanner.hounsfield().transpose(1, 0, 2)[::-1, ::-1]
+    np.testing.assert_array_equal(image_XYZ, expected_XYZ)
+    assert geometry.spacing_mm == pytest.approx((2, 2, 5))
+
+
+def test_a_tilted_gantry_makes_a_sheared_affine(tmp_path):
+    image = read_series(scanner.save(scanner.tilted(20), tmp_path / "series"))
+    step = 5 * np.tan(np.deg2rad(20))
+    np.testing.assert_allclose(image.affine[:3, 2], [0, -step, 5], atol=1e-5)
+
+
+def test_slices_are_known_in_the_order_of_the_volume(tmp_path):
+    slices = find_series(scanner.save(scanner.series()[::-1], tmp_path / "series")).slices
+    assert [one.path.name for one in slices] == [f"00{k}.dcm" for k in range(6, -1, -1)]
+    slices = find_series(scanner.save([scanner.enhanced([1, 0, 2])], tmp_path / "one")).slices
+    assert [one.frame for one in slices] == [1, 0, 2]
+
+
+def test_other_files_in_the_folder_are_passed_over(tmp_path):
+    folder = scanner.save(scanner.series(), tmp_path / "series")
+    (folder / "notes.txt").write_text("exported on Monday")
+    (folder / "more").mkdir()
+    assert read_series(folder).shape == (12, 9, 7)
+
+
+def test_a_device_is_not_opened(tmp_path):
+    folder = scanner.save(scanner.series(), tmp_path / "series")
+    (folder / "9.dcm").symlink_to("/dev/zero")
+    with pytest.raises(BenchError, match=r"9\.dcm: is no file"):
+        read_series(folder)
+
+
+@pytest.mark.parametrize("frames", [None, 10**9])
+def test_gigantic_series_are_refused_before_pixels_are_read(frames, tmp_path, monkeypatch):
+    monkeypatch.setattr(dicom, "_pixels", lambda slices: pytest.fail("pixels are read"))
+    headers = [scanner.enhanced()] if frames else scanner.series()
+    sizes = {"NumberOfFrames": frames} if frames else {"Rows": 65535, "Columns": 65535}
+    folder = scanner.save(scanner.change(headers, slice(None), **sizes), tmp_path / "series")
+    with pytest.raises(BenchError, match=r"announces .* voxels"):
+        read_series(folder)
+
+
+SIZES = {JPEGLSLossless: (b"\xff\xf7", 5, 2), JPEGLosslessSV1: (b"\xff\xc3", 5, 2)}
+SIZES[JPEG2000Lossless] = (b"\xff\x51", 6, 4)
+
+
+@pytest.mark.parametrize("syntax", SIZES)
+def test_a_picture_larger_than_its_header_says_takes_no_memory(syntax, tmp_path):
+    folder = scanner.save(scanner.compressed(scanner.series()[:2], syntax), tmp_path / "series")
+    marker, at, length = SIZES[syntax]
+    path = folder / "001.dcm"
+    data = bytearray(path.read_bytes())
+    start = data.index(marker) + at
+    data[start : start + 2 * length] = (30000).to_bytes(length, "big") * 2
+    path.write_bytes(data)
+    lines = (
+        "import resource, sys; from pathlib import Path",
+        "from bench.data.dicom import read_series; import pydicom.pixels, nibabel, gdcm, jpeg_ls",
+        "resource.setrlimit(resource.RLIMIT_DATA, (2**30, 2**30))",
+        "read_series(Path(sys.argv[1]))",
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines), folder], capture_output=True, text=True
+    )
+    assert "001.dcm: cannot be decoded" in ended.stderr
+    assert "(30000, 30000, 1)" in ended.stderr
+
+
+def test_what_is_missing_to_decompress_is_named(tmp_path, monkeypatch):
+    from pydicom.pixels import get_decoder
+
+    folder = scanner.save(scanner.compressed(scanner.series(), JPEGLosslessSV1), tmp_path / "s")
+    monkeypatch.setattr(get_decoder(JPEGLosslessSV1), "_available", {})
+    with pytest.raises(BenchError, match=r"000\.dcm: compressed as JPEG Lossless.*pip install"):
+        read_series(folder)

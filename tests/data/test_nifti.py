@@ -224,3 +224,43 @@ def test_what_is_no_file_is_refused(tmp_path, suffix):
     path.symlink_to(path)
     with pytest.raises(BenchError, match="cannot be read: Too many levels"):
         load(path, "case 7, image")
+
+
+def seen_by_itk(path):
+    """Return where ITK, and so ITK-SNAP and 3D Slicer, see three voxels, None if it refuses."""
+    import SimpleITK as sitk  # noqa: N813
+
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError:
+        return None
+    corners = [(0, 0, 0), (3, 0, 5), (0, 4, 5)]
+    return np.array([image.TransformIndexToPhysicalPoint(corner) for corner in corners])
+
+
+@pytest.mark.parametrize("axes", AXES)
+@pytest.mark.parametrize("kind", ["straight", "oblique", "sheared"])
+def test_other_programs_see_a_label_map_where_its_scan_is(axes, kind, tmp_path):
+    affine = affine_of(axes, (1.0, -1.0, 1.0))
+    if kind == "oblique":
+        affine = tilted(affine)
+    if kind == "sheared":
+        affine[:3, 2] += 0.3 * affine[:3, 1]
+    scan = nib.Nifti1Image(np.zeros((4, 5, 6), np.int16), affine)
+    scan.set_sform(affine, 1)
+    scan.set_qform(affine, 0 if kind == "sheared" else 1)
+    nib.save(scan, tmp_path / "scan.nii.gz")
+    _, geometry = read_image(tmp_path / "scan.nii.gz", "a test image")
+    labels = to_native(np.zeros(geometry.canonical_shape, np.uint8), geometry)
+    nib.save(labels, tmp_path / "labels.nii.gz")
+
+    where = seen_by_itk(tmp_path / "labels.nii.gz")
+    if kind == "sheared":  # never elsewhere: as for the scan, a shear is refused
+        assert geometry.sheared
+        assert where is None
+        assert seen_by_itk(tmp_path / "scan.nii.gz") is None
+    else:
+        assert not geometry.sheared
+        np.testing.assert_allclose(where, seen_by_itk(tmp_path / "scan.nii.gz"), atol=1e-4)
+        by_hand = nib.affines.apply_affine(affine, [(0, 0, 0), (3, 0, 5), (0, 4, 5)])
+        np.testing.assert_allclose(where, by_hand * (-1, -1, 1), atol=1e-3)
