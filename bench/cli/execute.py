@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 def register(graph: StageGraph, store: Store) -> None:
     """Make the stages known to a store; outputs that are damaged are named and moved away."""
-    from bench.engine.worker import moved
+    from bench.engine.worker import set_aside
 
     store.register(graph.in_order())
     for stage in graph.in_order():
         if (damage := store.damage(stage)) is not None:
-            complain(f"damaged: {stage.key}: {damage}; {moved(store.set_aside(stage))}")
+            complain(f"damaged: {stage.key}: {damage}; {set_aside(store, stage)}")
 
 
 def execute(graph: StageGraph, store: Store, launched: Launcher, console: Console) -> int:

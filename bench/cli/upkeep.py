@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -79,18 +79,61 @@ def verify(
         f" ({what}; {time.monotonic() - started:.1f} s)"
     )
     if found and repair:
-        from bench.cli.execute import execute
-        from bench.engine.graph import StageGraph
-        from bench.engine.launchers.local import Local
-
-        for finding in found:
-            aside = store.set_aside(finding.stage)
-            console.print(f"moved    {finding.stage.key} to {aside}", soft_wrap=True)
-        graph = StageGraph(finding.stage for finding in found)
-        raise typer.Exit(execute(graph, store, Local(), console))
+        raise typer.Exit(_repair([finding.stage for finding in found], store, console))
     if found:
         console.print("`bench verify --repair` moves them away and computes them again")
         raise typer.Exit(ExitCode.FIXABLE)
+
+
+def _repair(stages: list[Stage], store: Store, console: Console) -> int:
+    """Compute damaged stages again, each on the threads that it or its like were computed on."""
+    from bench.cli.execute import execute
+    from bench.engine.graph import StageGraph
+    from bench.engine.launchers.local import Local
+    from bench.engine.worker import set_aside
+
+    groups = _by_threads(stages, store)
+    for stage in stages:
+        console.print(f"repair   {stage.key}: {set_aside(store, stage)}", soft_wrap=True)
+    codes = []
+    for threads, group in groups:
+        os.environ["OMP_NUM_THREADS"] = threads
+        codes.append(execute(StageGraph(group), store, Local(), console))
+    return max(codes)
+
+
+def _by_threads(stages: list[Stage], store: Store) -> list[tuple[str, list[Stage]]]:
+    """Return numbers of threads, and which stages to compute on them; inputs before consumers.
+
+    The number of a stage is in its receipt. If that is lost, it is what the others of its kind have
+    most often, or what a run of all stages in the store would choose. Stages that need no
+    accelerator are computed on one thread whatever is set.
+    """
+    from itertools import groupby
+
+    from bench.engine.graph import StageGraph
+    from bench.engine.sharing import cores, share
+
+    chosen = [stage for stage in StageGraph(stages).in_order() if stage in stages]
+    recorded: dict[str, Counter[str]] = defaultdict(Counter)
+    every = list(store.stages())
+    for stage in every:
+        if store.is_done(stage) and (used := store.receipt(stage).get("threads")):
+            recorded[stage.key][used] += 1
+            recorded[type(stage).__name__][used] += 1
+    usual = str(share(StageGraph(every), cores())[1])
+
+    def threads(stage: Stage) -> str:
+        counted = recorded.get(stage.key) or recorded.get(type(stage).__name__)
+        return counted.most_common(1)[0][0] if counted else usual
+
+    heavy = [stage for stage in chosen if stage.uses_accelerator]
+    light = [stage for stage in chosen if not stage.uses_accelerator]
+    groups = [(number, list(group)) for number, group in groupby(heavy, threads)]
+    if not groups:
+        return [(usual, light)]
+    groups[-1][1].extend(light)
+    return groups
 
 
 def _recompute(keys: list[str] | None, store: Store, console: Console) -> ExitCode:

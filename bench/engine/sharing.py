@@ -31,7 +31,9 @@ def cores() -> int:
     return min(found, int(asked)) if asked.isdigit() and int(asked) > 0 else found
 
 
-def share(graph: StageGraph, n_cores: int, threads: int | None = None) -> tuple[int, int]:
+def share(
+    graph: StageGraph, n_cores: int, threads: int | None = None, machines: int = 1
+) -> tuple[int, int]:
     """Return (trainings side by side, threads of each) with which a plan ends first.
 
     Many short chains are done soonest side by side on one thread each, a single chain on all cores.
@@ -40,8 +42,11 @@ def share(graph: StageGraph, n_cores: int, threads: int | None = None) -> tuple[
     ----------
     threads
         Threads of each training, if the user has set them.
+    machines
+        Equal machines that share the plan; the numbers are those of one.
     """
     trainings, chain = _size(graph)
+    trainings = math.ceil(trainings / machines)
 
     def duration(workers: int) -> float:
         each = threads or n_cores // workers

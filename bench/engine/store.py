@@ -42,6 +42,7 @@ from bench.stage import KEY_DIGITS, Stage
 State = Literal["done", "damaged", "running", "failed", "interrupted", "waiting"]
 
 OTHER_VERSION = "of another version of the code"
+_FAILED_IN = "--- in the jobs "
 _UNFINISHED = ("FAILED", "events.jsonl")
 MAX_DEATHS = 3
 """Processes that may die while they compute a stage before it counts as failed."""
@@ -198,14 +199,29 @@ class Store:
 
     def failure(self, stage: Stage) -> str | None:
         """Return why a stage failed when it was last tried, None if it did not."""
+        found = self._failure(stage)
+        return None if found is None else found[0]
+
+    def failed_in(self, stage: Stage) -> str:
+        """Return the name of the jobs in which a stage failed when it was last tried, if any."""
+        found = self._failure(stage)
+        return "" if found is None else found[1]
+
+    def _failure(self, stage: Stage) -> tuple[str, str] | None:
         try:
-            return (self.folder(stage) / "FAILED").read_text(errors="replace").strip()
+            text = (self.folder(stage) / "FAILED").read_text(errors="replace")
         except FileNotFoundError:
             return None
+        message, _, submission = text.partition(_FAILED_IN)
+        return message.strip(), submission.strip()
 
-    def note_failure(self, stage: Stage, message: str) -> None:
-        """Save the reason of a failure; it is removed when the stage is done."""
-        write_atomically(self.folder(stage) / "FAILED", message + "\n")
+    def note_failure(self, stage: Stage, message: str, submission: str = "") -> None:
+        """Save the reason of a failure, and the name of the jobs in which the stage was tried.
+
+        It is removed when the stage is done.
+        """
+        jobs = f"{_FAILED_IN}{submission}\n" if submission else ""
+        write_atomically(self.folder(stage) / "FAILED", f"{message}\n{jobs}")
 
     def log(self, stage: Stage) -> Path:
         """Return the file with a stage's printed output; every attempt appends to it."""

@@ -40,6 +40,9 @@ Outcome = Ended | Literal["busy"]
 Reporter = Callable[[int, int, str], None]
 
 CHECKPOINT_SECONDS = 60.0
+SUBMISSION = "BENCH_SUBMISSION"
+"""Environment variable with the name of the jobs that a worker belongs to: what failed in one of
+them would fail in the others."""
 _stop = threading.Event()
 
 
@@ -136,12 +139,18 @@ def run_stage(
             return "done", "already done"
         if damage := _set_damaged_inputs_aside(store, stage):
             return "damaged", damage
+        submission = os.environ.get(SUBMISSION, "")
+        if submission and store.failed_in(stage) == submission:
+            return "failed", (
+                f"{store.failure(stage)} (in another worker of these jobs; they do not try it "
+                "again, a new command does)"
+            )
         if store.deaths(stage) >= MAX_DEATHS:
             message = (
                 f"{MAX_DEATHS} processes in a row ended without a word while they computed it; "
                 f"its log is {store.log(stage)}; give the command again to try once more"
             )
-            store.note_failure(stage, message)
+            _note_failure(store, stage, message)
             return "failed", message
         with store.attempt(stage):
             return _compute(store, stage, report, lambda: not claim.is_ours(lease))
@@ -155,15 +164,19 @@ def _set_damaged_inputs_aside(store: Store, stage: Stage) -> str:
     for parent in stage.inputs():
         damage = store.damage(parent, thorough=True, as_input=True)
         if damage is not None:
-            found.append(f"{damage}; {moved(store.set_aside(parent))}")
+            found.append(f"{damage}; {set_aside(store, parent)}")
         elif not store.is_done(parent):
             found.append(f"the output of {parent.key} is gone; it is computed again")
     return ", ".join(found)
 
 
-def moved(aside: Path | None) -> str:
-    """Say what became of a damaged output."""
-    return f"moved to {aside}, is computed again" if aside else "is computed again"
+def set_aside(store: Store, stage: Stage) -> str:
+    """Move the damaged output of a stage away, and say what became of it."""
+    if aside := store.set_aside(stage):
+        return f"moved to {aside}, is computed again"
+    if store.out(stage).exists():  # not moved: the lease was taken
+        return f"{store.holder(stage) or 'another process'} computes it again"
+    return "is computed again"
 
 
 def _compute(
@@ -208,6 +221,7 @@ def _compute(
 def _failed(store: Store, stage: Stage, error: Exception) -> tuple[Outcome, str]:
     if isinstance(error, BenchError):
         print(f"refused: {error}")
+        _note_failure(store, stage, str(error))
         return "refused", str(error)
     traceback.print_exception(error)
     if gone := [parent.key for parent in stage.inputs() if not store.is_done(parent)]:
@@ -216,9 +230,13 @@ def _failed(store: Store, stage: Stage, error: Exception) -> tuple[Outcome, str]
     message = f"{type(error).__name__}: {error}"
     if isinstance(error, OSError) and error.errno is not None:
         outcome, message = "refused", explain(error)
-    with contextlib.suppress(OSError):  # the disk may be full, which is why it failed
-        store.note_failure(stage, message)
+    _note_failure(store, stage, message)
     return outcome, f"{message} (log: {store.log(stage)})"
+
+
+def _note_failure(store: Store, stage: Stage, message: str) -> None:
+    with contextlib.suppress(OSError):  # the disk may be full, which is why it failed
+        store.note_failure(stage, message, os.environ.get(SUBMISSION, ""))
 
 
 @contextlib.contextmanager

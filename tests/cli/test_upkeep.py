@@ -65,6 +65,21 @@ def test_damage_is_found_and_repaired(bench: Bench, store: Store, finished: Fini
     assert all(digest in reference for digest in again.values())
 
 
+def test_what_is_repaired_is_computed_on_the_threads_of_its_receipt(
+    bench: Bench, store: Store, finished: Finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # what the command sets is set back
+    first, second, *_ = (result.model for result in finished.of("inerrant").rounds)
+    forge(store.out(second) / "DONE", '"threads": "1"', '"threads": "2"')
+    flip(next(store.out(second).glob("*.safetensors")))
+    (store.out(first) / "DONE").write_text("{}")  # the other trainings tell
+    answer = bench("verify", "--full", "--repair", "--store", str(store.root))
+    assert answer.code == 0, answer
+    threads = [store.receipt(training)["threads"] for training in (first, second)]
+    assert threads == ["1", "2"]
+    assert f"repair   {first.key}: moved to {store.root}/damaged/" in answer.out
+
+
 def test_stages_are_computed_again_and_compared(
     bench: Bench, store: Store, finished: Finished
 ) -> None:

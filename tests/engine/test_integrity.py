@@ -23,7 +23,7 @@ from bench.engine.launcher import Launcher
 from bench.engine.launchers.inline import Inline
 from bench.engine.launchers.local import Local
 from bench.engine.store import MAX_DEATHS, Store
-from bench.engine.worker import run_stage
+from bench.engine.worker import run_stage, set_aside
 from bench.experiment.profiles import parse_profile
 from bench.experiment.selection import parse_datasets, preparations
 from bench.stage import Stage
@@ -404,3 +404,13 @@ def test_a_folder_in_the_place_of_a_resume_state_is_moved_away(
     assert f"{path} is a folder; it is moved to resume.pt." in capsys.readouterr().out
     save_state(path, "Train-1", b"weights")
     assert load_state(path, "Train-1") == b"weights"
+
+
+def test_who_holds_a_damaged_stage_is_named(store: Store) -> None:
+    toy = Toy(name="toy")
+    events_of([toy], store)
+    with store.lease(toy).acquire(timeout=0):
+        assert set_aside(store, toy) == f"{store.holder(toy)} computes it again"
+        assert store.is_done(toy)
+    assert set_aside(store, toy).startswith(f"moved to {store.root}/damaged/")
+    assert set_aside(store, toy) == "is computed again"  # another process was quicker

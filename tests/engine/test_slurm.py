@@ -22,7 +22,9 @@ from bench.engine.journal import Journal, JournalReader, Progress
 from bench.engine.launcher import StageEvent, Submitter, parse_launcher
 from bench.engine.launchers import slurm
 from bench.engine.launchers.slurm import Slurm, Work
+from bench.engine.sharing import share
 from bench.engine.store import Store
+from bench.engine.worker import run_stage
 from bench.errors import BenchError
 
 NAMES = re.compile(r"`(\w+)`")
@@ -54,7 +56,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
 @pytest.fixture
 def in_a_job(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Set back what a job sets for its process."""
-    for variable in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"):
+    for variable in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "BENCH_SUBMISSION"):
         monkeypatch.setenv(variable, "1")
     before = signal.getsignal(signal.SIGTERM)
     yield
@@ -124,7 +126,7 @@ def test_a_submission_is_recorded(store: Store, command: Command) -> None:
     assert submit(store, graph, "jobs=2,gpus=2,time=90m") == [
         "1 of 2 jobs are submitted, more would be idle: only 2 trainings or predictions can run "
         "side by side, 2 in a job",
-        "7, each with gpus=2, cpus=8, mem=32G, time=90m",
+        "7, each with gpus=2, cpus=8, mem=32G, time=90m: 1 on each GPU, 8 threads each",
     ]
     (submission,) = cluster.submissions(store)
     assert (submission.job_id, submission.jobs, submission.slots) == ("7", 1, 2)
@@ -134,6 +136,52 @@ def test_a_submission_is_recorded(store: Store, command: Command) -> None:
         assert f"#SBATCH --{line}\n" in script.read_text()
     submit(store, graph)  # no job of the first is queued any more
     assert len(cluster.submissions(store)) == 1
+
+
+def test_a_job_without_gpus_shares_its_cores_as_the_local_launcher_does(
+    store: Store, command: Command
+) -> None:
+    trainings = [HeavyToy(name=f"training{number}") for number in range(8)]
+    wanted = [HeavyToy(name=f"prediction{n}", needs=(t,)) for n, t in enumerate(trainings)]
+    graph = registered(store, *wanted)
+    expected = share(graph, 4)
+    assert expected == (4, 1)
+    assert submit(store, graph, "gpus=0,cpus=4")[-1].endswith(": 4 on the CPU, 1 thread each")
+    assert cluster.submissions(store)[-1].slots == 4
+    chosen = {"": (4, 1), "jobs=4": (2, 2), "workers=1": (1, 4)}
+    for options, expected in chosen.items():
+        slurm_ = parse_launcher(f"slurm[gpus=0,cpus=4,{options}]")
+        assert isinstance(slurm_, Slurm)
+        assert slurm_.share(graph) == expected
+    assert Slurm(cpus=4).share(graph) == (1, 4)
+
+
+@pytest.mark.parametrize("behaviour", ["raise", "refuse"])
+def test_what_failed_in_one_job_is_not_tried_in_its_siblings(
+    behaviour: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_a_job: None
+) -> None:
+    workers_find_helpers(monkeypatch, tmp_path)
+    ledger = tmp_path / "ledger"
+    bad = HeavyToy.model_validate({"name": "bad", "behaviour": behaviour, "ledger": ledger})
+    graph = registered(store, HeavyToy(name="above", needs=(bad,), ledger=ledger))
+    cluster.folder_of(store).mkdir()
+    work = Work(Slurm(gpus=0), "bench-0", graph, store, print)
+    work(0)
+    work(1)
+    assert ran(ledger) == ["bad"]
+    assert store.state(bad) == "failed"
+    assert "bench-0" not in (store.failure(bad) or "")
+    kinds = [json.loads(line)["kind"] for line in work_journal(store, 1)]
+    assert kinds == ["begin", "started", "failed", "blocked"]
+    Work(Slurm(gpus=0), "bench-1", graph, store, print)(0)  # the same command again
+    assert ran(ledger) == ["bad", "bad"]
+    monkeypatch.delenv("BENCH_SUBMISSION")
+    assert run_stage(store, bad)[0] in ("failed", "refused")
+    assert ran(ledger) == ["bad"] * 3
+
+
+def work_journal(store: Store, number: int) -> list[str]:
+    return (cluster.folder_of(store) / f"bench-0.{number}.jsonl").read_text().splitlines()
 
 
 def test_an_array_is_no_longer_than_the_site_allows(store: Store, command: Command) -> None:

@@ -31,7 +31,9 @@ from bench.engine.journal import Journal
 from bench.engine.launcher import Submitter
 from bench.engine.launchers.local import WorkerPool, default_slots
 from bench.engine.provenance import slurm_job
+from bench.engine.sharing import share
 from bench.engine.store import Store
+from bench.engine.worker import SUBMISSION
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -82,8 +84,9 @@ class Slurm(Submitter):
     """GPUs of a job."""
     gpu_type: str | None = None
     """Type of GPU, such as ``a100``, at sites that require it."""
-    workers: int = Field(default=1, ge=1)
-    """Trainings side by side on every GPU, or on the CPU."""
+    workers: int | None = Field(default=None, ge=1)
+    """Trainings side by side on every GPU, or on the CPU. If not given: one on a GPU; with
+    ``gpus=0`` as many as bring the plan to its end first on the cores of a job."""
     cpus: int = Field(default=8, ge=1)
     """Cores of a job."""
     mem: str = Field(default="32G", pattern=r"^\d+[MGT]$")
@@ -95,10 +98,16 @@ class Slurm(Submitter):
     qos: str | None = None
     constraint: str | None = None
 
-    @property
-    def slots(self) -> int:
-        """Trainings side by side in a job."""
-        return max(1, self.gpus) * self.workers
+    def share(self, graph: StageGraph) -> tuple[int, int]:
+        """Return trainings side by side on each GPU of a job, or on its CPU, and their threads."""
+        if self.workers is None and not self.gpus:
+            return share(graph, self.cpus, machines=self.jobs)
+        workers = self.workers or 1
+        return workers, max(1, self.cpus // workers)
+
+    def slots(self, graph: StageGraph) -> int:
+        """Return the number of trainings side by side in a job."""
+        return max(1, self.gpus) * self.share(graph)[0]
 
     @override
     def submit(
@@ -110,11 +119,11 @@ class Slurm(Submitter):
         earlier = cluster.queue(cluster.submissions(store))
         if earlier:
             yield f"{len(earlier)} submitted before are queued or running; these join them"
-        n_jobs, width = self.jobs, _width(graph, store)
-        if n_jobs > (useful := -(-width // self.slots)):
+        n_jobs, width, slots = self.jobs, _width(graph, store), self.slots(graph)
+        if n_jobs > (useful := -(-width // slots)):
             yield (
                 f"{useful} of {n_jobs} jobs are submitted, more would be idle: only {width} "
-                f"trainings or predictions can run side by side, {self.slots} in a job"
+                f"trainings or predictions can run side by side, {slots} in a job"
             )
             n_jobs = useful
         if limit is not None and n_jobs > limit:
@@ -127,11 +136,14 @@ class Slurm(Submitter):
         work = Work(self, name, graph, store, finish)
         job_id = yield from _submitted(self._executor(store, name), work, n_jobs)
         submission = Submission(
-            name, job_id, n_jobs, self.slots, work.wanted, datetime.now().isoformat("T", "seconds")
+            name, job_id, n_jobs, slots, work.wanted, datetime.now().isoformat("T", "seconds")
         )
         submission.record(store)
         given = f"gpus={self.gpus}, cpus={self.cpus}, mem={self.mem}, time={self.time}"
-        yield f"{submission.ids}, each with {given}"
+        workers, threads = self.share(graph)
+        place = "each GPU" if self.gpus else "the CPU"
+        on = "1 thread" if threads == 1 else f"{threads} threads"
+        yield f"{submission.ids}, each with {given}: {workers} on {place}, {on} each"
 
     def _executor(self, store: Store, name: str) -> SlurmExecutor:
         try:
@@ -201,8 +213,9 @@ class Work:
         # Keys, because a job reads stages from the store: plug-ins cannot be pickled.
         self.wanted = tuple(key for key in graph.stages if key not in inputs)
         self._root, self._finish = store.root, finish
-        self._workers, self._has_gpus = launcher.workers, launcher.gpus > 0
-        self._threads = max(1, launcher.cpus // launcher.workers)
+        self._has_gpus = launcher.gpus > 0
+        self._workers, self._threads = launcher.share(graph)
+        self._patient = launcher.workers is None and not self._has_gpus
         # Sites may start jobs with an empty environment.
         self._environment = {k: v for k, v in os.environ.items() if k.startswith("BENCH_")}
         self._pool: WorkerPool | None = None
@@ -212,14 +225,14 @@ class Work:
 
     def __call__(self, number: int) -> None:
         """Run stages in a job until the plan is finished or other jobs run all that is left."""
-        os.environ.update(self._environment)
+        os.environ.update(self._environment | {SUBMISSION: self.name})
         cluster.forget_allocation()
         if not self._has_gpus:
             use_device("cpu")  # the node may have GPUs, but this job was given none
         os.environ.setdefault("OMP_NUM_THREADS", str(self._threads))
         store = Store(self._root)
         graph = StageGraph(store.find_all(self.wanted))
-        self._pool = WorkerPool(default_slots(self._workers))
+        self._pool = WorkerPool(default_slots(self._workers), patient=self._patient)
         signal.signal(signal.SIGTERM, self._end)
         if self._run(graph, store, number):
             self._finish()
