@@ -40,5 +40,6 @@ def _run(arguments: Sequence[str], environment: Mapping[str, str], out: Path, er
     sys.stderr = os.fdopen(2, "w", buffering=1)
     # Runners ignore Ctrl-C, and so would everything they start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
     sys.argv = [str(COMMAND), *arguments]
     runpy.run_path(str(COMMAND), run_name="__main__")

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -521,34 +519,7 @@ def test_data_check_of_sound_data_succeeds(bench: Bench, sound: Path) -> None:
     assert "0 errors" in answer.out
 
 
-# Interruption, start-up
-
-
-@pytest.fixture
-def running(sound: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    command = ("run", "-m", "naive", "-d", str(sound), "-p", "smoke[steps=100000]")
-    process = helpers.bench(*command, "--store", str(tmp_path / "store"))
-    yield process
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_an_interrupted_run_says_how_to_go_on(
-    running: subprocess.Popen[str], sent: signal.Signals
-) -> None:
-    assert running.stdout is not None
-    for line in running.stdout:
-        if "started     Train" in line:
-            break
-    running.send_signal(sent)
-    _, err = running.communicate(timeout=60)
-    assert running.returncode == 130
-    assert err.splitlines() == [
-        "stopping: what runs saves its state; Ctrl-C again ends it without",
-        "interrupted; give the same command to go on from the last checkpoint",
-    ]
+# Start-up
 
 
 HEAVY = ("torch", "pandas", "numpy", "scipy", "nibabel", "monai", "pydantic.main", "matplotlib")

@@ -10,10 +10,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import helpers
 import pytest
 import tree
 import typer
+import walk
 
 from bench.cli import main as cli
 from bench.experiment.method import Method
@@ -215,14 +215,11 @@ def test_the_example_of_contributing_runs_as_a_plugin(tmp_path: Path) -> None:
     (metadata / "entry_points.txt").write_text(f"[bench.methods]\n{EXAMPLE} = {EXAMPLE}\n")
     path = {"PYTHONPATH": str(tmp_path)}
 
-    listed = helpers.bench("list", "methods", environment=path)
-    assert EXAMPLE in listed.communicate(timeout=60)[0]
-    store = str(tmp_path / "store")
+    assert EXAMPLE in walk.bench("list", "methods", **path).out
     command = ["run", "-m", f"inerrant0,{EXAMPLE},{EXAMPLE}[norm=sum]"]
-    command += ["-d", "phantom[n_cases=4,scale=0.25]", "-p", "smoke", "--store", store]
-    process = helpers.bench(*command, environment=path)
-    out, err = process.communicate(timeout=300)
-    assert (process.returncode, err) == (0, "")
+    command += ["-d", "phantom[n_cases=4,scale=0.25]", "-p", "smoke", "--launcher", "inline"]
+    out, err = walk.bench(*command, "--store", tmp_path / "store", **path)
+    assert err == ""
     assert "3 runs, 1 condition" in out
     assert "Known mean [norm=sum]" in out
 

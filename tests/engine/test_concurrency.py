@@ -9,7 +9,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from helpers import Toy, bench, events_of, outcomes, ran, workers_find_helpers
+import walk
+from helpers import Toy, events_of, outcomes, ran, workers_find_helpers
 
 from bench.engine.launchers.local import Local
 from bench.engine.store import Store
@@ -86,10 +87,11 @@ def test_two_local_launchers_share_the_work(
 
 def test_two_commands_on_one_store_compute_each_stage_once(folder: Path, tmp_path: Path) -> None:
     root = tmp_path / "store"
-    arguments = ["run", "-m", "naive,inerrant", "-d", str(folder), "-p", "smoke[steps=4]"]
-    pair = [bench(*arguments, "-l", "50", "--store", str(root)) for _ in range(2)]
-    said = [process.communicate(timeout=180) for process in pair]
-    assert [process.returncode for process in pair] == [0, 0], said
+    words = ["run", "-m", "naive,inerrant", "-d", folder, "-p", "smoke[steps=4]", "-l", "50"]
+    pair = [
+        walk.Started(*words, "--store", root, "--launcher", name) for name in ("inline", "local")
+    ]
+    said = [command.ended(0) for command in pair]
     store = Store(root)
     stages = list(store.stages())
     assert len(stages) > 15

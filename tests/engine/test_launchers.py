@@ -10,11 +10,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import trees
+import walk
 from conftest import Finished
 from helpers import (
     HeavyToy,
     Toy,
-    bench,
     compute,
     events_of,
     outcomes,
@@ -231,9 +231,8 @@ def test_exit_code_and_message_of_the_command(
     given = ["-m", "inerrant0", "-d", str(root), "-p", "smoke", "-f", "0"]
     for option, value in zip(arguments[::2], arguments[1::2], strict=True):
         given[given.index(option) + 1] = value
-    process = bench("run", *given, "--store", str(tmp_path / "store"))
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == code, out + err
+    store = str(tmp_path / "store")
+    out, err = walk.bench("run", *given, "--launcher", "inline", "--store", store, code=code)
     assert message in err
     assert "Traceback" not in out + err
     assert all(line.startswith("error: ") for line in err.splitlines()), err

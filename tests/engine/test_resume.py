@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import walk
 from conftest import Finished
 from helpers import bench, compute, plan, shared_store, trainings, wait_for, weights
 
@@ -42,12 +43,9 @@ def long(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store,
     return store, runs
 
 
-def command(folder: Path, store: Path, checkpoint_seconds: float, method: str, profile: str) -> Any:
-    return bench(
-        *("run", "-m", method, "-d", str(folder), "-p", profile, "-l", "50", "-f", "0"),
-        *("--store", str(store)),
-        environment={"BENCH_CHECKPOINT_SECONDS": str(checkpoint_seconds)},
-    )
+def command(folder: Path, store: Path, method: str, profile: str) -> list[str]:
+    words = ["run", "-m", method, "-d", str(folder), "-p", profile, "-l", "50", "-f", "0"]
+    return [*words, "--store", str(store)]
 
 
 def assert_equal_weights(store: Store, whole: tuple[Store, list[Run]]) -> None:
@@ -71,17 +69,17 @@ def test_a_killed_run_goes_on_where_it_was(
 ) -> None:
     store = Store(tmp_path / "store")
     segmenter, confidence, round_ = trainings(whole[1])
-    for training in (segmenter, round_):
-        process = command(folder, store.root, 0.05, METHOD, PROFILE)
+    words = command(folder, store.root, METHOD, PROFILE)
+    for training, launcher in ((segmenter, "local"), (round_, "inline")):
+        run = walk.Started(*words, "--launcher", launcher, BENCH_CHECKPOINT_SECONDS="0")
         state = store.scratch(training) / "resume.pt"
-        wait_for(f"{training.title} to save its state", state.is_file)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        wait_for(f"{training.title} to save its state", state.is_file, 120)
+        assert run.process.pid
+        os.killpg(run.process.pid, signal.SIGKILL)
+        run.ended(-signal.SIGKILL)
         assert state.is_file()
         assert not store.is_done(training)
-    process = command(folder, store.root, 60, METHOD, PROFILE)
-    out, err = process.communicate(timeout=180)
-    assert process.returncode == 0, out + err
+    walk.bench(*words, "--launcher", "inline")
     assert [sessions(store, stage) for stage in (segmenter, confidence, round_)] == [2, 1, 2]
     assert [first_steps(store, stage) for stage in (segmenter, confidence, round_)] == [1, 1, 1]
     assert_equal_weights(store, whole)
@@ -116,7 +114,7 @@ def test_a_run_asked_to_stop_saves_first(
 ) -> None:
     store = Store(tmp_path / "store")
     (first,) = trainings(long[1])
-    process = command(folder, store.root, 60, "inerrant0", LONG)
+    process = bench(*command(folder, store.root, "inerrant0", LONG))
     log = store.events(first)
     wait_for("the training to begin", log.is_file)
     stop(process)
@@ -124,7 +122,10 @@ def test_a_run_asked_to_stop_saves_first(
     assert process.returncode == code, out + err
     assert "Traceback" not in out + err
     if code == 130:
-        assert "give the same command to go on" in err
+        assert err.splitlines() == [
+            "stopping: what runs saves its state; Ctrl-C again ends it without",
+            "interrupted; give the same command to go on from the last checkpoint",
+        ]
     state = store.scratch(first) / "resume.pt"
     wait_for("the worker to save its state", state.is_file)  # an orphan notices within a second
     assert not store.is_done(first)
