@@ -203,6 +203,11 @@ def _case_warnings(
     coded = any(int(image.header[f"{form}_code"]) for form in ("sform", "qform"))
     if not coded or np.array_equal(image.affine, np.eye(4)):
         yield "the header carries no geometry; spacing and orientation are guesses"
+    if scan.geometry.sheared:
+        yield (
+            "the axes are not at right angles, as those of a tilted gantry: distances are measured"
+            " so, but ITK-SNAP and 3D Slicer refuse such files; resample the scan to open it there"
+        )
     for organ, flag, count in zip(dataset.organs, case.annotated, counts, strict=True):
         if flag and not count:
             yield (

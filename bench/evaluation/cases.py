@@ -26,6 +26,7 @@ def case_scores(
     organs: Sequence[str],
     spacing_mm: Sequence[float],
     metrics: Mapping[str, Metric],
+    axes_mm: NDArray[np.float64] | None = None,
 ) -> list[dict[str, Any]]:
     """Score every annotated organ of one case.
 
@@ -44,6 +45,9 @@ def case_scores(
         Voxel size along X, Y, Z.
     metrics
         Metrics by name.
+    axes_mm
+        Steps of one voxel along X, Y and Z, the columns of a 3 x 3 matrix, if they are not at right
+        angles.
 
     Returns
     -------
@@ -77,9 +81,8 @@ def case_scores(
         if flag:
             tp, n_pred, n_gt = int(joint[k, k]), int(joint[:, k].sum()), int(joint[k].sum())
             box = boxes.get(k, NOWHERE)
-            masks = OrganMasks(
-                tp, n_pred, n_gt, prediction_XYZ[box] == k, truth_XYZ[box] == k, spacing_mm
-            )
+            predicted, true = prediction_XYZ[box] == k, truth_XYZ[box] == k
+            masks = OrganMasks(tp, n_pred, n_gt, predicted, true, spacing_mm, axes_mm)
             counts = {"tp": tp, "n_pred": n_pred, "n_gt": n_gt, "status": masks.status}
             rows.append({"organ": organ} | counts | scores(masks, metrics))
     return rows

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class OrganMasks:
     """One organ in one case: counts over the whole image, masks cropped to the organ.
 
-    Shapes are [X, Y, Z]; ``spacing_mm`` is the voxel size along these axes.
+    Shapes are [X, Y, Z]; ``spacing_mm`` is the voxel size along these axes. ``axes_mm``, 3 x 3, has
+    the steps of one voxel in its columns where the axes are not at right angles.
     """
 
     tp: int
@@ -29,6 +30,7 @@ class OrganMasks:
     prediction_XYZ: NDArray[np.bool_]
     truth_XYZ: NDArray[np.bool_]
     spacing_mm: Sequence[float]
+    axes_mm: NDArray[np.float64] | None = None
 
     @property
     def status(self) -> Status:
@@ -39,8 +41,10 @@ class OrganMasks:
     def surface_distances_mm(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Distance of every predicted surface voxel to the true surface, and the reverse.
 
-        Computed by MONAI, once for all metrics that need it.
+        Computed once for all metrics that need it; by MONAI, which knows axes at right angles.
         """
+        if self.axes_mm is not None:
+            return _sheared_distances(self.prediction_XYZ, self.truth_XYZ, self.axes_mm)
         import warnings
 
         import torch
@@ -58,6 +62,21 @@ class OrganMasks:
             )
         to_truth, to_prediction = (d.numpy().astype(np.float64) for d in distances)
         return to_truth, to_prediction
+
+
+def _sheared_distances(
+    prediction_XYZ: NDArray[np.bool_], truth_XYZ: NDArray[np.bool_], axes_mm: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    from scipy import ndimage
+    from scipy.spatial import KDTree
+
+    surfaces_mm = [
+        np.argwhere(mask & ~ndimage.binary_erosion(mask)) @ axes_mm.T
+        for mask in (prediction_XYZ, truth_XYZ)
+    ]
+    to_truth, _ = KDTree(surfaces_mm[1]).query(surfaces_mm[0])
+    to_prediction, _ = KDTree(surfaces_mm[0]).query(surfaces_mm[1])
+    return np.asarray(to_truth), np.asarray(to_prediction)
 
 
 def mask_status(n_pred: int, n_gt: int) -> Status:

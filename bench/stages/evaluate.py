@@ -18,7 +18,7 @@ class Evaluate(RecordsStage):
 
     file: ClassVar[str] = "cases.json"
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     truth: Truth
     prediction: Predict
@@ -54,12 +54,14 @@ class Evaluate(RecordsStage):
             entry, path = truth[case_id], predictions / f"{case_id}.nii.gz"
             (predicted_XYZ,), _ = read_image(path, f"prediction {path}")
             labels = predicted_XYZ.astype(np.uint8), truth.labels_XYZ(entry.case.id)
+            grid = entry.geometry
             scores = case_scores(
                 *labels,
                 entry.case.annotated,
                 self.truth.organs,
-                entry.geometry.spacing_mm,
+                grid.spacing_mm,
                 self.metrics,
+                grid.canonical_affine[:3, :3] if grid.sheared else None,
             )
             if box := seen.get(entry.case.id):
                 add_window_scores(scores, *labels, self.truth.organs, box)

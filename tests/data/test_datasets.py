@@ -240,9 +240,17 @@ def stretch(root):
     replace_labels(root, 1, lambda labels: labels, far)
 
 
+def tilt(root):
+    sheared = trees.LPS.copy()
+    sheared[1, 2] = 1.8
+    replace_image(root, 1, lambda image: image, sheared)
+    replace_labels(root, 1, lambda labels: labels, sheared)
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
+        (tilt, "axes are not at right angles"),
         (shift_to_positive, "do not look like HU"),
         (exchange_kidneys, "kidney_l is to the right of kidney_r"),
         (mirror, "liver is not in the right half"),

@@ -51,6 +51,38 @@ def blobs(rng, organs=3):
     return np.where(smooth.max(0) > 0.03, smooth.argmax(0) + 1, 0).astype(np.uint8)
 
 
+def test_surface_distances_of_a_tilted_gantry_are_those_of_the_body():
+    axes_mm = np.diag([1.0, 2.0, 5.0])
+    axes_mm[1, 2] = 3.0
+    rng = np.random.default_rng(0)
+    pred, truth = blobs(rng, organs=1), blobs(rng, organs=1)
+    spacing_mm = np.linalg.norm(axes_mm, axis=0)
+    (row,) = case_scores(pred, truth, [True], ["a"], spacing_mm, METRICS, axes_mm)
+    border_pred, border_truth = (
+        np.argwhere(surface(labels == 1)) @ axes_mm.T for labels in (pred, truth)
+    )
+    apart = np.linalg.norm(border_pred[:, None] - border_truth, axis=2)
+    to_truth, to_pred = apart.min(1), apart.min(0)
+    both = np.concatenate([to_truth, to_pred])
+    assert row["assd_mm"] == pytest.approx(both.mean())
+    assert row["hd95_mm"] == pytest.approx(max(np.percentile(d, 95) for d in (to_truth, to_pred)))
+    assert row["nsd"] == pytest.approx(100 * (both <= NSD_TOLERANCE_MM).mean())
+    straight = one_organ(pred, truth, spacing_mm)
+    assert abs(row["assd_mm"] - straight["assd_mm"]) > 0.03
+
+
+def test_axes_at_right_angles_give_the_same_scores_either_way():
+    rng = np.random.default_rng(1)
+    maps = blobs(rng), blobs(rng)
+    organs = [True] * 3, ["a", "b", "c"]
+    straight = case_scores(*maps, *organs, SPACING, METRICS)
+    for row, by_axes in zip(
+        straight, case_scores(*maps, *organs, SPACING, METRICS, np.diag(SPACING)), strict=True
+    ):
+        numbers = {name: value for name, value in row.items() if not isinstance(value, str)}
+        assert {name: by_axes[name] for name in numbers} == pytest.approx(numbers, rel=1e-5)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_scores_agree_with_brute_force_on_anisotropic_voxels(seed):
     rng = np.random.default_rng(seed)
