@@ -33,21 +33,39 @@ class RuntimeOnly:
     """
 
 
+class Added:
+    """Mark, through ``Annotated``, a parameter that its class did not have from the start.
+
+    At its default it enters no key, so that results from before it are found again.
+    """
+
+
 class Params(BaseModel):
-    """Immutable, fully typed parameters; unknown names are refused."""
+    """Immutable, fully typed parameters; unknown names are refused.
+
+    A field whose name is taken in its class has another one for users, its alias.
+    """
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", arbitrary_types_allowed=False, allow_inf_nan=False
+        frozen=True,
+        extra="forbid",
+        arbitrary_types_allowed=False,
+        allow_inf_nan=False,
+        populate_by_name=True,
     )
 
     @classmethod
     def is_runtime(cls, field: FieldInfo) -> bool:
         """Tell whether a field is marked ``RuntimeOnly``."""
-        return any(isinstance(mark, RuntimeOnly) for mark in field.metadata)
+        return _marked(field, RuntimeOnly)
 
     def identity(self) -> dict[str, Any]:
         """Return every parameter that can change a result, defaults included, as JSON data."""
-        return {name: _plain_data(getattr(self, name)) for name in _lasting(type(self))}
+        return {
+            shown(name, field): _plain_data(getattr(self, name))
+            for name, field in _lasting(type(self)).items()
+            if not (_marked(field, Added) and getattr(self, name) == field.default)
+        }
 
     def as_part(self) -> Any:
         """Return the form of this object inside the identity of its owner."""
@@ -56,7 +74,7 @@ class Params(BaseModel):
     def overrides(self) -> dict[str, Any]:
         """Return the identity parameters that differ from their defaults."""
         return {
-            name: getattr(self, name)
+            shown(name, field): getattr(self, name)
             for name, field in _lasting(type(self)).items()
             if field.is_required()
             or getattr(self, name) != field.get_default(call_default_factory=True)
@@ -66,7 +84,7 @@ class Params(BaseModel):
     def options(cls) -> str:
         """Return the optional parameters with their defaults, in bracket notation."""
         defaults = {
-            name: field.get_default(call_default_factory=True)
+            shown(name, field): field.get_default(call_default_factory=True)
             for name, field in cls.model_fields.items()
             if not field.is_required()
         }
@@ -86,9 +104,10 @@ class Params(BaseModel):
         BenchError
             An unknown parameter (with a suggestion) or a value out of range.
         """
+        known = [shown(field, info) for field, info in cls.model_fields.items()]
         for key in overrides:
-            if key not in cls.model_fields:
-                raise unknown_name(f"parameter of {kind} {name}", key, cls.model_fields)
+            if key not in known:
+                raise unknown_name(f"parameter of {kind} {name}", key, known)
         try:
             return cls.model_validate(dict(overrides), context=context)
         except ValidationError as error:
@@ -99,6 +118,15 @@ class Params(BaseModel):
 def _lasting(cls: type[Params]) -> dict[str, FieldInfo]:
     """Return the fields that can change a result, by name; keys of thousands of stages ask."""
     return {name: field for name, field in cls.model_fields.items() if not cls.is_runtime(field)}
+
+
+def shown(name: str, field: FieldInfo) -> str:
+    """Return the name of a field in keys and in brackets."""
+    return field.alias or name
+
+
+def _marked(field: FieldInfo, mark: type) -> bool:
+    return any(isinstance(found, mark) for found in field.metadata)
 
 
 _RULES = {

@@ -196,6 +196,8 @@ def print_check(dataset: Dataset, console: Console) -> bool:
         f"{counted(result.patients, 'patient')}, "
         f"{result.readable} readable",
     )
+    for remark in result.remarks:
+        console.print(remark, soft_wrap=True)
     table = _table("organ", "annotated", "present", "median ml")
     for organ in result.organs:
         volume = "–" if organ.median_ml is None else f"{organ.median_ml:.1f}"

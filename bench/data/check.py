@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from itertools import combinations
 from typing import Literal, NamedTuple
@@ -78,6 +78,8 @@ class CheckResult(Params):
     """Along canonical X, Y, Z."""
     values: tuple[Range, ...]
     """Of each channel, HU or as in its file; () without a readable case."""
+    remarks: tuple[str, ...]
+    """What the data set says of itself."""
     problems: tuple[Problem, ...]
     """Errors first, then by case."""
 
@@ -101,6 +103,7 @@ class _CaseSummary(NamedTuple):
     content: bytes
     organs_ml: tuple[float, ...]
     warnings: tuple[str, ...]
+    errors: tuple[str, ...]
 
 
 def check(
@@ -136,6 +139,11 @@ def check(
             if progress is not None:
                 progress(done, len(cases))
     problems += [
+        Problem(severity="error", case=case, message=message)
+        for case, summary in summaries.items()
+        for message in summary.errors
+    ]
+    problems += [
         Problem(severity="warning", case=case, message=message)
         for case, message in _warnings(dataset, cases, summaries)
     ]
@@ -152,6 +160,7 @@ def check(
             Range(low=min(r.low for r in of_cases), high=max(r.high for r in of_cases))
             for of_cases in zip(*(summary.values for summary in read), strict=True)
         ),
+        remarks=dataset.remarks(),
         problems=tuple(sorted(problems, key=lambda p: (p.severity, p.case or "", p.message))),
     )
 
@@ -167,6 +176,14 @@ def _read(dataset: Dataset, case: Case) -> _CaseSummary:
         for image_XYZ in scan.image_CXYZ
     )
     geometry = scan.geometry
+    centre_x = {
+        organ: _mean_x(scan.labels_XYZ == k)
+        for k, (organ, count) in enumerate(zip(dataset.organs, counts, strict=True), start=1)
+        if count
+    }
+    exchanged = tuple(_exchanged(dataset.organs, centre_x))
+    found = tuple(_case_warnings(dataset, case, image, scan, values, counts))
+    found += tuple(_wrong_half(centre_x, scan))
     return _CaseSummary(
         shape=geometry.canonical_shape,
         spacing_mm=geometry.spacing_mm,
@@ -175,7 +192,8 @@ def _read(dataset: Dataset, case: Case) -> _CaseSummary:
             np.ascontiguousarray(scan.image_CXYZ.T).data, digest_size=16
         ).digest(),
         organs_ml=tuple(count * geometry.voxel_ml for count in counts),
-        warnings=tuple(_case_warnings(dataset, case, image, scan, values, counts)),
+        warnings=found if dataset.sided else found + exchanged,
+        errors=exchanged if dataset.sided else (),
     )
 
 
@@ -201,7 +219,12 @@ def _case_warnings(
                 " dataset.json if it is no CT"
             )
     coded = any(int(image.header[f"{form}_code"]) for form in ("sform", "qform"))
-    if not coded or np.array_equal(image.affine, np.eye(4)):
+    if not case.spacing_known:
+        yield (
+            "the release gives no true voxel size of this scan; metrics in mm will be missing for"
+            " it, and its orientation is a guess"
+        )
+    elif not coded or np.array_equal(image.affine, np.eye(4)):
         yield "the header carries no geometry; spacing and orientation are guesses"
     if scan.geometry.sheared:
         yield (
@@ -214,27 +237,27 @@ def _case_warnings(
                 f"{organ} is annotated but has no voxel: right if it is outside the scan or was"
                 " removed, otherwise set its flag to 0"
             )
-    yield from _wrong_sides(dataset.organs, scan, counts)
 
 
-def _wrong_sides(organs: Sequence[str], scan: Scan, counts: Sequence[int]) -> Iterator[str]:
-    """Yield organs that are on the wrong side of the body (X grows to the right)."""
-    centre_x = {
-        organ: _mean_x(scan.labels_XYZ == k)
-        for k, (organ, count) in enumerate(zip(organs, counts, strict=True), start=1)
-        if count
-    }
-    advice = "the scan may be mirrored, or left and right exchanged"
+_MIRRORED = "the scan may be mirrored, or left and right exchanged"
+
+
+def _exchanged(organs: Sequence[str], centre_x: Mapping[str, float]) -> Iterator[str]:
+    """Yield pairs of organs in reversed order (X grows to the right)."""
     for left, right in _pairs(organs):
         if left in centre_x and right in centre_x and centre_x[left] >= centre_x[right]:
-            yield f"{left} is to the right of {right}; {advice}"
+            yield f"{left} is to the right of {right}; {_MIRRORED}"
+
+
+def _wrong_half(centre_x: Mapping[str, float], scan: Scan) -> Iterator[str]:
+    """Yield organs that are in the wrong half of the body."""
     sided = {organ: _SIDE_OF_BODY.get(organ.lower()) for organ in centre_x}
     if not any(sided.values()):
         return
     body_x = _mean_x(scan.image_CXYZ[0] > BODY_HU)
     for organ, side in sided.items():
         if side and (centre_x[organ] > body_x) != (side == "right"):
-            yield f"{organ} is not in the {side} half of the body; {advice}"
+            yield f"{organ} is not in the {side} half of the body; {_MIRRORED}"
 
 
 def _mean_x(mask_XYZ: NDArray[np.bool_]) -> float:
@@ -264,8 +287,27 @@ def _warnings(
         yield from ((case, message) for message in summary.warnings)
     yield from _duplicates(cases, summaries)
     yield from _spacing_outliers(summaries)
-    if dataset.complete is not None and len(cases) < dataset.complete:
-        yield None, f"{len(cases)} of {dataset.complete} cases; the download is not complete"
+    drawn = [any(flags) for flags in zip(*(case.annotated for case in cases), strict=True)]
+    if never := [organ for organ, some in zip(dataset.organs, drawn, strict=True) if not some]:
+        yield None, f"annotated in no case, so neither learned nor measured: {', '.join(never)}"
+    yield from ((None, message) for message in _unexpected(dataset, cases, summaries))
+
+
+def _unexpected(
+    dataset: Dataset, cases: Sequence[Case], summaries: Mapping[str, _CaseSummary]
+) -> Iterator[str]:
+    """Yield what differs from the numbers of the whole release."""
+    labelled = sum(any(case.annotated) for case in cases)
+    if dataset.complete is None or labelled == dataset.complete:
+        expected = dataset.present if dataset.complete is not None else {}
+        for k, organ in enumerate(dataset.organs):
+            found = sum(summary.organs_ml[k] > 0 for summary in summaries.values())
+            if found != expected.get(organ, found):
+                yield f"{organ} has voxels in {found} cases, in the release in {expected[organ]}"
+    elif labelled < dataset.complete:
+        yield f"{labelled} of {dataset.complete} cases; the download is not complete"
+    else:
+        yield f"{labelled} cases, the release has {dataset.complete}; files of another set?"
 
 
 def _duplicates(

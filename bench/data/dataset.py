@@ -8,7 +8,7 @@ from a label map.
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, field_validator
 
 from bench.data.intensity import Channel, Rule, rule_of
 from bench.errors import BenchError, neutral
-from bench.params import Params, RuntimeOnly, format_brackets, parse_brackets, split_colons
+from bench.params import Added, Params, RuntimeOnly, format_brackets, parse_brackets, split_colons
 from bench.stage import Part
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ class Case(Params):
     """One flag per organ, in the data set's organ order (F)."""
     trains_in: tuple[int, ...] | Literal["all"] | None = None
     """Folds in which it trains; it is tested in the others. None leaves that to the simulator."""
+    spacing_known: Annotated[bool, Added()] = True
+    """Whether the header gives the size of the voxels; if not, distances are not measurable."""
 
     @field_validator("id")
     @classmethod
@@ -60,6 +62,10 @@ class Dataset(Part, abc.ABC):
     """Folder names looked for below the data root."""
     complete: ClassVar[int | None] = None
     """Cases of the whole release; ``bench data check`` warns about fewer."""
+    present: ClassVar[Mapping[str, int]] = {}
+    """Organ -> cases of the whole release that show it, where it is not in all of them."""
+    sided: ClassVar[bool] = False
+    """The sides of its labels are known, so that reversed ones are an error."""
     label_fractions: ClassVar[tuple[int, ...]] = (100, 70, 50, 30, 10)
     """Percentages of labelled volumes that the paper (or this suite) reports for the data set."""
 
@@ -142,6 +148,10 @@ class Dataset(Part, abc.ABC):
             Folder missing (with the expected files), no case, an image without a label map, an
             ``annotations.csv`` that names other cases or organs.
         """
+
+    def remarks(self) -> tuple[str, ...]:
+        """Return lines for ``bench data check``: where the files are, what is left out."""
+        return ()
 
     @abc.abstractmethod
     def files(self, case: Case) -> tuple[Path, ...]:

@@ -325,7 +325,7 @@ def load(path: Path, where: str) -> Nifti1Image:
     try:
         size = file_size(path, where)
         with path.open("rb") as file:
-            if not path.name.endswith(".gz"):
+            if not path.name.lower().endswith(".gz"):
                 header = _header(file.read(_HEADER_BYTES), size, where)
                 # Not memory-mapped: a file that changes or a share that drops would kill us.
                 return _image(header, path)
@@ -335,6 +335,21 @@ def load(path: Path, where: str) -> Nifti1Image:
                 return _image(header, _inflate(stream, head, _n_bytes(header), where))
     except _UNREADABLE as error:
         raise _unreadable(where, error) from None
+
+
+def load_geometry(path: Path, where: str) -> Geometry:
+    """Return the voxel grid of a file from its header alone; raises as :func:`load`."""
+    try:
+        size = file_size(path, where)
+        with path.open("rb") as file:
+            if not path.name.lower().endswith(".gz"):
+                header = _header(file.read(_HEADER_BYTES), size, where)
+            else:
+                with gzip.GzipFile(fileobj=file) as stream:
+                    header = _header(stream.read(_HEADER_BYTES), size * _DEFLATE_RATIO, where)
+    except _UNREADABLE as error:
+        raise _unreadable(where, error) from None
+    return Geometry.of(header.get_data_shape()[:3], header.get_best_affine())
 
 
 def _header(head: bytes, most: int, where: str) -> Nifti1Header:
@@ -485,8 +500,10 @@ def to_native(labels_XYZ: NDArray[np.uint8], geometry: Geometry) -> Nifti1Image:
 def where_is(dataset: Dataset, case: Case, what: Literal["image", "label map"]) -> str:
     """Return data set, case and file of an image or label map, as the start of a message."""
     files = dataset.files(case)
-    if len(files) in (2, 1 + len(dataset.channels)):
-        path: Path | None = files[0 if what == "image" else -1]
+    if what == "image" and len(files) == 1:
+        path: Path | None = files[0]
+    elif len(files) in (2, 1 + len(dataset.channels)):
+        path = files[0 if what == "image" else -1]
     else:
         path = files[0].parent if files else None
     return locate(dataset.name, case.id, path, what)

@@ -94,17 +94,21 @@ def make_split(
     """Return the split of one fold at one label fraction.
 
     The fraction is taken of the training patients in whom the organ is annotated, so natural
-    annotation gaps stay and simulated ones come on top; at 100 % nothing is hidden.
+    annotation gaps stay and simulated ones come on top; at 100 % nothing is hidden. An organ that
+    is annotated in no case at all stays without labels.
 
     Raises
     ------
     BenchError
-        Too few patients, a fold that does not exist, or an organ annotated in no training patient.
+        Too few patients, a fold that does not exist, or an organ annotated in no training patient
+        but in others.
     """
     if not 0 <= fold < n_folds:
         raise BenchError(f"fold {fold} does not exist: folds are 0 to {n_folds - 1}")
     free = [case.patient for case in cases if case.trains_in is None]
     folds = assign_folds(free, n_folds, seed, dataset) if free else {}
+    if not any(any(case.annotated) for case in cases):
+        raise BenchError(f"{dataset}: no organ is annotated in any case; there is nothing to learn")
 
     def trains(case: Case) -> bool:
         if case.trains_in is None:
@@ -115,6 +119,10 @@ def make_split(
     visible: Mapping[str, list[bool]] = {case.id: [] for case in training}
     for index, organ in enumerate(organs):
         annotated = {case.patient for case in training if case.annotated[index]}
+        if not annotated and not any(case.annotated[index] for case in cases):
+            for case in training:
+                visible[case.id].append(False)
+            continue
         if not annotated:
             raise BenchError(
                 f"{dataset}: {organ} is annotated in no training patient of fold {fold}; "

@@ -42,7 +42,7 @@ def case_scores(
     organs
         Names of the K organs; ``organs[k - 1]`` has the value ``k``.
     spacing_mm
-        Voxel size along X, Y, Z.
+        Voxel size along X, Y, Z; NaN if it is unknown.
     metrics
         Metrics by name.
     axes_mm
@@ -52,8 +52,8 @@ def case_scores(
     Returns
     -------
     list of dict
-        One row per annotated organ: ``organ``, ``tp``, ``n_pred``, ``n_gt`` (voxels), ``status``
-        and every metric.
+        One row per annotated organ: ``organ``, ``tp``, ``n_pred``, ``n_gt`` (voxels), ``status``,
+        ``spacing_known`` and every metric.
 
     Raises
     ------
@@ -84,7 +84,8 @@ def case_scores(
             predicted, true = prediction_XYZ[box] == k, truth_XYZ[box] == k
             masks = OrganMasks(tp, n_pred, n_gt, predicted, true, spacing_mm, axes_mm)
             counts = {"tp": tp, "n_pred": n_pred, "n_gt": n_gt, "status": masks.status}
-            rows.append({"organ": organ} | counts | scores(masks, metrics))
+            known = {"spacing_known": masks.spacing_known}
+            rows.append({"organ": organ} | counts | known | scores(masks, metrics))
     return rows
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.errors import BenchError
 from bench.evaluation.metrics import NAN, Metric
 from bench.evaluation.status import Status
 
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 class OrganMasks:
     """One organ in one case: counts over the whole image, masks cropped to the organ.
 
-    Shapes are [X, Y, Z]; ``spacing_mm`` is the voxel size along these axes. ``axes_mm``, 3 x 3, has
-    the steps of one voxel in its columns where the axes are not at right angles.
+    Shapes are [X, Y, Z]; ``spacing_mm`` is the voxel size along these axes, NaN if it is unknown.
+    ``axes_mm``, 3 x 3, has the steps of one voxel in its columns where the axes are not at right
+    angles.
     """
 
     tp: int
@@ -37,12 +39,27 @@ class OrganMasks:
         """Which of the two masks are empty."""
         return mask_status(self.n_pred, self.n_gt)
 
+    @property
+    def spacing_known(self) -> bool:
+        """Whether distances can be measured."""
+        return bool(np.isfinite(self.spacing_mm).all())
+
     @cached_property
     def surface_distances_mm(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Distance of every predicted surface voxel to the true surface, and the reverse.
 
         Computed once for all metrics that need it; by MONAI, which knows axes at right angles.
+
+        Raises
+        ------
+        BenchError
+            The voxel size is unknown; metrics that say so (``needs_spacing``) are not asked.
         """
+        if not self.spacing_known:
+            raise BenchError(
+                "a metric measures distances in a scan of unknown voxel size; set needs_spacing ="
+                " True in its class"
+            )
         if self.axes_mm is not None:
             return _sheared_distances(self.prediction_XYZ, self.truth_XYZ, self.axes_mm)
         import warnings
@@ -88,10 +105,13 @@ def mask_status(n_pred: int, n_gt: int) -> Status:
 
 def scores(masks: OrganMasks, metrics: Mapping[str, Metric]) -> dict[str, float]:
     """Return the value of every metric, by name."""
-    status = masks.status
-    if status == "ok":
-        return {name: metric.compute(masks) for name, metric in metrics.items()}
-    return {
-        name: NAN if status == "both_empty" else getattr(metric, status)
-        for name, metric in metrics.items()
-    }
+
+    def value(metric: Metric) -> float:
+        # Also where a mask is empty: its scan would count only where a method fails.
+        if metric.needs_spacing and not masks.spacing_known:
+            return NAN
+        if masks.status == "ok":
+            return metric.compute(masks)
+        return NAN if masks.status == "both_empty" else getattr(metric, masks.status)
+
+    return {name: value(metric) for name, metric in metrics.items()}

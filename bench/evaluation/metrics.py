@@ -45,6 +45,8 @@ class Metric(Part, abc.ABC):
     """Largest value, if there is one; the smallest is 0."""
     missed: ClassVar[float]
     """Its value where the organ is present and nothing is predicted."""
+    needs_spacing: ClassVar[bool] = False
+    """Whether it needs the size of a voxel; NaN, then, for scans that are known to have lost it."""
     hallucinated: ClassVar[float]
     """Its value where the organ is absent and something is predicted (a false-positive organ)."""
 
@@ -87,6 +89,7 @@ class Hausdorff95(Metric):
     """95th percentile Hausdorff distance, the larger of both directions."""
 
     title = "HD95"
+    needs_spacing = True
     unit = "mm"
     best = "low"
     missed = NAN
@@ -101,6 +104,7 @@ class SurfaceDice(Metric):
     """Normalised surface Dice: share of both surfaces within 2 mm of the other one."""
 
     title = "NSD at 2 mm"
+    needs_spacing = True
     unit = "%"
     best = "high"
     high = 100.0
@@ -117,6 +121,7 @@ class AverageSurfaceDistance(Metric):
     """Average symmetric surface distance, over the surface voxels of both masks."""
 
     title = "ASSD"
+    needs_spacing = True
     unit = "mm"
     best = "low"
     missed = NAN

@@ -157,6 +157,7 @@ def _evaluation_rows(
         "software": _joined(map(_software, receipts)),
         "stage": result.evaluation.key,
         **_basis_columns(run, result.evaluation),
+        "spacing_known": True,
         "coverage": math.nan,
         "dsc_inside": math.nan,
     }

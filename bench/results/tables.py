@@ -132,7 +132,7 @@ def _constant(table: pd.DataFrame, name: str, by: Sequence[str], unit: str) -> I
 
 RESULTS = Schema(
     name="results",
-    version=6,
+    version=7,
     oldest=5,
     declared=RUN_COLUMNS
     | {
@@ -150,6 +150,7 @@ RESULTS = Schema(
         "n_pred": _COUNT,
         "n_gt": _COUNT,
         "status": Column("text", choices=STATUSES),
+        "spacing_known": Column("bool", absent=True),
         "seg_steps": _COUNT,
         "networks": Column("int", low=1),
         "parameters": _COUNT,

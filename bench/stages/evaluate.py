@@ -44,6 +44,7 @@ class Evaluate(RecordsStage):
         from bench.data.nifti import read_image
         from bench.data.simulate import Split
         from bench.evaluation.cases import add_window_scores, case_scores
+        from bench.evaluation.metrics import NAN
 
         truth = CompleteLabels(ctx.input(self.truth))
         predictions = ctx.input(self.prediction)
@@ -59,7 +60,7 @@ class Evaluate(RecordsStage):
                 *labels,
                 entry.case.annotated,
                 self.truth.organs,
-                grid.spacing_mm,
+                grid.spacing_mm if entry.case.spacing_known else (NAN,) * 3,
                 self.metrics,
                 grid.canonical_affine[:3, :3] if grid.sheared else None,
             )

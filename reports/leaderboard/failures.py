@@ -16,6 +16,10 @@ STATES = {
 }
 
 
+UNMEASURED = "not measurable"
+UNMEASURED_NOTE = "the release gives no true voxel size of the scan; NaN, left out"
+
+
 def failed(rows: pd.DataFrame, metric: MetricName) -> pd.DataFrame:
     """Return the (case, organ) pairs that are NaN or, where that is the worst value, 0."""
     values = rows[metric]
@@ -43,9 +47,11 @@ def failure_boards(rows: pd.DataFrame, metric: MetricName, title: str) -> list[B
             _per_method(table[table["label_pct"] == pct], methods) for table in (lost, rows)
         )
         cells[f"{pct} %"] = [f"{count}/{n}" for count, n in zip(counts, pairs, strict=True)]
-    for state, name in STATES.items():
-        if (lost["status"] == state).any():
-            cells[name] = list(map(str, _per_method(lost[lost["status"] == state], methods)))
+    unmeasured = _unmeasured(lost, metric)
+    states = {name: lost[~unmeasured & (lost["status"] == state)] for state, name in STATES.items()}
+    for name, found in (states | {UNMEASURED: lost[unmeasured]}).items():
+        if not found.empty:
+            cells[name] = list(map(str, _per_method(found, methods)))
     if not find(metric).zero_is_failure:
         what, why = "NaN", "All are NaN: left out."
     else:
@@ -56,10 +62,16 @@ def failure_boards(rows: pd.DataFrame, metric: MetricName, title: str) -> list[B
         "together.",
         "Missed: the organ is present, nothing is predicted. Hallucinated: a false-positive organ, "
         f"predicted where it is absent. {why}",
+        *([f"{UNMEASURED.capitalize()}: {UNMEASURED_NOTE}."] if unmeasured.any() else []),
     )
     return [
         Board(title=title, frame=pd.DataFrame(cells), notes=notes, colours=styles.colours(methods))
     ]
+
+
+def _unmeasured(rows: pd.DataFrame, metric: MetricName) -> pd.Series:
+    """Tell of which pairs the metric needs a voxel size that the scan does not have."""
+    return ~rows["spacing_known"] & find(metric).needs_spacing
 
 
 def _per_method(rows: pd.DataFrame, methods: list[str]) -> list[int]:

@@ -430,8 +430,8 @@ def test_a_filter_needs_the_table_and_the_right_notation(root):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("segmentation-2.nii", "volume-2.nii: no segmentation for number 2"),
-        ("volume-2.nii", "segmentation-2.nii: no volume for number 2"),
+        ("segmentation-2.nii", "volume-2.nii: no label map for number 2"),
+        ("volume-2.nii", "segmentation-2.nii: no image for number 2"),
     ],
 )
 def test_lits_names_the_half_that_is_missing(tmp_path, name, message):

@@ -176,7 +176,7 @@ def test_a_known_manifest_stays_as_it_is() -> None:
         (cases(4), {}, "4 patients cannot be split into 5 folds"),
         (cases(12, per_patient=3), {}, "4 patients cannot be split into 5 folds"),
         (cases(10), {"fold": 5}, "fold 5 does not exist: folds are 0 to 4"),
-        (cases(10, gaps=[(i, 1) for i in range(10)]), {}, "organ1 is annotated in no training"),
+        (cases(10, 1, gaps=[(i, 0) for i in range(10)]), {}, "no organ is annotated in any case"),
     ],
 )
 def test_impossible_splits_are_refused(
@@ -184,6 +184,18 @@ def test_impossible_splits_are_refused(
 ) -> None:
     with pytest.raises(BenchError, match=message):
         split(found, **arguments)
+
+
+def test_an_organ_that_only_test_patients_have_is_refused_but_one_that_nobody_has_is_not() -> None:
+    found = cases(10, gaps=[(i, 1) for i in range(1, 10)])
+    (tested,) = (fold for fold in range(5) if "case000" in split(cases(10), fold=fold).test)
+    for fold in set(range(5)) - {tested}:
+        assert sum(flags[1] for flags in split(found, fold=fold).flags.values()) == 1
+    with pytest.raises(BenchError, match="organ1 is annotated in no training patient of fold"):
+        split(found, fold=tested)
+    nobody = split(cases(10, gaps=[(i, 1) for i in range(10)]), pct=100)
+    assert not any(flags[1] for flags in nobody.flags.values())
+    assert all(flags[0] and flags[2] for flags in nobody.flags.values())
 
 
 def test_all_methods_of_a_cell_read_one_manifest(finished: Finished) -> None:

@@ -158,6 +158,25 @@ def test_case_scores_leave_out_organs_that_are_not_annotated():
         assert row == alone | {"organ": row["organ"]}
 
 
+def test_without_a_voxel_size_distances_are_missing_whatever_was_predicted():
+    rng = np.random.default_rng(0)
+    full, empty = blobs(rng) // 3, np.zeros(blobs(rng).shape, np.uint8)
+    unknown = (math.nan,) * 3
+    for pred, truth in ((full, full), (empty, full), (full, empty)):
+        row, known = one_organ(pred, truth, unknown), one_organ(pred, truth)
+        assert (row["spacing_known"], known["spacing_known"]) == (False, True)
+        for name, metric in METRICS.items():
+            expected = math.nan if name in ("hd95_mm", "nsd", "assd_mm") else known[name]
+            assert row[name] == pytest.approx(expected, nan_ok=True)
+            assert metric.needs_spacing == (name in ("hd95_mm", "nsd", "assd_mm"))
+
+
+def test_a_metric_that_does_not_say_that_it_needs_the_voxel_size_is_told_to():
+    mask = np.ones((2, 2, 2), bool)
+    with pytest.raises(BenchError, match="needs_spacing = True"):
+        _ = OrganMasks(8, 8, 8, mask, mask, (math.nan,) * 3).surface_distances_mm
+
+
 def test_maps_that_do_not_fit_are_refused():
     small, large = np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 5), np.uint8)
     with pytest.raises(BenchError, match=r"\(4, 4, 4\).*\(4, 4, 5\)"):

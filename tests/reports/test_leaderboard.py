@@ -171,6 +171,20 @@ def test_zeros_and_nan_are_counted_by_method_and_cause():
     ]
 
 
+def test_pairs_without_a_voxel_size_are_counted_apart_where_the_metric_needs_it():
+    table = result_table(methods=["naive", "inerrant0"])
+    lost = table["patient"] == table["patient"].iloc[0]
+    table.loc[lost, ["spacing_known", "hd95_mm", "nsd"]] = False, float("nan"), float("nan")
+    (distances,) = leaderboards(table, "hd95_mm", "failures")
+    unmeasured = lost.groupby(table["method"]).sum()
+    assert list(distances.frame["not measurable"]) == [
+        str(unmeasured[method]) for method in ("naive", "inerrant0")
+    ]
+    assert any(note.startswith("Not measurable: the release gives no") for note in distances.notes)
+    for shown in leaderboards(table, "dsc", "failures"):
+        assert "not measurable" not in shown.frame
+
+
 def test_each_version_behind_a_board_is_named_once():
     table = result_table()
     old, new = "bench 0.1.0, torch 2.14.1", "bench 0.2.0, torch 2.14.1"

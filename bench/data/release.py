@@ -1,0 +1,378 @@
+"""Base class of adapters of public data sets, which are read as they are downloaded.
+
+An adapter states facts: patterns of file names, label values, who was annotated. What is common to
+all of them is here: the search below a folder, the views on some organs, scans without labels.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterator, Mapping
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+from nibabel.nifti1 import Nifti1Image
+from numpy.typing import NDArray
+from pydantic import Field, field_validator, model_validator
+from typing_extensions import override
+
+from bench.data.dataset import Case, Dataset
+from bench.data.dicom import read_series
+from bench.data.nifti import Geometry, load, load_geometry, load_labels, locate
+from bench.errors import BenchError, unknown_name
+from bench.params import Added, format_brackets
+from bench.reporting.text import counted
+
+SEARCH_DEPTH = 7
+"""Levels of folders below the root that are searched: archives, batches, folders of a scan."""
+
+PAPER7 = ("liver", "gallbladder", "spleen", "kidney_l", "kidney_r", "pancreas", "stomach")
+"""The seven organs of the paper, in its order; ``organs=paper7``."""
+
+ORGANS = (
+    *PAPER7,
+    *("esophagus", "aorta", "ivc", "portal_splenic_vein", "adrenal_l", "adrenal_r", "duodenum"),
+    *("bladder", "prostate_uterus", "colon", "intestine", "rectum", "femur_head_l"),
+    *("femur_head_r", "kidney", "adrenal", "lung", "bone", "brain"),
+)
+"""What organs are called in every adapter."""
+
+BACKGROUND = ""
+"""Organ of a label value that counts as background."""
+
+HEADER_TOLERANCE = 0.01
+"""Share of a voxel by which the header of a label map may differ from that of its image."""
+
+Key = tuple[str, int]
+"""Id and number of a scan."""
+
+
+class Scans(NamedTuple):
+    """Patterns of the files of some scans; image and label map share a number.
+
+    ``{n}`` is the number, ``*`` any part of a name, and ``.nii`` also means ``.nii.gz``. Folders
+    above the first are free. A pattern that ends with ``/`` is a folder.
+    """
+
+    case: str
+    """Format of the ids of these cases: ``lits_{:03d}``."""
+    image: str
+    labels: str = ""
+    """Empty for scans that nobody annotated."""
+    own_header: bool = True
+    """Whether the header of the label map must agree with that of the image."""
+
+
+class Archive(NamedTuple):
+    """A file of the download."""
+
+    digest: str
+    """``sha256:...`` or ``md5:...``; empty if the source publishes none."""
+    url: str = ""
+    """Where a plain request gets it; empty if a registration is needed."""
+    n_bytes: int = 0
+
+
+class Files(NamedTuple):
+    """The files of one scan."""
+
+    number: int
+    scans: Scans
+    image: Path
+    labels: Path | None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Image, and label map if there is one: files or folders."""
+        return (self.image, self.labels) if self.labels else (self.image,)
+
+
+class Release(Dataset):
+    """A public data set in the tree of its own archives."""
+
+    called: ClassVar[str]
+    """Name of the data set without its options."""
+    licence: ClassVar[str]
+    citation: ClassVar[str]
+    urls: ClassVar[tuple[str, ...]]
+    """Pages where to get it, the best first."""
+    scans: ClassVar[tuple[Scans, ...]]
+    values: ClassVar[Mapping[int, str]]
+    """Label value -> organ. Values of one organ are united: ``{1: "liver", 2: "liver"}``."""
+    unmeasured: ClassVar[Collection[int]] = ()
+    """Scans whose headers have no true voxel size: distances on them are not measurable."""
+    no_labels: ClassVar[Collection[int]] = ()
+    """Scans to which the release has no label map."""
+    left_out: ClassVar[Collection[int]] = ()
+    """Scans that are not read: no CT, or the same as another."""
+    pairs: ClassVar[int | None] = None
+    """Annotated (case, organ) pairs of the whole release, if not every organ in every case."""
+    archives: ClassVar[Mapping[str, Archive]] = {}
+    """Files of the download by name."""
+
+    view: Annotated[str, Added()] = Field(default="", alias="organs")
+    """Organs to look at: ``paper7``, or a list as in ``liver:spleen``. Those that the data set does
+    not draw are annotated nowhere."""
+    unlabelled: Annotated[bool, Added()] = False
+    """Add the scans without any annotated organ; they train and are never tested."""
+
+    @classmethod
+    @override
+    def __pydantic_init_subclass__(cls, **options: Any) -> None:
+        super().__pydantic_init_subclass__(**options)
+        if hasattr(cls, "urls"):
+            cls.source = f"{' or '.join(cls.urls)} ({cls.licence})"
+
+    @field_validator("view")
+    @classmethod
+    def _listed(cls, view: str) -> str:
+        names = [name.strip() for name in view.split(":")]
+        if view and (not all(names) or len(set(names)) < len(names)):
+            raise ValueError("write paper7, or organs once each, separated by colons")
+        return ":".join(names)
+
+    @model_validator(mode="after")
+    def _sees_something(self) -> Self:
+        if self.view:
+            own = self.own_organs
+            for organ in self.organs:
+                if organ not in (*own, *ORGANS):
+                    raise unknown_name(f"organ of {self.called}", organ, (*own, *ORGANS, "paper7"))
+            if not set(self.organs) & set(own):
+                raise BenchError(
+                    f"{self.called} draws {', '.join(own)}: organs={self.view} leaves none of them"
+                )
+        return self
+
+    @property
+    def name(self) -> str:
+        """Name and every option that makes it other data."""
+        same_data = ("hu_window", "intensity", "unlabelled")
+        options = {name: value for name, value in self.overrides().items() if name not in same_data}
+        return format_brackets(self.called, options)
+
+    @property
+    def own_organs(self) -> tuple[str, ...]:
+        """Every organ that the data set draws, by label value."""
+        drawn = (organ for _, organ in sorted(self.label_values().items()) if organ != BACKGROUND)
+        return tuple(dict.fromkeys(drawn))
+
+    @property
+    @override
+    def organs(self) -> tuple[str, ...]:
+        if not self.view:
+            return self.own_organs
+        return PAPER7 if self.view == "paper7" else tuple(self.view.split(":"))
+
+    def label_values(self) -> Mapping[int, str]:
+        """Return label value -> organ, or :data:`BACKGROUND`."""
+        return self.values
+
+    def patterns(self) -> tuple[Scans, ...]:
+        """Return the patterns of the files."""
+        return self.scans
+
+    def annotated(self, files: Files) -> Collection[str]:
+        """Return the organs that were drawn in a scan; a fact about its group, not its voxels."""
+        return self.own_organs
+
+    def patient(self, case: str, number: int) -> str:
+        """Return the patient of a scan."""
+        return case
+
+    def cases(self) -> tuple[Case, ...]:
+        """Return the scans sorted by id.
+
+        Raises
+        ------
+        BenchError
+            No scan found (with source and expected files), an image without its label map or the
+            reverse, two files for one scan.
+        """
+        cases = self._all_cases
+        return cases if self.unlabelled else tuple(case for case in cases if any(case.annotated))
+
+    @override
+    def remarks(self) -> tuple[str, ...]:
+        parents = [path.parent for files in self._found.values() for path in files.paths]
+        folder = os.path.commonpath(parents)
+        lines = [f"found below {folder}"]
+        left_out = len(self._all_cases) - len(self.cases())
+        if left_out:
+            lines.append(
+                f"{counted(left_out, 'scan')} without an annotated organ left out; unlabelled=true"
+                " adds them to training"
+            )
+        return tuple(lines)
+
+    @override
+    def files(self, case: Case) -> tuple[Path, ...]:
+        return tuple(file for path in self._files(case).paths for file in _contents(path))
+
+    @override
+    def image(self, case: Case) -> Nifti1Image:
+        path = self._files(case).image
+        return read_series(path) if path.is_dir() else load(path, self._where(case, path, "image"))
+
+    def labels(self, case: Case) -> Nifti1Image:
+        """Return the label map on the grid of the image; empty for a scan without labels."""
+        files = self._files(case)
+        grid = self.geometry(case)
+        affine = np.asarray(grid.native_affine)
+        if files.labels is None:
+            return Nifti1Image(np.zeros(grid.native_shape, np.uint8), affine)
+        labels = self.read_labels(case, files.labels)
+        if files.scans.own_header and not _close(labels.affine, affine):
+            return labels  # refused with the distance, where image and labels meet
+        return Nifti1Image(labels.dataobj, affine)
+
+    def geometry(self, case: Case) -> Geometry:
+        """Return the voxel grid of the image."""
+        path = self._files(case).image
+        if path.is_dir():
+            image = read_series(path)
+            return Geometry.of(image.shape, image.affine)
+        return load_geometry(path, self._where(case, path, "image"))
+
+    def read_labels(self, case: Case, path: Path) -> Nifti1Image:
+        """Return the label map of a scan, 0..K in the order of :attr:`organs`."""
+        names = self.label_values()
+        values = {value: self.number(organ) for value, organ in names.items()}
+        return load_labels(path, values, names, self._where(case, path, "label map"))
+
+    def number(self, organ: str) -> int:
+        """Return the label of an organ, 0 if it is not among those looked at."""
+        return self.organs.index(organ) + 1 if organ in self.organs else 0
+
+    @cached_property
+    def _all_cases(self) -> tuple[Case, ...]:
+        return tuple(self._case(case, files) for case, files in self._found.items())
+
+    def _case(self, case: str, files: Files) -> Case:
+        drawn = self.annotated(files) if files.labels else ()
+        flags = tuple(organ in drawn for organ in self.organs)
+        return Case(
+            id=case,
+            patient=self.patient(case, files.number),
+            annotated=flags,
+            trains_in=None if any(flags) else "all",
+            spacing_known=files.number not in self.unmeasured,
+        )
+
+    def _files(self, case: Case) -> Files:
+        if case.id not in self._found:
+            raise BenchError(f"{self.name} has no case {case.id}")
+        return self._found[case.id]
+
+    def _where(self, case: Case, path: Path, what: str) -> str:
+        return locate(self.name, case.id, path, what)
+
+    @cached_property
+    def _found(self) -> dict[str, Files]:
+        """Return the files of every scan by its id, sorted."""
+        return dict(sorted(self._find().items()))
+
+    def _find(self) -> dict[str, Files]:
+        """Look for the files of every scan."""
+        images, labels = self._places()
+        if not images and not labels:
+            raise BenchError(
+                f"no scan of {self.called} found below {self.root}; get the data from {self.source}"
+                f"; expected {self.layout}"
+            )
+        found, alone = {}, {}
+        for (case, number), (scans, image) in images.items():
+            _, drawn = labels.pop((case, number), (scans, None))
+            if drawn is None and scans.labels and number not in self.no_labels:
+                alone[number] = image
+            found[case] = Files(number, scans, image, drawn)
+        _refuse_alone(alone, "label map")
+        _refuse_alone({number: path for (_, number), (_, path) in labels.items()}, "image")
+        return found
+
+    def _places(self) -> tuple[dict[Key, tuple[Scans, Path]], ...]:
+        """Return the images and the label maps below the root by id and number."""
+        rules = [
+            (kind, scans, _compiled(pattern))
+            for scans in self.patterns()
+            for kind, pattern in enumerate((scans.image, scans.labels))
+            if pattern
+        ]
+        places: tuple[dict[Key, tuple[Scans, Path]], ...] = {}, {}
+        for path in walk(self.root):
+            for kind, scans, pattern in rules:
+                if match := pattern.fullmatch(path):
+                    number = int(match["n"])
+                    if number in self.left_out:
+                        continue
+                    key = scans.case.format(number), number
+                    if key in places[kind]:
+                        raise BenchError(
+                            f"{self.root / path}: number {number} is also {places[kind][key][1]};"
+                            " keep one"
+                        )
+                    places[kind][key] = scans, self.root / path
+        return places
+
+
+def walk(root: Path) -> Iterator[str]:
+    """Yield the paths of files and folders below a folder, relative to it; folders end with ``/``.
+
+    At most :data:`SEARCH_DEPTH` folders deep; hidden ones and what macOS adds to archives are left
+    out. A folder that several links lead to is visited once.
+    """
+    seen = set()
+    for folder, subfolders, names in os.walk(root, followlinks=True):
+        state = os.stat(folder)
+        if (state.st_dev, state.st_ino) in seen:
+            subfolders.clear()
+            continue
+        seen.add((state.st_dev, state.st_ino))
+        below = Path(folder).relative_to(root)
+        start = "" if below == Path() else f"{below.as_posix()}/"
+        subfolders[:] = sorted(
+            name
+            for name in subfolders
+            if len(below.parts) < SEARCH_DEPTH and name[0] != "." and name != "__MACOSX"
+        )
+        yield from (f"{start}{name}/" for name in subfolders)
+        yield from (f"{start}{name}" for name in sorted(names) if name[0] != ".")
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """Return the regular expression of a pattern (:class:`Scans`)."""
+    text = re.escape(pattern).replace(r"\{n\}", r"(?P<n>\d+)").replace(r"\*", "[^/]*")
+    if pattern.endswith(".nii"):
+        text += r"(\.gz)?"
+    return re.compile(f"(.*/)?{text}", re.IGNORECASE)
+
+
+def _contents(path: Path) -> Iterator[Path]:
+    """Yield a file, or the files of a folder, hidden ones left out."""
+    if path.is_dir():
+        yield from sorted(
+            file for file in path.iterdir() if file.name[0] != "." and not file.is_dir()
+        )
+    else:
+        yield path
+
+
+def _close(affine: NDArray[np.floating[Any]], other: NDArray[np.floating[Any]]) -> bool:
+    """Tell whether two headers mean one grid, as far as rounding of the release goes."""
+    voxel = float(np.linalg.norm(other[:3, :3], axis=0).min())
+    return bool(np.abs(affine - other).max() < HEADER_TOLERANCE * voxel)
+
+
+def _refuse_alone(alone: Mapping[int, Path], missing: str) -> None:
+    """Raise if there are scans of which one half is missing."""
+    if alone:
+        numbers = sorted(alone)
+        more = " and more" if len(numbers) > 10 else ""
+        raise BenchError(
+            f"{alone[numbers[0]]}: no {missing} for number {', '.join(map(str, numbers[:10]))}"
+            f"{more}; complete the download"
+        )
