@@ -299,6 +299,8 @@ def beside_kinds() -> Iterator[Kind]:
         yield Kind(f"extra file: {name}", at(train, partial(_put, name=name)))
     yield Kind("extra folder", lambda root: (root / "Train/nothing/out").mkdir(parents=True))
     yield Kind("link to itself", at(train, lambda path: (path / "loop").symlink_to(path)))
+    for name in ("loop", "Train/loop"):
+        yield Kind(f"link in a circle: {name}", partial(_circle, name=name))
     for way in ("first bits", "cut", "empty", "zeros", "deleted"):
         yield Kind(f"digests.json: {way}", at("digests.json", WAYS[way]))
     yield Kind("digests.json: edited", at("digests.json", _digests_edited))
@@ -320,6 +322,10 @@ def _write(path: Path, text: str) -> None:
 def _put(folder: Path, name: str) -> None:
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_bytes(b"\xff\0\xfe")
+
+
+def _circle(root: Path, name: str) -> None:
+    (root / name).symlink_to(root / name)
 
 
 def _another_description(path: Path) -> None:

@@ -472,8 +472,13 @@ def _key_of(folder: Path) -> str:
 
 def _subfolders(folder: Path | str) -> list[str]:
     """Return the names of the folders in a folder, sorted."""
+
+    def is_folder(entry: os.DirEntry[str]) -> bool:
+        # `entry.is_dir()` raises for a link that leads in a circle.
+        return entry.is_dir(follow_symlinks=False) or os.path.isdir(entry.path)
+
     with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir())
+        return sorted(entry.name for entry in entries if is_folder(entry))
     return []
 
 

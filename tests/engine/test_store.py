@@ -48,6 +48,13 @@ def test_stages_lists_all_of_a_store(finished: Finished) -> None:
     assert listed >= set(graph_of(finished.runs).stages)
 
 
+def test_links_that_lead_in_a_circle_are_no_stages(store: Store) -> None:
+    store.register([Toy(name="toy")])
+    for loop in (store.root / "loop", store.root / "Toy" / "loop"):
+        loop.symlink_to(loop)
+    assert [folder.parent.name for folder in store.folders()] == ["Toy"]
+
+
 def test_estimates_read_no_description_of_a_stage_that_is_planned(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
