@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import psutil
 
+from bench import memory
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def open_npz(path: Path) -> NpzFile:
             n_bytes = sum(entry.file_size for entry in archive.infolist())
     except zipfile.BadZipFile as error:
         raise BenchError(f"{path}: is no .npz file ({error}); compute it again") from None
-    if n_bytes > psutil.virtual_memory().available:
+    if n_bytes > memory.available():
         raise BenchError(
             f"{path}: holds {n_bytes / 2**30:.1f} GiB, more than the memory that is free"
         )

@@ -9,12 +9,13 @@ nearest neighbour. Then all slices are padded to one common shape.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil
+from math import ceil, prod
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.errors import BenchError
 from bench.params import Params
 
 if TYPE_CHECKING:
@@ -83,6 +84,39 @@ def cubic(
         for length, spacing in zip(shape_XYZ, spacing_mm, strict=True)
     )
     return (h, w), n
+
+
+def refuse_cubic(
+    shape_XYZ: tuple[int, int, int],
+    spacing_mm: tuple[float, float, float],
+    side_mm: float,
+    n_channels: int,
+    where: str,
+) -> None:
+    """Raise if a volume in cubic voxels is above ``MAX_VOXELS`` or the memory that is free.
+
+    Raises
+    ------
+    BenchError
+        With the start ``where``.
+    """
+    from bench import memory
+    from bench.data.nifti import MAX_VOXELS
+
+    lengths = [length * spacing for length, spacing in zip(shape_XYZ, spacing_mm, strict=True)]
+    voxels = prod(length / side_mm for length in lengths) * n_channels
+    available = memory.available()
+    if voxels > MAX_VOXELS:
+        limit = f"more than {MAX_VOXELS}"
+    elif voxels * np.dtype(np.float32).itemsize > available:
+        limit = f"more than fit into the {available / 2**30:.1f} GiB of memory that are free"
+    else:
+        return
+    raise BenchError(
+        f"{where}: its {' x '.join(f'{length:.4g}' for length in lengths)} mm are {voxels:.2g} "
+        f"cubic voxels of {side_mm:g} mm, {limit}; correct the spacing in its header, crop it, or "
+        "choose larger voxels, such as -p 'quick[voxel_mm=4]'"
+    )
 
 
 def resize_image(

@@ -14,13 +14,12 @@ import math
 import re
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import nibabel as nib
 import numpy as np
-import psutil
 from nibabel import orientations
 from nibabel.arrayproxy import ArrayProxy
 from nibabel.filebasedimages import ImageFileError
@@ -30,6 +29,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
+from bench import memory
 from bench.data.dataset import Case, Dataset
 from bench.data.intensity import Channel, listed
 from bench.errors import BenchError
@@ -208,7 +208,10 @@ def assemble(dataset: Dataset, case: Case, image: Nifti1Image, labels: Nifti1Ima
 
 
 def read_image(
-    source: Path | Nifti1Image, where: str, channels: Sequence[Channel] = ()
+    source: Path | Nifti1Image,
+    where: str,
+    channels: Sequence[Channel] = (),
+    accept: Callable[[Geometry, str], None] = lambda *_: None,
 ) -> tuple[NDArray[np.float32], Geometry]:
     """Read the channels of an image in canonical orientation.
 
@@ -220,6 +223,8 @@ def read_image(
         Case and file, the start of every error message.
     channels
         Channels that the image must have; by default one of any kind.
+    accept
+        Called with the grid and ``where`` before the voxels are read; may raise.
 
     Returns
     -------
@@ -235,7 +240,7 @@ def read_image(
         voxels.
     """
     image = load(source, where) if isinstance(source, Path) else source
-    values, geometry = _voxels(image, where, channels, dtype=np.float32)
+    values, geometry = _voxels(image, where, channels, dtype=np.float32, accept=accept)
     _refuse_infinite(values, where)
     image_XYZC = geometry.to_canonical(values if values.ndim == 4 else values[..., None])
     return np.moveaxis(image_XYZC, -1, 0), geometry
@@ -394,7 +399,7 @@ def _refuse_shape(shape: Sequence[int], where: str) -> None:
 
 
 def _refuse_memory(shape: Sequence[int], where: str) -> None:
-    available = psutil.virtual_memory().available
+    available = memory.available()
     if math.prod(map(int, shape)) * np.dtype(np.float32).itemsize > available:
         raise BenchError(
             f"{where}: {' x '.join(map(str, shape))} voxels do not fit into the"
@@ -520,6 +525,7 @@ def _voxels(
     channels: Sequence[Channel] = (),
     *,
     dtype: type[np.floating[Any]] | None = None,
+    accept: Callable[[Geometry, str], None] = lambda *_: None,
 ) -> tuple[NDArray[Any], Geometry]:
     """Return the array in the axes of the file, channels on a fourth axis, and its geometry."""
     stored = image.get_data_dtype()
@@ -544,6 +550,8 @@ def _voxels(
         raise BenchError(f"{where}: shape {shape} has no voxel; convert the scan anew")
     affine = np.asarray(image.affine, np.float64)
     _check_affine(affine, where)
+    geometry = Geometry.of(shape[:3], affine)
+    accept(geometry, where)
     try:
         if dtype is None:
             array = np.asanyarray(image.dataobj)
@@ -551,7 +559,7 @@ def _voxels(
             array = image.get_fdata(dtype=dtype, caching="unchanged")
     except _UNREADABLE as error:
         raise _unreadable(where, error) from None
-    return array.reshape(shape), Geometry.of(shape[:3], affine)
+    return array.reshape(shape), geometry
 
 
 def _check_affine(affine: NDArray[np.float64], where: str) -> None:

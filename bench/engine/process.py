@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from bench.engine import memory
+from bench import memory
 from bench.engine.deaths import reason
 from bench.engine.store import Store
 from bench.engine.worker import Outcome

@@ -94,7 +94,9 @@ def _segment_one(
     from bench.nets.inference import predict_volume
 
     images = model.images
-    image_CXYZ, geometry = read_image(_open(files), str(files[0]), images.channels)
+    image_CXYZ, geometry = read_image(
+        _open(files), str(files[0]), images.channels, images.refuse_size
+    )
     grid = grid_shape([images.size(geometry)[0]], images.multiple_of)
     placement = images.placement(geometry, grid)
     slices_SCHW = images.padded(images.resized(image_CXYZ, geometry), placement, grid)

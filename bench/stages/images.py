@@ -39,6 +39,15 @@ class Prepared(Stage, abc.ABC):
     def size(self, geometry: Geometry) -> tuple[tuple[int, int], int]:
         """Return slice shape and number of slices of a case on the grid, without padding."""
 
+    def refuse_size(self, geometry: Geometry, where: str) -> None:
+        """Refuse a case that is too large on the grid, before memory is taken for it.
+
+        Raises
+        ------
+        BenchError
+            With the start ``where``, the case and its file.
+        """
+
     @property
     def value_ranges(self) -> tuple[ValueRange, ...]:
         """The stored values of 0 and 1, per channel."""
@@ -91,7 +100,8 @@ class Prepared(Stage, abc.ABC):
 
         def prepare(case: Case, file: IO[bytes]) -> Geometry:
             where = where_is(self.dataset, case, "image")
-            image_CXYZ, geometry = read_image(self.dataset.image(case), where, self.channels)
+            image = self.dataset.image(case)
+            image_CXYZ, geometry = read_image(image, where, self.channels, self.refuse_size)
             np.save(file, self.resized(image_CXYZ, geometry))
             return geometry
 
@@ -155,6 +165,13 @@ class Volumes(Prepared):
         from bench.data.grid import cubic
 
         return cubic(geometry.canonical_shape, geometry.spacing_mm, self.voxel_mm)
+
+    @override
+    def refuse_size(self, geometry: Geometry, where: str) -> None:
+        from bench.data.grid import refuse_cubic
+
+        shape, spacing = geometry.canonical_shape, geometry.spacing_mm
+        refuse_cubic(shape, spacing, self.voxel_mm, len(self.channels), where)
 
 
 def slug(text: str) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from nibabel.orientations import aff2axcodes
 
+from bench import memory
 from bench.data.nifti import Geometry, load, map_labels, read_image, to_native
 from bench.errors import BenchError
 from bench.seeds import generator
@@ -264,3 +265,18 @@ def test_other_programs_see_a_label_map_where_its_scan_is(axes, kind, tmp_path):
         np.testing.assert_allclose(where, seen_by_itk(tmp_path / "scan.nii.gz"), atol=1e-4)
         by_hand = nib.affines.apply_affine(affine, [(0, 0, 0), (3, 0, 5), (0, 4, 5)])
         np.testing.assert_allclose(where, by_hand * (-1, -1, 1), atol=1e-3)
+
+
+def test_the_memory_that_counts_is_that_of_the_control_group(tmp_path, monkeypatch):
+    path = tmp_path / "scan.nii.gz"
+    nib.save(nib.Nifti1Image(np.zeros((50, 50, 50), np.uint8), np.eye(4)), path)
+    load(path, str(path))
+    (tmp_path / "job").mkdir()
+    (tmp_path / "job/memory.max").write_text("600000")
+    (tmp_path / "job/memory.current").write_text("200000")
+    (tmp_path / "job/memory.stat").write_text("inactive_file 50000")
+    group = memory._Group(tmp_path, "/job", *memory.V2)
+    monkeypatch.setattr(memory, "_groups", lambda: [group])
+    assert memory.available() == 450_000  # less than 500 kB in float32
+    with pytest.raises(BenchError, match=r"50 x 50 x 50 voxels do not fit into the 0\.0 GiB"):
+        load(path, str(path))

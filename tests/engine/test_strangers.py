@@ -10,10 +10,8 @@ import pickle
 import tracemalloc
 import zlib
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -126,7 +124,7 @@ def test_an_archive_larger_than_memory_is_not_opened(
     np.savez_compressed(path, labels_XYZ=np.zeros(1_000_000, np.uint8))
     assert path.stat().st_size < 10_000
     open_npz(path).close()
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=500_000))
+    monkeypatch.setattr("bench.memory.available", lambda: 500_000)
     with pytest.raises(BenchError, match="more than the memory that is free"):
         open_npz(path)
     path.write_bytes(b"PK")

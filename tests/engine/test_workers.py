@@ -20,7 +20,8 @@ import psutil
 import pytest
 from helpers import HeavyToy, events_of, wait_for, workers_find_helpers
 
-from bench.engine import deaths, memory, worker
+from bench import memory
+from bench.engine import deaths, worker
 from bench.engine.graph import StageGraph
 from bench.engine.launcher import StageEvent
 from bench.engine.launchers import local

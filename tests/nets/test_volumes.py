@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from bench.data.catalogue import parse_dataset
 from bench.data.grid import (
     Placement,
     centred,
@@ -28,10 +30,12 @@ from bench.data.grid import (
     resize_image,
 )
 from bench.data.index import SliceIndex
+from bench.data.nifti import read_image
 from bench.data.window import Window
 from bench.engine.store import Store
 from bench.errors import BenchError
 from bench.experiment.collect import collect
+from bench.experiment.method import Condition, Recipe, Source
 from bench.experiment.profiles import parse_profile
 from bench.nets.catalogue import parse_network
 from bench.nets.confidence import ConfidenceNet
@@ -39,6 +43,7 @@ from bench.nets.inference import decide, predict_volume, predict_with_score
 from bench.nets.protocol import FeatureNet, channels_last, image_channels_last
 from bench.reports.leaderboard import Leaderboard
 from bench.seeds import generator
+from bench.stages.images import Prepared
 from bench.training.augment import Augmentation, resample
 from bench.training.readers import PatchReader, RawBatch
 from bench.training.sampler import SampledSlices
@@ -53,6 +58,46 @@ SMALL = Window(patch=(48, 32, 32))
 def test_a_volume_in_cubic_voxels_keeps_its_lengths() -> None:
     assert cubic((512, 512, 100), (0.8, 0.8, 5.0), 2.0) == ((205, 205), 250)
     assert cubic((10, 10, 1), (0.1, 0.1, 0.1), 2.0) == ((1, 1), 1)
+
+
+@pytest.mark.parametrize(
+    ("spacing_mm", "voxel_mm", "free", "limit"),
+    [
+        (2.0, 0.001, 2**60, "more than 2147483648"),
+        (2.0, 1e-200, 2**60, "more than 2147483648"),
+        (500.0, 2.0, 2**60, "more than 2147483648"),
+        (2.0, 1.0, 2**17, "more than fit into the 0.0 GiB of memory that are free"),
+    ],
+)
+def test_a_volume_of_too_many_cubic_voxels_is_refused_unread(
+    spacing_mm: float,
+    voxel_mm: float,
+    free: int,
+    limit: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unread(*_: object, **__: object) -> None:
+        raise AssertionError("the voxels were read")
+
+    monkeypatch.setattr("bench.memory.available", lambda: free)
+    monkeypatch.setattr(nib.Nifti1Image, "get_fdata", unread)
+    image = nib.Nifti1Image(np.zeros((20, 20, 20), np.int16), np.diag([*[spacing_mm] * 3, 1]))
+    images = volumes(voxel_mm)
+    said = rf"^a\.nii: its .* mm are .* {limit}; .*voxel_mm="
+    with pytest.raises(BenchError, match=said) as error:
+        read_image(image, "a.nii", images.channels, images.refuse_size)
+    assert "\n" not in str(error.value)
+    monkeypatch.setattr("bench.memory.available", lambda: 2**60)
+    fine = nib.Nifti1Image(np.zeros((20, 20, 20), np.int16), np.diag([2.0, 2.0, 2.0, 1.0]))
+    with pytest.raises(AssertionError, match="the voxels were read"):
+        read_image(fine, "a.nii", images.channels, volumes(2.0).refuse_size)
+
+
+def volumes(voxel_mm: float) -> Prepared:
+    network = parse_network("unet3d_t11[width=2]")
+    profile = parse_profile(f"smoke[voxel_mm={voxel_mm}]")
+    source = Source(parse_dataset("phantom"), "0")
+    return Recipe(Condition(source, 0, 30, network, profile)).images
 
 
 def test_axes_that_shrink_are_averaged_and_axes_that_grow_are_interpolated() -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import Field
 from typing_extensions import override
 
-from bench.engine import memory
+from bench import memory
 from bench.engine.claim import LEASE_SECONDS
 from bench.engine.devices import VARIABLE, visible_gpus
 from bench.engine.graph import Frontier, StageGraph
