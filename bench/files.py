@@ -113,6 +113,21 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def read_bounded(path: Path, at_most: int) -> bytes:
+    """Return the content of a file of limited size; no more than that is read of any.
+
+    Raises
+    ------
+    ValueError
+        It is larger.
+    """
+    with path.open("rb") as file:
+        content = file.read(at_most + 1)
+    if len(content) > at_most:
+        raise ValueError(f"{path.name} has more than {at_most} bytes")
+    return content
+
+
 def sync(path: Path) -> None:
     """Return when the content of a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)

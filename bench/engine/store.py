@@ -36,7 +36,7 @@ from bench.engine import claim, integrity
 from bench.engine.description import PlugInUnusable, describe, rebuild
 from bench.engine.integrity import RECEIPT
 from bench.errors import BenchError
-from bench.files import sync, write_atomically
+from bench.files import read_bounded, sync, write_atomically
 from bench.stage import KEY_DIGITS, Stage
 
 State = Literal["done", "damaged", "running", "failed", "interrupted", "waiting"]
@@ -44,6 +44,8 @@ State = Literal["done", "damaged", "running", "failed", "interrupted", "waiting"
 OTHER_VERSION = "of another version of the code"
 _FAILED_IN = "--- in the jobs "
 _UNFINISHED = ("FAILED", "events.jsonl")
+MAX_BYTES = 2**24
+"""Size of a receipt or a ``stage.json``; a receipt of a hundred thousand files has less."""
 MAX_DEATHS = 3
 """Processes that may die while they compute a stage before it counts as failed."""
 
@@ -136,7 +138,7 @@ class Store:
         out = self.out(stage)
         receipt = self._receipt(stage)
         if receipt is None:
-            return f"{RECEIPT} is missing or unreadable" if out.exists() else None
+            return _unreadable(out / RECEIPT) if out.exists() else None
         if freed := self.freed(stage):
             if as_input:
                 return f"{', '.join(sorted(freed))}: freed by `bench gc`"
@@ -483,13 +485,21 @@ def _subfolders(folder: Path | str) -> list[str]:
 
 
 def _parsed(path: Path) -> Any:
-    return json.loads(path.read_bytes())
+    return json.loads(read_bounded(path, MAX_BYTES))
+
+
+def _unreadable(receipt: Path) -> str:
+    """Say why a receipt is none."""
+    with contextlib.suppress(OSError):
+        if (size := receipt.stat().st_size) > MAX_BYTES:
+            return f"{RECEIPT} has {size} bytes, must be at most {MAX_BYTES}"
+    return f"{RECEIPT} is missing or unreadable"
 
 
 def _read_text(path: Path) -> str | None:
     try:
-        return path.read_text()
-    except (FileNotFoundError, UnicodeDecodeError):
+        return read_bounded(path, MAX_BYTES).decode()
+    except (FileNotFoundError, ValueError):
         return None
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from bench import memory
 from bench.errors import BenchError, neutral
 from bench.files import replacing
 from bench.results.basis import other_data, why_apart
@@ -179,8 +180,15 @@ class Schema:
             raise BenchError(f"{path}: no such {self.name} table, run `bench run` first")
         try:
             # Repeated values take next to nothing in a file: look before memory is taken.
-            if (rows := pq.read_metadata(path).num_rows) > MAX_ROWS:
+            free = memory.available()
+            if (size := path.stat().st_size) > free:
+                raise ValueError(f"{size} bytes, more than the memory that is free")
+            metadata = pq.read_metadata(path)
+            if (rows := metadata.num_rows) > MAX_ROWS:
                 raise ValueError(f"{rows} rows, more than {MAX_ROWS}")
+            groups = map(metadata.row_group, range(metadata.num_row_groups))
+            if (size := sum(group.total_byte_size for group in groups)) > free:
+                raise ValueError(f"{size} bytes of values, more than the memory that is free")
             arrow = pq.read_table(path, page_checksum_verification=True)
             table: pd.DataFrame = arrow.to_pandas()
         except (pa.ArrowException, OSError, ValueError) as error:

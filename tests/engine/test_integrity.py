@@ -7,6 +7,7 @@ import os
 import shutil
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,7 +23,7 @@ from bench.engine.events import EventLog, read_events
 from bench.engine.launcher import Launcher
 from bench.engine.launchers.inline import Inline
 from bench.engine.launchers.local import Local
-from bench.engine.store import MAX_DEATHS, Store
+from bench.engine.store import MAX_BYTES, MAX_DEATHS, OTHER_VERSION, Store
 from bench.engine.worker import run_stage, set_aside
 from bench.experiment.profiles import parse_profile
 from bench.experiment.selection import parse_datasets, preparations
@@ -49,6 +50,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "receipt empty": (lambda out: (out / "DONE").write_text(""), "DONE is missing or unreadable"),
     "receipt list": (lambda out: (out / "DONE").write_text("[]"), "DONE is missing or unreadable"),
     "receipt binary": (lambda out: (out / "DONE").write_bytes(b"\xff\0"), "DONE is missing"),
+    "receipt huge": (
+        lambda out: os.truncate(out / "DONE", MAX_BYTES + 1),
+        f"DONE has {MAX_BYTES + 1} bytes, must be at most {MAX_BYTES}",
+    ),
     "receipt gone": (lambda out: (out / "DONE").unlink(), "DONE is missing or unreadable"),
     "folder gone": (shutil.rmtree, "is gone"),
 }
@@ -414,3 +419,20 @@ def test_who_holds_a_damaged_stage_is_named(store: Store) -> None:
         assert store.is_done(toy)
     assert set_aside(store, toy).startswith(f"moved to {store.root}/damaged/")
     assert set_aside(store, toy) == "is computed again"  # another process was quicker
+
+
+def test_no_more_of_a_huge_description_is_read_than_one_may_have(store: Store) -> None:
+    toy = Toy(name="toy")
+    events_of([toy], store)
+    files = [store.out(toy) / "DONE", store.folder(toy) / "stage.json"]
+    for path in files:
+        os.truncate(path, 2**33)  # sparse: no byte of it is on the disk
+    tracemalloc.start()
+    try:
+        assert store.state(toy) == "damaged"
+        assert Store(store.root).survey()[1] == {OTHER_VERSION: 1}
+        store.register([toy])
+        assert tracemalloc.get_traced_memory()[1] < 4 * MAX_BYTES
+    finally:
+        tracemalloc.stop()
+    assert [stage.key for stage in store.stages()] == [toy.key]

@@ -166,6 +166,18 @@ def test_a_table_of_too_many_rows_is_refused_unread(tmp_path: Path) -> None:
         RESULTS.load(path)
 
 
+def test_a_table_larger_than_memory_is_refused_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "results.parquet"
+    pq.write_table(pa.table({"dataset": ["x" * 5_000 + str(n) for n in range(1_000)]}), path)
+    assert path.stat().st_size < 1_000_000
+    for free, said in ((1_000_000, "bytes of values, more than"), (100, "bytes, more than")):
+        monkeypatch.setattr("bench.memory.available", lambda free=free: free)
+        with pytest.raises(BenchError, match=f"{said} the memory that is free"):
+            RESULTS.load(path)
+
+
 def test_a_table_with_control_characters_is_refused() -> None:
     table = tables.result_table().assign(organ=lambda t: t["organ"] + "\x1b[2J")
     with pytest.raises(BenchError, match="must be without control characters"):
