@@ -8,8 +8,9 @@ from __future__ import annotations
 import csv
 import json
 import re
+import unicodedata
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -95,7 +96,7 @@ class Folder(Dataset):
         """
         organs = self.organs
         found = self._find_cases()
-        table = self.root / "annotations.csv"
+        table = _find_table(self.root)
         if table.exists():
             cases = _annotated_cases(table, organs, found, self.where)
         elif self.where:
@@ -110,6 +111,10 @@ class Folder(Dataset):
                     " (and from the label maps) or correct the flags"
                 )
         return tuple(cases)
+
+    def doubts(self) -> tuple[str, ...]:
+        """Return whether dataset.json lists other training cases than there are."""
+        return tuple(_unlisted(self._description(), self._find_cases()))
 
     def files(self, case: Case) -> tuple[Path, ...]:
         """Return the image, one file or one per channel, and the label map."""
@@ -204,10 +209,26 @@ def _channel_stem(whole: Path, number: int) -> Path:
     return whole.with_name(f"{whole.name}_{number:04d}")
 
 
+def _composed(text: str) -> str:
+    """Return a name as equal text however its accents are encoded: macOS takes them apart."""
+    return unicodedata.normalize("NFC", text)
+
+
+def _stem(name: str) -> str | None:
+    """Return the name of a NIfTI file without its suffix; None for other files."""
+    suffix = next((end for end in SUFFIXES if name.lower().endswith(end)), None)
+    return None if suffix is None else _composed(name[: -len(suffix)])
+
+
 def _existing(stem: Path) -> Path:
     """Return the NIfTI file of this name; the first name it could have if there is none."""
     paths = [stem.with_name(stem.name + suffix) for suffix in SUFFIXES]
-    return next(filter(Path.is_file, paths), paths[0])
+    for path in paths:
+        if path.is_file():
+            return path
+    # Another spelling of the suffix or of accents.
+    others = sorted(stem.parent.iterdir()) if stem.parent.is_dir() else []
+    return next((path for path in others if _stem(path.name) == stem.name), paths[0])
 
 
 def _nifti_names(folder: Path, layout: str) -> dict[str, str]:
@@ -215,21 +236,67 @@ def _nifti_names(folder: Path, layout: str) -> dict[str, str]:
     if not folder.is_dir():
         raise BenchError(f"folder not found: {folder}; expected {layout}")
     names: dict[str, str] = {}
+    doubtful: list[Path] = []
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
-        suffix = next((end for end in SUFFIXES if path.name.endswith(end)), None)
-        if suffix is None and path.name.lower().removesuffix(".gz").endswith(_OTHER_IMAGES):
+        stem = _stem(path.name)
+        if stem is None and path.name.lower().removesuffix(".gz").endswith(_OTHER_IMAGES):
             raise BenchError(f"{path}: only NIfTI is read; convert the images to .nii.gz")
-        if suffix is None:
+        if stem is None:
+            if SUFFIXES[-1] in path.name.lower():
+                doubtful.append(path)
             continue
         if neutral(path.name) != path.name:
             raise BenchError(f"{path}: the file name holds control characters; rename the file")
-        stem = path.name.removesuffix(suffix)
         if stem in names:
             raise BenchError(f"{folder}: both {names[stem]} and {path.name}; remove one of them")
         names[stem] = path.name
+    for path in doubtful:
+        if not path.name.startswith(tuple(names.values())):  # no file about an image, such as .md5
+            raise BenchError(
+                f"{path}: a name that ends neither with .nii nor with .nii.gz; finish the download"
+                " and rename it, or remove it"
+            )
     return names
+
+
+def _find_table(root: Path) -> Path:
+    """Return ``annotations.csv``, whether or not it exists; refuse what may be meant as it."""
+    table = root / "annotations.csv"
+    alike = sorted(
+        path
+        for path in (root.iterdir() if root.is_dir() else ())
+        if re.match(r"annotations?\b", path.name, re.IGNORECASE) and path.is_file()
+    )
+    spelt = [path for path in alike if path.name.lower() == table.name]
+    if len(spelt) > 1 or (alike and not spelt):
+        raise BenchError(
+            f"{alike[0]}: flags are read from one file annotations.csv; rename this one, or move it"
+            " away"
+        )
+    return spelt[0] if spelt else table
+
+
+def _unlisted(description: Mapping[str, Any], found: tuple[str, ...]) -> Iterator[str]:
+    """Yield whether dataset.json lists other training cases than were found."""
+    number, entries = description.get("numTraining"), description.get("training")
+    listed = set()
+    for entry in entries if isinstance(entries, list) else []:
+        image = entry.get("image") if isinstance(entry, dict) else entry
+        name = Path(image).name if isinstance(image, str) else ""
+        if (stem := _stem(name)) is not None:
+            listed.add(stem if stem in found else split_channel(stem)[0])
+    if missing := sorted(listed - set(found)):
+        yield (
+            f"dataset.json lists {counted(len(listed), 'training case')}, the folder holds"
+            f" {len(found)}; missing: {_enumerate(missing)}"
+        )
+    elif isinstance(number, int) and number != len(found):
+        yield (
+            f"dataset.json announces {counted(number, 'training case')} (numTraining), the folder"
+            f" holds {len(found)}; is the download complete?"
+        )
 
 
 def _read_channels(path: Path, description: Mapping[str, Any]) -> tuple[str, ...]:
@@ -246,7 +313,7 @@ def _read_channels(path: Path, description: Mapping[str, Any]) -> tuple[str, ...
 
 def _name(path: Path, what: str, name: Any) -> str:
     """Return a name of dataset.json that fits into tables, file names and terminals."""
-    text = str(name)
+    text = _composed(str(name))
     if len(text.encode(errors="replace")) > MAX_NAME_BYTES:
         start = text[: MAX_NAME_BYTES // 2]
         raise BenchError(f"{path}: {what} {start}... is longer than {MAX_NAME_BYTES} bytes")
@@ -273,14 +340,20 @@ def _read_labels(path: Path, labels: Any) -> dict[int, str]:
                 f"{path}: the ignore label is not supported, whole organs are annotated or not;"
                 " state that in annotations.csv and remove the label"
             )
-        if isinstance(value, bool) or not re.fullmatch(r"\d+", str(value)):
+        if isinstance(value, bool) or not re.fullmatch(r"\d+(\.0+)?", str(value)):
             raise BenchError(f"{path}: label {organ} has value {value!r}, expected a whole number")
-        if int(value) > MAX_LABEL:
+        number = int(str(value).partition(".")[0])
+        if number > MAX_LABEL:
             raise BenchError(f"{path}: label {organ} has value {value}, more than {MAX_LABEL}")
-        if int(value) in organs:
-            raise BenchError(f"{path}: {organs[int(value)]} and {organ} both have value {value}")
-        organs[int(value)] = _name(path, "label", organ).strip()
-    organs.pop(0, None)
+        if number in organs:
+            raise BenchError(f"{path}: {organs[number]} and {organ} both have value {number}")
+        organs[number] = _name(path, "label", organ).strip()
+    nothing = organs.pop(0, "background")
+    if not nothing.lower().startswith("background"):
+        raise BenchError(
+            f"{path}: label {nothing} has value 0, which is the background; give organs values from"
+            " 1, or call it background"
+        )
     if not 1 <= len(organs) <= MAX_ORGANS:
         raise BenchError(f"{path}: {len(organs)} organs, expected 1 to {MAX_ORGANS}")
     if len(set(organs.values())) < len(organs) or "" in organs.values():
@@ -333,7 +406,8 @@ def _read_table(table: Path) -> dict[str, dict[str, str]]:
         if file_size(table) > MAX_TEXT_BYTES:
             raise csv.Error(f"larger than {MAX_TEXT_BYTES} bytes")
         with table.open(encoding="utf-8-sig", newline="") as file:
-            lines = [[cell.strip() for cell in line] for line in csv.reader(file) if any(line)]
+            reader = csv.reader(file)
+            lines = [[_composed(cell).strip() for cell in line] for line in reader if any(line)]
     except (UnicodeDecodeError, csv.Error, OSError) as error:
         raise BenchError(f"{table}: not readable as UTF-8 CSV ({error})") from None
     for number, line in enumerate(lines, start=1):

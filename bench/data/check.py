@@ -19,6 +19,7 @@ from nibabel.nifti1 import Nifti1Image
 from numpy.typing import NDArray
 
 from bench.data.dataset import Case, Dataset
+from bench.data.intensity import TISSUE_HU, unlike_hu
 from bench.data.nifti import Scan, assemble, locate
 from bench.data.pool import HELD_AT_ONCE, threads
 from bench.errors import BenchError
@@ -27,10 +28,8 @@ from bench.params import Params
 
 SPACING_FACTOR = 2.5
 """A spacing this many times above or below the median of its axis is reported."""
-MIN_BONE_HU = 200.0
-"""HU. Every CT of a trunk or head has voxels of bone above it."""
-BODY_HU = -300.0
-"""HU. Air and lung are below it."""
+USUAL_MM = (0.05, 20.0)
+"""Edges of the voxels of clinical scans."""
 
 _SIDE_OF_BODY = {"liver": "right", "spleen": "left"}
 
@@ -182,7 +181,7 @@ def _read(dataset: Dataset, case: Case) -> _CaseSummary:
         if count
     }
     exchanged = tuple(_exchanged(dataset.organs, centre_x))
-    found = tuple(_case_warnings(dataset, case, image, scan, values, counts))
+    found = tuple(_case_warnings(dataset, case, image, scan, counts))
     found += tuple(_wrong_half(centre_x, scan))
     return _CaseSummary(
         shape=geometry.canonical_shape,
@@ -202,7 +201,6 @@ def _case_warnings(
     case: Case,
     image: Nifti1Image,
     scan: Scan,
-    values: Sequence[Range],
     counts: Sequence[int],
 ) -> Iterator[str]:
     """Yield the warnings about a single case."""
@@ -211,13 +209,12 @@ def _case_warnings(
     ):
         if np.array_equal(a_XYZ, b_XYZ):
             yield f"channels {first.name} and {second.name} are the same image; a copy of a file?"
-    for channel, found in zip(dataset.channels, values, strict=True):
-        if channel.rule == "window" and (found.low >= 0 or found.high < MIN_BONE_HU):
-            yield (
-                f"values from {found.low:g} to {found.high:g} do not look like HU; apply the"
-                " rescale slope and intercept of the DICOM series, or name the modality in"
-                " dataset.json if it is no CT"
-            )
+    for channel, image_XYZ in zip(dataset.channels, scan.image_CXYZ, strict=True):
+        if channel.rule == "window" and (doubt := unlike_hu(image_XYZ)):
+            yield f"{doubt}, or name the modality in dataset.json if it is no CT"
+    spacing_mm = scan.geometry.spacing_mm
+    if min(spacing_mm) < USUAL_MM[0] or max(spacing_mm) > USUAL_MM[1]:
+        yield f"spacing {_mm(spacing_mm)} mm; is the header in another unit than mm?"
     coded = any(int(image.header[f"{form}_code"]) for form in ("sform", "qform"))
     if not case.spacing_known:
         yield (
@@ -254,7 +251,7 @@ def _wrong_half(centre_x: Mapping[str, float], scan: Scan) -> Iterator[str]:
     sided = {organ: _SIDE_OF_BODY.get(organ.lower()) for organ in centre_x}
     if not any(sided.values()):
         return
-    body_x = _mean_x(scan.image_CXYZ[0] > BODY_HU)
+    body_x = _mean_x(scan.image_CXYZ[0] > TISSUE_HU)
     for organ, side in sided.items():
         if side and (centre_x[organ] > body_x) != (side == "right"):
             yield f"{organ} is not in the {side} half of the body; {_MIRRORED}"
@@ -285,6 +282,7 @@ def _warnings(
     """Yield (case, message) for warnings about single cases and across cases."""
     for case, summary in summaries.items():
         yield from ((case, message) for message in summary.warnings)
+    yield from ((None, message) for message in dataset.doubts())
     yield from _duplicates(cases, summaries)
     yield from _spacing_outliers(summaries)
     drawn = [any(flags) for flags in zip(*(case.annotated for case in cases), strict=True)]
@@ -343,7 +341,7 @@ def _spacing_outliers(summaries: dict[str, _CaseSummary]) -> Iterator[tuple[str 
             yield case, f"spacing {_mm(spacing_3)} mm, the median case has {_mm(median_3)} mm"
 
 
-def _mm(spacing_3: NDArray[np.float64]) -> str:
+def _mm(spacing_3: Iterable[float]) -> str:
     return " x ".join(f"{length:.3g}" for length in spacing_3)
 
 

@@ -153,6 +153,10 @@ class Dataset(Part, abc.ABC):
         """Return lines for ``bench data check``: where the files are, what is left out."""
         return ()
 
+    def doubts(self) -> tuple[str, ...]:
+        """Return what looks wrong in names and tables, as warnings of ``bench data check``."""
+        return ()
+
     @abc.abstractmethod
     def files(self, case: Case) -> tuple[Path, ...]:
         """Return the files of a case, whose content identifies it; () for generated data.

@@ -20,6 +20,14 @@ DEVIATIONS = 4.0
 SCALED = (0.0, 10_000.0)
 """Stored values of 0 and 1 in channels that are not in HU, within int16."""
 
+MIN_BONE_HU = 200.0
+"""HU. Every CT of a trunk or head has voxels of bone above it."""
+TISSUE_HU = -300.0
+"""HU. Air and lung are below it."""
+DENSE_HU, DENSE_SHARE = 700.0, 0.13
+"""At most 6 % of the voxels above :data:`TISSUE_HU` are as dense in abdominal and head-and-neck CT;
+20 % and more where 1024 was added."""
+
 ValueRange = tuple[float, float]
 """Values that are scaled to 0 and 1."""
 
@@ -83,6 +91,26 @@ class Channel(Params):
         scaled_XYZ: NDArray[np.float32] = np.clip((image_XYZ - low) / (high - low), 0, 1)
         scaled_XYZ *= SCALED[1]
         return scaled_XYZ
+
+
+def unlike_hu(image_XYZ: NDArray[np.float32]) -> str | None:
+    """Say why the values of a CT do not look like HU; None if they do.
+
+    Padding far below air hides an offset from the minimum, so that the share of dense voxels is
+    looked at, too.
+    """
+    low, high = float(image_XYZ.min()), float(image_XYZ.max())
+    advice = "apply the rescale slope and intercept of the DICOM series"
+    if low >= 0 or high < MIN_BONE_HU:
+        return f"values from {low:g} to {high:g} do not look like HU; {advice}"
+    tissue = np.count_nonzero(image_XYZ > TISSUE_HU)
+    dense = np.count_nonzero(image_XYZ > DENSE_HU)
+    if dense > DENSE_SHARE * tissue:
+        return (
+            f"values from {low:g} to {high:g} do not look like HU: {100 * dense / tissue:.0f} % of"
+            f" what is not air is above {DENSE_HU:g} HU, as if 1024 had been added; {advice}"
+        )
+    return None
 
 
 def listed(channels: Sequence[Channel]) -> str:

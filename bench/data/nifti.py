@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from bench import memory
 from bench.data.dataset import Case, Dataset
 from bench.data.intensity import Channel, listed
-from bench.errors import BenchError
+from bench.errors import BenchError, explain
 from bench.files import file_size
 from bench.params import Params
 from bench.reporting.text import counted
@@ -55,6 +55,12 @@ MIN_VOXEL_MM, MAX_VOXEL_MM = 1e-4, 1e3
 
 RIGHT_ANGLES = 1e-4
 """Largest cosine between axes at right angles: headers hold rounded numbers."""
+
+LABEL_ROUNDING = 1e-3
+"""What saving a label map as floating-point or scaled numbers may add to a whole number."""
+
+QUATERNION_ROUNDING = 1e-3
+"""What the length of a header's quaternion may exceed 1 by."""
 
 _DEFLATE_RATIO = 1032
 """The best that gzip can do: no file holds more than this many times its size."""
@@ -380,8 +386,38 @@ def _header(head: bytes, most: int, where: str) -> Nifti1Header:
     if _n_bytes(header) > most:
         raise EOFError(f"the header announces {_n_bytes(header)} bytes, the file has fewer")
     _refuse_memory(header.get_data_shape(), where)
+    _refuse_unit(header, where)
+    _mend_quaternion(header, where)
     _check_affine(header.get_best_affine(), where)
     return header
+
+
+def _refuse_unit(header: Nifti1Header, where: str) -> None:
+    """Raise if lengths are not in mm: other tools take them as mm whatever the header says."""
+    code = int(header["xyzt_units"]) % 8
+    if code in (1, 3):
+        unit = {1: "metres", 3: "micrometres"}[code]
+        edges = " x ".join(f"{size:g}" for size in header.get_zooms()[:3])
+        raise BenchError(
+            f"{where}: the header gives lengths in {unit} (voxels of {edges}); convert the affine"
+            " to mm, or set the unit (xyzt_units) to mm if the numbers are mm"
+        )
+
+
+def _mend_quaternion(header: Nifti1Header, where: str) -> None:
+    """Bring a quaternion that rounding made too long to length 1, as ITK does."""
+    if int(header["sform_code"]) or not int(header["qform_code"]):
+        return
+    names = ("quatern_b", "quatern_c", "quatern_d")
+    length = math.hypot(*(float(header[name]) for name in names))
+    if 1 < length <= 1 + QUATERNION_ROUNDING:
+        for name in names:
+            header[name] = float(header[name]) / length
+    elif length > 1:
+        raise BenchError(
+            f"{where}: the rotation in the header is invalid (quaternion of qform, length"
+            f" {length:.6g}, must be at most 1); set the sform, or convert the scan anew"
+        )
 
 
 def refuse_size(shape: Sequence[int], where: str) -> None:
@@ -455,27 +491,31 @@ def load_labels(
     Raises
     ------
     BenchError
-        As :func:`load`, and for values that are not whole numbers or not in ``values``.
+        As :func:`load`, and for values that are not whole numbers, by more than
+        :data:`LABEL_ROUNDING`, or not in ``values``.
     """
     image = load(path, where)
     array, geometry = _voxels(image, where)
-    labels = map_labels(array, {0: 0} | dict(values), {0: "background"} | dict(names), where)
+    slope = float(getattr(image.dataobj, "slope", 1.0))
+    known = {0: "background"} | dict(names)
+    labels = map_labels(array, {0: 0} | dict(values), known, where, slope=slope)
     return _as_nifti(labels, geometry)
 
 
 def map_labels(
-    array: NDArray[Any], values: Mapping[int, int], names: Mapping[int, str], where: str
+    array: NDArray[Any],
+    values: Mapping[int, int],
+    names: Mapping[int, str],
+    where: str,
+    *,
+    slope: float = 1.0,
 ) -> NDArray[np.uint8]:
-    """Replace every label value by its new value in ``values``, see :func:`load_labels`."""
+    """Replace every label value by its new value in ``values``, see :func:`load_labels`.
+
+    ``slope`` is what the file's header multiplies values by, for the message.
+    """
     if not np.issubdtype(array.dtype, np.integer):
-        whole = np.isfinite(array) & (array == np.rint(array))
-        if not whole.all():
-            raise BenchError(
-                f"{where}: {counted(int((~whole).sum()), 'voxel')} with no whole number, such as"
-                f" {array[~whole][0]:g}; never interpolate a label map linearly, export it as"
-                f" integers"
-            )
-        array = np.clip(array, -(2**30), 2**30).astype(np.int32)
+        array = _whole(array, where, slope)
     # A table look-up, because np.isin copies a volume of this size several times.
     table = np.full(MAX_LABEL + 1, _ALIEN, np.uint8)
     for value, target in values.items():
@@ -493,6 +533,27 @@ def map_labels(
             f" {expected}: correct the map or the data set's list of labels"
         )
     return mapped
+
+
+def _whole(array: NDArray[Any], where: str, slope: float) -> NDArray[np.int32]:
+    """Return floating-point labels as integers."""
+    nearest = np.rint(array)
+    with np.errstate(invalid="ignore"):
+        off = ~(np.abs(array - nearest) <= LABEL_ROUNDING)
+    if off.any():
+        cause = "never interpolate a label map linearly, export it as integers"
+        if slope != 1.0:
+            cause = (
+                f"the header scales them (scl_slope {slope:.6g}): save the map as integers, with an"
+                " integer data type and slope 1"
+            )
+        example = float(array[off][0])
+        raise BenchError(
+            f"{where}: {counted(int(off.sum()), 'voxel')} with no whole number, such as"
+            f" {example!r}; {cause}"
+        )
+    integers: NDArray[np.int32] = np.clip(nearest, -(2**30), 2**30).astype(np.int32)
+    return integers
 
 
 def to_native(labels_XYZ: NDArray[np.uint8], geometry: Geometry) -> Nifti1Image:
@@ -618,6 +679,11 @@ def _as_nifti(labels: NDArray[np.uint8], geometry: Geometry) -> Nifti1Image:
 
 
 def _unreadable(where: str, error: Exception) -> BenchError:
+    if isinstance(error, OSError) and error.errno is not None:
+        error.filename = None  # ``where`` names it
+        return BenchError(f"{where}: cannot be read: {explain(error)}")
+    if isinstance(error, MemoryError):
+        return BenchError(f"{where}: does not fit into memory; use a larger machine or crop it")
     reason = " ".join(str(error).split()) or type(error).__name__
     return BenchError(
         f"{where}: cannot be read, truncated or corrupt ({reason}); copy or download it again"

@@ -100,8 +100,8 @@ def make_split(
     Raises
     ------
     BenchError
-        Too few patients, a fold that does not exist, or an organ annotated in no training patient
-        but in others.
+        Too few patients, a fold that does not exist, an organ annotated in no training patient but
+        in others, or no organ annotated in any test patient.
     """
     if not 0 <= fold < n_folds:
         raise BenchError(f"fold {fold} does not exist: folds are 0 to {n_folds - 1}")
@@ -116,6 +116,11 @@ def make_split(
         return case.trains_in == "all" or fold in case.trains_in
 
     training = [case for case in cases if trains(case)]
+    if not any(any(case.annotated) for case in cases if not trains(case)):
+        raise BenchError(
+            f"{dataset}: no organ is annotated in a test patient of fold {fold}, so nothing could"
+            " be measured; choose other folds with --folds, or another number of folds"
+        )
     visible: Mapping[str, list[bool]] = {case.id: [] for case in training}
     for index, organ in enumerate(organs):
         annotated = {case.patient for case in training if case.annotated[index]}

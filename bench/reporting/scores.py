@@ -81,6 +81,7 @@ def read_csv(path: Path, *, higher_is_better: bool = True) -> pd.DataFrame:
     import pandas as pd
 
     try:
+        _refuse_dialect(path)
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
             table = pd.read_csv(
@@ -123,6 +124,20 @@ def read_csv(path: Path, *, higher_is_better: bool = True) -> pd.DataFrame:
         unit="",
         higher_is_better=higher_is_better,
     )[list(COLUMNS)]
+
+
+def _refuse_dialect(path: Path) -> None:
+    """Raise for what spreadsheets write where the comma is the decimal point."""
+    with path.open(encoding="utf-8-sig") as file:
+        first = file.readline().strip()
+    if first.lower().startswith("sep="):
+        raise BenchError(f"{path} row 1: {first} is for spreadsheets; remove this line")
+    for name, separator in {"semicolons": ";", "tabs": "\t"}.items():
+        if separator in first:
+            raise BenchError(
+                f"{path} row 1: columns are separated by {name}; export with commas, and with"
+                " points in decimal numbers"
+            )
 
 
 def _check_header(path: Path, names: list[str]) -> None:

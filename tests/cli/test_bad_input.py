@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
+import os
 import shutil
 
 import nibabel as nib
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 import trees
 
+from bench.data.check import check
 from bench.data.nifti import read_scan
 from bench.datasets.folder import Folder
 from bench.datasets.lits import Lits
@@ -73,6 +76,30 @@ def whole(root, array):
     (root / IMAGE).unlink()
     (root / SECOND).unlink()
     save_raw(root, WHOLE, array)
+
+
+def save_scaled(root, labels_XYZ):
+    """Write labels as nibabel does for arrays of floating-point numbers in integer files."""
+    scaled = nib.Nifti1Image(labels_XYZ[::-1, ::-1].astype(float), trees.LPS)
+    scaled.set_data_dtype(np.uint8)
+    scaled.header.set_slope_inter(2 / 255, 0)
+    nib.save(scaled, root / LABEL)
+
+
+def save_in(root, unit, factor):
+    scan = nib.Nifti1Image(image(), trees.LPS @ np.diag([factor, factor, factor, 1.0]))
+    scan.header.set_xyzt_units(unit)
+    nib.save(scan, root / IMAGE)
+
+
+def save_quaternion(root, length):
+    """Write an image turned by half a circle about z, with a quaternion of any length."""
+    header = nib.Nifti1Image(image()[::-1, ::-1], trees.LPS).header
+    header["sform_code"], header["qform_code"], header["vox_offset"] = 0, 1, 352
+    header["quatern_b"] = header["quatern_c"] = 0
+    header["quatern_d"] = length
+    voxels = np.ascontiguousarray(image()[::-1, ::-1]).tobytes("F")
+    (root / IMAGE).write_bytes(gzip.compress(header.binaryblock + bytes(4) + voxels))
 
 
 def flatten_affine(root):
@@ -148,7 +175,27 @@ FILES = {
     "interpolated labels": (
         lambda r: trees.save(r / LABEL, labels() * np.float32(0.5)),
         LABEL,
-        "with no whole number",
+        "with no whole number, such as [0-9].5; never interpolate",
+    ),
+    "scaled labels": (
+        lambda r: save_scaled(r, labels()),
+        LABEL,
+        r"such as [0-9]\.[0-9]{4,}; the header scales them \(scl_slope 0.00784",
+    ),
+    "lengths in metres": (
+        lambda r: save_in(r, "meter", 0.001),
+        IMAGE,
+        r"gives lengths in metres \(voxels of 0.002 x 0.002 x 0.005\); convert the affine to mm",
+    ),
+    "lengths in micrometres": (
+        lambda r: save_in(r, "micron", 1000.0),
+        IMAGE,
+        "gives lengths in micrometres",
+    ),
+    "no rotation": (
+        lambda r: save_quaternion(r, 1.01),
+        IMAGE,
+        "rotation in the header is invalid .*length 1.01,",
     ),
     "organ that is not annotated": (
         lambda r: trees.save(r / LABEL, trees.volume(1).labels_XYZ),
@@ -264,6 +311,106 @@ def test_channels_on_a_fourth_axis_are_those_of_single_files(mr):
     assert together.geometry == apart.geometry
 
 
+def test_rounding_of_a_quaternion_is_no_fault(root):
+    before = read_scan(Folder(root=root), Folder(root=root).cases()[1])
+    save_quaternion(root, np.float32(1 + 3e-7))
+    after = read_scan(Folder(root=root), Folder(root=root).cases()[1])
+    np.testing.assert_array_equal(after.image_CXYZ, before.image_CXYZ)
+    np.testing.assert_allclose(
+        after.geometry.canonical_affine, before.geometry.canonical_affine, atol=1e-4
+    )
+
+
+def test_rounding_of_labels_is_no_fault(root):
+    trees.save(root / LABEL, labels() * np.float32(0.9999))
+    scan = read_scan(Folder(root=root), Folder(root=root).cases()[1])
+    np.testing.assert_array_equal(scan.labels_XYZ, labels())
+
+
+def test_a_file_that_may_not_be_read_is_not_called_corrupt(root, monkeypatch):
+    opened = type(root).open
+
+    def refuse(path, *args, **kwargs):
+        if path.name.endswith(".nii.gz"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return opened(path, *args, **kwargs)
+
+    dataset = Folder(root=root)
+    cases = dataset.cases()
+    monkeypatch.setattr(type(root), "open", refuse)
+    with pytest.raises(BenchError, match="cannot be read: Permission denied; ask for the") as error:
+        dataset.image(cases[0])
+    assert "corrupt" not in str(error.value)
+
+
+@pytest.mark.parametrize(("image", "labels"), [(".NII.GZ", ".Nii.Gz"), (".NII", ".nii.gz")])
+def test_suffixes_in_capitals_are_read(root, image, labels):
+    before = read_scan(Folder(root=root), Folder(root=root).cases()[1])
+    if image == ".NII":
+        nib.save(nib.load(root / IMAGE), root / "plain.nii")
+        (root / IMAGE).unlink()
+    rename(root, "plain.nii" if image == ".NII" else IMAGE, f"imagesTr/case_001_0000{image}")
+    rename(root, LABEL, f"labelsTr/case_001{labels}")
+    dataset = Folder(root=root)
+    assert [case.id for case in dataset.cases()] == [f"case_{n:03d}" for n in range(4)]
+    after = read_scan(dataset, dataset.cases()[1])
+    np.testing.assert_array_equal(after.image_CXYZ, before.image_CXYZ)
+    np.testing.assert_array_equal(after.labels_XYZ, before.labels_XYZ)
+
+
+def test_accents_are_equal_however_they_are_encoded(root):
+    taken_apart, composed = "Mu\u0308ller", "M\u00fcller"
+    rename(root, IMAGE, f"imagesTr/{taken_apart}_0000.nii.gz")
+    rename(root, LABEL, f"labelsTr/{composed}.nii.gz")
+    edit_rows(root, lambda t: t[2].__setitem__(0, taken_apart))
+    dataset = Folder(root=root)
+    case = dataset.cases()[0]
+    assert case.id == composed
+    assert not case.annotated[1]
+    np.testing.assert_array_equal(read_scan(dataset, case).labels_XYZ, labels())
+
+
+@pytest.mark.parametrize("name", ["Annotations.csv", "ANNOTATIONS.CSV"])
+def test_the_table_of_flags_is_found_however_it_is_spelt(root, name):
+    before = Folder(root=root).cases()
+    rename(root, "annotations.csv", name)
+    assert Folder(root=root).cases() == before
+
+
+def test_files_about_an_image_and_labels_as_whole_numbers_with_a_point_are_accepted(root):
+    before = Folder(root=root).cases()
+    (root / f"{IMAGE}.md5").write_text("0123")
+    names = ["background", *trees.ORGANS]
+    edit_json(root, labels={organ: float(value) for value, organ in enumerate(names)})
+    assert Folder(root=root).cases() == before
+    assert Folder(root=root).organs == trees.ORGANS
+
+
+@pytest.mark.parametrize(
+    ("listed", "message"),
+    [
+        (
+            {"numTraining": 5},
+            "announces 5 training cases (numTraining), the folder holds 4; is the download"
+            " complete?",
+        ),
+        (
+            {"training": [f"./imagesTr/case_{n:03d}_0000.nii.gz" for n in (0, 1, 2, 9)]},
+            "lists 4 training cases, the folder holds 4; missing: case_009",
+        ),
+        (
+            {"training": [{"image": f"./imagesTr/case_{n:03d}.nii.gz"} for n in range(6)]},
+            "lists 6 training cases, the folder holds 4; missing: case_004, case_005",
+        ),
+        ({"training": [{"image": "./imagesTr/case_000.nii.gz"}, 7, {}], "numTraining": "4"}, ""),
+    ],
+)
+def test_cases_that_dataset_json_lists_are_missed(root, listed, message):
+    edit_json(root, **listed)
+    doubts = check(Folder(root=root)).warnings
+    assert [d.message for d in doubts] == ([f"dataset.json {message}"] if message else [])
+
+
 def test_rounding_of_the_affine_is_no_fault(root):
     trees.save(root / LABEL, labels(), shifted(5e-4))
     dataset = Folder(root=root)
@@ -352,6 +499,22 @@ FOLDERS = {
     "other format": (
         lambda r: rename(r, IMAGE, "imagesTr/case_001_0000.nrrd"),
         "only NIfTI is read",
+    ),
+    "unfinished download": (
+        lambda r: rename(r, IMAGE, f"{IMAGE}.part"),
+        "case_001_0000.nii.gz.part: a name that ends neither",
+    ),
+    "organ at 0": (
+        lambda r: edit_json(r, labels={"liver": 0, "spleen": 1, "kidney_l": 2, "kidney_r": 3}),
+        "label liver has value 0, which is the background",
+    ),
+    "annotations in a spreadsheet": (
+        lambda r: rename(r, "annotations.csv", "Annotations.xlsx"),
+        "Annotations.xlsx: flags are read from one file annotations.csv",
+    ),
+    "two tables": (
+        lambda r: shutil.copy(r / "annotations.csv", r / "Annotations.CSV"),
+        "Annotations.CSV: flags are read from one file",
     ),
     "no case column": (lambda r: edit_rows(r, lambda t: t[0].__setitem__(0, "id")), "named case"),
     "semicolons": (

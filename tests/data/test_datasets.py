@@ -212,6 +212,21 @@ def shift_to_positive(root):
     replace_image(root, 1, lambda image: np.clip(image + 1024, 0, None))
 
 
+def shift_behind_padding(root):
+    def spoil(image):
+        image = image + 1024
+        image[:3, :3] = -2000
+        return image
+
+    replace_image(root, 1, spoil)
+
+
+def shrink(root):
+    small = trees.LPS @ np.diag([0.01, 0.01, 0.01, 1.0])
+    replace_image(root, 1, lambda image: image, small)
+    replace_labels(root, 1, lambda labels: labels, small)
+
+
 def exchange_kidneys(root):
     replace_labels(root, 1, lambda labels: np.array([0, 1, 2, 4, 3], np.uint8)[labels])
 
@@ -252,6 +267,8 @@ def tilt(root):
     [
         (tilt, "axes are not at right angles"),
         (shift_to_positive, "do not look like HU"),
+        (shift_behind_padding, "is above 700 HU, as if 1024 had been added"),
+        (shrink, "spacing 0.02 x 0.02 x 0.05 mm; is the header in another unit than mm?"),
         (exchange_kidneys, "kidney_l is to the right of kidney_r"),
         (mirror, "liver is not in the right half"),
         (empty_spleen, "spleen is annotated but has no voxel"),

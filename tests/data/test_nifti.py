@@ -190,7 +190,7 @@ def announcing(path, **fields):
         ({"srow_x": (0, 1, 0, 0)}, "the affine has no inverse"),
         ({"magic": b"ni1"}, "not a single-file NIfTI|truncated or corrupt"),
         ({"datatype": 9999}, "truncated or corrupt"),
-        ({"sform_code": 0, "qform_code": 1, "quatern_b": 9}, "truncated or corrupt"),
+        ({"sform_code": 0, "qform_code": 1, "quatern_b": 9}, "the rotation in the header"),
     ],
 )
 def test_a_header_that_cannot_be_true_is_refused_before_memory_is_taken(

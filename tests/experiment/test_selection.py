@@ -10,6 +10,7 @@ import pytest
 import trees
 
 from bench.data.catalogue import parse_dataset
+from bench.data.simulate import assign_folds
 from bench.engine.store import Store
 from bench.errors import BenchError
 from bench.experiment.profiles import PROFILES, parse_profile
@@ -202,6 +203,11 @@ def test_impossible_folds_and_organs_are_refused_before_anything_runs(
     rare = trees.nnunet(tmp_path / "rare", 4, shape=(16, 14, 4), hidden=once)
     with pytest.raises(BenchError, match="spleen is annotated in no training patient of fold"):
         runs("all", "smoke", rare)
+    split = assign_folds([f"patient_{n:03d}" for n in range(6)], 2, 0, "Generated")
+    nothing = {n: trees.ORGANS for n in range(6) if split[f"patient_{n:03d}"] == 1}
+    blind = trees.nnunet(tmp_path / "blind", 6, shape=(16, 14, 4), hidden=nothing)
+    with pytest.raises(BenchError, match="no organ is annotated in a test patient of fold 1"):
+        runs("1", "smoke[n_folds=2]", blind)
     assert not list((tmp_path / "store").glob("*/*"))
 
 
