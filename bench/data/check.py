@@ -204,6 +204,7 @@ def _case_warnings(
     counts: Sequence[int],
 ) -> Iterator[str]:
     """Yield the warnings about a single case."""
+    yield from dataset.defects_of(case)
     for (first, a_XYZ), (second, b_XYZ) in combinations(
         zip(dataset.channels, scan.image_CXYZ, strict=True), 2
     ):
@@ -296,16 +297,16 @@ def _unexpected(
 ) -> Iterator[str]:
     """Yield what differs from the numbers of the whole release."""
     labelled = sum(any(case.annotated) for case in cases)
-    if dataset.complete is None or labelled == dataset.complete:
-        expected = dataset.present if dataset.complete is not None else {}
+    complete, present = dataset.expected()
+    if complete is None or labelled == complete:
         for k, organ in enumerate(dataset.organs):
             found = sum(summary.organs_ml[k] > 0 for summary in summaries.values())
-            if found != expected.get(organ, found):
-                yield f"{organ} has voxels in {found} cases, in the release in {expected[organ]}"
-    elif labelled < dataset.complete:
-        yield f"{labelled} of {dataset.complete} cases; the download is not complete"
+            if found != present.get(organ, found):
+                yield f"{organ} has voxels in {found} cases, in the release in {present[organ]}"
+    elif labelled < complete:
+        yield f"{labelled} of {complete} cases; the download is not complete"
     else:
-        yield f"{labelled} cases, the release has {dataset.complete}; files of another set?"
+        yield f"{labelled} cases, the release has {complete}; files of another set?"
 
 
 def _duplicates(

@@ -149,6 +149,14 @@ class Dataset(Part, abc.ABC):
             ``annotations.csv`` that names other cases or organs.
         """
 
+    def expected(self) -> tuple[int | None, Mapping[str, int]]:
+        """Return :attr:`complete` and :attr:`present` for the options chosen."""
+        return self.complete, self.present
+
+    def defects_of(self, case: Case) -> tuple[str, ...]:
+        """Return known defects of a case, warnings of ``bench data check``."""
+        return ()
+
     def remarks(self) -> tuple[str, ...]:
         """Return lines for ``bench data check``: where the files are, what is left out."""
         return ()

@@ -20,7 +20,6 @@ from pydantic import Field, field_validator, model_validator
 from typing_extensions import override
 
 from bench.data.dataset import Case, Dataset
-from bench.data.dicom import read_series
 from bench.data.nifti import Geometry, load, load_geometry, load_labels, locate
 from bench.errors import BenchError, unknown_name
 from bench.params import Added, format_brackets
@@ -108,6 +107,8 @@ class Release(Dataset):
     """Scans to which the release has no label map."""
     left_out: ClassVar[Collection[int]] = ()
     """Scans that are not read: no CT, or the same as another."""
+    defects: ClassVar[Mapping[int, str]] = {}
+    """What is known to be wrong with a scan, for ``bench data check``."""
     pairs: ClassVar[int | None] = None
     """Annotated (case, organ) pairs of the whole release, if not every organ in every case."""
     archives: ClassVar[Mapping[str, Archive]] = {}
@@ -175,6 +176,18 @@ class Release(Dataset):
         """Return the patterns of the files."""
         return self.scans
 
+    def has_labels(self, scans: Scans, number: int) -> bool:
+        """Tell whether the release has a label map to an image."""
+        return number not in self.no_labels
+
+    def reads(self, scans: Scans, number: int) -> bool:
+        """Tell whether a scan is read at all."""
+        return number not in self.left_out
+
+    def lacks_spacing(self, number: int) -> bool:
+        """Tell whether the header of a scan has no true voxel size."""
+        return number in self.unmeasured
+
     def annotated(self, files: Files) -> Collection[str]:
         """Return the organs that were drawn in a scan; a fact about its group, not its voxels."""
         return self.own_organs
@@ -193,7 +206,18 @@ class Release(Dataset):
             reverse, two files for one scan.
         """
         cases = self._all_cases
-        return cases if self.unlabelled else tuple(case for case in cases if any(case.annotated))
+        labelled = tuple(case for case in cases if any(case.annotated))
+        if not labelled:
+            raise BenchError(
+                f"{self.root}: no scan of {self.name} with an annotated organ below it; get the"
+                f" label maps from {self.source}; expected {self.layout}"
+            )
+        return cases if self.unlabelled else labelled
+
+    @override
+    def defects_of(self, case: Case) -> tuple[str, ...]:
+        number = self.file_of(case).number
+        return (self.defects[number],) if number in self.defects else ()
 
     @override
     def remarks(self) -> tuple[str, ...]:
@@ -210,38 +234,43 @@ class Release(Dataset):
 
     @override
     def files(self, case: Case) -> tuple[Path, ...]:
-        return tuple(file for path in self._files(case).paths for file in _contents(path))
+        return self.content(self.file_of(case))
+
+    def content(self, files: Files) -> tuple[Path, ...]:
+        """Return the single files of a scan that are read."""
+        return tuple(file for path in files.paths for file in _contents(path))
 
     @override
     def image(self, case: Case) -> Nifti1Image:
-        path = self._files(case).image
-        return read_series(path) if path.is_dir() else load(path, self._where(case, path, "image"))
+        from bench.data.dicom import read_series
+
+        path = self.file_of(case).image
+        return read_series(path) if path.is_dir() else load(path, self.where(case, path, "image"))
 
     def labels(self, case: Case) -> Nifti1Image:
         """Return the label map on the grid of the image; empty for a scan without labels."""
-        files = self._files(case)
+        files = self.file_of(case)
         grid = self.geometry(case)
         affine = np.asarray(grid.native_affine)
-        if files.labels is None:
+        if files.labels is None or not any(case.annotated):
             return Nifti1Image(np.zeros(grid.native_shape, np.uint8), affine)
-        labels = self.read_labels(case, files.labels)
-        if files.scans.own_header and not _close(labels.affine, affine):
-            return labels  # refused with the distance, where image and labels meet
-        return Nifti1Image(labels.dataobj, affine)
+        return placed(self.read_labels(case, files.labels), affine, files)
 
     def geometry(self, case: Case) -> Geometry:
         """Return the voxel grid of the image."""
-        path = self._files(case).image
+        from bench.data.dicom import find_series
+
+        path = self.file_of(case).image
         if path.is_dir():
-            image = read_series(path)
-            return Geometry.of(image.shape, image.affine)
-        return load_geometry(path, self._where(case, path, "image"))
+            series = find_series(path)
+            return Geometry.of(series.shape, series.affine)
+        return load_geometry(path, self.where(case, path, "image"))
 
     def read_labels(self, case: Case, path: Path) -> Nifti1Image:
         """Return the label map of a scan, 0..K in the order of :attr:`organs`."""
         names = self.label_values()
         values = {value: self.number(organ) for value, organ in names.items()}
-        return load_labels(path, values, names, self._where(case, path, "label map"))
+        return load_labels(path, values, names, self.where(case, path, "label map"))
 
     def number(self, organ: str) -> int:
         """Return the label of an organ, 0 if it is not among those looked at."""
@@ -259,15 +288,17 @@ class Release(Dataset):
             patient=self.patient(case, files.number),
             annotated=flags,
             trains_in=None if any(flags) else "all",
-            spacing_known=files.number not in self.unmeasured,
+            spacing_known=not self.lacks_spacing(files.number),
         )
 
-    def _files(self, case: Case) -> Files:
+    def file_of(self, case: Case) -> Files:
+        """Return the files of a case."""
         if case.id not in self._found:
             raise BenchError(f"{self.name} has no case {case.id}")
         return self._found[case.id]
 
-    def _where(self, case: Case, path: Path, what: str) -> str:
+    def where(self, case: Case, path: Path, what: str) -> str:
+        """Return the start of a message about a file."""
         return locate(self.name, case.id, path, what)
 
     @cached_property
@@ -286,7 +317,7 @@ class Release(Dataset):
         found, alone = {}, {}
         for (case, number), (scans, image) in images.items():
             _, drawn = labels.pop((case, number), (scans, None))
-            if drawn is None and scans.labels and number not in self.no_labels:
+            if drawn is None and scans.labels and self.has_labels(scans, number):
                 alone[number] = image
             found[case] = Files(number, scans, image, drawn)
         _refuse_alone(alone, "label map")
@@ -306,7 +337,7 @@ class Release(Dataset):
             for kind, scans, pattern in rules:
                 if match := pattern.fullmatch(path):
                     number = int(match["n"])
-                    if number in self.left_out:
+                    if not self.reads(scans, number):
                         continue
                     key = scans.case.format(number), number
                     if key in places[kind]:
@@ -316,6 +347,36 @@ class Release(Dataset):
                         )
                     places[kind][key] = scans, self.root / path
         return places
+
+
+def numbers(text: str) -> frozenset[int]:
+    """Return the numbers of a list such as ``1 5 8-10``."""
+    found: set[int] = set()
+    for part in text.split():
+        first, _, last = part.partition("-")
+        found |= set(range(int(first), int(last or first) + 1))
+    return frozenset(found)
+
+
+def placed(labels: Nifti1Image, affine: NDArray[np.floating[Any]], files: Files) -> Nifti1Image:
+    """Return labels with the header of their image, unless that is another grid.
+
+    Such labels are refused with the distance where image and labels meet.
+    """
+    if files.scans.own_header and not _close(labels.affine, affine):
+        return labels
+    return Nifti1Image(labels.dataobj, affine)
+
+
+def find(root: Path, pattern: str) -> dict[int, Path]:
+    """Return the files below a folder that a pattern of :class:`Scans` describes, by number."""
+    found = ((_compiled(pattern).fullmatch(path), root / path) for path in walk(root))
+    return {int(match["n"]): path for match, path in found if match}
+
+
+def find_file(root: Path, name: str) -> Path | None:
+    """Return the first file of a name below a folder."""
+    return next((root / path for path in walk(root) if Path(path).name == name), None)
 
 
 def walk(root: Path) -> Iterator[str]:
