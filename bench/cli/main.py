@@ -134,6 +134,7 @@ def run(
     if any(store.is_done(result.evaluation) for run in runs for result in run.rounds):
         try:
             path, problems = save(runs, store)
+            request.keep_beside(path)
             tables, where = Tables.read([path]), f"results   {path}\n"
         except OSError as error:
             problems = [f"results not written: {explain(error)}"]

@@ -30,5 +30,7 @@ def save_tables(root: Path, experiment: str) -> None:
     request = Request.of(file, {"store": root})
     registry.plug_in(request.plugin)
     store = Store(root)
-    for problem in save(request.grid().runs(store), store).problems:
+    path, problems = save(request.grid().runs(store), store)
+    request.keep_beside(path)
+    for problem in problems:
         print(f"error: {problem}", file=sys.stderr)

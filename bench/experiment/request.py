@@ -24,6 +24,7 @@ from bench.experiment.selection import (
 )
 from bench.files import file_size, write_atomically
 from bench.params import Params, describe_invalid, digest, split_outside_brackets
+from bench.results.asked import asked
 
 
 def _one_text(value: object) -> object:
@@ -123,21 +124,32 @@ class Request(Params):
 
         The receipt of every stage that is computed for them holds this name.
         """
-        import tomli_w
+        options = self._options()
+        name = digest(options, 12)
+        file = self.store / "experiments" / f"{name}.toml"
+        if not file.is_file():
+            _write(file, options)
+        return name
 
+    def keep_beside(self, table: Path) -> None:
+        """Write the options beside a results table: what writes it again if it is damaged."""
+        _write(asked(table), self._options())
+
+    def _options(self) -> dict[str, Any]:
         options = {
             name: list(map(str, value)) if isinstance(value, tuple) else value
             for name, value in self.anchored(Path.cwd())
             .model_dump(exclude={"store"}, exclude_none=True)
             .items()
         }
-        options = {k: str(v) if isinstance(v, Path) else v for k, v in options.items() if v != []}
-        name = digest(options, 12)
-        file = self.store / "experiments" / f"{name}.toml"
-        if not file.is_file():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(file, tomli_w.dumps(options))
-        return name
+        return {k: str(v) if isinstance(v, Path) else v for k, v in options.items() if v != []}
+
+
+def _write(file: Path, options: Mapping[str, Any]) -> None:
+    import tomli_w
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, tomli_w.dumps(options))
 
 
 def _read(file: Path, known: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.params import format_brackets, parse_brackets
 from bench.plugins import registry
+from bench.results.asked import dataset_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -126,6 +127,7 @@ def _described(
     files: Sequence[Path],
 ) -> str:
     other, example = stale[0]
+    typed = dataset_of(files[example["_file"]]) if files else None
     rows = [record for _, record in stale]
     old = sorted({str(files[record["_file"]]) for record in rows}) if files else []
     inside = bool(files) and right["_file"] in {record["_file"] for record in rows}
@@ -133,7 +135,7 @@ def _described(
     return (
         f"{_named(example)} and {_named(right)} of {right['dataset']} stand on different "
         f"{rule.what} ({name} {other}, {name} {value}), so they do not compare: repeat the older, "
-        f"`{_command(rows)}`{without}"
+        f"`{_command(rows, typed)}`{without}"
     )
 
 
@@ -142,14 +144,20 @@ def _named(record: Record) -> str:
     return " at ".join(filter(None, (record.get("method", ""), fold))) or record["backbone"]
 
 
-def _command(rows: Sequence[Record]) -> str:
-    """Return the command that computes the runs of some rows."""
+def _command(rows: Sequence[Record], typed: str | None) -> str:
+    """Return the command that computes the runs of some rows.
+
+    Parameters
+    ----------
+    typed
+        The data set as the user named it, if that is known.
+    """
     base, options = parse_brackets(rows[0]["dataset"])
     known = base in registry.names("datasets")
     words = ["bench", "run"]
     if methods := dict.fromkeys(row["method"] for row in rows if "method" in row):
         words += ["-m", ",".join(methods)]
-    words += ["-d", format_brackets(base if known else "FOLDER", options)]
+    words += ["-d", typed or format_brackets(base if known else "FOLDER", options)]
     for column, option in _OPTIONS.items():
         descending = column == "label_pct"
         values = sorted({row[column] for row in rows if column in row}, reverse=descending)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from bench import memory
 from bench.errors import BenchError, neutral
 from bench.files import replacing
+from bench.results.asked import again
 from bench.results.basis import other_data, why_apart
 
 if TYPE_CHECKING:
@@ -195,7 +196,7 @@ class Schema:
             reason = " ".join(str(error).split())
             raise BenchError(
                 f"{path}: no readable parquet file, perhaps cut or damaged ({reason:.100}): remove "
-                "it, and give the `bench run` that wrote it again"
+                f"it, and give {again(path)} again; to report the other tables, name them"
             ) from None
         tag = (arrow.schema.metadata or {}).get(b"bench.schema", b"none").decode(errors="replace")
         if tag not in self.readable:

@@ -250,7 +250,26 @@ def test_methods_that_saw_different_data_share_no_board(
     mixed = bench("report", "leaderboard")
     assert mixed.code == 2
     assert "stand on different images, label maps or lists of cases" in mixed.err
-    assert "`bench run -m naive -d FOLDER " in mixed.err
+    assert f"`bench run -m naive -d {root} " in mixed.err
+
+
+def test_a_damaged_table_is_refused_with_the_command_that_writes_it_again(
+    bench: Bench, sound: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "set").symlink_to(sound)
+    for method in ("naive", "inerrant0"):
+        chosen = ("-m", method, "-d", "./set", "-p", "smoke[steps=1]", "--launcher", "inline")
+        assert bench("run", *chosen, "-q").code == 0
+    first, second = tmp_path.glob("bench-store/results/*[!ts].parquet")
+    first.write_bytes(first.read_bytes()[:1000])
+    refused = bench("report", "leaderboard")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    found = re.search(r"`bench (run \S+\.toml --store \S+)` again; to report", refused.err)
+    assert found, refused.err
+    assert bench("report", "leaderboard", str(second)).code == 0
+    assert bench(*found[1].split()).code == 0
+    both = bench("report", "leaderboard")
+    assert (both.code, "Naive" in both.out, "INERRANT" in both.out) == (0, True, True)
 
 
 def test_without_its_data_a_finished_run_says_what_is_missing_and_what_still_works(
