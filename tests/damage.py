@@ -76,7 +76,9 @@ def stand_in(path: Path) -> Path:
     """Return a file of another case or stage of the same kind, which differs."""
     inside = path.relative_to(path.parents[2 if path.parent.name == "out" else 3])
     others = sorted(path.parent.glob(f"*{path.suffix}"))
-    others += sorted(path.parents[len(inside.parts) - 1].glob("/".join(["*", *inside.parts[1:]])))
+    for name in (path.name, f"*{path.suffix}"):
+        pattern = "/".join(["*", *inside.parts[1:-1], name])
+        others += sorted(path.parents[len(inside.parts) - 1].glob(pattern))
     for other in others:
         if other.read_bytes() != path.read_bytes():
             return other
