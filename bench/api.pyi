@@ -1,5 +1,8 @@
 from .data.dataset import Case as Case
 from .data.dataset import Dataset as Dataset
+from .data.release import Archive as Archive
+from .data.release import Release as Release
+from .data.release import Scans as Scans
 from .engine.graph import StageGraph as StageGraph
 from .engine.launcher import Launcher as Launcher
 from .engine.launcher import StageEvent as StageEvent

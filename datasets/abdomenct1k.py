@@ -28,17 +28,8 @@ class AbdomenCT1K(Release):
     complete = 1000
     present = {"spleen": 998}
     archives = {
-        "AbdomenCT-1K-ImagePart1.zip": Archive(
-            "md5:946325d0209179d767bea914c93e9a54",
-            "https://zenodo.org/records/5903099/files/AbdomenCT-1K-ImagePart1.zip",
-        ),
-        "AbdomenCT-1K-ImagePart2.zip": Archive(
-            "md5:eb24ba869589d15fe1d89ccf7f13aaa4",
-            "https://zenodo.org/records/5903846/files/AbdomenCT-1K-ImagePart2.zip",
-        ),
-        "AbdomenCT-1K-ImagePart3.zip": Archive(
-            "md5:7f5a131e83f3bb38932e8fb62d040a3f",
-            "https://zenodo.org/records/5903769/files/AbdomenCT-1K-ImagePart3.zip",
-        ),
+        "AbdomenCT-1K-ImagePart1.zip": Archive("md5:946325d0209179d767bea914c93e9a54"),
+        "AbdomenCT-1K-ImagePart2.zip": Archive("md5:eb24ba869589d15fe1d89ccf7f13aaa4"),
+        "AbdomenCT-1K-ImagePart3.zip": Archive("md5:7f5a131e83f3bb38932e8fb62d040a3f"),
         "Mask.7z": Archive("md5:dfca75d15912d5d7323585c53e1d75d9"),
     }

@@ -1,6 +1,6 @@
 """FLARE22: 50 abdominal CT with thirteen organs, and 2000 without labels."""
 
-from bench.data.release import Archive, Release, Scans
+from bench.data.release import Release, Scans
 
 
 class Flare22(Release):
@@ -34,6 +34,3 @@ class Flare22(Release):
     }
     sided = True
     complete = 50
-    archives = {
-        "FLARE22Train.zip": Archive("", "https://zenodo.org/records/7860267/files/FLARE22Train.zip")
-    }

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import csv
+import re
 from collections.abc import Collection, Iterable
 from functools import cached_property
 from pathlib import Path
 
 from typing_extensions import override
 
-from bench.data.release import Files, Release, Scans, find, find_file
+from bench.data.release import Files, Release, Scans, find, find_file, read_table
 from bench.errors import BenchError, unknown_name
+from bench.files import file_size
 
 TUMOUR = "tumour"
 WORKBOOK, TABLE = "FLARE23-DataInfoTraining.xlsx", "FLARE23-annotated.csv"
+PUBLIC_NAME = re.compile(r"FLARE23_(?P<n>\d+)_0000\.nii")
 CORRECTED = "labelsTr2200/20230507-fix/FLARE23_{n}.nii"
 
 
@@ -60,6 +62,10 @@ class Flare23(Release):
     complete = 2200
 
     @override
+    def annotated_pairs(self) -> None:
+        return None
+
+    @override
     def annotated(self, files: Files) -> Collection[str]:
         if files.number not in self._sources:
             raise BenchError(f"{files.image}: no row in {WORKBOOK}; download the table again")
@@ -89,11 +95,8 @@ class Flare23(Release):
         if not {"public_name", "Dataset"} <= set(header):
             raise BenchError(f"{table}: no columns public_name and Dataset")
         name, source = header.index("public_name"), header.index("Dataset")
-        return {
-            int(row[name].split("_")[1]): row[source]
-            for row in rows
-            if row[name].startswith("FLARE23_")
-        }
+        found = ((PUBLIC_NAME.match(row[name]), row[source]) for row in rows)
+        return {int(match["n"]): source for match, source in found if match}
 
     @cached_property
     def _groups(self) -> dict[str, tuple[str, ...]]:
@@ -105,11 +108,10 @@ class Flare23(Release):
                 f"{self.root}: no {TABLE} below it; write one with the columns Dataset and organs"
                 f" and a row for each of {found}, as in NAME,liver:spleen:{TUMOUR}"
             )
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-        if not rows or not {"Dataset", "organs"} <= rows[0].keys():
-            raise BenchError(f"{table}: no columns Dataset and organs, separated by a comma")
-        groups = {row["Dataset"]: tuple((row["organs"] or "").split(":")) for row in rows}
+        header, *rows = read_table(table) or [[]]
+        if header != ["Dataset", "organs"] or any(len(row) != len(header) for row in rows):
+            raise BenchError(f"{table}: must have two columns, Dataset,organs")
+        groups = {source: tuple(organs.split(":")) for source, organs in rows}
         for organs in groups.values():
             for organ in organs:
                 if organ not in (*self.own_organs, TUMOUR):
@@ -134,6 +136,7 @@ def _rows(workbook: Path) -> list[list[str]]:
         raise BenchError(
             f"{workbook}: needs openpyxl: pip install 'organ-bench[flare23]'"
         ) from None
+    file_size(workbook)
     try:
         sheet = load_workbook(workbook, read_only=True, data_only=True).worksheets[0]
         rows = [

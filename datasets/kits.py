@@ -25,6 +25,7 @@ class Kits(Release):
     scans = (Scans("case_{:05d}", "case_{n}/imaging.nii", "case_{n}/segmentation.nii"),)
     values = {1: "kidney", 2: "kidney", 3: "kidney"}
     complete = 489
+    choices = ("", "[release=21]", "[release=19]")
 
     release: Literal["19", "21", "23"] = "23"
     """Year of the challenge."""

@@ -72,6 +72,7 @@ class Msd(Release):
     layout = "TaskNN_Name with imagesTr/NAME_N.nii.gz and labelsTr/NAME_N.nii.gz"
     folders = ("msd", "MSD", "decathlon", "Decathlon")
     scans = ()
+    choices = tuple(f"[task={name}]" for name in TASKS)
     values = {}
     archives = {
         f"{name}.tar": Archive(f"sha256:{digest}", f"{HOST}/{name}.tar")
@@ -98,6 +99,11 @@ class Msd(Release):
             Scans(case, f"imagesTr/{prefix}_{{n}}.nii", f"labelsTr/{prefix}_{{n}}.nii"),
             Scans(case, f"imagesTs/{prefix}_{{n}}.nii"),
         )
+
+    @override
+    def downloads(self) -> Mapping[str, Archive]:
+        name = f"{self.task}.tar"
+        return {name: self.archives[name]} if name in self.archives else {}
 
     @override
     def lacks_spacing(self, number: int) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Collection, Mapping
 from functools import cached_property
 from typing import Literal
@@ -15,7 +14,16 @@ from typing_extensions import override
 from bench.data.dataset import Case
 from bench.data.flips import flips
 from bench.data.nifti import load
-from bench.data.release import Archive, Files, Release, Scans, find_file, numbers, placed
+from bench.data.release import (
+    Archive,
+    Files,
+    Release,
+    Scans,
+    find_file,
+    numbers,
+    placed,
+    read_table,
+)
 from bench.errors import BenchError
 
 BTCV = Scans("multiorgan_btcv_{:04d}", "img/img{n}.nii", "label_btcv_multiorgan/label{n}.nii")
@@ -29,6 +37,8 @@ EIGHT = (
     *("spleen", "kidney_l", "gallbladder", "esophagus", "liver", "stomach", "pancreas"),
     "duodenum",
 )
+LAST_WITH_ALL = 40
+"""The training scans of BTCV."""
 TCIA_ROWS = 43
 RECORD = "https://zenodo.org/records/1169361"
 ID_COLUMN, BOX_COLUMNS = 2, slice(3, 9)
@@ -77,7 +87,7 @@ class Multiorgan(Release):
     }
     sided = True
     complete = 89
-    pairs = 30 * 14 + 59 * 8
+    choices = ("", "[part=btcv]", "[part=tcia]")
     archives = {
         "label_btcv_multiorgan.tar.gz": Archive(
             "sha256:bb080c7de1094cc0ee46a5e1bef5b66e635075f8e9a3080ca681086cd2723998",
@@ -101,8 +111,22 @@ class Multiorgan(Release):
         return {"all": (BTCV, TCIA), "btcv": (BTCV,), "tcia": (TCIA,)}[self.part]
 
     @override
+    def label_values(self) -> Mapping[int, str]:
+        if self.part != "tcia":
+            return self.values
+        return {value: organ for value, organ in self.values.items() if organ in EIGHT}
+
+    @override
     def expected(self) -> tuple[int, Mapping[str, int]]:
         return sum(len(LABELLED[scans]) for scans in self.patterns()), {}
+
+    @override
+    def annotated_pairs(self) -> int:
+        return sum(
+            len(self._drawn(scans, number))
+            for scans in self.patterns()
+            for number in LABELLED[scans]
+        )
 
     @override
     def reads(self, scans: Scans, number: int) -> bool:
@@ -114,9 +138,10 @@ class Multiorgan(Release):
 
     @override
     def annotated(self, files: Files) -> Collection[str]:
-        if files.scans is BTCV and files.number <= 40:
-            return self.own_organs
-        return EIGHT
+        return self._drawn(files.scans, files.number)
+
+    def _drawn(self, scans: Scans, number: int) -> Collection[str]:
+        return self.own_organs if scans is BTCV and number <= LAST_WITH_ALL else EIGHT
 
     @override
     def image(self, case: Case) -> Nifti1Image:
@@ -176,10 +201,8 @@ class Multiorgan(Release):
         table = find_file(self.root, "cropping.csv")
         if table is None:
             raise BenchError(f"{self.root}: no cropping.csv below it; get it from {self.source}")
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            _, *rows = [row for row in csv.reader(file) if row]
         boxes: dict[tuple[Scans, int], tuple[tuple[int, int], ...]] = {}
-        for place, row in enumerate(rows):
+        for place, row in enumerate(read_table(table)[1:]):
             text = " ".join(row[:2]).lower()
             scans = BTCV if "btcv" in text or ("tcia" not in text and place >= TCIA_ROWS) else TCIA
             try:

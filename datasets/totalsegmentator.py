@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing_extensions import override
 
 from bench.data.dataset import Case
 from bench.data.nifti import SUFFIXES, load_labels
-from bench.data.release import Archive, Files, Release, Scans, find_file
+from bench.data.release import Archive, Files, Release, Scans, find_file, read_table
 from bench.errors import BenchError
 
 SPLITS = {"train": 1082, "val": 57, "test": 89}
@@ -84,7 +83,6 @@ class TotalSegmentator(Release):
         "Totalsegmentator_dataset_v201.zip": Archive(
             "md5:fe250e5718e0a3b5df4c4ea9d58a62fe",
             "https://zenodo.org/records/10047292/files/Totalsegmentator_dataset_v201.zip",
-            23_581_218_285,
         )
     }
 
@@ -136,8 +134,11 @@ class TotalSegmentator(Release):
         table = find_file(self.root, "meta.csv")
         if table is None:
             raise BenchError(f"{self.root}: no meta.csv below it, which split={self.split} needs")
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file, delimiter=";"))
-        if not rows or not {"image_id", "split"} <= rows[0].keys():
+        header, *rows = read_table(table, ";") or [[]]
+        if not {"image_id", "split"} <= set(header):
             raise BenchError(f"{table}: no columns image_id and split, separated by semicolons")
-        return {int(row["image_id"].strip().lstrip("s")): row["split"].strip() for row in rows}
+        name, split = header.index("image_id"), header.index("split")
+        try:
+            return {int(row[name].lstrip("s")): row[split] for row in rows}
+        except (ValueError, IndexError):
+            raise BenchError(f"{table}: a row holds no image_id such as s0001") from None

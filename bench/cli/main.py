@@ -241,13 +241,18 @@ def list_(
         Literal["methods", "datasets", "networks", "profiles", "metrics", "reports", "launchers"],
         typer.Argument(help="What to list."),
     ],
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Data sets with numbers and licence.")
+    ] = False,
     plugin: Plugins = None,
 ) -> None:
     """List what there is to choose from."""
-    from bench.cli.views import listing
+    from bench.cli.views import listing, releases
 
     plug_in(plugin)
-    Console().print(listing(what))
+    if verbose and what != "datasets":
+        raise BenchError(f"--verbose is for datasets, not for {what}")
+    Console().print(releases() if verbose else listing(what))
 
 
 @command()
@@ -376,6 +381,39 @@ def data_check(
     console = Console()
     if print_check(parse_dataset(dataset, data), console):
         raise typer.Exit(ExitCode.FIXABLE)
+
+
+@data_app.command("verify", epilog=EPILOG)
+def data_verify(
+    name: Annotated[str, typer.Argument(help="Public data set: lits, amos, ...")],
+    folder: Annotated[
+        Path | None, typer.Argument(help="Folder of the archives; that of the data if not given.")
+    ] = None,
+    plugin: Plugins = None,
+    data: DataRoot = None,
+) -> None:
+    """Compare downloaded archives with their published checksums; exit code 2 if one differs."""
+    from bench.cli.archives import verify_archives
+
+    plug_in(plugin)
+    if not verify_archives(name, folder, data, Console()):
+        raise typer.Exit(ExitCode.FIXABLE)
+
+
+@data_app.command("download", epilog=EPILOG)
+def data_download(
+    dataset: Annotated[
+        str, typer.Argument(help="Public data set: amos, 'msd\\[task=Task09_Spleen]', ...")
+    ],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Accept the licence unasked.")] = False,
+    plugin: Plugins = None,
+    data: DataRoot = None,
+) -> None:
+    """Download, verify and unpack an openly licensed data set; goes on with what is there."""
+    from bench.cli.archives import download
+
+    plug_in(plugin)
+    download(dataset, data, Console(), yes=yes)
 
 
 @command("report")

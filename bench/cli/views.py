@@ -16,7 +16,7 @@ from bench.experiment.durations import Durations
 from bench.experiment.plan import Run, graph_of, requests
 from bench.params import Params
 from bench.plugins import registry
-from bench.reporting.text import counted, duration
+from bench.reporting.text import NONE, counted, duration
 from bench.stage import Stage
 
 if TYPE_CHECKING:
@@ -180,6 +180,22 @@ def listing(what: str) -> RenderableType:
     for name in registry.names(kind):
         options = registry.load(kind, name, base).options()
         _add(table, name, registry.summary(kind, name), options)
+    return table
+
+
+def releases() -> RenderableType:
+    """Return the data sets with their numbers and licences, one line each."""
+    from bench.data.release import Release, every_choice
+
+    table = _table("data set", "cases", "organs", "annotated pairs", "licence", "where to get it")
+    for name, dataset in every_choice():
+        if isinstance(dataset, Release):
+            cases, _ = dataset.expected()
+            pairs = dataset.annotated_pairs()
+            numbers = (str(cases), str(len(dataset.own_organs)), str(pairs or "by its table"))
+            _add(table, name, *numbers, dataset.licence, " or ".join(dataset.urls))
+        else:
+            _add(table, name, NONE, NONE, NONE, NONE, dataset.source)
     return table
 
 

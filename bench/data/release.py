@@ -6,6 +6,7 @@ all of them is here: the search below a folder, the views on some organs, scans 
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -22,7 +23,9 @@ from typing_extensions import override
 from bench.data.dataset import Case, Dataset
 from bench.data.nifti import Geometry, load, load_geometry, load_labels, locate
 from bench.errors import BenchError, unknown_name
-from bench.params import Added, format_brackets
+from bench.files import file_size
+from bench.params import Added, format_brackets, parse_brackets
+from bench.plugins import registry
 from bench.reporting.text import counted
 
 SEARCH_DEPTH = 7
@@ -41,6 +44,8 @@ ORGANS = (
 
 BACKGROUND = ""
 """Organ of a label value that counts as background."""
+
+MAX_TABLE_BYTES = 2**26
 
 HEADER_TOLERANCE = 0.01
 """Share of a voxel by which the header of a label map may differ from that of its image."""
@@ -69,10 +74,9 @@ class Archive(NamedTuple):
     """A file of the download."""
 
     digest: str
-    """``sha256:...`` or ``md5:...``; empty if the source publishes none."""
+    """``sha256:...`` or ``md5:...``."""
     url: str = ""
-    """Where a plain request gets it; empty if a registration is needed."""
-    n_bytes: int = 0
+    """Where a plain request gets it, if the licence is an open one."""
 
 
 class Files(NamedTuple):
@@ -109,8 +113,8 @@ class Release(Dataset):
     """Scans that are not read: no CT, or the same as another."""
     defects: ClassVar[Mapping[int, str]] = {}
     """What is known to be wrong with a scan, for ``bench data check``."""
-    pairs: ClassVar[int | None] = None
-    """Annotated (case, organ) pairs of the whole release, if not every organ in every case."""
+    choices: ClassVar[tuple[str, ...]] = ("",)
+    """Options in brackets that choose another part of the release, for lists."""
     archives: ClassVar[Mapping[str, Archive]] = {}
     """Files of the download by name."""
 
@@ -213,6 +217,15 @@ class Release(Dataset):
                 f" label maps from {self.source}; expected {self.layout}"
             )
         return cases if self.unlabelled else labelled
+
+    def annotated_pairs(self) -> int | None:
+        """Return the annotated (case, organ) pairs of the whole release, None if unknown."""
+        cases, _ = self.expected()
+        return None if cases is None else cases * len(self.own_organs)
+
+    def downloads(self) -> Mapping[str, Archive]:
+        """Return the archives of what was chosen."""
+        return self.archives
 
     @override
     def defects_of(self, case: Case) -> tuple[str, ...]:
@@ -349,6 +362,37 @@ class Release(Dataset):
         return places
 
 
+def release(name: str) -> type[Release]:
+    """Return a public release by name.
+
+    Raises
+    ------
+    BenchError
+        Unknown name, or another kind of data set.
+    """
+    cls = registry.load("datasets", name, Dataset)  # type: ignore[type-abstract]
+    if not issubclass(cls, Release):
+        raise BenchError(f"{name}: is no public release")
+    return cls
+
+
+def every_choice() -> list[tuple[str, Dataset | type[Dataset]]]:
+    """Return the name of every data set, and each release with every part to choose.
+
+    What is no release is returned as its class.
+    """
+    found: list[tuple[str, Dataset | type[Dataset]]] = []
+    for name in registry.names("datasets"):
+        cls = registry.load("datasets", name, Dataset)  # type: ignore[type-abstract]
+        if not issubclass(cls, Release):
+            found.append((name, cls))
+            continue
+        for choice in cls.choices:
+            _, options = parse_brackets(f"{name}{choice}")
+            found.append((name + choice, cls.from_overrides("data set", name, options)))
+    return found
+
+
 def numbers(text: str) -> frozenset[int]:
     """Return the numbers of a list such as ``1 5 8-10``."""
     found: set[int] = set()
@@ -377,6 +421,24 @@ def find(root: Path, pattern: str) -> dict[int, Path]:
 def find_file(root: Path, name: str) -> Path | None:
     """Return the first file of a name below a folder."""
     return next((root / path for path in walk(root) if Path(path).name == name), None)
+
+
+def read_table(path: Path, separator: str = ",") -> list[list[str]]:
+    """Return the cells of a table of a release, empty rows left out.
+
+    Raises
+    ------
+    BenchError
+        No file, a larger one than tables are, or no text.
+    """
+    try:
+        if file_size(path) > MAX_TABLE_BYTES:
+            raise csv.Error(f"larger than {MAX_TABLE_BYTES} bytes")
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.reader(file, delimiter=separator)
+            return [[cell.strip() for cell in row] for row in rows if any(row)]
+    except (UnicodeDecodeError, csv.Error, OSError) as error:
+        raise BenchError(f"{path}: not readable as UTF-8 table ({error})") from None
 
 
 def walk(root: Path) -> Iterator[str]:

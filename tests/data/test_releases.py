@@ -6,6 +6,7 @@ import importlib
 import shutil
 from typing import Any
 
+import datasets_page
 import nibabel as nib
 import numpy as np
 import pytest
@@ -498,3 +499,20 @@ def test_flare23_guesses_no_annotation(tree, tmp_path, spoil, message):
     spoil(root / "MICCAI-FLARE23")
     with pytest.raises(BenchError, match=message):
         opened(root, "flare23").cases()
+
+
+def test_the_page_of_data_sets_states_the_facts_of_the_adapters():
+    assert datasets_page.PAGE.read_text(encoding="utf-8") == datasets_page.page(), (
+        "run `python tests/datasets_page.py`"
+    )
+
+
+def test_the_verbose_list_of_data_sets_has_their_numbers(bench, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    answer = bench("list", "datasets", "-v")
+    lines = {line.split()[0]: line.split() for line in answer.out.splitlines() if line.strip()}
+    assert lines["multiorgan[part=btcv]"][1:4] == ["47", "14", "556"]
+    assert lines["word"][1:5] == ["150", "16", "2400", "GPL-3.0"]
+    assert "phantom" in lines
+    refused = bench("list", "methods", "-v")
+    assert (refused.code, "is for datasets" in refused.err) == (2, True)
