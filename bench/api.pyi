@@ -43,3 +43,4 @@ from .training.relabelling import RelabelRule as RelabelRule
 from .training.relabelling import gamma_at as gamma_at
 from .training.sampler import Stream as Stream
 from .training.supervised import Supervised as Supervised
+from .training.supervised import SupervisedFrom as SupervisedFrom

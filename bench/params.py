@@ -23,7 +23,9 @@ from bench.errors import BenchError, unknown_name
 MAX_SHOWN = 100
 """Characters of a wrong value that a message shows."""
 
-_BRACKETS = re.compile(r"(?P<name>[^\[\]]+)(?:\[(?P<overrides>.*)\])?")
+_BRACKETS = re.compile(r"(?P<name>\"[^\"]+\"|[^\[\]]+)(?:\[(?P<overrides>.*)\])?")
+
+_ALIAS = re.compile(r"(?P<alias>[\w.+-]+)\s*=\s*(?P<source>\S.*)")
 
 
 class RuntimeOnly:
@@ -180,7 +182,8 @@ def digest(data: Any, length: int = 64) -> str:
 def parse_brackets(text: str) -> tuple[str, dict[str, str]]:
     """Split ``name[key=value,...]`` into the name and its overrides.
 
-    A value may itself hold ``=``: ``where=tier=A`` sets ``where`` to ``tier=A``.
+    A value may itself hold ``=``: ``where=tier=A`` sets ``where`` to ``tier=A``. A name or value in
+    double quotes is taken as it is, commas and brackets included.
 
     Raises
     ------
@@ -195,13 +198,13 @@ def parse_brackets(text: str) -> tuple[str, dict[str, str]]:
         key, equals, value = item.partition("=")
         if not equals or not key.strip():
             raise BenchError(f"cannot read {item!r} in {text!r}: write key=value")
-        overrides[key.strip()] = value.strip()
-    return match["name"].strip(), overrides
+        overrides[key.strip()] = unquoted(value)
+    return unquoted(match["name"]), overrides
 
 
 def format_brackets(name: str, overrides: Mapping[str, Any]) -> str:
     """Return the shortest notation of a component, the inverse of :func:`parse_brackets`."""
-    inner = ",".join(f"{key}={_plain(value)}" for key, value in overrides.items())
+    inner = ",".join(f"{key}={_protected(_plain(value))}" for key, value in overrides.items())
     return f"{name}[{inner}]" if inner else name
 
 
@@ -210,16 +213,44 @@ def split_colons(value: object) -> object:
     return tuple(value.split(":")) if isinstance(value, str) else value
 
 
-def split_outside_brackets(text: str) -> list[str]:
-    """Split at the commas outside (nested) square brackets."""
-    parts, depth = [""], 0
+def split_outside_brackets(text: str, at: str = ",") -> list[str]:
+    """Split at the commas, or another character, outside square brackets and double quotes."""
+    parts, depth, in_quotes = [""], 0, False
     for character in text:
-        depth += (character == "[") - (character == "]")
-        if character == "," and depth == 0:
+        in_quotes ^= character == '"'
+        if not in_quotes:
+            depth += (character == "[") - (character == "]")
+        if character == at and depth == 0 and not in_quotes:
             parts.append("")
         else:
             parts[-1] += character
     return [part.strip() for part in parts]
+
+
+def split_alias(text: str) -> tuple[str | None, str]:
+    """Return the name and the component of ``name=COMPONENT``; no name if none is given."""
+    match = _ALIAS.fullmatch(text)
+    return (match["alias"], match["source"]) if match else (None, text)
+
+
+def quoted(text: str) -> str:
+    """Return a name for the notation, in double quotes if it holds a character with a meaning."""
+    return f'"{text}"' if re.search(r"[\[\],:=]", text) else text
+
+
+def unquoted(text: str) -> str:
+    """Return a name of the notation without white space around it, and without its quotes."""
+    plain = text.strip()
+    whole = len(plain) > 2 and plain[0] == plain[-1] == '"' and '"' not in plain[1:-1]
+    return plain[1:-1] if whole else plain
+
+
+def _protected(value: str) -> str:
+    """Return a value in double quotes if a comma or bracket in it would be taken for ours."""
+    bare = re.sub(r'"[^"]*"', "", value)
+    depths = [bare[:n].count("[") - bare[:n].count("]") for n in range(1, len(bare) + 1)]
+    balanced = not depths or (min(depths) >= 0 and depths[-1] == 0)
+    return value if balanced and len(split_outside_brackets(value)) == 1 else f'"{value}"'
 
 
 def _plain(value: Any) -> str:

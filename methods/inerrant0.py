@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 
+from pydantic import ValidationInfo, field_validator
 from typing_extensions import override
 
-from bench.api import Method, Recipe, Supervised, Train
+from bench.api import Method, Recipe, Supervised, SupervisedFrom, Train
 
 
 class Inerrant0(Method):
@@ -28,7 +29,22 @@ class Inerrant0(Method):
     volumes: Literal["labelled", "complete"] = "labelled"
     """`complete` leaves out volumes that lack some label, to measure what they add (Table 8)."""
 
+    source: str = ""
+    """Train on the cases of this source of a `union` or `fusion` alone: one row of Table 8 each."""
+
+    @field_validator("source")
+    @classmethod
+    def _one_choice(cls, source: str, info: ValidationInfo) -> str:
+        if source and info.data.get("volumes") == "complete":
+            raise ValueError("and volumes=complete choose volumes both: leave one out")
+        return source
+
     @override
     def plan(self, recipe: Recipe) -> Iterator[Train]:
-        objective = Supervised(unlabelled="ignored", complete_only=self.volumes == "complete")
+        if self.source:
+            source = recipe.source(self.source)
+            objective: Supervised = SupervisedFrom(unlabelled="ignored", source=source)
+        else:
+            complete = self.volumes == "complete"
+            objective = Supervised(unlabelled="ignored", complete_only=complete)
         yield recipe.segmenter(objective, budget=self.budget)

@@ -84,6 +84,7 @@ def result_rows(
                     "final": t == rounds - 1,
                     "case": f"case{folds[fold]}{p}",
                     "patient": f"patient{folds[fold]}{p}",
+                    "domain": "",
                     "organ": organs[k],
                     **dict.fromkeys(METRICS, np.nan),
                     "dsc": dice_percent(tp, n_pred, n_gt),
@@ -122,7 +123,7 @@ def two_patients(values: dict[tuple[str, int, str, str], float]) -> pd.DataFrame
             {
                 "dataset": "hand", "method": method, "label_pct": 30, "fold": fold, "seed": 0,
                 "profile": "smoke", "backbone": "unet", "round": 0, "final": True,
-                "case": patient, "patient": patient, "organ": organ,
+                "case": patient, "patient": patient, "domain": "", "organ": organ,
                 **dict.fromkeys(METRICS, np.nan),
                 "dsc": dsc, "coverage": np.nan, "dsc_inside": np.nan,
                 "tp": tp, "n_pred": n_gt, "n_gt": n_gt,

@@ -27,7 +27,7 @@ Datasets = Annotated[
         "--dataset",
         "-d",
         metavar="NAMES",
-        help="Data sets, or your folders in nnU-Net layout: ./mine.",
+        help="Data sets, your folders in nnU-Net layout (./mine), or a union\\[sources=A:B].",
     ),
 ]
 Labelled = Annotated[

@@ -34,6 +34,8 @@ class Case(Params):
     """Folds in which it trains; it is tested in the others. None leaves that to the simulator."""
     spacing_known: Annotated[bool, Added()] = True
     """Whether the header gives the size of the voxels; if not, distances are not measurable."""
+    domain: Annotated[str | None, RuntimeOnly()] = None
+    """The source of a case among several data sets, by which results can be told apart."""
 
     @field_validator("id")
     @classmethod
@@ -68,6 +70,9 @@ class Dataset(Part, abc.ABC):
     """The sides of its labels are known, so that reversed ones are an error."""
     label_fractions: ClassVar[tuple[int, ...]] = (100, 70, 50, 30, 10)
     """Percentages of labelled volumes that the paper (or this suite) reports for the data set."""
+
+    nested: ClassVar[tuple[str, ...]] = ()
+    """Options that name other data sets, several joined by colons."""
 
     root: Annotated[Path, RuntimeOnly()] = Path()
     hu_window: tuple[float, float] = (-160.0, 240.0)
@@ -132,6 +137,16 @@ class Dataset(Part, abc.ABC):
         name, options = parse_brackets(self.name)
         more = {key: value for key, value in self.overrides().items() if key not in options}
         return format_brackets(name, options | more)
+
+    @property
+    def namespace(self) -> str:
+        """What names of patients belong to: equal ones are one patient where this is equal."""
+        return f"{type(self).__name__} {self.root.resolve()}"
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """Names of the data sets that it joins; () for a data set of its own."""
+        return ()
 
     @property
     @abc.abstractmethod

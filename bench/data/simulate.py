@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
+
+from pydantic import Field
 
 from bench.data.dataset import Case
 from bench.errors import BenchError
-from bench.params import Params, digest
+from bench.params import Params, RuntimeOnly, digest
 from bench.seeds import generator
 
 
@@ -26,6 +28,8 @@ class Split(Params):
     test: tuple[str, ...]
     flags: dict[str, tuple[bool, ...]]
     """Per training case: organ k is annotated and not hidden (F)."""
+    domains: Annotated[dict[str, str], RuntimeOnly(), Field(default_factory=dict)]
+    """Per training case of several data sets: the one that it is from."""
 
     @property
     def incomplete(self) -> list[str]:
@@ -143,4 +147,5 @@ def make_split(
         train=tuple(case.id for case in training),
         test=tuple(case.id for case in cases if not trains(case)),
         flags={case_id: tuple(flags) for case_id, flags in visible.items()},
+        domains={case.id: case.domain for case in training if case.domain is not None},
     )

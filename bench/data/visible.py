@@ -70,6 +70,10 @@ class TrainView:
         incomplete_V: NDArray[np.bool_] = np.any(~self.flags_VK, axis=1)
         return incomplete_V
 
+    def from_source_V(self, source: str) -> NDArray[np.bool_]:
+        """Return the volumes of one of several data sets that are trained on together."""
+        return np.array([self.split.domains.get(case.id) == source for case in self.cases])
+
     def intensity_sd(self) -> tuple[float, ...]:
         """Return the standard deviation of each channel, scaled as training sees them.
 

@@ -31,6 +31,15 @@ class Saved(NamedTuple):
     problems: list[str]
 
 
+class _Setting(NamedTuple):
+    """What rows of a condition say about its cases."""
+
+    test_to_train: float
+    """Test patients over training patients, which the corrected t-test needs."""
+    domains: dict[str, str]
+    """Case -> source, of data sets that are joined."""
+
+
 def collect(runs: Sequence[Run], store: Store) -> Tables:
     """Return the tables of all finished models of ``runs``, each collected when asked for."""
     from bench.results.files import Tables
@@ -123,24 +132,24 @@ def _records(store: Store, stage: RecordsStage) -> list[dict[str, Any]]:
 
 
 def _result_rows(runs: Sequence[Run], store: Store) -> Iterator[dict[str, Any]]:
-    ratios: dict[str, float] = {}  # once per condition: listing cases may be slow
+    settings: dict[str, _Setting] = {}  # once per condition: listing cases may be slow
     for run in runs:
         cell = run.targets.labels.key
         for number, result in enumerate(run.rounds):
             if store.is_done(result.evaluation):
-                if cell not in ratios:
-                    ratios[cell] = _test_to_train(run, store)
-                yield from _evaluation_rows(run, number, result, ratios[cell], store)
+                if cell not in settings:
+                    settings[cell] = _setting(run, store)
+                yield from _evaluation_rows(run, number, result, settings[cell], store)
 
 
 def _evaluation_rows(
-    run: Run, number: int, result: Round, test_to_train: float, store: Store
+    run: Run, number: int, result: Round, setting: _Setting, store: Store
 ) -> list[dict[str, Any]]:
     trainings = run.trainings(result.model)
     receipts = [_receipt(store, training) for training in trainings]
     columns = _condition_columns(run) | {
         "dims": run.condition.network.dims,
-        "test_to_train": test_to_train,
+        "test_to_train": setting.test_to_train,
         "method": run.method,
         "round": number,
         "final": number == len(run.rounds) - 1,
@@ -161,19 +170,22 @@ def _evaluation_rows(
         "coverage": math.nan,
         "dsc_inside": math.nan,
     }
-    return [columns | record for record in _records(store, result.evaluation)]
+    return [
+        columns | {"domain": setting.domains.get(record["case"], "")} | record
+        for record in _records(store, result.evaluation)
+    ]
 
 
-def _test_to_train(run: Run, store: Store) -> float:
-    """Return test patients over training patients, which the corrected t-test needs."""
+def _setting(run: Run, store: Store) -> _Setting:
     cases = run.condition.source.dataset.cases()
+    domains = {case.id: case.domain for case in cases if case.domain is not None}
     if all(case.trains_in is None for case in cases):
-        return 1.0 / (run.condition.profile.n_folds - 1)
+        return _Setting(1.0 / (run.condition.profile.n_folds - 1), domains)
     with _reading(store, run.targets.labels):
         split = Split.read(store.out(run.targets.labels))
     patient = {case.id: case.patient for case in cases}
     n_test, n_train = (len({patient[i] for i in ids}) for ids in (split.test, split.train))
-    return n_test / n_train
+    return _Setting(n_test / n_train, domains)
 
 
 def _software(receipt: dict[str, Any]) -> str:

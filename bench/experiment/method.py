@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from bench.data.dataset import Dataset
 from bench.data.window import Window
-from bench.errors import BenchError
+from bench.errors import BenchError, unknown_name
 from bench.experiment.profiles import Profile
 from bench.nets.network import Network
 from bench.params import Params, format_brackets
@@ -98,6 +98,23 @@ class Recipe:
             label_pct=self.condition.label_pct,
             seed=self.condition.seed,
         )
+
+    def source(self, name: str) -> str:
+        """Return the name of a source of the data set.
+
+        Raises
+        ------
+        BenchError
+            The data set has no such source, or is none that joins several.
+        """
+        dataset = self.condition.source.dataset
+        if not dataset.domains:
+            raise BenchError(
+                f"{dataset.name} joins no data sets: source={name} is for a union or a fusion"
+            )
+        if name not in dataset.domains:
+            raise unknown_name(f"source of {dataset.name}", name, dataset.domains)
+        return name
 
     def segmenter(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from bench.data.catalogue import default_data
+from bench.data.catalogue import anchored, default_data, split_datasets
 from bench.engine.store import default_root
 from bench.errors import BenchError, unknown_name
 from bench.experiment.selection import (
@@ -23,7 +22,7 @@ from bench.experiment.selection import (
     parse_profiles,
 )
 from bench.files import file_size, write_atomically
-from bench.params import Params, describe_invalid, digest, split_outside_brackets
+from bench.params import Params, describe_invalid, digest
 from bench.results.asked import asked
 
 
@@ -96,11 +95,9 @@ class Request(Params):
 
     def anchored(self, folder: Path) -> Self:
         """Return the same request with absolute paths, relative ones taken from ``folder``."""
-        names = (name for text in self.dataset for name in split_outside_brackets(text))
+        names = (name for text in self.dataset for name in split_datasets(text, folder) if name)
         changed: dict[str, Any] = {
-            "dataset": tuple(
-                str(folder / name) if os.sep in name.partition("[")[0] else name for name in names
-            ),
+            "dataset": tuple(anchored(name, folder) for name in names),
             "plugin": tuple(folder / path for path in self.plugin),
             "store": folder / self.store,
             "data": None if self.data is None else folder / self.data,

@@ -10,7 +10,7 @@ from itertools import product
 from pathlib import Path
 from typing import TypeVar
 
-from bench.data.catalogue import parse_dataset
+from bench.data.catalogue import parse_dataset, split_datasets
 from bench.data.dataset import Dataset
 from bench.data.fingerprint import fingerprint
 from bench.data.simulate import make_split
@@ -140,7 +140,8 @@ def parse_methods(texts: Sequence[str]) -> list[tuple[str, Method]]:
 
 def parse_datasets(texts: Sequence[str], data_root: Path | None) -> list[Dataset]:
     """Return the data sets of ``--dataset``: registered names or folders, options in brackets."""
-    return _once(parse_dataset(text, data_root) for text in _items("data set", texts))
+    names = _given("data set", [name for text in texts for name in split_datasets(text)])
+    return _once(parse_dataset(name, data_root) for name in names)
 
 
 def parse_profiles(texts: Sequence[str]) -> list[Profile]:
@@ -190,10 +191,13 @@ def parse_label_pcts(text: str) -> list[int] | None:
 
 
 def _items(what: str, texts: Sequence[str]) -> list[str]:
-    items = [item for text in texts for item in split_outside_brackets(text) if item]
-    if not items:
+    return _given(what, [item for text in texts for item in split_outside_brackets(text)])
+
+
+def _given(what: str, items: Sequence[str]) -> list[str]:
+    if not any(items):
         raise BenchError(f"no {what} is named: give at least one")
-    return items
+    return [item for item in items if item]
 
 
 def _once(items: Iterable[ItemT]) -> list[ItemT]:

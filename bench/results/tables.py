@@ -142,6 +142,7 @@ RESULTS = Schema(
         "final": Column("bool"),
         "case": _TEXT,
         "patient": _TEXT,
+        "domain": Column("text", absent=""),
         "organ": _TEXT,
         **{name: _metric_column(metric) for name, metric in METRICS.items()},
         "coverage": _PERCENT,

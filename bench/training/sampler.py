@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 from bench.data.visible import TrainView
 from bench.errors import BenchError
 
-Stream = Literal["all", "supervised", "incomplete", "complete"]
+
+class FromSource(NamedTuple):
+    """Volumes with some known target of one of several data sets that are joined."""
+
+    source: str
+
+
+Stream = Literal["all", "supervised", "incomplete", "complete"] | FromSource
 """Volumes a method trains on: every one; those with some known target; those lacking some label;
 those lacking none."""
 
@@ -56,18 +63,12 @@ class SliceSampler:
         foreground_share: float,
         rng: Callable[[int], np.random.Generator],
     ) -> None:
-        volumes = {
-            "all": np.ones(len(view.cases), np.bool_),
-            "supervised": view.supervised_V,
-            "incomplete": view.incomplete_V,
-            "complete": ~view.incomplete_V,
-        }
-        pools = [_Pool(view, volumes[stream]) for stream in streams]
+        pools = [_Pool(view, _volumes(view, stream)) for stream in streams]
         self._pools = [pool for pool in pools if len(pool)]
         if not self._pools:  # the simulator keeps at least one label per organ
             raise BenchError(
                 f"no training volume of fold {view.split.fold} at {view.split.label_pct} % has "
-                "every organ labelled: choose another method, or more labels"
+                f"{_lacking(streams)}: choose another method, or more labels"
             )
         self._batch_size = batch_size
         self._foreground_share = foreground_share
@@ -84,6 +85,24 @@ class SliceSampler:
             samples += [pool.sample(rng) for _ in range(share - n_foreground)]
         rows, organs = np.array(samples, np.intp).T
         return SampledSlices(rows, organs)
+
+
+def _volumes(view: TrainView, stream: Stream) -> NDArray[np.bool_]:
+    """Return which volumes a stream samples from, a flag each."""
+    if isinstance(stream, FromSource):
+        return view.supervised_V & view.from_source_V(stream.source)
+    volumes: dict[str, NDArray[np.bool_]] = {
+        "all": np.ones(len(view.cases), np.bool_),
+        "supervised": view.supervised_V,
+        "incomplete": view.incomplete_V,
+        "complete": ~view.incomplete_V,
+    }
+    return volumes[stream]
+
+
+def _lacking(streams: Sequence[Stream]) -> str:
+    sources = [stream.source for stream in streams if isinstance(stream, FromSource)]
+    return f"a label and is from {', '.join(sources)}" if sources else "every organ labelled"
 
 
 class _Pool:

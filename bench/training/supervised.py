@@ -56,3 +56,21 @@ class Supervised(Loss):
             w_BKHW = w_BKHW.new_ones(()).expand_as(w_BKHW)
         loss = masked_bce(net(batch.image_BCHW), y_BKHW, w_BKHW, self.norm)
         return {"loss": loss, "known_share": w_BKHW.float().mean()}
+
+
+class SupervisedFrom(Supervised):
+    """The same loss on the cases of one of several data sets that are joined."""
+
+    source: str
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:  # type: ignore[override]
+        """The volumes of the source that have a known target."""
+        from bench.training.sampler import FromSource
+
+        return (FromSource(self.source),)
+
+    @property
+    def label(self) -> str:  # type: ignore[override]
+        """``from-`` and the source."""
+        return f"from-{self.source}"

@@ -47,6 +47,11 @@ class Phantom(Dataset):
         return format_brackets("phantom", self.overrides())
 
     @property
+    @override
+    def namespace(self) -> str:
+        return f"phantom {self.seed} {self.scale}"
+
+    @property
     def organs(self) -> tuple[str, ...]:
         """The seven organs of the paper, in its order."""
         return ORGANS

@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from bench.params import parse_brackets
+from bench.params import parse_brackets, split_alias, split_outside_brackets, unquoted
 from bench.reporting.board import Board
 from bench.reporting.style import MethodStyle, MethodStyles
 from bench.reporting.text import NONE, number
@@ -111,8 +112,18 @@ LAYOUTS = (
         ("label_pct", "metric", "method"), "organ", metrics=RANKING, methods=SCORES, organs=True,
     ),
 )  # fmt: skip
+JOINED = ("fusion", "union")
+"""Data sets that join others: Table 8 is about them."""
 SAME_DATA = {"lits": "LiTS"}
 """Data sets here that the paper used."""
+
+
+class _Trained(NamedTuple):
+    """A source of a training."""
+
+    text: str
+    keeps: tuple[str, ...]
+    """The organs used of it; () if all are."""
 
 
 @cache
@@ -125,7 +136,7 @@ def published() -> pd.DataFrame:
 
 def fitting(dataset: str, n_organs: int) -> list[Layout]:
     """Return the layouts for a data set: those of its own table, else of its kind."""
-    if parse_brackets(dataset)[0] == "fusion":
+    if parse_brackets(dataset)[0] in JOINED:
         return [layout for layout in LAYOUTS if layout.number == 8]
     is_lits = SAME_DATA.get(parse_brackets(dataset)[0]) == "LiTS"
     numbers = {4, 5, 6, 7, 9, 10} if n_organs > 1 else {3 if is_lits else 2, 5, 6, 7}
@@ -136,7 +147,7 @@ def measured(results: pd.DataFrame, audit: pd.DataFrame, layout: Layout) -> pd.D
     """Return the cells that results and audit of one data set and profile give for a layout."""
     parts = [_scores(results, layout)] if "dsc" in layout.metrics else []
     if layout.number == 8:
-        parts = [part.assign(setting=_fused(results, part["method"])) for part in parts]
+        parts = [_fused(part, str(results["dataset"].iloc[0])) for part in parts]
     if set(layout.metrics) - {"dsc"} and not audit.empty:
         parts.append(_audited(audit, layout))
     cells = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(CELLS))
@@ -198,13 +209,46 @@ def _scores(results: pd.DataFrame, layout: Layout) -> pd.DataFrame:
     )[list(CELLS[:-1])]
 
 
-def _fused(results: pd.DataFrame, methods: pd.Series) -> pd.Series:
-    """Return what each line of Table 8 was trained on."""
-    _, options = parse_brackets(str(results["dataset"].iloc[0]))
-    complete = f"{options['n_full']} complete"
-    everything = f"{complete}, {options['partial']} with the {options['keeps'].replace(':', ', ')}"
-    alone = methods.map(lambda method: parse_brackets(method)[1].get("volumes") == "complete")
-    return alone.map({True: complete, False: everything})
+def _fused(cells: pd.DataFrame, dataset: str) -> pd.DataFrame:
+    """Add to cells what each line of Table 8 was trained on; drop organs that it never saw."""
+    sources = _sources(dataset)
+
+    def trained_on(method: str) -> tuple[str, ...]:
+        chosen = parse_brackets(method)[1]
+        if chosen.get("volumes") == "complete":
+            return (next(iter(sources)),)
+        return (chosen["source"],) if chosen.get("source") in sources else tuple(sources)
+
+    def seen(method: str, organ: str) -> bool:
+        kept = [sources[name].keeps for name in trained_on(method)]
+        return not all(kept) or any(organ in organs for organs in kept)
+
+    found = cells.assign(
+        setting=[
+            ", ".join(sources[name].text for name in trained_on(method))
+            for method in cells["method"]
+        ]
+    )
+    return found[np.array([*map(seen, cells["method"], cells["organ"])], bool)]
+
+
+def _sources(dataset: str) -> dict[str, _Trained]:
+    """Return what a fusion or union joins, by name; the one with complete labels first."""
+    name, options = parse_brackets(dataset)
+    if name == "fusion":
+        kept = tuple(options["keeps"].split(":"))
+        return {
+            "full": _Trained(f"{options['n_full']} complete", ()),
+            "partial": _Trained(f"{options['partial']} with the {', '.join(kept)}", kept),
+        }
+    found = {}
+    for source in split_outside_brackets(options["sources"], ":"):
+        alias, part = split_alias(source)
+        base, inner = parse_brackets(part)
+        kept = tuple(map(unquoted, split_outside_brackets(inner.get("organs", ""), ":")))
+        text = f"{alias or base} with the {', '.join(kept)}" if any(kept) else alias or base
+        found[alias or base] = _Trained(text, kept if any(kept) else ())
+    return found
 
 
 def _audited(audit: pd.DataFrame, layout: Layout) -> pd.DataFrame:

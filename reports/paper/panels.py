@@ -17,7 +17,7 @@ from bench.params import parse_brackets
 from bench.results.tables import GROUP
 
 from .. import _figures
-from .layout import PUBLISHED_STYLES
+from .layout import JOINED, PUBLISHED_STYLES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,7 +47,7 @@ def figures(pictures: pd.DataFrame) -> Iterator[tuple[int, Figure]]:
     fold, at the label fraction of the paper's figure or the nearest.
     """
     for (dataset, _, _), group in pictures.groupby(GROUP):
-        if parse_brackets(str(dataset))[0] == "fusion" and (found := _fused(group)):
+        if parse_brackets(str(dataset))[0] in JOINED and (found := _fused(group)):
             yield 7, _draw(found)
             continue
         for number, fraction, panels in ((5, 50, _ranking), (6, 50, _rounds), (8, 30, _methods)):

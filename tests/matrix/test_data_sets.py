@@ -14,6 +14,7 @@ TINY = "phantom[n_cases=4,scale=0.25]"
 DATA = {
     "phantom": TINY,
     "fusion": f"fusion[full={TINY},partial={TINY[:-1]},seed=1],keeps=pancreas,n_full=2]",
+    "union": f"union[sources=a={TINY}:b={TINY[:-1]},seed=1,organs=liver],test=a]",
     "lits": "lits",
     "openkbp": "openkbp",
     "folder": "folder[root={root}/decathlon]",

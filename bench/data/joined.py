@@ -1,0 +1,240 @@
+"""Several data sets as one: organs matched by name, each with the annotations that it has."""
+
+from __future__ import annotations
+
+import abc
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import nibabel as nib
+import numpy as np
+from nibabel.nifti1 import Nifti1Image
+from typing_extensions import override
+
+from bench.data.dataset import Case, Dataset
+from bench.data.intensity import Channel, listed
+from bench.errors import BenchError, unknown_name
+from bench.params import Params
+from bench.seeds import generator
+
+DRAWS = 20
+"""Random choices of training patients, one a fold, where their number is given."""
+
+Folds = tuple[int, ...] | Literal["all"] | None
+"""As ``Case.trains_in``."""
+
+
+class Member(Params):
+    """A data set among others, and what of it is used."""
+
+    domain: str
+    """Its name among them: the start of the names of its cases, and ``Case.domain``."""
+    dataset: Dataset
+    keeps: tuple[str, ...] | None = None
+    """The organs whose labels are used; None for every one."""
+
+    @property
+    def organs(self) -> tuple[str, ...]:
+        """The organs that it brings, in its own spelling."""
+        return self.dataset.organs if self.keeps is None else self.keeps
+
+
+def plain(organ: str) -> str:
+    """Return what is compared of an organ's name: ``Left_Kidney`` is ``left kidney``."""
+    return re.sub(r"[\W_]+", "", organ).casefold()
+
+
+def united(lists: Iterable[Sequence[str]]) -> tuple[str, ...]:
+    """Return every organ once, in the order and spelling in which it comes first."""
+    found: dict[str, str] = {}
+    for organs in lists:
+        for organ in organs:
+            found.setdefault(plain(organ), organ)
+    return tuple(found.values())
+
+
+def known_organs(kept: Sequence[str], dataset: Dataset, what: str) -> tuple[str, ...]:
+    """Return organs in the spelling of a data set.
+
+    Raises
+    ------
+    BenchError
+        It has no such organ; the message begins with ``unknown``, ``what`` and the name.
+    """
+    spelling = {plain(organ): organ for organ in dataset.organs}
+    for organ in kept:
+        if plain(organ) not in spelling:
+            raise unknown_name(what, organ, dataset.organs)
+    return tuple(spelling[plain(organ)] for organ in kept)
+
+
+def same_channels(dataset: Dataset, first: Dataset, name: str) -> None:
+    """Raise if two data sets have different channels, which no network could take."""
+    found, wanted = listed(dataset.channels), listed(first.channels)
+    if found != wanted:
+        raise ValueError(f"has the channels {found}, but {name} has {wanted}")
+
+
+class Joined(Dataset, abc.ABC):
+    """The cases of several data sets. One that is not tested trains in every fold."""
+
+    size_option: ClassVar[str]
+    """Name of the field that says how many patients train, for messages."""
+
+    @property
+    @abc.abstractmethod
+    def members(self) -> tuple[Member, ...]:
+        """The data sets."""
+
+    @property
+    @abc.abstractmethod
+    def tested(self) -> tuple[str, ...]:
+        """Domains of which cases are tested."""
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The names of the data sets among the others."""
+        return tuple(member.domain for member in self.members)
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """Those of the first data set, unless ``intensity`` or ``hu_window`` is given."""
+        return self.members[0].dataset.model_copy(update=self.scaling).channels
+
+    @property
+    def scaling(self) -> dict[str, Any]:
+        """The options that scale values and are not default."""
+        rules = ("hu_window", "intensity")
+        return {name: value for name, value in self.overrides().items() if name in rules}
+
+    @property
+    def _n_train(self) -> int | None:
+        """Patients of the tested data set that train; None for cross-validation."""
+        return getattr(self, self.size_option)  # type: ignore[no-any-return]
+
+    def cases(self) -> Sequence[Case]:
+        """Return the cases of all, each with the folds in which it trains.
+
+        Raises
+        ------
+        BenchError
+            Too few complete patients, or none left to test; a case in two of the data sets; a
+            patient who is tested while another scan of theirs always trains.
+        """
+        found: dict[str, Case] = {}
+        scans: dict[tuple[str, str], str] = {}
+        for member in self.members:
+            cases = member.dataset.cases()
+            trains_in = self._folds(member, cases)
+            space = self._namespaces[member.domain]
+            for case in cases:
+                name = f"{member.domain}_{case.id}"
+                other = scans.setdefault((space, case.id), name)
+                if other != name or name in found:
+                    raise BenchError(
+                        f"{self.name}: {other} and {name} are the same case; filter one of the "
+                        "sources, for example with where="
+                    )
+                found[name] = case.model_copy(
+                    update={
+                        "id": name,
+                        "patient": f"{space}_{case.patient}",
+                        "annotated": self._flags(member, case),
+                        "trains_in": case.trains_in or trains_in(case),
+                        "domain": member.domain,
+                    }
+                )
+        self._refuse_split_patients(found.values())
+        return tuple(sorted(found.values(), key=lambda case: case.id))
+
+    @override
+    def files(self, case: Case) -> tuple[Path, ...]:
+        member, original = self._origin(case)
+        return member.dataset.files(original)
+
+    @override
+    def image(self, case: Case) -> Nifti1Image:
+        member, original = self._origin(case)
+        return member.dataset.image(original)
+
+    def labels(self, case: Case) -> Nifti1Image:
+        """Return the label map in the organs of all; what is not kept is background."""
+        member, original = self._origin(case)
+        image = member.dataset.labels(original)
+        targets = {plain(organ): k for k, organ in enumerate(self.organs, start=1)}
+        kept = {plain(organ) for organ in member.organs}
+        numbers = [
+            targets.get(plain(organ), 0) if plain(organ) in kept else 0
+            for organ in member.dataset.organs
+        ]
+        if numbers == list(range(1, len(numbers) + 1)):
+            return image
+        table = np.array([0, *numbers], np.uint8)
+        return nib.Nifti1Image(table[np.asarray(image.dataobj)], image.affine)
+
+    def _flags(self, member: Member, case: Case) -> tuple[bool, ...]:
+        annotated = dict(zip(map(plain, member.dataset.organs), case.annotated, strict=True))
+        kept = set(map(plain, member.organs))
+        return tuple(
+            plain(organ) in kept and annotated.get(plain(organ), False) for organ in self.organs
+        )
+
+    def _folds(self, member: Member, cases: Sequence[Case]) -> Callable[[Case], Folds]:
+        """Return the folds in which a case of one of the data sets trains."""
+        if member.domain not in self.tested:
+            return lambda _: "all"
+        if self._n_train is None:
+            return lambda _: None
+        kept = [k for k, organ in enumerate(member.dataset.organs) if organ in member.organs]
+        patients = sorted({case.patient for case in cases if case.trains_in is None})
+        lacking = {case.patient for case in cases if not all(case.annotated[k] for k in kept)}
+        whole = [patient for patient in patients if patient not in lacking]
+        if len(whole) < self._n_train or len(patients) == self._n_train:
+            raise BenchError(
+                f"{member.dataset.name} has {len(patients)} patients, {len(whole)} of them with "
+                f"every organ annotated: {self.size_option}={self._n_train} leaves none to test or "
+                "is too many"
+            )
+        draws = [self._drawn(whole, draw) for draw in range(DRAWS)]
+        return lambda case: tuple(n for n, drawn in enumerate(draws) if case.patient in drawn)
+
+    def _drawn(self, patients: Sequence[str], draw: int) -> frozenset[str]:
+        order = generator(0, "fusion", self.name, draw).permutation(len(patients))
+        return frozenset(patients[position] for position in order[: self._n_train])
+
+    def _refuse_split_patients(self, cases: Iterable[Case]) -> None:
+        by_patient: dict[str, dict[bool, str]] = defaultdict(dict)
+        for case in cases:
+            by_patient[case.patient].setdefault(case.trains_in == "all", case.id)
+        for names in by_patient.values():
+            if len(names) == 2:
+                raise BenchError(
+                    f"{self.name}: {names[False]} is tested, and {names[True]} of the same patient "
+                    "always trains; filter one of the sources, or test both"
+                )
+
+    @cached_property
+    def _namespaces(self) -> dict[str, str]:
+        """Domain -> the first domain whose names of patients mean the same patients."""
+        first: dict[str, str] = {}
+        return {
+            member.domain: first.setdefault(member.dataset.namespace, member.domain)
+            for member in self.members
+        }
+
+    @cached_property
+    def _origins(self) -> dict[str, tuple[Member, Case]]:
+        return {
+            f"{member.domain}_{case.id}": (member, case)
+            for member in self.members
+            for case in member.dataset.cases()
+        }
+
+    def _origin(self, case: Case) -> tuple[Member, Case]:
+        if case.id not in self._origins:
+            raise BenchError(f"{self.name} has no case {case.id!r}")
+        return self._origins[case.id]
