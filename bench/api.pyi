@@ -13,6 +13,7 @@ from .evaluation.masks import OrganMasks as OrganMasks
 from .evaluation.metrics import Metric as Metric
 from .experiment.method import Method as Method
 from .experiment.method import Recipe as Recipe
+from .labels import VOID as VOID
 from .nets.inference import decide as decide
 from .nets.network import Network as Network
 from .nets.protocol import CutNet as CutNet
@@ -26,6 +27,7 @@ from .results.files import Tables as Tables
 from .stages.relabel import Relabel as Relabel
 from .stages.train import Train as Train
 from .training.batch import Batch as Batch
+from .training.batch import annotated as annotated
 from .training.batch import organ_masks as organ_masks
 from .training.batch import per_voxel as per_voxel
 from .training.batch import targets as targets

@@ -12,7 +12,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from nibabel.nifti1 import Nifti1Image
 from pydantic import field_validator
@@ -30,11 +30,9 @@ from bench.data.nifti import (
 )
 from bench.errors import BenchError, neutral, unknown_name
 from bench.files import file_size
+from bench.labels import MAX_ORGANS, VOID
 from bench.params import format_brackets
 from bench.reporting.text import counted
-
-MAX_ORGANS = 254
-"""255 marks relabelled background in the suite's label maps."""
 
 MAX_NAME_BYTES = 100
 """Names of the data set, its organs and channels become parts of file names."""
@@ -77,7 +75,7 @@ class Folder(Dataset):
     @property
     def organs(self) -> tuple[str, ...]:
         """Names in ``labels`` of dataset.json, by label value."""
-        return tuple(self._labels().values())
+        return tuple(dict.fromkeys(self._labels().organs.values()))
 
     @property
     def channel_names(self) -> tuple[str, ...]:
@@ -131,10 +129,13 @@ class Folder(Dataset):
         return load(path, where)
 
     def labels(self, case: Case) -> Nifti1Image:
-        """Return the label map with values 0..K in the order of :attr:`organs`."""
+        """Return the label map with values 0..K in the order of :attr:`organs`, VOID if ignored."""
         path = self._label_path(case)
-        names = self._labels()
-        values = {value: k for k, value in enumerate(names, start=1)}
+        names, ignored = self._labels()
+        numbers = {organ: k for k, organ in enumerate(self.organs, start=1)}
+        values = {value: numbers[organ] for value, organ in names.items()}
+        if ignored is not None:
+            values[ignored], names[ignored] = VOID, "ignore"
         return load_labels(path, values, names, locate(self.name, case.id, path, "label map"))
 
     def _image_paths(self, case: Case) -> tuple[Path, ...]:
@@ -164,8 +165,8 @@ class Folder(Dataset):
             raise BenchError(f"{path}: expected an object with the entry labels")
         return description
 
-    def _labels(self) -> dict[int, str]:
-        """Return label value -> organ, sorted by value, without background."""
+    def _labels(self) -> _Labels:
+        """Return what the label values mean."""
         return _read_labels(self.root / "dataset.json", self._description().get("labels"))
 
     def _find_cases(self) -> tuple[str, ...]:
@@ -322,43 +323,81 @@ def _name(path: Path, what: str, name: Any) -> str:
     return text
 
 
-def _read_labels(path: Path, labels: Any) -> dict[int, str]:
-    """Return label value -> organ in either convention, sorted, without background."""
+class _Labels(NamedTuple):
+    """Meaning of the values of the label maps."""
+
+    organs: dict[int, str]
+    """Value -> organ, sorted by value; a region has several values."""
+    ignored: int | None
+    """Value of voxels that nobody annotated."""
+
+
+def _read_labels(path: Path, labels: Any) -> _Labels:
+    """Return what the label values mean, in either convention."""
     if not isinstance(labels, dict) or not labels:
         raise BenchError(f'{path}: entry "labels" missing; write {{"background": 0, "liver": 1}}')
     decathlon = all(key.isdecimal() and isinstance(name, str) for key, name in labels.items())
     pairs = [(v, k) for k, v in labels.items()] if decathlon else list(labels.items())
-    organs: dict[int, str] = {}
-    for organ, value in pairs:
-        if isinstance(value, list):
-            raise BenchError(
-                f"{path}: label {organ} is a region {value}; regions are not supported, give every"
-                " organ one value"
-            )
-        if organ.lower() == "ignore":
-            raise BenchError(
-                f"{path}: the ignore label is not supported, whole organs are annotated or not;"
-                " state that in annotations.csv and remove the label"
-            )
-        if isinstance(value, bool) or not re.fullmatch(r"\d+(\.0+)?", str(value)):
-            raise BenchError(f"{path}: label {organ} has value {value!r}, expected a whole number")
-        number = int(str(value).partition(".")[0])
-        if number > MAX_LABEL:
-            raise BenchError(f"{path}: label {organ} has value {value}, more than {MAX_LABEL}")
-        if number in organs:
-            raise BenchError(f"{path}: {organs[number]} and {organ} both have value {number}")
-        organs[number] = _name(path, "label", organ).strip()
-    nothing = organs.pop(0, "background")
+    names: dict[str, list[int]] = {}
+    for text, value in pairs:
+        name = _name(path, "label", text).strip()
+        if not name or name in names:
+            raise BenchError(f"{path}: organs need different, non-empty names")
+        values = value if isinstance(value, list) else [value]
+        names[name] = sorted({_label_value(path, name, single) for single in values})
+        if not names[name]:
+            raise BenchError(f"{path}: label {name} has no value; give it one, or remove it")
+    _refuse_overlap(path, names)
+    ignored = names.pop(next((name for name in names if name.lower() == "ignore"), ""), None)
+    if ignored is not None and (len(ignored) > 1 or ignored == [0]):
+        raise BenchError(f"{path}: label ignore has values {ignored}, expected one from 1")
+    organs = {value: name for name, values in names.items() for value in values}
+    nothing = organs.get(0, "background")
+    if len(names.get(nothing, [0])) > 1:
+        raise BenchError(f"{path}: label {nothing} has 0, the background, among its values")
     if not nothing.lower().startswith("background"):
         raise BenchError(
             f"{path}: label {nothing} has value 0, which is the background; give organs values from"
             " 1, or call it background"
         )
-    if not 1 <= len(organs) <= MAX_ORGANS:
-        raise BenchError(f"{path}: {len(organs)} organs, expected 1 to {MAX_ORGANS}")
-    if len(set(organs.values())) < len(organs) or "" in organs.values():
-        raise BenchError(f"{path}: organs need different, non-empty names")
-    return dict(sorted(organs.items()))
+    organs.pop(0, None)
+    n_organs = len(set(organs.values()))
+    if not 1 <= n_organs <= MAX_ORGANS:
+        raise BenchError(f"{path}: {n_organs} organs, expected 1 to {MAX_ORGANS}")
+    return _Labels(dict(sorted(organs.items())), None if ignored is None else ignored[0])
+
+
+def _label_value(path: Path, name: str, value: Any) -> int:
+    if isinstance(value, bool) or not re.fullmatch(r"\d+(\.0+)?", str(value)):
+        raise BenchError(f"{path}: label {name} has value {value!r}, expected a whole number")
+    number = int(str(value).partition(".")[0])
+    if number > MAX_LABEL:
+        raise BenchError(f"{path}: label {name} has value {value}, more than {MAX_LABEL}")
+    return number
+
+
+def _refuse_overlap(path: Path, names: Mapping[str, list[int]]) -> None:
+    """Raise if a value belongs to two labels; regions that overlap are no organs."""
+    holders = defaultdict(list)
+    for name, values in names.items():
+        for value in values:
+            holders[value].append(name)
+    shared = {value: held for value, held in holders.items() if len(held) > 1}
+    if not shared:
+        return
+    value, (first, second, *_) = min(shared.items())
+    if len(names[first]) == len(names[second]) == 1:
+        raise BenchError(f"{path}: {first} and {second} both have value {value}")
+    inner = {value: min(held, key=lambda name: len(names[name])) for value, held in holders.items()}
+    whole = {name: all(inner[value] == name for value in names[name]) for name in names}
+    parts: dict[str, list[int]] = defaultdict(list)
+    for single, name in sorted(inner.items()):
+        parts[name if whole[name] else f"rest_of_{name}"].append(single)
+    written = {name: held if len(held) > 1 else held[0] for name, held in parts.items()}
+    raise BenchError(
+        f"{path}: value {value} is in both regions {first} and {second}; organs must not overlap."
+        f" Name the parts: {json.dumps(written)}"
+    )
 
 
 def _annotated_cases(

@@ -50,7 +50,7 @@ class Marginal(Method, Loss):
     ) -> Mapping[str, Tensor]:
         logits_BKHW = net(batch.image_BCHW).float()
         log_BCHW = merged_log_probs(logits_BKHW, batch.flags_BK)
-        cross_entropy = -log_BCHW.gather(1, batch.lab_BHW.unsqueeze(1)).mean()
+        cross_entropy = marginal_cross_entropy(log_BCHW, batch.lab_BHW)
         dice = 1.0 - marginal_dice(log_BCHW.exp(), batch.lab_BHW, batch.flags_BK)
         exclusion = excluded_overlap(logits_BKHW, batch.lab_BHW, batch.flags_BK)
         return {
@@ -85,6 +85,17 @@ def merged_log_probs(logits_BKHW: Tensor, flags_BK: Tensor) -> Tensor:
     return cat([background_B1HW, log_BCHW[:, 1:]], dim=1)
 
 
+def marginal_cross_entropy(log_BCHW: Tensor, lab_BHW: Tensor) -> Tensor:
+    """Return the mean cross-entropy over the voxels whose class is not unknown (VOID)."""
+    from bench.api import VOID
+
+    void_B1HW = (lab_BHW == VOID).unsqueeze(1)
+    said_B1HW = log_BCHW.gather(1, lab_BHW.unsqueeze(1).masked_fill(void_B1HW, 0))
+    n = void_B1HW.numel()
+    share = (n - void_B1HW.sum()).clamp(min=1) / n
+    return -said_B1HW.masked_fill(void_B1HW, 0.0).mean() / share
+
+
 def marginal_dice(prob_BCHW: Tensor, lab_BHW: Tensor, flags_BK: Tensor) -> Tensor:
     """Return the mean soft Dice over background and organs, each over volumes where it is known.
 
@@ -95,16 +106,16 @@ def marginal_dice(prob_BCHW: Tensor, lab_BHW: Tensor, flags_BK: Tensor) -> Tenso
     import torch
     from torch.nn.functional import pad
 
-    from bench.api import masked_mean, organ_masks, per_voxel
+    from bench.api import VOID, masked_mean, organ_masks, per_voxel
 
     tiny = 1e-5
     organs_BKHW = organ_masks(lab_BHW, prob_BCHW.shape[1] - 1)
     y_BCHW = torch.cat([(lab_BHW == 0).unsqueeze(1), organs_BKHW], dim=1)
     known_BC = pad(flags_BK, (1, 0), value=True)
-    known_BC11 = per_voxel(known_BC, prob_BCHW)
+    known_BCHW = per_voxel(known_BC, prob_BCHW) & (lab_BHW != VOID).unsqueeze(1)
     everything = (0, *range(2, prob_BCHW.ndim))
-    overlap_C = (prob_BCHW * (y_BCHW & known_BC11)).sum(dim=everything)
-    size_C = ((prob_BCHW + y_BCHW) * known_BC11).sum(dim=everything)
+    overlap_C = (prob_BCHW * (y_BCHW & known_BCHW)).sum(dim=everything)
+    size_C = ((prob_BCHW + y_BCHW) * known_BCHW).sum(dim=everything)
     return masked_mean((2 * overlap_C + tiny) / (size_C + tiny), known_BC.any(dim=0))
 
 
@@ -112,18 +123,19 @@ def excluded_overlap(logits_BKHW: Tensor, lab_BHW: Tensor, flags_BK: Tensor) -> 
     """Return the soft Dice of each organ with the region where it is impossible, averaged.
 
     For an annotated organ that is everything outside its label, for another one the voxels of the
-    annotated organs.
+    annotated organs. VOID voxels are left out.
     """
     import torch
 
-    from bench.api import organ_masks, per_voxel
+    from bench.api import VOID, organ_masks, per_voxel
 
     organs_BKHW = organ_masks(lab_BHW, logits_BKHW.shape[1])
     labelled_B1HW = (lab_BHW != 0).unsqueeze(1)
     annotated_BKHW = per_voxel(flags_BK, logits_BKHW)
-    impossible_BKHW = torch.where(annotated_BKHW, ~organs_BKHW, labelled_B1HW)
+    said_B1HW = (lab_BHW != VOID).unsqueeze(1)
+    impossible_BKHW = torch.where(annotated_BKHW, ~organs_BKHW, labelled_B1HW) & said_B1HW
     voxels = tuple(range(2, logits_BKHW.ndim))
-    prob_BKHW = _log_probs(logits_BKHW)[:, 1:].exp()
+    prob_BKHW = _log_probs(logits_BKHW)[:, 1:].exp() * said_B1HW
     overlap_BK = (prob_BKHW * impossible_BKHW).sum(dim=voxels)
     size_BK = prob_BKHW.sum(dim=voxels) + impossible_BKHW.sum(dim=voxels)
     return (2 * overlap_BK / (size_BK + 1.0)).mean()

@@ -24,7 +24,9 @@ from bench.data.nifti import Scan, assemble, locate
 from bench.data.pool import HELD_AT_ONCE, threads
 from bench.errors import BenchError
 from bench.files import file_size
+from bench.labels import VOID
 from bench.params import Params
+from bench.reporting.text import counted
 
 SPACING_FACTOR = 2.5
 """A spacing this many times above or below the median of its axis is reported."""
@@ -101,6 +103,8 @@ class _CaseSummary(NamedTuple):
     values: tuple[Range, ...]
     content: bytes
     organs_ml: tuple[float, ...]
+    void: float
+    """Share of voxels of unknown class."""
     warnings: tuple[str, ...]
     errors: tuple[str, ...]
 
@@ -159,7 +163,7 @@ def check(
             Range(low=min(r.low for r in of_cases), high=max(r.high for r in of_cases))
             for of_cases in zip(*(summary.values for summary in read), strict=True)
         ),
-        remarks=dataset.remarks(),
+        remarks=(*dataset.remarks(), *_left_out(summaries)),
         problems=tuple(sorted(problems, key=lambda p: (p.severity, p.case or "", p.message))),
     )
 
@@ -191,6 +195,7 @@ def _read(dataset: Dataset, case: Case) -> _CaseSummary:
             np.ascontiguousarray(scan.image_CXYZ.T).data, digest_size=16
         ).digest(),
         organs_ml=tuple(count * geometry.voxel_ml for count in counts),
+        void=float(np.mean(scan.labels_XYZ == VOID)),
         warnings=found if dataset.sided else found + exchanged,
         errors=exchanged if dataset.sided else (),
     )
@@ -307,6 +312,16 @@ def _unexpected(
         yield f"{labelled} of {complete} cases; the download is not complete"
     else:
         yield f"{labelled} cases, the release has {complete}; files of another set?"
+
+
+def _left_out(summaries: Mapping[str, _CaseSummary]) -> Iterator[str]:
+    """Yield how many voxels nobody annotated (the label ``ignore``)."""
+    shares = [summary.void for summary in summaries.values() if summary.void]
+    if shares:
+        yield (
+            f"{counted(len(shares), 'case')} with voxels of unknown class, {100 * min(shares):.2g}"
+            f" to {100 * max(shares):.2g} % of theirs; neither learned from nor measured"
+        )
 
 
 def _duplicates(

@@ -199,6 +199,8 @@ class Dataset(Part, abc.ABC):
     def labels(self, case: Case) -> Nifti1Image:
         """Return the label map of the same shape and affine, integers 0..K, 0 = background.
 
+        :data:`bench.labels.VOID` marks voxels of which nobody says what they are.
+
         Raises
         ------
         BenchError

@@ -34,6 +34,7 @@ from bench.data.dataset import Case, Dataset
 from bench.data.intensity import Channel, listed
 from bench.errors import BenchError, explain
 from bench.files import file_size
+from bench.labels import VOID
 from bench.params import Params
 from bench.reporting.text import counted
 
@@ -72,7 +73,7 @@ _PIECE_BYTES = 2**20
 logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
 
 _ALIEN = 255
-"""Marks unknown values in a look-up table; targets are smaller (MAX_ORGANS is 254)."""
+"""Marks unknown values in a look-up table; targets are smaller."""
 
 Row = tuple[float, float, float, float]
 ScalarT = TypeVar("ScalarT", bound=np.generic)
@@ -170,7 +171,7 @@ class Scan(NamedTuple):
     image_CXYZ: NDArray[np.float32]
     """CT in HU, other channels as in their file."""
     labels_XYZ: NDArray[np.uint8]
-    """0..K; only annotated organs occur."""
+    """0..K, or VOID; only annotated organs occur."""
     geometry: Geometry
 
 
@@ -201,7 +202,7 @@ def assemble(dataset: Dataset, case: Case, image: Nifti1Image, labels: Nifti1Ima
         "the image",
         "resample the labels to it (nearest neighbour)",
     )
-    known = {0: "background"} | dict(enumerate(dataset.organs, start=1))
+    known = {0: "background"} | dict(enumerate(dataset.organs, start=1)) | {VOID: "unknown class"}
     native = map_labels(values, {value: value for value in known}, known, where)
     for k, (organ, annotated) in enumerate(zip(dataset.organs, case.annotated, strict=True), 1):
         if not annotated and (count := np.count_nonzero(native == k)):
@@ -484,7 +485,8 @@ def load_labels(
     Parameters
     ----------
     values
-        New value of every value that may occur in the file; 0 (background) is always allowed.
+        New value of every value that may occur in the file: 1..K, 0, or VOID for voxels of which
+        nobody says what they are. 0 (background) is always allowed.
     names
         Meaning of the file's values, for the message about an unknown one.
 

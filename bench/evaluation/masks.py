@@ -12,6 +12,7 @@ import numpy as np
 from bench.errors import BenchError
 from bench.evaluation.metrics import NAN, Metric
 from bench.evaluation.status import Status
+from bench.labels import VOID
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -94,6 +95,14 @@ def _sheared_distances(
     to_truth, _ = KDTree(surfaces_mm[1]).query(surfaces_mm[0])
     to_prediction, _ = KDTree(surfaces_mm[0]).query(surfaces_mm[1])
     return np.asarray(to_truth), np.asarray(to_prediction)
+
+
+def without_void(
+    prediction_XYZ: NDArray[np.uint8], truth_XYZ: NDArray[np.uint8]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return both label maps as background where the truth says nothing (VOID)."""
+    said_XYZ = truth_XYZ != VOID
+    return prediction_XYZ * said_XYZ, truth_XYZ * said_XYZ
 
 
 def mask_status(n_pred: int, n_gt: int) -> Status:

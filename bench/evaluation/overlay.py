@@ -13,11 +13,26 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.labels import VOID
+
 ScalarT = TypeVar("ScalarT", bound=np.generic)
 
-RIGHT, WRONG, MISSED, UNKNOWN = 1, 2, 3, 4
-COLOURS = {RIGHT: "#00C8D7", WRONG: "#E3262E", MISSED: "#F0E442", UNKNOWN: "#A56EFF"}
-"""Cyan and red as in Figure 5 of the paper; yellow and violet for the two states it lacks."""
+RIGHT, WRONG, MISSED, UNKNOWN, LEFT_OUT = 1, 2, 3, 4, 5
+COLOURS = {
+    RIGHT: "#00C8D7",
+    WRONG: "#E3262E",
+    MISSED: "#F0E442",
+    UNKNOWN: "#A56EFF",
+    LEFT_OUT: "#B0B0B0",
+}
+"""Cyan and red as in Figure 5 of the paper; yellow, violet and grey for the states it lacks."""
+
+
+def among(flags_K: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return for every value of a label map whether it is one of the flagged organs."""
+    table = np.zeros(256, np.bool_)
+    table[1 : len(flags_K) + 1] = flags_K
+    return table
 
 
 def choose_slices(shown_SHW: NDArray[np.bool_], n: int = 3) -> NDArray[np.intp]:
@@ -78,24 +93,25 @@ def verdicts(
     judged_K: NDArray[np.bool_],
     unknown_K: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.uint8]:
-    """Return RIGHT, WRONG, MISSED or UNKNOWN per voxel, 0 elsewhere.
+    """Return RIGHT, WRONG, MISSED, UNKNOWN or LEFT_OUT (VOID) per voxel, 0 elsewhere.
 
     Parameters
     ----------
     predicted, truth
-        Label maps, 0 or 1..K, of one shape.
+        Label maps, 0 or 1..K, of one shape; the truth may hold VOID.
     judged_K
         Organs whose truth is known; the others get no verdict.
     unknown_K
         Organs without a truth that are shown all the same; none by default.
     """
-    judged = np.concatenate([[False], judged_K])
+    judged = among(judged_K)
     found = np.zeros(predicted.shape, np.uint8)
     if unknown_K is not None:
-        found[np.concatenate([[False], unknown_K])[predicted]] = UNKNOWN
+        found[among(unknown_K)[predicted]] = UNKNOWN
     found[judged[truth] & (predicted == 0)] = MISSED
     found[judged[predicted] & (predicted != truth)] = WRONG
     found[judged[predicted] & (predicted == truth)] = RIGHT
+    found[truth == VOID] = LEFT_OUT
     return found
 
 
@@ -109,7 +125,8 @@ def scan_png(slices_SHW: NDArray[np.int16], value_range: tuple[float, float]) ->
 def overlay_png(verdicts_SHW: NDArray[np.uint8]) -> bytes:
     """Return the verdicts on some slices as a PNG strip, transparent where there is none."""
     palette = [0, 0, 0]
-    for verdict in sorted(COLOURS):
+    last = max(UNKNOWN, int(verdicts_SHW.max(initial=0)))  # a longer palette is another file
+    for verdict in range(1, last + 1):
         palette += [int(COLOURS[verdict][i : i + 2], 16) for i in (1, 3, 5)]
     return _png(_strip(verdicts_SHW), "P", palette)
 

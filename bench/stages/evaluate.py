@@ -44,6 +44,7 @@ class Evaluate(RecordsStage):
         from bench.data.nifti import read_image
         from bench.data.simulate import Split
         from bench.evaluation.cases import add_window_scores, case_scores
+        from bench.evaluation.masks import without_void
         from bench.evaluation.metrics import NAN
 
         truth = CompleteLabels(ctx.input(self.truth))
@@ -54,7 +55,7 @@ class Evaluate(RecordsStage):
         for count, case_id in enumerate(cases, start=1):
             entry, path = truth[case_id], predictions / f"{case_id}.nii.gz"
             (predicted_XYZ,), _ = read_image(path, f"prediction {path}")
-            labels = predicted_XYZ.astype(np.uint8), truth.labels_XYZ(entry.case.id)
+            labels = without_void(predicted_XYZ.astype(np.uint8), truth.labels_XYZ(case_id))
             grid = entry.geometry
             scores = case_scores(
                 *labels,

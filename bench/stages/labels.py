@@ -37,6 +37,7 @@ class Labels(Stage):
         from bench.data.index import SliceIndex
         from bench.data.simulate import make_split
         from bench.data.slices import LabelSliceWriter, organs_shown
+        from bench.labels import VOID
 
         truth = CompleteLabels(ctx.input(self.truth))
         index = SliceIndex.read(ctx.input(self.images))
@@ -52,7 +53,9 @@ class Labels(Stage):
         shown = []
         with LabelSliceWriter(ctx.out / "slices", index.grid) as writer:
             for count, case_id in enumerate(split.train, start=1):
-                visible = np.array([False, *split.flags[case_id]])
+                visible = np.zeros(256, np.bool_)
+                visible[1 : len(self.images.organs) + 1] = split.flags[case_id]
+                visible[VOID] = True
                 labels_XYZ = truth.labels_XYZ(case_id)
                 kept_XYZ = np.where(visible[labels_XYZ], labels_XYZ, 0).astype(np.uint8)
                 slices = labels_to_grid(kept_XYZ, index[case_id].placement, index.grid)

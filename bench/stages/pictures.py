@@ -76,6 +76,7 @@ class Pictures(RecordsStage, abc.ABC):
         from bench.data.index import SliceIndex
         from bench.data.visible import open_images
         from bench.evaluation.overlay import (
+            among,
             body_box,
             choose_slices,
             overlay_png,
@@ -94,7 +95,7 @@ class Pictures(RecordsStage, abc.ABC):
             case, labels_SHW, truth_SHW, judged_K, score_SHW, unknown_K = shown
             entry = index[case]
             sides = entry.placement.pixel_mm(entry.geometry.spacing_mm)
-            chosen = choose_slices(np.concatenate([[False], judged_K])[truth_SHW])
+            chosen = choose_slices(among(judged_K)[truth_SHW])
             scan_SHW = images_SCHW[entry.rows][chosen, SHOWN]
             shown_range = index.value_ranges[SHOWN]
             box = (slice(None), *body_box(scan_SHW, shown_range[0]))

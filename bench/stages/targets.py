@@ -67,11 +67,17 @@ class Targets(RecordsStage):
 def joint_counts(
     truth: NDArray[np.uint8], seen: NDArray[np.uint8], n_organs: int
 ) -> NDArray[np.int64]:
-    """Return how often label i of the truth meets visible label j, shape [K + 1, K + 1]."""
+    """Return how often label i of the truth meets visible label j, shape [K + 1, K + 1].
+
+    Voxels of unknown class (VOID) are left out.
+    """
     import numpy as np
 
+    from bench.labels import VOID
+
     sides = (n_organs + 1, n_organs + 1)
-    flat = np.ravel_multi_index((truth.ravel(), seen.ravel()), sides)
+    said = truth != VOID
+    flat = np.ravel_multi_index((truth[said], seen[said]), sides)
     return np.bincount(flat, minlength=sides[0] * sides[1]).reshape(sides)
 
 

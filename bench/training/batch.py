@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bench.labels import VOID
 from bench.training.relabelling import BACKGROUND
 
 
@@ -17,7 +18,7 @@ class Batch:
     image_BCHW: Tensor
     """float32 in [0, 1]."""
     lab_BHW: Tensor
-    """int64 visible labels 0..K."""
+    """int64 visible labels 0..K, or VOID where nobody says what a voxel is."""
     ps_BHW: Tensor
     """int64 pseudo-labels: 0 none, 1..K an organ, BACKGROUND."""
     flags_BK: Tensor
@@ -30,16 +31,23 @@ def targets(
     """Return target y and ambiguity weight w, both bool of shape [B, K, H, W].
 
     w is 1 where the target is known: the organ is annotated, another organ's label makes it a
-    certain negative, or there is a pseudo-label. Where w is 0 the target is ambiguous and ignored.
+    certain negative, or there is a pseudo-label. Where w is 0 the target is ambiguous and ignored,
+    as in VOID voxels without a pseudo-label, whatever the flags.
     """
     K = flags_BK.shape[1]
     pseudo_BKHW = organ_masks(ps_BHW, K)
     y_BKHW = organ_masks(lab_BHW, K) | pseudo_BKHW
-    known_BHW = (lab_BHW != 0) | (ps_BHW == BACKGROUND)
+    known_BHW = ((lab_BHW != 0) & (lab_BHW != VOID)) | (ps_BHW == BACKGROUND)
     if pseudo_negatives:
         known_BHW = known_BHW | (ps_BHW != 0)
-    w_BKHW = per_voxel(flags_BK, y_BKHW) | known_BHW.unsqueeze(1) | pseudo_BKHW
+    w_BKHW = annotated(lab_BHW, flags_BK) | known_BHW.unsqueeze(1) | pseudo_BKHW
     return y_BKHW, w_BKHW
+
+
+def annotated(lab_BHW: Tensor, flags_BK: Tensor) -> Tensor:
+    """Return where the visible labels say of an organ that it is there, or not: [B, K, H, W]."""
+    said_B1HW = (lab_BHW != VOID).unsqueeze(1)
+    return per_voxel(flags_BK, said_B1HW) & said_B1HW
 
 
 def organ_masks(label_BHW: Tensor, n_organs: int) -> Tensor:

@@ -46,6 +46,7 @@ class Supervised(Loss):
     def loss(
         self, net: FeatureNet, batch: Batch, progress: TrainingProgress
     ) -> Mapping[str, Tensor]:
+        from bench.labels import VOID
         from bench.training.batch import targets
         from bench.training.losses import masked_bce
 
@@ -53,7 +54,7 @@ class Supervised(Loss):
             batch.lab_BHW, batch.ps_BHW, batch.flags_BK, pseudo_negatives=self.pseudo_negatives
         )
         if self.unlabelled == "background":
-            w_BKHW = w_BKHW.new_ones(()).expand_as(w_BKHW)
+            w_BKHW = w_BKHW | (batch.lab_BHW != VOID).unsqueeze(1)
         loss = masked_bce(net(batch.image_BCHW), y_BKHW, w_BKHW, self.norm)
         return {"loss": loss, "known_share": w_BKHW.float().mean()}
 

@@ -140,21 +140,21 @@ class _AdversarialObjective(Objective):
         from torch.nn.functional import binary_cross_entropy_with_logits as bce
         from torch.nn.functional import logsigmoid
 
-        from bench.api import decide, masked_bce, masked_mean, organ_masks, per_voxel, targets
+        from bench.api import annotated, decide, masked_bce, masked_mean, organ_masks, targets
 
         spec = self._spec
         y_BKHW, w_BKHW = targets(batch.lab_BHW, batch.ps_BHW, batch.flags_BK)
         logits_BKHW = self._segmenter(batch.image_BCHW).float()
         prob_BKHW = logits_BKHW.sigmoid()
-        self._segmented = prob_BKHW.detach(), y_BKHW, batch.flags_BK
+        annotated_BKHW = annotated(batch.lab_BHW, batch.flags_BK)
+        self._segmented = prob_BKHW.detach(), y_BKHW, annotated_BKHW
         supervised = masked_bce(logits_BKHW, y_BKHW, w_BKHW)
 
         self._discriminator.requires_grad_(False)
         confidence_BKHW = self._discriminator(prob_BKHW).float()
-        annotated_BK11 = per_voxel(batch.flags_BK, confidence_BKHW).expand_as(confidence_BKHW)
-        fool = spec.adversarial * masked_mean(-logsigmoid(confidence_BKHW), annotated_BK11)
+        fool = spec.adversarial * masked_mean(-logsigmoid(confidence_BKHW), annotated_BKHW)
         fool += spec.adversarial_unknown * masked_mean(
-            -logsigmoid(confidence_BKHW), ~annotated_BK11
+            -logsigmoid(confidence_BKHW), ~annotated_BKHW
         )
 
         with torch.no_grad():
@@ -177,31 +177,30 @@ class _AdversarialObjective(Objective):
         import torch
         from torch.nn.functional import logsigmoid
 
-        from bench.api import masked_mean, per_voxel
+        from bench.api import masked_mean
 
         assert self._segmented is not None, "the segmenter's phase comes first"
-        prob_BKHW, y_BKHW, flags_BK = self._segmented
-        annotated_BK11 = per_voxel(flags_BK, prob_BKHW).expand_as(prob_BKHW)
-        real_BKHW = torch.where(annotated_BK11, y_BKHW.float(), prob_BKHW)
+        prob_BKHW, y_BKHW, annotated_BKHW = self._segmented
+        real_BKHW = torch.where(annotated_BKHW, y_BKHW.float(), prob_BKHW)
         self._discriminator.requires_grad_(True)
         real = self._discriminator(real_BKHW).float()
         fake = self._discriminator(prob_BKHW).float()
-        loss = masked_mean(-logsigmoid(real) - logsigmoid(-fake), annotated_BK11) / 2
+        loss = masked_mean(-logsigmoid(real) - logsigmoid(-fake), annotated_BKHW) / 2
         return {
             "loss": loss,
-            "real_accuracy": masked_mean((real > 0).float(), annotated_BK11),
-            "fake_accuracy": masked_mean((fake < 0).float(), annotated_BK11),
+            "real_accuracy": masked_mean((real > 0).float(), annotated_BKHW),
+            "fake_accuracy": masked_mean((fake < 0).float(), annotated_BKHW),
         }
 
     def _limit(self, hard_BKHW: Tensor, y_BKHW: Tensor, batch: Batch) -> Tensor | float:
         """Update the running DSC; return the confidence from which a hard label counts."""
-        from bench.api import per_voxel
+        from bench.api import annotated
 
         if self._spec.threshold is not None:
             return self._spec.threshold
-        annotated_BK11 = per_voxel(batch.flags_BK, hard_BKHW)
-        both = (hard_BKHW & y_BKHW & annotated_BK11).sum()
-        either = (hard_BKHW & annotated_BK11).sum() + (y_BKHW & annotated_BK11).sum()
+        annotated_BKHW = annotated(batch.lab_BHW, batch.flags_BK)
+        both = (hard_BKHW & y_BKHW & annotated_BKHW).sum()
+        either = (hard_BKHW & annotated_BKHW).sum() + (y_BKHW & annotated_BKHW).sum()
         dsc = self._discriminator.get_buffer("dsc")
         dsc.lerp_(2.0 * both / either.clamp(min=1), 0.01)
         return (1.0 - dsc).clamp(0.2, 0.8)

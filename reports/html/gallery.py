@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.evaluation.overlay import COLOURS, MISSED, RIGHT, UNKNOWN, WRONG
+from bench.evaluation.overlay import COLOURS, LEFT_OUT, MISSED, RIGHT, UNKNOWN, WRONG
 from bench.reporting.style import MethodStyles
 from bench.reporting.text import number
 from bench.results.tables import GROUP
@@ -19,6 +19,7 @@ KEY = {
     "wrong": COLOURS[WRONG],
     "missed": COLOURS[MISSED],
     "truth unknown": COLOURS[UNKNOWN],
+    "left out": COLOURS[LEFT_OUT],
 }
 CELL = [*GROUP, "label_pct", "seed", "fold"]
 PREDICTIONS = (

@@ -445,13 +445,21 @@ FOLDERS = {
     "broken json": (lambda r: (r / "dataset.json").write_text("{"), "not readable as JSON"),
     "json list": (lambda r: (r / "dataset.json").write_text("[]"), "expected an object"),
     "no labels": (lambda r: edit_json(r, labels={}), 'entry "labels" missing'),
-    "region": (
-        lambda r: edit_json(r, labels={"background": 0, "kidneys": [3, 4]}),
-        "kidneys is a region",
+    "regions that overlap": (
+        lambda r: edit_json(r, labels={"background": 0, "whole": [1, 2], "core": 2}),
+        'value 2 is in both regions whole and core.*"rest_of_whole": 1, "core": 2}',
     ),
-    "ignore label": (
-        lambda r: edit_json(r, labels={"background": 0, "liver": 1, "ignore": 2}),
-        "ignore label is not supported",
+    "region without values": (
+        lambda r: edit_json(r, labels={"background": 0, "liver": []}),
+        "label liver has no value",
+    ),
+    "region with the background": (
+        lambda r: edit_json(r, labels={"body": [0, 1]}),
+        "label body has 0, the background, among its values",
+    ),
+    "ignore as a region": (
+        lambda r: edit_json(r, labels={"background": 0, "liver": 1, "ignore": [2, 3]}),
+        r"label ignore has values \[2, 3\], expected one",
     ),
     "label text": (
         lambda r: edit_json(r, labels={"background": 0, "liver": "one"}),

@@ -14,6 +14,7 @@ from bench.engine.launchers.inline import Inline
 from bench.engine.store import Store
 from bench.evaluation.overlay import (
     COLOURS,
+    LEFT_OUT,
     MISSED,
     RIGHT,
     UNKNOWN,
@@ -28,6 +29,7 @@ from bench.evaluation.overlay import (
 )
 from bench.experiment.collect import collect
 from bench.experiment.plan import Run, graph_of
+from bench.labels import VOID
 from bench.stages.pictures import PredictionPictures, RelabelPictures
 
 
@@ -48,6 +50,9 @@ def test_a_voxel_is_right_wrong_or_missed() -> None:
     assert verdicts(predicted, truth, judged).tolist() == expected
     shown = verdicts(predicted, truth, judged, np.array([False, False, True]))
     assert shown.tolist() == [0, RIGHT, WRONG, WRONG, MISSED, UNKNOWN, 0, WRONG]
+    truth[:3] = VOID
+    shown = verdicts(predicted, truth, judged)
+    assert shown.tolist() == [LEFT_OUT, LEFT_OUT, LEFT_OUT, WRONG, MISSED, 0, 0, WRONG]
 
 
 def test_slices_split_what_is_shown_into_equal_parts() -> None:
@@ -82,8 +87,9 @@ def test_what_is_not_said_is_transparent() -> None:
     said = np.zeros((1, 3, 2), np.uint8)
     said[0, 0] = [RIGHT, MISSED]
     said[0, 1] = [WRONG, UNKNOWN]
+    said[0, 2, 0] = LEFT_OUT
     strip = pixels(overlay_png(said)).reshape(-1, 4)
-    assert sorted(strip[:, 3]) == [0, 0, 255, 255, 255, 255]
+    assert sorted(strip[:, 3]) == [0, 255, 255, 255, 255, 255]
     colours = {"#" + bytes(pixel[:3]).hex().upper() for pixel in strip if pixel[3]}
     assert colours == set(COLOURS.values())
 
