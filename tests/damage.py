@@ -351,6 +351,9 @@ def table_kinds() -> Iterator[Kind]:
         for way in ("first bits", "middle bit", "last bits", "cut", "empty", "zeros", "deleted"):
             reads = ("report", "html" if name else "leaderboard")
             yield Kind(f"results{name}: {way}", at(pattern, WAYS[way]), extra=reads)
+    for way in ("cut", "empty", "zeros", "deleted"):
+        reads = ("report", "leaderboard")
+        yield Kind(f"results request: {way}", at("results/*.toml", WAYS[way]), extra=reads)
 
 
 def interrupted_kinds() -> Iterator[Kind]:
@@ -485,7 +488,8 @@ def _patched(patch: Patch) -> None:
 
 def tables(root: Path) -> dict[str, pd.DataFrame]:
     """Return the tables of a store without what differs from run to run."""
-    found = {path.name: pd.read_parquet(path) for path in sorted((root / "results").iterdir())}
+    files = sorted((root / "results").glob("*.parquet"))
+    found = {path.name: pd.read_parquet(path) for path in files}
     return {name: table.drop(columns=TIMES, errors="ignore") for name, table in found.items()}
 
 
