@@ -301,7 +301,7 @@ class Release(Dataset):
             patient=self.patient(case, files.number),
             annotated=flags,
             trains_in=None if any(flags) else "all",
-            spacing_known=not self.lacks_spacing(files.number),
+            spacing_known=not (files.labels and self.lacks_spacing(files.number)),
         )
 
     def file_of(self, case: Case) -> Files:

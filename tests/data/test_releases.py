@@ -20,6 +20,7 @@ from bench.data.nifti import read_scan
 from bench.data.release import PAPER7, SEARCH_DEPTH, Release, walk
 from bench.data.simulate import make_split
 from bench.errors import BenchError
+from bench.results.tables import RESULTS
 
 TREES = {
     "lits": (releases.lits, 3),
@@ -516,3 +517,43 @@ def test_the_verbose_list_of_data_sets_has_their_numbers(bench, monkeypatch):
     assert "phantom" in lines
     refused = bench("list", "methods", "-v")
     assert (refused.code, "is for datasets" in refused.err) == (2, True)
+
+
+def test_channels_of_a_task_are_on_the_last_axis_of_its_images(tmp_path):
+    made = releases.scan(0, {1: "prostate"})
+    both = np.stack([made.image_XYZ, 2 * made.image_XYZ], axis=-1)
+    for folder, voxels in (("imagesTr", both), ("labelsTr", made.labels_XYZ.astype(np.uint8))):
+        path = tmp_path / f"Task05_Prostate/{folder}/prostate_00.nii.gz"
+        path.parent.mkdir(parents=True)
+        nib.save(nib.Nifti1Image(voxels, np.eye(4) * 2), path)
+    dataset = opened(tmp_path, "msd[task=Task05_Prostate]")
+    scan = read_scan(dataset, dataset.cases()[0])
+    np.testing.assert_array_equal(scan.image_CXYZ[1], 2 * made.image_XYZ)
+    np.testing.assert_array_equal(scan.labels_XYZ, made.labels_XYZ)
+
+
+def test_a_view_with_unlabelled_scans_is_trained_and_measured_where_it_is_annotated(
+    bench, tree, tmp_path
+):
+    root = tree("msd[task=Task09_Spleen]")
+    text = f"msd[task=Task09_Spleen,root={root},organs=paper7,unlabelled=true]"
+    chosen = ("-m", "inerrant,naive", "-d", text, "-l", "100", "-p", "smoke[steps=2,max_side=32]")
+    answer = bench("run", *chosen, "--launcher", "inline", "-q")
+    assert answer.code == 0, answer.err
+    (path,) = (tmp_path / "bench-store/results").glob("msd*[0-9a-f].parquet")
+    rows = RESULTS.load(path)
+    assert set(rows["organ"]) == {"spleen"}
+    assert set(rows["case"]) < {"spleen_002", "spleen_010", "spleen_063"}
+    assert set(rows["dataset"]) == {"msd[organs=paper7,task=Task09_Spleen,unlabelled=true]"}
+
+
+def test_a_fusion_of_views_trains_on_scans_that_nobody_annotated(tree):
+    full = f"btcv[root={tree('btcv')},organs=paper7,unlabelled=true]"
+    partial = f"msd[task=Task09_Spleen,root={tree('msd[task=Task09_Spleen]')}]"
+    dataset = parse_dataset(f"fusion[full={full},partial={partial},keeps=spleen,n_full=1]")
+    assert dataset.organs == PAPER7
+    trains = {case.id: case.trains_in for case in dataset.cases()}
+    assert trains["full_btcv_0061"] == trains["partial_spleen_002"] == "all"
+    assert sum(0 in trains[f"full_btcv_{n:04d}"] for n in (1, 21, 40)) == 1
+    case = next(case for case in dataset.cases() if case.id == "partial_spleen_002")
+    assert set(np.unique(read_scan(dataset, case).labels_XYZ)) == {0, PAPER7.index("spleen") + 1}
