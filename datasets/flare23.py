@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
 
 from typing_extensions import override
 
-from bench.data.release import Files, Release, Scans, find, find_file, read_table
+from bench.data.release import UNKNOWN, Files, Release, Scans, find, find_file, read_table
 from bench.errors import BenchError, unknown_name
 from bench.files import file_size
 
@@ -24,7 +24,7 @@ class Flare23(Release):
 
     The release does not say which organs were drawn on each of these sets, and voxels do not tell;
     ``FLARE23-annotated.csv`` beside the table says it: ``Dataset,organs`` and, for example,
-    ``LiTS,liver:spleen:tumour``. A tumour (14) belongs to an organ that is not named.
+    ``LiTS,liver:spleen``. A tumour (14) belongs to an organ that is not named: unknown voxels.
     """
 
     called = "flare23"
@@ -57,6 +57,7 @@ class Flare23(Release):
         11: "stomach",
         12: "duodenum",
         13: "kidney_l",
+        14: UNKNOWN,
     }
     sided = True
     complete = 2200
@@ -73,9 +74,9 @@ class Flare23(Release):
         if source not in self._groups:
             raise BenchError(
                 f"{self.root}: {TABLE} must say which organs were drawn on Dataset {source}: a row"
-                f" {source},liver:spleen (or {TUMOUR})"
+                f" {source},liver:spleen (or {TUMOUR}, if nothing else was)"
             )
-        return certain(self._groups[source])
+        return self._groups[source]
 
     @override
     def _find(self) -> dict[str, Files]:
@@ -117,15 +118,6 @@ class Flare23(Release):
                 if organ not in (*self.own_organs, TUMOUR):
                     raise unknown_name(f"organ in {table}", organ, (*self.own_organs, TUMOUR))
         return groups
-
-
-def certain(organs: Iterable[str]) -> Collection[str]:
-    """Return the organs of which every voxel is known, none where tumours were drawn.
-
-    A tumour may lie in any organ, and label maps have no value for voxels that are unknown.
-    """
-    drawn = tuple(organs)
-    return () if TUMOUR in drawn else drawn
 
 
 def _rows(workbook: Path) -> list[list[str]]:

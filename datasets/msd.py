@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from typing_extensions import override
 
-from bench.data.release import Archive, Release, Scans
+from bench.data.release import Archive, Files, Release, Scans
 
 TaskName = Literal[
     "Task01_BrainTumour",
@@ -104,6 +104,10 @@ class Msd(Release):
     def downloads(self) -> Mapping[str, Archive]:
         name = f"{self.task}.tar"
         return {name: self.archives[name]} if name in self.archives else {}
+
+    @override
+    def patient(self, case: str, files: Files) -> str:
+        return f"lits_{files.number:03d}" if self.task == "Task03_Liver" else case
 
     @override
     def lacks_spacing(self, number: int) -> bool:

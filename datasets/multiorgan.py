@@ -137,6 +137,10 @@ class Multiorgan(Release):
         return number in LABELLED[scans]
 
     @override
+    def patient(self, case: str, files: Files) -> str:
+        return f"{'btcv' if files.scans is BTCV else 'pancreas'}_{files.number:04d}"
+
+    @override
     def annotated(self, files: Files) -> Collection[str]:
         return self._drawn(files.scans, files.number)
 

@@ -18,6 +18,7 @@ from typing_extensions import override
 from bench.data.dataset import Case, Dataset
 from bench.data.intensity import Channel, listed
 from bench.errors import BenchError, unknown_name
+from bench.labels import VOID
 from bench.params import Params
 from bench.seeds import generator
 
@@ -173,7 +174,8 @@ class Joined(Dataset, abc.ABC):
         ]
         if numbers == list(range(1, len(numbers) + 1)):
             return image
-        table = np.array([0, *numbers], np.uint8)
+        table = np.full(VOID + 1, VOID, np.uint8)
+        table[: len(numbers) + 1] = 0, *numbers
         return nib.Nifti1Image(table[np.asarray(image.dataobj)], image.affine)
 
     def _flags(self, member: Member, case: Case) -> tuple[bool, ...]:

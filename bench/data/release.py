@@ -24,6 +24,7 @@ from bench.data.dataset import Case, Dataset
 from bench.data.nifti import Geometry, load, load_geometry, load_labels, locate
 from bench.errors import BenchError, unknown_name
 from bench.files import file_size
+from bench.labels import VOID
 from bench.params import Added, format_brackets, parse_brackets
 from bench.plugins import registry
 from bench.reporting.text import counted
@@ -44,6 +45,9 @@ ORGANS = (
 
 BACKGROUND = ""
 """Organ of a label value that counts as background."""
+
+UNKNOWN = "?"
+"""Organ of a label value that may lie in any organ, such as a tumour of which nobody says where."""
 
 MAX_TABLE_BYTES = 2**26
 
@@ -160,10 +164,16 @@ class Release(Dataset):
         return format_brackets(self.called, options)
 
     @property
+    @override
+    def namespace(self) -> str:
+        """All releases share one: some hold scans of another, under its names of patients."""
+        return "public releases"
+
+    @property
     def own_organs(self) -> tuple[str, ...]:
         """Every organ that the data set draws, by label value."""
-        drawn = (organ for _, organ in sorted(self.label_values().items()) if organ != BACKGROUND)
-        return tuple(dict.fromkeys(drawn))
+        drawn = (organ for _, organ in sorted(self.label_values().items()))
+        return tuple(dict.fromkeys(organ for organ in drawn if organ not in (BACKGROUND, UNKNOWN)))
 
     @property
     @override
@@ -173,7 +183,7 @@ class Release(Dataset):
         return PAPER7 if self.view == "paper7" else tuple(self.view.split(":"))
 
     def label_values(self) -> Mapping[int, str]:
-        """Return label value -> organ, or :data:`BACKGROUND`."""
+        """Return label value -> organ, :data:`BACKGROUND` or :data:`UNKNOWN`."""
         return self.values
 
     def patterns(self) -> tuple[Scans, ...]:
@@ -196,8 +206,8 @@ class Release(Dataset):
         """Return the organs that were drawn in a scan; a fact about its group, not its voxels."""
         return self.own_organs
 
-    def patient(self, case: str, number: int) -> str:
-        """Return the patient of a scan."""
+    def patient(self, case: str, files: Files) -> str:
+        """Return the patient of a scan, by the name that the set it was first in gives."""
         return case
 
     def cases(self) -> tuple[Case, ...]:
@@ -287,6 +297,8 @@ class Release(Dataset):
 
     def number(self, organ: str) -> int:
         """Return the label of an organ, 0 if it is not among those looked at."""
+        if organ == UNKNOWN:
+            return VOID
         return self.organs.index(organ) + 1 if organ in self.organs else 0
 
     @cached_property
@@ -298,7 +310,7 @@ class Release(Dataset):
         flags = tuple(organ in drawn for organ in self.organs)
         return Case(
             id=case,
-            patient=self.patient(case, files.number),
+            patient=self.patient(case, files),
             annotated=flags,
             trains_in=None if any(flags) else "all",
             spacing_known=not (files.labels and self.lacks_spacing(files.number)),

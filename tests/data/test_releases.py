@@ -20,6 +20,7 @@ from bench.data.nifti import read_scan
 from bench.data.release import PAPER7, SEARCH_DEPTH, Release, walk
 from bench.data.simulate import make_split
 from bench.errors import BenchError
+from bench.labels import VOID
 from bench.results.tables import RESULTS
 
 TREES = {
@@ -27,7 +28,7 @@ TREES = {
     "btcv": (releases.btcv, 3),
     "amos": (releases.amos, 3),
     "flare22": (releases.flare22, 2),
-    "flare23": (releases.flare23, 3),
+    "flare23": (releases.flare23, 4),
     "word": (releases.word, 3),
     "kits": (releases.kits23, 3),
     "kits[release=19]": (releases.kits19, 2),
@@ -473,11 +474,24 @@ def test_flare23_takes_annotations_from_tables_and_corrected_labels(tree):
         "flare23_0001": set(releases.FLARE),
         "flare23_0002": five,
         "flare23_0003": five,
+        "flare23_0004": {"liver"},
     }
     assert organ(dataset, "flare23_0001", "liver").any()
     more = opened(tree("flare23"), "flare23[unlabelled=true]")
-    assert set(ids(more)) - set(ids(dataset)) == {"flare23_0004", "flare23_2201"}
+    assert set(ids(more)) - set(ids(dataset)) == {"flare23_2201"}
     assert not check(more).errors
+
+
+def test_a_tumour_of_an_unknown_organ_is_neither_organ_nor_background(tree):
+    tumour = truth(4, {1: "liver", 14: "tumour"}, "tumour")
+    view = f"flare23[root={tree('flare23')},organs=spleen:liver]"
+    lits = f"lits[root={tree('lits')}]"
+    for text, prefix in ((view, ""), (f"union[sources={view}:{lits},organs=liver]", "flare23_")):
+        dataset = parse_dataset(text)
+        case = next(case for case in dataset.cases() if case.id == f"{prefix}flare23_0004")
+        labels_XYZ = read_scan(dataset, case).labels_XYZ
+        np.testing.assert_array_equal(labels_XYZ == VOID, tumour)
+        assert (labels_XYZ == dataset.organs.index("liver") + 1).any()
 
 
 @pytest.mark.parametrize(
@@ -557,3 +571,15 @@ def test_a_fusion_of_views_trains_on_scans_that_nobody_annotated(tree):
     assert sum(0 in trains[f"full_btcv_{n:04d}"] for n in (1, 21, 40)) == 1
     case = next(case for case in dataset.cases() if case.id == "partial_spleen_002")
     assert set(np.unique(read_scan(dataset, case).labels_XYZ)) == {0, PAPER7.index("spleen") + 1}
+
+
+def test_the_same_patients_in_two_releases_never_part_between_training_and_test(tree):
+    sources = f"btcv[root={tree('btcv')}]:multiorgan[root={tree('multiorgan')},part=btcv]"
+    with pytest.raises(BenchError, match="of the same patient always trains"):
+        parse_dataset(f"union[sources={sources},test=btcv]").cases()
+    both = parse_dataset(f"union[sources={sources}]").cases()
+    patients = {case.id: case.patient for case in both}
+    assert patients["btcv_btcv_0001"] == patients["multiorgan_multiorgan_btcv_0001"]
+    lits = opened(tree("task03", releases.task03), "lits")
+    task = opened(tree("task03", releases.task03), "msd[task=Task03_Liver]")
+    assert {case.patient for case in lits.cases()} == {case.patient for case in task.cases()}
