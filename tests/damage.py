@@ -5,11 +5,13 @@ store. One gets the same command again, the other a command with new consumers, 
 file counts as large, so that nothing but the checks before a stage reads its inputs can find it.
 Afterwards the tables have to be those of an undamaged store, bit for bit, apart from times.
 
-``-k TEXT`` takes the kinds whose names contain the text, ``--list`` names all of them.
+``-k TEXT`` takes the kinds whose names contain the text, ``--list`` names all of them, ``-j 2``
+examines two side by side.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import multiprocessing
@@ -18,9 +20,11 @@ import re
 import shutil
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -558,7 +562,7 @@ class Laboratory:
 
     def give(self, arguments: tuple[str, ...], store: Path, patch: Patch = "") -> Answer:
         if arguments[0] == "report":
-            where = ("--store", store, "-o", store.parent / "report")
+            where = ("--store", store, "-o", store.with_name(f"{store.name}-report"))
         else:
             where = ("-d", self._data, "--launcher", "inline", "--store", store)
         return command(*arguments, *where, patch=patch)
@@ -574,13 +578,17 @@ class Laboratory:
         return found
 
     def _copy(self, base: str) -> Path:
-        target = self.folder / f"copy-{os.getpid()}"
+        target = self.folder / f"copy-{os.getpid()}-{threading.get_ident()}"
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(self.folder / base, target)
         return target
 
-    def examine(self, kind: Kind, consumer: bool) -> Verdict:
-        """Damage a copy and give the same command, or one with new consumers."""
+    def examine(self, kind: Kind) -> list[Verdict]:
+        """Damage copies and give the same command, then one with new consumers where it can be."""
+        consumers = (False, True) if kind.base == "finished" and not kind.extra else (False,)
+        return [self._examine(kind, consumer) for consumer in consumers]
+
+    def _examine(self, kind: Kind, consumer: bool) -> Verdict:
         root = self._copy(kind.base)
         folder = one(root, kind.victim) if kind.victim else None
         arguments = MORE if consumer else SAME
@@ -619,6 +627,7 @@ def main(
     folder: Annotated[Path | None, typer.Option(help="Keep the stores here.")] = None,
     skip: Annotated[str, typer.Option(help="Part of the names of kinds to leave out.")] = "\n",
     every: Annotated[int, typer.Option(help="Take every n-th kind.")] = 1,
+    jobs: Annotated[int, typer.Option("-j", help="Kinds side by side.")] = 1,
 ) -> None:
     """Damage stores, and print what came of it."""
     chosen = [kind for kind in kinds() if keep in kind.name and skip not in kind.name]
@@ -626,16 +635,15 @@ def main(
     if listed:
         print("\n".join(kind.name for kind in chosen))
         return
-    with tempfile.TemporaryDirectory() as temporary:
+    with contextlib.ExitStack() as stack:
+        temporary = stack.enter_context(tempfile.TemporaryDirectory())
         laboratory = Laboratory(folder or Path(temporary))
         started, counts = time.monotonic(), Counter[str]()
-        for kind in chosen:
+        pool = stack.enter_context(ThreadPoolExecutor(jobs))
+        for kind, verdicts in zip(chosen, pool.map(laboratory.examine, chosen), strict=True):
             row = [f"{kind.name:<44}"]
             problems = []
-            for consumer in (False, True):
-                if consumer and (kind.base != "finished" or kind.extra):
-                    continue
-                verdict = laboratory.examine(kind, consumer)
+            for verdict in verdicts:
                 what = "named" if verdict.named else "silent"
                 row.append(f"{what:<6} exit {verdict.code} {'equal' if verdict.equal else 'OTHER'}")
                 counts["commands"] += 1
