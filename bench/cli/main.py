@@ -299,34 +299,58 @@ def predict(
     images: Annotated[
         list[Path],
         typer.Argument(
-            help="Scans: NIfTI, or a DICOM folder; of several channels all files, CASE_0000.nii.gz"
-            " CASE_0001.nii.gz."
+            help="Scans: NIfTI files, of several channels all (CASE_0000.nii.gz CASE_0001.nii.gz);"
+            " folders of them; folders of a DICOM series, or of such folders."
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the label maps.")],
     preview: Annotated[bool, typer.Option(help="Also write each over its scan, as PNG.")] = False,
+    probabilities: Annotated[bool, typer.Option(help="Also write a map for every organ.")] = False,
+    uncertainty: Annotated[
+        bool, typer.Option(help="Also write the entropy of the least certain organ.")
+    ] = False,
+    dicom_seg: Annotated[
+        bool, typer.Option("--dicom-seg", help="Also write DICOM segmentations of the series.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what an earlier call wrote.")
+    ] = False,
+    quiet: Quiet = False,
     device: Device = None,
     plugin: Plugins = None,
     store_root: StoreRoot = None,
 ) -> None:
     """Segment new scans with a trained model; label maps have the grid of their image.
 
-    A scan that cannot be read is named, and the others are segmented; exit code 2 then.
+    A scan that cannot be read is named, and the others are segmented; exit code 2 then. No image is
+    replaced, no file that no earlier call wrote, and no other without --overwrite.
     """
-    from bench.experiment.segment import segment
+    from bench.cli.progress import SliceBars
+    from bench.experiment.segment import Remark, Wanted, segment
+    from bench.reporting.text import counted
 
     use_device(device)
     plug_in(plugin)
     store = existing_store(store_root)
     check_folder(out)
-    refused = False
-    for made in segment(store.find(key), images, out, store, preview=preview):
-        if isinstance(made, BenchError):
-            refused = True
-            complain(f"error: {made}")
-        else:
-            Console().print(str(made), soft_wrap=True)
-    if refused:
+    wanted = Wanted(preview, probabilities, uncertainty, dicom_seg)
+    n_refused = n_written = 0
+    with SliceBars(Console(quiet=quiet)) as bars:
+        for made in segment(
+            store.find(key), images, out, store, wanted, overwrite=overwrite, tick=bars.tick
+        ):
+            if isinstance(made, BenchError):
+                n_refused += 1
+                complain(f"error: {made}")
+            elif isinstance(made, Remark):
+                remark(made)
+            else:
+                n_written += 1
+                bars.console.print(str(made), soft_wrap=True)
+    if n_refused:
+        if n_refused + n_written > 1:
+            what = f"{counted(n_refused, 'scan')} not or not wholly segmented"
+            complain(f"error: {what}; {counted(n_written, 'file')} written to {out}")
         raise typer.Exit(ExitCode.FIXABLE)
 
 

@@ -5,9 +5,17 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable
+from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 from bench.engine.graph import StageGraph
@@ -20,6 +28,39 @@ STYLES = {
     "interrupted": "yellow",
     "stalled": "yellow",
 }
+
+
+class SliceBars:
+    """Shows the slices of the scan that is segmented; nothing where there is no terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._bars = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task: TaskID | None = None
+        self._name = ""
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def tick(self, name: str, done: int, total: int) -> None:
+        """Show that some of the slices of a scan are done."""
+        if self._task is None or name != self._name:
+            if self._task is not None:
+                self._bars.remove_task(self._task)
+            self._task, self._name = self._bars.add_task(name, total=total), name
+        self._bars.update(self._task, completed=done)
 
 
 class Monitor:

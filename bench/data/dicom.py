@@ -64,6 +64,10 @@ _JPEG_SIZES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 """Markers before the size of a picture in JPEG and JPEG-LS."""
 
 
+class NoSlicesError(BenchError):
+    """A folder without a slice of a volume."""
+
+
 class Slice(NamedTuple):
     """One slice of a series: a file, or a frame of one."""
 
@@ -140,7 +144,7 @@ def find_series(folder: Path) -> Series:
             f"{path.name}: {name}, no slice of a volume" for name, path in others.items()
         ]
         listed = f" ({'; '.join(found[:5])})" if found else ""
-        raise BenchError(
+        raise (BenchError if by_series else NoSlicesError)(
             f"{folder}: holds {len(by_series)} DICOM series{listed}, must be one; keep each series"
             " in a folder of its own"
         )

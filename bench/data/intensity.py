@@ -80,12 +80,17 @@ class Channel(Params):
         low, high = np.percentile(image_XYZ, PERCENTILES)
         return float(low), float(high)
 
-    def to_stored(self, image_XYZ: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return a volume clipped and scaled to :attr:`stored_range`."""
+    def to_stored(
+        self, image_XYZ: NDArray[np.float32], values: ValueRange | None = None
+    ) -> NDArray[np.float32]:
+        """Return a part of a volume clipped and scaled to :attr:`stored_range`.
+
+        ``values`` is the :meth:`volume_range` of the volume, by default that of ``image_XYZ``.
+        """
         if self.rule == "window":
             clipped_XYZ: NDArray[np.float32] = np.clip(image_XYZ, *self.hu_window)
             return clipped_XYZ
-        low, high = self.volume_range(image_XYZ)
+        low, high = self.volume_range(image_XYZ) if values is None else values
         if low == high:  # a constant volume
             return np.zeros_like(image_XYZ)
         scaled_XYZ: NDArray[np.float32] = np.clip((image_XYZ - low) / (high - low), 0, 1)

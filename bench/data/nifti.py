@@ -565,6 +565,13 @@ def to_native(labels_XYZ: NDArray[np.uint8], geometry: Geometry) -> Nifti1Image:
     return _as_nifti(geometry.to_native(labels_XYZ.astype(np.uint8, copy=False)), geometry)
 
 
+def share_to_native(share_XYZ: NDArray[np.uint8], geometry: Geometry) -> Nifti1Image:
+    """Return numbers from 0 to 1, stored as 0 to 255, as NIfTI on the grid of the scan's file."""
+    image = to_native(share_XYZ, geometry)
+    image.header.set_slope_inter(1 / 255, 0)
+    return image
+
+
 def where_is(dataset: Dataset, case: Case, what: Literal["image", "label map"]) -> str:
     """Return data set, case and file of an image or label map, as the start of a message."""
     files = dataset.files(case)

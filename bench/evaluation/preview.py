@@ -69,7 +69,7 @@ def overlay(
         figure.suptitle(title, fontsize=9)
     for text in figure.findobj(Text):
         text.set_parse_math(False)  # a dollar sign in a name starts no formula
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    figure.savefig(path, format="png", dpi=110, metadata={"Software": None})
 
 
 def _radiological(slice_XY: NDArray[np.generic]) -> NDArray[np.generic]:

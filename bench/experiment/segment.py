@@ -3,52 +3,102 @@
 from __future__ import annotations
 
 import gzip
-import json
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.engine.store import Store
-from bench.errors import BenchError
-from bench.files import replacing, write_atomically
+from bench.errors import BenchError, explain
+from bench.experiment.outputs import Outputs
+from bench.experiment.scans import Found, find_scans
 from bench.stage import Stage
+from bench.stages.images import SLICES_AT_ONCE
 from bench.stages.train import Train
 
 if TYPE_CHECKING:
+    import numpy as np
     from nibabel.nifti1 import Nifti1Image
+    from numpy.typing import NDArray
 
-    from bench.data.intensity import Channel
+    from bench.data.nifti import Geometry
     from bench.nets.protocol import FeatureNet
 
+SUFFIX = ".nii.gz"
 
-ORGANS = "organs.json"
-"""Names the values of the label maps beside it."""
+
+class Remark(str):
+    """Something to look at that stops nothing: one line."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is written for a scan besides its label map."""
+
+    preview: bool = False
+    """A picture of the label map over the first channel."""
+    probabilities: bool = False
+    """A map per organ, from 0 to 1."""
+    uncertainty: bool = False
+    """A map of the entropy, in bits, of the least certain organ, from 0 to 1."""
+    dicom_seg: bool = False
+    """A DICOM segmentation of the series."""
+
+    def targets(self, name: str, organs: Sequence[str], out: Path) -> dict[str, Path]:
+        """Return the files of a scan by what they hold; probabilities by the organ's number."""
+        from bench.stages.images import slug
+
+        names = {"labels": f"{name}{SUFFIX}"}
+        if self.preview:
+            names["preview"] = f"{name}.png"
+        if self.probabilities:
+            for k, organ in enumerate(organs, start=1):
+                names[f"probability {k}"] = f"{name}_probability_{k}_{slug(organ)}{SUFFIX}"
+        if self.uncertainty:
+            names["uncertainty"] = f"{name}_uncertainty{SUFFIX}"
+        if self.dicom_seg:
+            names["dicom_seg"] = f"{name}.dcm"
+        return {what: out / file for what, file in names.items()}
 
 
 def segment(
-    model: Stage, paths: Sequence[Path], out: Path, store: Store, *, preview: bool = False
-) -> Iterator[Path | BenchError]:
+    model: Stage,
+    paths: Sequence[Path],
+    out: Path,
+    store: Store,
+    wanted: Wanted = Wanted(),
+    *,
+    overwrite: bool = False,
+    tick: Callable[[str, int, int], None] = lambda *_: None,
+) -> Iterator[Path | Remark | BenchError]:
     """Write the label map of every scan into ``out``.
 
-    The label map has the voxel grid of its scan. Value k is the model's k-th organ, named in
-    ``organs.json``. ``preview`` adds a PNG of it over the first channel.
+    The label map has the voxel grid of its scan. Value k is the model's k-th organ, named in the
+    model's record, see :class:`bench.experiment.outputs.Outputs`.
 
     Parameters
     ----------
     paths
-        Scans as :func:`scans` groups them.
+        Scans as :func:`bench.experiment.scans.find_scans` takes them.
+    overwrite
+        Replace what an earlier call wrote.
+    tick
+        Called with the name of a scan, the slices that are done, and their number.
 
     Yields
     ------
-    Path or BenchError
-        Each file that is complete, or why a scan cannot be segmented; the others still are.
+    Path, Remark or BenchError
+        Each file that is complete, what to look at, or why a scan cannot be segmented; the others
+        still are.
 
     Raises
     ------
     BenchError
-        The stage is not a trained segmentation model, a scan lacks a channel, or a label map would
-        replace a file that is not one of an earlier call.
+        The stage is not a trained segmentation model, the scans are not what ``find_scans`` takes,
+        or a file would be replaced that may not be.
     """
     if not isinstance(model, Train) or not model.objective.trains_segmenter:
         raise BenchError(
@@ -60,18 +110,33 @@ def segment(
         raise BenchError(
             f"{model.key}: {damage}; `bench verify --repair {model.key}` computes it again"
         )
-    found = scans(paths, model.images.channels)
-    _check_targets(found, out)
+    found = find_scans(paths, model.images.channels)
+    if wanted.dicom_seg:
+        _check_series(found)
+    organs = model.images.organs
+    targets = {name: wanted.targets(name, organs, out) for name in found}
+    outputs = Outputs(out, model.key, organs)
+    outputs.check(
+        (path for files in targets.values() for path in files.values()),
+        (path for scan in found.values() for path in scan.files),
+        overwrite=overwrite,
+    )
     net = _network(model, store)
-    out.mkdir(parents=True, exist_ok=True)
-    organs = {name: k for k, name in enumerate(model.images.organs, start=1)}
-    write_atomically(out / ORGANS, json.dumps({"background": 0} | organs, indent=1))
-    for name, files in found.items():
-        try:
-            yield from _segment_one(model, net, files, out / f"{name}.nii.gz", preview=preview)
-        except BenchError as error:
-            where = "" if str(files[0]) in str(error) else f"{files[0]}: "
-            yield BenchError(f"{where}{error}")
+    outputs.start()
+    for name, scan in found.items():
+        yield from _one(model, net, name, scan, targets[name], outputs, tick)
+
+
+def _check_series(found: dict[str, Found]) -> None:
+    from bench.data.dicomseg import check_available
+
+    for scan in found.values():
+        if not scan.is_series:
+            raise BenchError(
+                f"{scan.files[0]}: a DICOM segmentation refers to a series, and this is none; leave"
+                " --dicom-seg out"
+            )
+    check_available()
 
 
 def _network(model: Train, store: Store) -> FeatureNet:
@@ -84,105 +149,209 @@ def _network(model: Train, store: Store) -> FeatureNet:
         raise BenchError(f"{model.key}: the network cannot be built: {error}") from None
 
 
-def _segment_one(
-    model: Train, net: FeatureNet, files: Sequence[Path], target: Path, *, preview: bool
-) -> Iterator[Path]:
+def _one(
+    model: Train,
+    net: FeatureNet,
+    name: str,
+    scan: Found,
+    targets: dict[str, Path],
+    outputs: Outputs,
+    tick: Callable[[str, int, int], None],
+) -> Iterator[Path | Remark | BenchError]:
+    """Segment a scan; whatever is wrong with it is yielded."""
+    from bench.data.dicom import NoSlicesError
+
+    where = scan.files[0]
+    try:
+        yield from _segment(model, net, name, scan, targets, outputs, tick)
+    except NoSlicesError as error:
+        yield error if scan.named else Remark(f"passed over: {error}")
+    except BenchError as error:
+        yield error if str(where) in str(error) else BenchError(f"{where}: {error}")
+    except OSError as error:
+        yield BenchError(f"{where}: {explain(error)}")
+    except (MemoryError, RuntimeError) as error:  # torch has no other for memory of the CPU
+        reason = (str(error).strip().splitlines() or ["out of memory"])[0]
+        yield BenchError(f"{where}: {reason}; use a larger machine, or crop the scan")
+
+
+def _segment(
+    model: Train,
+    net: FeatureNet,
+    name: str,
+    scan: Found,
+    targets: dict[str, Path],
+    outputs: Outputs,
+    tick: Callable[[str, int, int], None],
+) -> Iterator[Path | Remark]:
+    from bench.data.intensity import unlike_hu
+    from bench.data.nifti import read_image, share_to_native, to_native
+
+    where = str(scan.files[0])
+    images = model.images
+    image_CXYZ, geometry = read_image(_open(scan), where, images.channels, images.refuse_size)
+    for channel, image_XYZ in zip(images.channels, image_CXYZ, strict=True):
+        if channel.rule == "window" and (doubt := unlike_hu(image_XYZ)):
+            yield Remark(f"{where}: {doubt}")
+    if geometry.sheared:
+        yield Remark(
+            f"{where}: its slices are tilted; ITK-SNAP and 3D Slicer refuse the label map as they"
+            " refuse such scans in NIfTI, and take a DICOM segmentation (--dicom-seg) of a series"
+        )
+    maps = _Maps(len(images.organs), targets)
+    labels_XYZ = _predict(
+        model, net, image_CXYZ, geometry, maps, lambda done, of: tick(name, done, of)
+    )
+    labels = to_native(labels_XYZ, geometry)
+    _save(labels, targets["labels"], outputs)
+    yield targets["labels"]
+    if (target := targets.get("preview")) is not None:
+        with outputs.writing(target) as unfinished:
+            _picture(model, image_CXYZ, labels_XYZ, geometry, name, unfinished)
+        yield target
+    for what, share_XYZ in maps.finished():
+        _save(share_to_native(share_XYZ, geometry), targets[what], outputs)
+        yield targets[what]
+    if (target := targets.get("dicom_seg")) is not None:
+        import numpy as np
+
+        from bench.data.dicomseg import write_segmentation
+
+        if not labels_XYZ.any():
+            yield Remark(f"{where}: no organ was found, and a DICOM segmentation cannot be empty")
+            return
+        with outputs.writing(target) as unfinished:
+            write_segmentation(
+                np.asarray(labels.dataobj),
+                scan.files[0],
+                images.organs,
+                model.key,
+                version("organ-bench"),
+                unfinished,
+            )
+        yield target
+
+
+def _predict(
+    model: Train,
+    net: FeatureNet,
+    image_CXYZ: NDArray[np.float32],
+    geometry: Geometry,
+    maps: _Maps,
+    tick: Callable[[int, int], None],
+) -> NDArray[np.uint8]:
+    """Return the label map in canonical orientation."""
+    import numpy as np
+
     from bench.data.grid import grid_shape
-    from bench.data.nifti import read_image, to_native
     from bench.data.visible import normalise
-    from bench.evaluation.preview import overlay
     from bench.nets.inference import predict_volume
 
     images = model.images
-    image_CXYZ, geometry = read_image(
-        _open(files), str(files[0]), images.channels, images.refuse_size
-    )
     grid = grid_shape([images.size(geometry)[0]], images.multiple_of)
     placement = images.placement(geometry, grid)
     slices_SCHW = images.padded(images.resized(image_CXYZ, geometry), placement, grid)
-    labels_ZXY = predict_volume(
-        net,
-        normalise(slices_SCHW, images.value_ranges),
-        device=next(net.parameters()).device,
-        precision=model.config.precision,
-        placement=placement,
-        window=model.window,
-    )
-    labels_XYZ = labels_ZXY.transpose(1, 2, 0)
-    with replacing(target) as unfinished:
-        image = to_native(labels_XYZ, geometry)
-        unfinished.write_bytes(gzip.compress(image.to_bytes(), 1, mtime=0))
-    yield target
-    if preview:
-        name = target.name.removesuffix(".nii.gz")
-        picture = target.with_name(f"{name}.png")
-        shown = images.channels[0]
-        overlay(
-            image_CXYZ[0],
-            labels_XYZ,
-            geometry.spacing_mm,
-            images.organs,
-            shown.volume_range(image_CXYZ[0]),
-            picture,
-            title=f"{name}, {shown.name}" if len(images.channels) > 1 else name,
+    n_native = placement.native_shape(len(slices_SCHW))[0]
+    labels_ZXY = np.empty(placement.native_shape(len(slices_SCHW)), np.uint8)
+    # A 3D network sees the volume, a 2D one no more than a slice: memory for some of them.
+    size = len(slices_SCHW) if model.window is not None else SLICES_AT_ONCE
+    tick(0, n_native)
+    for start in range(0, len(slices_SCHW), size):
+
+        def each(rows: slice, logits_BKXY: Any, start: int = start) -> None:
+            maps.add(slice(start + rows.start, start + rows.stop), n_native, logits_BKXY)
+            tick(start + rows.stop, n_native)
+
+        block_SCHW = slices_SCHW[start : start + size]
+        rows = slice(None) if model.window is not None else slice(start, start + size)
+        labels_ZXY[rows] = predict_volume(
+            net,
+            normalise(block_SCHW, images.value_ranges),
+            device=next(net.parameters()).device,
+            precision=model.config.precision,
+            placement=placement,
+            window=model.window,
+            each=each,
         )
-        yield picture
+    return labels_ZXY.transpose(1, 2, 0)
 
 
-def scans(paths: Sequence[Path], channels: Sequence[Channel]) -> dict[str, tuple[Path, ...]]:
-    """Return the files of each scan in the order of the channels, by the scan's name.
+class _Maps:
+    """Probability and uncertainty of every voxel, a byte each."""
 
-    Several channels are ``CASE_0000.nii.gz``, ``CASE_0001.nii.gz`` and so on, or one file with
-    channels on the fourth axis. With one channel every file, or DICOM folder, is a scan.
+    def __init__(self, n_organs: int, targets: dict[str, Path]) -> None:
+        self._wanted = [f"probability {k}" for k in range(1, n_organs + 1)]
+        self._wanted = [what for what in self._wanted if what in targets]
+        self._uncertain = "uncertainty" in targets
+        self._maps: dict[str, NDArray[np.uint8]] = {}
 
-    Raises
-    ------
-    BenchError
-        A channel is missing or unknown, two files claim to be the same.
-    """
-    from bench.data.nifti import in_order, split_channel
+    def add(self, rows: slice, n_slices: int, logits_BKXY: Any) -> None:
+        """Take the logits of some of the slices."""
+        import torch
 
-    found: dict[tuple[Path, str], dict[int | None, Path]] = defaultdict(dict)
-    for path in paths:
-        stem = path.name.removesuffix(".gz").removesuffix(".nii")
-        case, number = split_channel(stem)
-        first = path.with_name(path.name.replace(stem, f"{case}_0000"))
-        if number and len(channels) == 1 and not first.exists():  # a number of the scan
-            case, number = stem, None
-        files = found[path.parent, case]
-        if number in files:
-            raise BenchError(f"{path}: {files[number]} has the same name; segment them one by one")
-        files[number] = path
-    source = "the model was trained on"
-    ordered: dict[str, tuple[Path, ...]] = {}
-    for (_, case), files in found.items():
-        in_one_folder = in_order(case, files, channels, source)
-        if case in ordered:
-            raise BenchError(
-                f"{in_one_folder[0]}: {ordered[case][0]} has the same name; segment them one by one"
-            )
-        ordered[case] = in_one_folder
-    return ordered
+        if not (self._wanted or self._uncertain):
+            return
+        found: dict[str, Any] = {}
+        p_BKXY = logits_BKXY.sigmoid()
+        for k, what in enumerate(self._wanted):
+            found[what] = p_BKXY[:, k]
+        if self._uncertain:
+            other_BKXY = 1 - p_BKXY
+            nats_BKXY = torch.special.entr(p_BKXY) + torch.special.entr(other_BKXY)
+            found["uncertainty"] = nats_BKXY.amax(dim=1) / torch.log(torch.tensor(2.0))
+        for what, share_BXY in found.items():
+            self._put(what, rows, n_slices, share_BXY)
 
+    def _put(self, what: str, rows: slice, n_slices: int, share_BXY: Any) -> None:
+        import numpy as np
 
-def _check_targets(found: Mapping[str, tuple[Path, ...]], out: Path) -> None:
-    """Refuse to replace an image, or a label map that no earlier call wrote."""
-    inputs = {path.resolve() for files in found.values() for path in files}
-    ours = (out / ORGANS).is_file()
-    for name in found:
-        target = out / f"{name}.nii.gz"
-        if target.resolve() in inputs or (target.exists() and not ours):
-            raise BenchError(
-                f"{target}: exists and would be replaced by the label map; name another folder "
-                "with --out"
-            )
+        if what not in self._maps:
+            self._maps[what] = np.empty((n_slices, *share_BXY.shape[1:]), np.uint8)
+        self._maps[what][rows] = (share_BXY * 255).round().byte().cpu().numpy()
+
+    def finished(self) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+        """Yield each map [X, Y, Z], 0 to 255, and forget it."""
+        for what in list(self._maps):
+            yield what, self._maps.pop(what).transpose(1, 2, 0)
 
 
-def _open(files: Sequence[Path]) -> Nifti1Image:
+def _save(image: Nifti1Image, target: Path, outputs: Outputs) -> None:
+    with (
+        outputs.writing(target) as unfinished,
+        unfinished.open("wb") as plain,
+        gzip.GzipFile("", "wb", 1, plain, mtime=0) as file,
+    ):
+        image.to_stream(file)
+
+
+def _picture(
+    model: Train,
+    image_CXYZ: NDArray[np.float32],
+    labels_XYZ: NDArray[np.uint8],
+    geometry: Geometry,
+    name: str,
+    path: Path,
+) -> None:
+    from bench.evaluation.preview import overlay
+
+    images = model.images
+    shown = images.channels[0]
+    overlay(
+        image_CXYZ[0],
+        labels_XYZ,
+        geometry.spacing_mm,
+        images.organs,
+        shown.volume_range(image_CXYZ[0]),
+        path,
+        title=f"{name}, {shown.name}" if len(images.channels) > 1 else name,
+    )
+
+
+def _open(scan: Found) -> Nifti1Image:
     from bench.data.dicom import read_series
     from bench.data.nifti import load, load_channels
 
-    if len(files) > 1:
-        return load_channels({str(path): path for path in files})
-    (path,) = files
-    return read_series(path) if path.is_dir() else load(path, str(path))
+    if len(scan.files) > 1:
+        return load_channels({str(path): path for path in scan.files})
+    (path,) = scan.files
+    return read_series(path) if scan.is_series else load(path, str(path))

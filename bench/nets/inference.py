@@ -49,6 +49,7 @@ def predict_volume(
     precision: Precision = "fp32",
     placement: Placement | None = None,
     window: Window | None = None,
+    each: Callable[[slice, Tensor], None] = lambda *_: None,
 ) -> NDArray[np.uint8]:
     """Return the predicted label map of a volume, shape [S, H, W], or [S, X, Y] of a placement.
 
@@ -70,6 +71,9 @@ def predict_volume(
         slices before the decision.
     window
         The patch size of a 3D network; None for networks of slices.
+    each
+        Called with the rows of every batch and their logits, shape [B, K, H, W], or [B, K, X, Y] of
+        a placement.
 
     Raises
     ------
@@ -86,6 +90,7 @@ def predict_volume(
             if placement is not None:
                 logits_BKHW = logits_to_native(logits_BKHW, placement)
             label_SHW[rows] = _cropped(decide(logits_BKHW), label_SHW.shape)
+            each(rows, logits_BKHW[..., : size[1], : size[2]])
     return label_SHW
 
 

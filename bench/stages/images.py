@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from bench.data.nifti import Geometry
 
 
+SLICES_AT_ONCE = 64
+
+
 class Prepared(Stage, abc.ABC):
     """Canonical orientation, scaling, resizing and padding; shared by every run on the data."""
 
@@ -59,11 +62,18 @@ class Prepared(Stage, abc.ABC):
 
         from bench.data.grid import resize_image
 
-        volumes = [
-            resize_image(channel.to_stored(image_XYZ), *self.size(geometry))
-            for channel, image_XYZ in zip(self.channels, image_CXYZ, strict=True)
-        ]
-        return np.rint(np.stack(volumes, axis=1)).astype(np.int16)
+        scaled, n_slices = self.size(geometry)
+        depth = geometry.canonical_shape[2]
+        # Slices that keep their number do not depend on each other: memory for some of them.
+        size = SLICES_AT_ONCE if n_slices == depth else depth
+        slices_SCHW = np.empty((n_slices, len(self.channels), *scaled), np.int16)
+        for c, (channel, image_XYZ) in enumerate(zip(self.channels, image_CXYZ, strict=True)):
+            values = channel.volume_range(image_XYZ)
+            for start in range(0, depth, size):
+                stored_XYZ = channel.to_stored(image_XYZ[..., start : start + size], values)
+                n = stored_XYZ.shape[2] if n_slices == depth else n_slices
+                slices_SCHW[start : start + n, c] = np.rint(resize_image(stored_XYZ, scaled, n))
+        return slices_SCHW
 
     def placement(self, geometry: Geometry, grid: tuple[int, int]) -> Placement:
         """Return the position of a case, centred on the grid."""

@@ -8,7 +8,7 @@ import pytest
 
 from bench.data.intensity import Channel
 from bench.errors import BenchError
-from bench.experiment.segment import scans
+from bench.experiment.scans import find_scans
 
 T2, ADC = (
     Channel(name=name, rule="percentile", hu_window=(-160.0, 240.0)) for name in ("T2", "ADC")
@@ -16,8 +16,8 @@ T2, ADC = (
 
 
 def names(*paths: str, channels: tuple[Channel, ...] = (T2, ADC)) -> dict[str, list[str]]:
-    found = scans([Path(path) for path in paths], channels)
-    return {case: [str(path) for path in files] for case, files in found.items()}
+    found = find_scans([Path(path) for path in paths], channels)
+    return {name: [str(path) for path in scan.files] for name, scan in found.items()}
 
 
 def test_files_are_grouped_by_case_and_ordered_by_channel() -> None:
@@ -58,8 +58,9 @@ def test_a_further_channel_is_no_scan_of_a_model_of_one(tmp_path: Path) -> None:
             r"a_0002.nii: channel 2, but the model was trained on 0 T2, 1 ADC",
         ),
         (["a.nii", "a_0000.nii"], r"a.nii: this file and a_0000.nii are both the image of case a"),
-        (["x/a.nii", "x/a.nii"], r"x/a.nii: x/a.nii has the same name"),
-        (["x/a.nii", "y/a.nii"], r"y/a.nii: x/a.nii has the same name"),
+        (["x/a.nii", "x/a.nii"], r"x/a.nii: named twice"),
+        (["x/a.nii", "y/../x/a.nii"], r"y/../x/a.nii: named twice, the other time as x/a.nii"),
+        (["x/a.nii", "x/a.nii.gz"], r"x/a.nii.gz: x/a.nii is the same scan by its name"),
         (["x/a_0000.nii", "y/a_0001.nii"], r"x/a_0001.nii.gz: file of a channel is missing"),
     ],
 )
@@ -69,3 +70,13 @@ def test_an_incomplete_scan_is_refused_before_anything_is_computed(
     with pytest.raises(BenchError, match=message) as error:
         names(*paths)
     assert "\n" not in str(error.value)
+
+
+def test_names_are_told_apart_by_as_many_folders_as_it_takes() -> None:
+    found = names("p1/x/ct.nii", "p2/x/ct.nii", "p2/y/CT.nii", "p2/y/mr.nii", channels=(T2,))
+    assert found == {
+        "p1_x_ct": ["p1/x/ct.nii"],
+        "p2_x_ct": ["p2/x/ct.nii"],
+        "y_CT": ["p2/y/CT.nii"],
+        "mr": ["p2/y/mr.nii"],
+    }

@@ -1,0 +1,240 @@
+"""`bench predict`, as one leaves it alone with the scans of patients."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import helpers
+import highdicom as hd
+import nibabel as nib
+import numpy as np
+import pytest
+import scanner
+import trees
+from command import Answer, Bench
+
+SHAPE = (40, 36, 6)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[str]]:
+    """A store and the keys of two models."""
+    root = tmp_path_factory.mktemp("models")
+    data = trees.nnunet(root / "set", shape=SHAPE)
+    process = helpers.bench(
+        *("run", "-m", "naive", "-d", str(data), "-l", "100", "-f", "all", "--launcher", "inline"),
+        *("-p", "smoke[steps=60]", "--store", str(root / "store")),
+    )
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    folders = sorted((root / "store").glob("Train/*"))
+    return str(root / "store"), [f"Train-{path.name.rpartition('-')[2]}" for path in folders]
+
+
+@pytest.fixture
+def predict(bench: Bench, models: tuple[str, list[str]]):
+    def run(*arguments: object, model: int = 0) -> Answer:
+        store, keys = models
+        return bench("predict", keys[model], *map(str, arguments), "--store", store)
+
+    return run
+
+
+def scan(path: Path, add: float = 0, affine=trees.LPS) -> Path:
+    return trees.save(path, trees.volume(7, SHAPE).image_XYZ + np.int16(add), affine)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_only_unchanged_files_of_earlier_calls_are_replaced(predict, tmp_path):
+    image = scan(tmp_path / "a.nii.gz")
+    assert predict(image, "-o", "out").code == 0
+    before = contents(tmp_path / "out")
+    again = predict(image, "-o", "out")
+    assert again.code == 2
+    assert "out/a.nii.gz: written by an earlier call; --overwrite replaces it" in again.err
+    assert contents(tmp_path / "out") == before
+    assert predict(image, "-o", "out", "--overwrite").code == 0
+    assert contents(tmp_path / "out") == before
+
+    corrected = nib.load(tmp_path / "out/a.nii.gz")
+    nib.save(nib.Nifti1Image(np.ones(SHAPE, np.uint8), corrected.affine), tmp_path / "out/a.nii.gz")
+    before = contents(tmp_path / "out")
+    refused = predict(image, "-o", "out", "--overwrite")
+    assert refused.code == 2
+    assert "out/a.nii.gz: was changed since an earlier call wrote it" in refused.err
+    assert contents(tmp_path / "out") == before
+
+
+def test_a_link_in_the_place_of_a_label_map_is_not_followed(predict, tmp_path):
+    image, other = scan(tmp_path / "a.nii.gz"), tmp_path / "other"
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/a.nii.gz").symlink_to(other)
+    answer = predict(image, "-o", "out", "--overwrite")
+    assert answer.code == 2
+    assert "no earlier call wrote it" in answer.err
+    assert not other.exists()
+
+
+def test_scans_with_one_file_name_are_told_apart(predict, tmp_path):
+    images = [scan(tmp_path / f"s{k}/ct.nii.gz") for k in range(2)]
+    answer = predict(*images, "-o", "out")
+    assert answer.code == 0
+    assert answer.out.split() == ["out/s0_ct.nii.gz", "out/s1_ct.nii.gz"]
+
+
+def test_label_maps_of_two_models_keep_their_meaning(predict, models, tmp_path):
+    images = [scan(tmp_path / f"{name}.nii.gz") for name in "ab"]
+    for model in range(2):
+        assert predict(images[model], "-o", "out", model=model).code == 0
+    for model, name in enumerate("ab"):
+        record = json.loads((tmp_path / f"out/organs-{models[1][model]}.json").read_text())
+        assert record["model"] == models[1][model]
+        values = {organ: k for k, organ in enumerate(trees.ORGANS, start=1)}
+        assert record["values"] == {"background": 0} | values
+        assert list(record["files"]) == [f"{name}.nii.gz"]
+    assert predict(images[0], "-o", "out", "--overwrite", model=1).code == 0
+    first, second = (
+        json.loads((tmp_path / f"out/organs-{key}.json").read_text())["files"] for key in models[1]
+    )
+    assert not first
+    assert set(second) == {"a.nii.gz", "b.nii.gz"}
+
+
+def test_one_broken_scan_does_not_stop_the_others(predict, tmp_path):
+    images = [scan(tmp_path / f"{k}.nii.gz") for k in range(3)]
+    images[1].write_bytes(images[1].read_bytes()[:-50])
+    answer = predict(*images, tmp_path / "none.nii.gz", "-o", "out")
+    assert answer.code == 2
+    assert answer.out.split() == ["out/0.nii.gz", "out/2.nii.gz"]
+    lines = answer.err.splitlines()
+    assert [bool(re.search(r"(1|none)\.nii\.gz", line)) for line in lines] == [True, True, False]
+    assert lines[2] == "error: 2 scans not or not wholly segmented; 2 files written to out"
+
+
+@pytest.mark.parametrize("add", [1024, 3000])
+def test_values_that_are_no_hu_are_noticed(predict, tmp_path, add):
+    answer = predict(scan(tmp_path / "a.nii.gz", add), scan(tmp_path / "b.nii.gz"), "-o", "out")
+    assert answer.code == 0
+    assert len(answer.err.splitlines()) == 1
+    assert re.match(r"note: .*/a\.nii\.gz: values from .* do not look like HU", answer.err)
+
+
+def test_folders_are_taken_for_the_scans_that_they_hold(predict, tmp_path):
+    for name in ("a", "b", ".hidden"):
+        scan(tmp_path / f"imagesTs/{name}_0000.nii.gz")
+    (tmp_path / "imagesTs/dataset.json").write_text("{}")
+    hu = trees.volume(7, SHAPE).image_XYZ[::-1, ::-1].transpose(1, 0, 2)
+    for patient in ("p1", "p2"):
+        scanner.save(scanner.series(hu=hu), tmp_path / "disc" / patient / "CT")
+    scanner.save([scanner.scout("1.2.9")], tmp_path / "disc/p1/scout")
+    answer = predict("imagesTs", "disc", "-o", "out")
+    assert answer.code == 0
+    names = [Path(line).name for line in answer.out.split()]
+    assert names == ["a.nii.gz", "b.nii.gz", "p1_CT.nii.gz", "p2_CT.nii.gz"]
+    assert re.fullmatch(r"note: passed over: disc/p1/scout: holds 0 DICOM series .*\n", answer.err)
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("dicom/000.dcm", "one file of a DICOM series; name the folder of the series, dicom"),
+        ("empty", "holds no scan, neither NIfTI files"),
+        ("both", "holds NIfTI files, such as a.nii.gz, and the DICOM series both"),
+    ],
+)
+def test_what_is_no_scan_is_refused_before_anything_is_written(
+    predict, tmp_path, argument, message
+):
+    for folder in ("dicom", "both"):
+        scanner.save(scanner.series(), tmp_path / folder)
+    scan(tmp_path / "both/a.nii.gz")
+    (tmp_path / "empty").mkdir()
+    answer = predict(scan(tmp_path / "a.nii.gz"), argument, "-o", "out")
+    assert answer.code == 2
+    assert message in answer.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_brackets_are_printed_as_they_are(predict, tmp_path):
+    image = scan(tmp_path / "in [1]/ct [a].nii.gz")
+    for out in ("out [b]", "out [/old]"):
+        answer = predict(image, "-o", out)
+        assert (answer.code, answer.out) == (0, f"{out}/ct [a].nii.gz\n")
+
+
+def test_probabilities_and_uncertainty_fit_the_label_map(predict, tmp_path):
+    image = scan(tmp_path / "a.nii.gz")
+    answer = predict(image, "-o", "out", "--probabilities", "--uncertainty")
+    assert answer.code == 0
+    assert len(answer.out.split()) == 2 + len(trees.ORGANS)
+    labels = nib.load(tmp_path / "out/a.nii.gz")
+    values = np.asarray(labels.dataobj)
+    shares = []
+    for k, organ in enumerate(trees.ORGANS, start=1):
+        share = nib.load(tmp_path / f"out/a_probability_{k}_{organ}.nii.gz")
+        np.testing.assert_array_equal(share.affine, labels.affine)
+        shares.append(share.get_fdata())
+    best = np.max(shares, axis=0)
+    assert 0 <= np.min(shares) < best.max() <= 1
+    assert (best[values > 0] > 0.495).all()
+    assert (best[values == 0] < 0.505).all()
+    for k in np.unique(values[values > 0]):
+        np.testing.assert_array_equal(shares[k - 1][values == k], best[values == k])
+    p = np.clip(shares, 1e-9, 1 - 1e-9)
+    entropy = np.max(-p * np.log2(p) - (1 - p) * np.log2(1 - p), axis=0)
+    uncertainty = nib.load(tmp_path / "out/a_uncertainty.nii.gz").get_fdata()
+    np.testing.assert_allclose(uncertainty, entropy, atol=0.03)
+
+
+@pytest.mark.parametrize("kind", ["slices", "frames"])
+def test_a_tilted_series_is_segmented_where_its_slices_are(predict, tmp_path, kind):
+    hu = trees.volume(7, SHAPE).image_XYZ[::-1, ::-1].transpose(1, 0, 2)
+    if kind == "slices":
+        headers = scanner.tilted(20, hu=hu)[::-1]
+    else:
+        headers = [scanner.enhanced([1, 0, 2, 5, 4, 3], step=(0, 1.82, 5), hu=hu)]
+    folder = scanner.save(headers, tmp_path / "ct")
+    places = {(header.SOPInstanceUID, 1): header.get("ImagePositionPatient") for header in headers}
+    if kind == "frames":
+        places = {
+            (headers[0].SOPInstanceUID, k): frame.PlanePositionSequence[0].ImagePositionPatient
+            for k, frame in enumerate(headers[0].PerFrameFunctionalGroupsSequence, start=1)
+        }
+    answer = predict(folder, "-o", "out", "--dicom-seg")
+    assert answer.code == 0
+    assert "its slices are tilted" in answer.err
+    labels = nib.load(tmp_path / "out/ct.nii.gz")
+    np.testing.assert_allclose(labels.affine[:3, 2], [0, -1.82, 5], atol=1e-3)
+    assert int(labels.header["qform_code"]) == 0
+    values = np.asarray(labels.dataobj)
+    assert values.any(), "the model finds something"
+
+    segmentation = hd.seg.segread(tmp_path / "out/ct.dcm")
+    present = [trees.ORGANS[k - 1] for k in np.unique(values[values > 0])]
+    assert [s.SegmentLabel for s in segmentation.SegmentSequence] == present
+    found = np.zeros(SHAPE, np.uint8)
+    for frame, mask in zip(
+        segmentation.PerFrameFunctionalGroupsSequence, segmentation.pixel_array, strict=True
+    ):
+        source = frame.DerivationImageSequence[0].SourceImageSequence[0]
+        place = places[source.ReferencedSOPInstanceUID, int(source.get("ReferencedFrameNumber", 1))]
+        assert frame.PlanePositionSequence[0].ImagePositionPatient == place
+        at = np.linalg.inv(labels.affine) @ [-place[0], -place[1], place[2], 1]
+        np.testing.assert_allclose(at, np.rint(at), atol=1e-3)
+        shared = segmentation.SharedFunctionalGroupsSequence[0]  # if there is one segment only
+        group = frame if "SegmentIdentificationSequence" in frame else shared
+        number = group.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        value = trees.ORGANS.index(present[number - 1]) + 1
+        found[:, :, round(at[2])][mask.T == 1] = value
+    np.testing.assert_array_equal(found, values)
+
+
+def test_a_segmentation_of_what_is_no_series_is_refused(predict, tmp_path):
+    answer = predict(scan(tmp_path / "a.nii.gz"), "-o", "out", "--dicom-seg")
+    assert answer.code == 2
+    assert "a.nii.gz: a DICOM segmentation refers to a series" in answer.err
