@@ -61,7 +61,7 @@ app = typer.Typer(
     epilog=EPILOG,
 )
 command = partial(app.command, epilog=EPILOG)
-data_app = typer.Typer(help="Look at a data set.", no_args_is_help=True)
+data_app = typer.Typer(help="Look at a data set, get one, or export it.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
 
@@ -438,6 +438,56 @@ def data_download(
 
     plug_in(plugin)
     download(dataset, data, Console(), yes=yes)
+
+
+@data_app.command("export", epilog=EPILOG)
+def data_export(
+    to: Annotated[Literal["nnunet"], typer.Argument(help="Layout to write.")],
+    dataset: Annotated[
+        str, typer.Option("--dataset", "-d", help="Data set, or a folder in nnU-Net layout.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="New folder, such as Dataset101_Abdomen.")
+    ],
+    labelled: Annotated[
+        int, typer.Option("--labelled", "-l", min=1, max=100, help="Percent that keep a label.")
+    ] = 100,
+    fold: Annotated[
+        int, typer.Option("--fold", "-f", min=0, help="Fold whose labels are hidden.")
+    ] = 0,
+    n_folds: Annotated[int, typer.Option(min=2, help="Folds of the profile.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Replicate, as in --seeds of `bench run`.")] = 0,
+    gaps: Annotated[
+        Literal["ignore", "flags"],
+        typer.Option(
+            help="Background of cases that lack an organ: nnU-Net's ignore label, or background."
+        ),
+    ] = "ignore",
+    plugin: Plugins = None,
+    data: DataRoot = None,
+) -> None:
+    """Write a data set for nnU-Net, with the labels and the folds that methods see here."""
+    from bench.data.catalogue import parse_dataset
+    from bench.data.export import export_nnunet
+
+    plug_in(plugin)
+    console = Console()
+    with console.status("reading the list of cases") as spinner:
+        splits = export_nnunet(
+            parse_dataset(dataset, data),
+            out,
+            fold=fold,
+            n_folds=n_folds,
+            label_pct=labelled,
+            seed=seed,
+            gaps=gaps,
+            progress=lambda done, total: spinner.update(f"writing cases {done}/{total}"),
+        )
+    console.print(str(out), soft_wrap=True)
+    copied = f"copy {out / 'splits_final.json'} to nnUNet_preprocessed/{out.name}"
+    console.print(copied, soft_wrap=True)
+    if labelled < 100:
+        console.print(f"its only split, 0 for nnU-Net, is fold {splits[0].fold} here")
 
 
 @command("report")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,13 @@ from helpers import compute, plan
 
 from bench.data.catalogue import parse_dataset, split_datasets
 from bench.data.dataset import Dataset
+from bench.data.nifti import read_scan
 from bench.data.simulate import Split, make_split
 from bench.engine.store import Store
 from bench.errors import BenchError
 from bench.experiment.collect import collect
 from bench.experiment.request import Request
+from bench.labels import VOID
 from bench.reports.paper.layout import fitting, measured
 from bench.results.tables import AUDIT
 
@@ -103,6 +106,19 @@ def test_organs_are_matched_by_name_and_paths_may_hold_anything(sites: Path) -> 
     assert only.organs == ("spleen", "liver")
     assert set(np.unique(only.labels(case).dataobj)) == {0, 1}
     assert split_datasets(f"{sites}/north, main") == [f"{sites}/north, main"]
+
+
+def test_voxels_of_unknown_class_stay_so(sites: Path) -> None:
+    description = sites / "south [2]/dataset.json"
+    labels = {"background": 0, "kidney_l": 1, "spleen": 2, "ignore": 3}
+    description.write_text(json.dumps({"name": "South", "labels": labels}))
+    ignored = trees.volume(1, organs=("kidney_l", "spleen")).labels_XYZ.copy()
+    ignored[:9] = 3
+    trees.save(sites / "south [2]/labelsTr/case_001.nii.gz", ignored)
+    dataset = parse_dataset(named(sites))
+    case = next(case for case in dataset.cases() if case.id == "b_case_001")
+    expected = np.array([0, 2, 3, VOID])[ignored]
+    assert np.array_equal(read_scan(dataset, case).labels_XYZ, expected)
 
 
 def test_its_name_does_not_depend_on_the_folder_and_can_be_read_again(sites: Path) -> None:

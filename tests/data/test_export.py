@@ -1,0 +1,120 @@
+"""A fold that is written for nnU-Net and read again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import trees
+from command import Bench
+
+from bench.data.dataset import Dataset
+from bench.data.export import Gaps, export_nnunet
+from bench.data.nifti import read_scan
+from bench.data.simulate import Split, make_split
+from bench.datasets.folder import Folder
+from bench.errors import BenchError
+from bench.labels import VOID
+
+
+def split(dataset: Dataset, fold: int, label_pct: int) -> Split:
+    return make_split(
+        dataset.cases(),
+        dataset.organs,
+        dataset=dataset.name,
+        fold=fold,
+        n_folds=3,
+        label_pct=label_pct,
+        seed=0,
+    )
+
+
+def export(dataset: Dataset, folder: Path, **options: Any) -> Folder:
+    export_nnunet(dataset, folder, **{"fold": 1, "n_folds": 3, "seed": 0} | options)
+    return Folder(root=folder)
+
+
+@pytest.mark.parametrize("gaps", ["flags", "ignore"])
+@pytest.mark.parametrize("channels", [("CT",), ("T2", "CT")])
+def test_flags_labels_and_images_come_back(
+    tmp_path: Path, gaps: Gaps, channels: tuple[str, ...]
+) -> None:
+    hidden = {4: ("spleen",), 5: ("liver", "kidney_l")}
+    dataset = Folder(root=trees.nnunet(tmp_path / "set", 6, hidden=hidden, channels=channels))
+    expected = split(dataset, 1, 50)
+    again = export(dataset, tmp_path / "out", label_pct=50, gaps=gaps)
+    assert (again.organs, again.channel_names) == (dataset.organs, channels)
+    for case, other in zip(dataset.cases(), again.cases(), strict=True):
+        flags = expected.flags.get(case.id, case.annotated)
+        assert (other.id, other.patient, other.annotated) == (case.id, case.patient, flags)
+        before, after = read_scan(dataset, case), read_scan(again, other)
+        np.testing.assert_array_equal(after.image_CXYZ, before.image_CXYZ)
+        assert after.geometry == before.geometry
+        visible = np.where(np.array([False, *flags])[before.labels_XYZ], before.labels_XYZ, 0)
+        if gaps == "ignore" and not all(flags):
+            visible = np.where(visible == 0, VOID, visible)
+        np.testing.assert_array_equal(after.labels_XYZ, visible)
+    (listed,) = json.loads((tmp_path / "out/splits_final.json").read_text())
+    assert listed == {"train": list(expected.train), "val": list(expected.test)}
+    folds = split(again, 1, 100)
+    assert (folds.train, folds.test) == (expected.train, expected.test)
+
+
+def test_all_folds_are_listed_where_nothing_is_hidden(tmp_path: Path) -> None:
+    dataset = Folder(root=trees.nnunet(tmp_path / "set", 6))
+    export(dataset, tmp_path / "out", label_pct=100, gaps="ignore")
+    listed = json.loads((tmp_path / "out/splits_final.json").read_text())
+    assert [fold["val"] for fold in listed] == [list(split(dataset, f, 100).test) for f in range(3)]
+    description = json.loads((tmp_path / "out/dataset.json").read_text())
+    assert "ignore" not in description["labels"]
+    assert description["numTraining"] == 6
+    stored = nib.load(tmp_path / "out/imagesTr/case_000_0000.nii.gz")
+    assert stored.get_data_dtype() == np.int16
+
+
+def test_voxels_of_unknown_class_are_ignored_with_either_choice(tmp_path: Path) -> None:
+    root = trees.nnunet(tmp_path / "set", 6)
+    description = json.loads((root / "dataset.json").read_text())
+    description["labels"]["ignore"] = 9
+    (root / "dataset.json").write_text(json.dumps(description))
+    labels_XYZ = trees.volume(2).labels_XYZ.copy()
+    labels_XYZ[:, :, :3] = 9
+    trees.save(root / "labelsTr/case_002.nii.gz", labels_XYZ)
+    dataset = Folder(root=root)
+    again = export(dataset, tmp_path / "out", label_pct=100, gaps="flags")
+    for case in dataset.cases():
+        np.testing.assert_array_equal(
+            read_scan(again, case).labels_XYZ, read_scan(dataset, case).labels_XYZ
+        )
+    values = np.unique(np.asarray(nib.load(tmp_path / "out/labelsTr/case_002.nii.gz").dataobj))
+    assert values.max() == 5  # nnU-Net wants the highest value
+
+
+def test_the_command_says_what_to_copy_and_which_split_it_is(bench: Bench, tmp_path: Path) -> None:
+    trees.nnunet(tmp_path / "set", 6)
+    command = ("data", "export", "nnunet", "-d", "./set", "-o", "Dataset101_Set", "--n-folds", "3")
+    code, out, _ = bench(*command, "-l", "50", "-f", "2")
+    assert code == 0
+    assert out.split("\n")[:3] == [
+        "Dataset101_Set",
+        "copy Dataset101_Set/splits_final.json to nnUNet_preprocessed/Dataset101_Set",
+        "its only split, 0 for nnU-Net, is fold 2 here",
+    ]
+    code, _, err = bench(*command)
+    assert (code, err) == (2, "error: Dataset101_Set: is not empty; name a new folder\n")
+    code, out, _ = bench("data", "check", "./Dataset101_Set")
+    assert code == 0
+    assert "6 cases of 6 patients" in out
+
+
+def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
+    dataset = Folder(root=trees.nnunet(tmp_path / "set", 6))
+    with pytest.raises(BenchError, match="is not empty; name a new folder"):
+        export(dataset, tmp_path / "set", label_pct=50, gaps="ignore")
+    with pytest.raises(BenchError, match="fold 7 does not exist"):
+        export(dataset, tmp_path / "out", fold=7, label_pct=50, gaps="ignore")
+    assert not (tmp_path / "out").exists()
