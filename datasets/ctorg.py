@@ -16,6 +16,7 @@ class Ctorg(Release):
     scans = (Scans("ctorg_{:03d}", "volume-{n}.nii", "labels-{n}.nii"),)
     values = {1: "liver", 2: "bladder", 3: "lung", 4: "kidney", 5: "bone", 6: "brain"}
     unmeasured = range(28, 48)
+    cropped = True
     complete = 140
     present = {"bladder": 114, "brain": 9}
     defects = dict.fromkeys((19, 70, 74, 76), "others found its labels faulty; look at it")

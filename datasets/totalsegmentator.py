@@ -65,6 +65,7 @@ class TotalSegmentator(Release):
     scans = (Scans("s{:04d}", "s{n}/ct.nii", "s{n}/segmentations/"),)
     values = dict(enumerate(STRUCTURES, start=1))
     sided = True
+    cropped = True
     complete = 1228
     present = {
         "spleen": 886,

@@ -235,7 +235,7 @@ def _case_warnings(
             " so, but ITK-SNAP and 3D Slicer refuse such files; resample the scan to open it there"
         )
     for organ, flag, count in zip(dataset.organs, case.annotated, counts, strict=True):
-        if flag and not count:
+        if flag and not count and not dataset.cropped:
             yield (
                 f"{organ} is annotated but has no voxel: right if it is outside the scan or was"
                 " removed, otherwise set its flag to 0"

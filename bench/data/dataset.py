@@ -66,6 +66,8 @@ class Dataset(Part, abc.ABC):
     """Cases of the whole release; ``bench data check`` warns about fewer."""
     present: ClassVar[Mapping[str, int]] = {}
     """Organ -> cases of the whole release that show it, where it is not in all of them."""
+    cropped: ClassVar[bool] = False
+    """Scans show a part of the body, so that an organ outside of it is no news."""
     sided: ClassVar[bool] = False
     """The sides of its labels are known, so that reversed ones are an error."""
     label_fractions: ClassVar[tuple[int, ...]] = (100, 70, 50, 30, 10)
