@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from bench.data.dataset import Case
 from bench.data.nifti import SUFFIXES, load_labels
-from bench.data.release import Archive, Files, Release, Scans, find_file, read_table
+from bench.data.release import Archive, Files, Release, Scans, find_file, placed, read_table
 from bench.errors import BenchError
 
 SPLITS = {"train": 1082, "val": 57, "test": 89}
@@ -114,8 +114,9 @@ class TotalSegmentator(Release):
         for organ, mask in self._masks(path).items():
             where = self.where(case, mask, "label map")
             found = load_labels(mask, {1: 1}, {1: organ}, where)
-            if found.shape != labels.shape:
-                return found  # refused with both shapes, where image and labels meet
+            on_image = placed(found, affine, self.file_of(case))
+            if found.shape != labels.shape or not np.array_equal(on_image.affine, affine):
+                raise BenchError(f"{where}: is not on the grid of the image; download it again")
             labels[np.asarray(found.dataobj) > 0] = self.number(organ)
         return Nifti1Image(labels, affine)
 

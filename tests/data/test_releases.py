@@ -584,3 +584,51 @@ def test_the_same_patients_in_two_releases_never_part_between_training_and_test(
     lits = opened(tree("task03", releases.task03), "lits")
     task = opened(tree("task03", releases.task03), "msd[task=Task03_Liver]")
     assert {case.patient for case in lits.cases()} == {case.patient for case in task.cases()}
+
+
+def drop_picture(root):
+    next(root.rglob("CT/1/Ground/liver_GT_003.png")).unlink()
+
+
+def crop_pancreas(root):
+    path = next(root.rglob("label0001.nii.gz"))
+    image = nib.load(path)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[1:], image.affine), path)
+
+
+def move_mask(root):
+    path = next(root.rglob("s0000/segmentations/liver.nii.gz"))
+    nib.save(nib.Nifti1Image(np.asarray(nib.load(path).dataobj), np.diag([1.5, 1.5, 3, 1])), path)
+
+
+def forget_row(root):
+    table = next(root.rglob("cropping.csv"))
+    table.write_text("\n".join(row for row in table.read_text().split("\n") if ",0001," not in row))
+
+
+def shorten_row(root):
+    table = next(root.rglob("cropping.csv"))
+    table.write_text(table.read_text().replace("0001,1,31,2", "0001,1,31,x"))
+
+
+def break_row(root):
+    next(root.rglob("meta.csv")).write_text("image_id;split\nnobody;train\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "spoil", "message"),
+    [
+        ("chaos", drop_picture, "11 pictures for 12 slices"),
+        ("tcia_pancreas", crop_pancreas, "not of one scan, or the series is not complete"),
+        ("totalsegmentator", move_mask, "liver.nii.gz: is not on the grid of the image"),
+        ("multiorgan", forget_row, "has no row for it"),
+        ("multiorgan", shorten_row, "row 4 holds no id and box"),
+        ("totalsegmentator[split=train]", break_row, "no image_id such as s0001"),
+    ],
+)
+def test_a_damaged_release_is_one_line(tree, tmp_path, text, spoil, message):
+    root = shutil.copytree(tree(text.partition("[")[0]), tmp_path / "copy")
+    spoil(root)
+    dataset = opened(root, text)
+    with pytest.raises(BenchError, match=message):
+        [read_scan(dataset, case) for case in dataset.cases()[:1]]
