@@ -484,8 +484,6 @@ def data_export(
             progress=lambda done, total: spinner.update(f"writing cases {done}/{total}"),
         )
     console.print(str(out), soft_wrap=True)
-    copied = f"copy {out / 'splits_final.json'} to nnUNet_preprocessed/{out.name}"
-    console.print(copied, soft_wrap=True)
     if labelled < 100:
         console.print(f"its only split, 0 for nnU-Net, is fold {splits[0].fold} here")
 
