@@ -15,10 +15,18 @@ from bench.errors import BenchError
 
 if TYPE_CHECKING:
     from highdicom.seg import SegmentDescription
+    from pydicom.dataset import Dataset
     from pydicom.sr.coding import Code
 
 SCHEME = "99BENCH"
 """Coding scheme of organs that SNOMED CT, as pydicom holds it, does not have by their name."""
+
+
+_MAY_BE_EMPTY = (
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate"),
+    *("StudyTime", "AccessionNumber", "ReferringPhysicianName"),
+)
+"""What a segmentation repeats of its series; whoever removes names often removes them."""
 
 
 def check_available() -> None:
@@ -62,7 +70,6 @@ def write_segmentation(
         Headers that lack what a segmentation repeats of them; several multi-frame files.
     """
     import highdicom as hd
-    from pydicom import dcmread
     from pydicom.sr.codedict import codes
 
     slices = find_series(folder).slices
@@ -84,7 +91,7 @@ def write_segmentation(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             segmentation = hd.seg.Segmentation(
-                source_images=[dcmread(file, stop_before_pixels=True) for file in files],
+                source_images=[_header(file) for file in files],
                 pixel_array=table[frames],
                 segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
                 segment_descriptions=[
@@ -108,6 +115,16 @@ def write_segmentation(
             f"{files[0]}: no DICOM segmentation can refer to this series ({reason}); the label map"
             " is written"
         ) from None
+
+
+def _header(file: Path) -> Dataset:
+    from pydicom import dcmread
+
+    header = dcmread(file, stop_before_pixels=True)
+    for name in _MAY_BE_EMPTY:
+        if name not in header:
+            setattr(header, name, None)
+    return header
 
 
 def _number(file: Path) -> int:

@@ -196,6 +196,8 @@ def test_a_tilted_series_is_segmented_where_its_slices_are(predict, tmp_path, ki
     hu = trees.volume(7, SHAPE).image_XYZ[::-1, ::-1].transpose(1, 0, 2)
     if kind == "slices":
         headers = scanner.tilted(20, hu=hu)[::-1]
+        nameless = dict.fromkeys(("PatientName", "PatientBirthDate", "StudyID", "StudyTime"))
+        scanner.change(headers, slice(None), **nameless)
     else:
         headers = [scanner.enhanced([1, 0, 2, 5, 4, 3], step=(0, 1.82, 5), hu=hu)]
     folder = scanner.save(headers, tmp_path / "ct")
@@ -238,3 +240,13 @@ def test_a_segmentation_of_what_is_no_series_is_refused(predict, tmp_path):
     answer = predict(scan(tmp_path / "a.nii.gz"), "-o", "out", "--dicom-seg")
     assert answer.code == 2
     assert "a.nii.gz: a DICOM segmentation refers to a series" in answer.err
+
+
+def test_a_series_that_nothing_can_refer_to_is_named_after_its_label_map(predict, tmp_path):
+    hu = trees.volume(7, SHAPE).image_XYZ[::-1, ::-1].transpose(1, 0, 2)
+    headers = scanner.change(scanner.series(hu=hu), slice(None), FrameOfReferenceUID=None)
+    answer = predict(scanner.save(headers, tmp_path / "ct"), "-o", "out", "--dicom-seg")
+    assert answer.code == 2
+    assert answer.out == "out/ct.nii.gz\n"
+    assert re.match(r"error: \S+/ct/000\.dcm: no DICOM segmentation can refer to", answer.err)
+    assert not (tmp_path / "out/ct.dcm").exists()
