@@ -422,7 +422,7 @@ def end_of(use: Callable[[], Any], seconds: int = SECONDS) -> Ended:
     except Hang:
         return Ended("hang", "")
     except BaseException as error:
-        if type(error).__name__ == "BenchError":
+        if any(kind.__name__ == "BenchError" for kind in type(error).__mro__):
             return Ended("refused", str(error))
         return Ended("traceback", traceback.format_exc())
     finally:

@@ -15,6 +15,9 @@ import scanner
 import trees
 from command import Answer, Bench
 
+from bench.experiment import segment
+from bench.stages import images
+
 SHAPE = (40, 36, 6)
 
 
@@ -158,6 +161,20 @@ def test_what_is_no_scan_is_refused_before_anything_is_written(
     assert answer.code == 2
     assert message in answer.err
     assert not (tmp_path / "out").exists()
+
+
+def test_pieces_that_save_memory_change_nothing(predict, tmp_path, monkeypatch):
+    image = scan(tmp_path / "a.nii.gz")
+    assert predict(image, "-o", "whole", "--uncertainty").code == 0
+    for module in (images, segment):
+        monkeypatch.setattr(module, "SLICES_AT_ONCE", 4)
+    assert predict(image, "-o", "pieces", "--uncertainty").code == 0
+    for name in ("a.nii.gz", "a_uncertainty.nii.gz"):
+        whole, pieces = (
+            np.asarray(nib.load(tmp_path / folder / name).dataobj) for folder in ("whole", "pieces")
+        )
+        np.testing.assert_allclose(pieces, whole, atol=1 / 255)
+        assert whole.any()
 
 
 def test_brackets_are_printed_as_they_are(predict, tmp_path):
