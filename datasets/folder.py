@@ -43,6 +43,10 @@ MAX_TEXT_BYTES = 2**26
 _OTHER_IMAGES = (".nrrd", ".mha", ".mhd", ".hdr", ".img", ".dcm", ".tif", ".tiff", ".png", ".npz")
 
 
+_PATIENT = ("patient", "patientid", "patientname", "subject", "subjectid")
+"""Names of the column of patients, in lower case without spaces, hyphens and underscores."""
+
+
 class Folder(Dataset):
     """A folder with ``imagesTr``, ``labelsTr``, ``dataset.json``, perhaps ``annotations.csv``."""
 
@@ -425,11 +429,12 @@ def _annotated_cases(
         values = {row[column] for row in rows.values()}
         if unmet := sorted(wanted - values):
             raise unknown_name(f"value of column {column} in {table}:", unmet[0], values)
+    patients = _patient_column(table, columns, organs)
     cases = []
     for case in sorted(rows):
         row = rows[case]
         flags = tuple(_flag(table, case, organ, row[organ]) for organ in organs)
-        patient = row.get("patient", case)
+        patient = case if patients is None else row[patients]
         if not patient:
             raise BenchError(f"{table}: patient of case {case} is blank; fill it in")
         if all(row[column] in wanted for column, wanted in clauses):
@@ -437,6 +442,18 @@ def _annotated_cases(
     if not cases:
         raise BenchError(f"{table}: no case has {where}; relax the filter")
     return cases
+
+
+def _patient_column(table: Path, columns: list[str], organs: tuple[str, ...]) -> str | None:
+    """Return the column that names patients, however it is spelt; None without one."""
+    plain = {name: re.sub(r"[\W_]+", "", name).casefold() for name in columns[1:]}
+    found = [name for name in plain if plain[name] in _PATIENT and name not in organs]
+    if len(found) > 1:
+        raise BenchError(
+            f"{table}: the columns {', '.join(found)} all seem to name the patient; keep one of"
+            " these names"
+        )
+    return found[0] if found else None
 
 
 def _read_table(table: Path) -> dict[str, dict[str, str]]:

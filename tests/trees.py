@@ -17,6 +17,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from bench.seeds import generator
 
@@ -204,7 +205,9 @@ def openkbp(
             masks[organ] = (row - i) ** 2 + (column - j) ** 2 + (level - k) ** 2 <= 9
         if number == 1:
             del masks["Larynx"]
-        ct = np.where(neck | masks["SpinalCord"], 1064.0, 0.0)
+        # Soft tissue of its own: else all patients would be one scan.
+        own = gaussian_filter(rng.normal(size=(128, 128, 128)).astype(np.float32), 3.0)
+        ct = np.where(neck | masks["SpinalCord"], 1064.0 + np.rint(60 * own / own.std()), 0.0)
         ct[neck & ((row - 74) ** 2 + (column - 64) ** 2 <= 16)] = 1700.0
         for place, organ in enumerate(masks):
             ct[masks[organ] & neck] = 1100.0 + 40.0 * place

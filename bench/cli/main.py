@@ -20,6 +20,7 @@ from bench.cli.codes import EPILOG, ExitCode
 from bench.cli.console import Console, complain, remark, tolerate_terminals
 from bench.cli.execute import execute, register
 from bench.cli.options import (
+    AcceptTwins,
     DataRoot,
     Datasets,
     Device,
@@ -104,6 +105,7 @@ def run(
     launcher: Launchers = None,
     device: Device = None,
     pictures: Pictures = None,
+    accept_twins: AcceptTwins = None,
     quiet: Quiet = False,
 ) -> None:
     """Train, predict and evaluate methods; print their leaderboard.
@@ -164,6 +166,7 @@ def plan(
     launcher: Launchers = None,
     device: Device = None,
     pictures: Pictures = None,
+    accept_twins: AcceptTwins = None,
 ) -> None:
     """Show the stages that a run would compute and an estimate of the time; writes nothing.
 
@@ -615,6 +618,7 @@ def _planned(
             store,
             lambda done, total: spinner.update(f"reading files {done}/{total}"),
             remember=remember,
+            guard=remember and not request.accept_twins,
         )
     return store, runs
 

@@ -91,6 +91,13 @@ Pictures = Annotated[
     bool | None,
     _computed("--pictures/--no-pictures", help="Also render predictions, for `bench report html`."),
 ]
+AcceptTwins = Annotated[
+    bool | None,
+    _computed(
+        "--accept-twins/--refuse-twins",
+        help="Run although one scan is in the files of two patients (refused by default).",
+    ),
+]
 Quiet = Annotated[
     bool, _computed("--quiet", "-q", help="Print errors and the paths of results only.")
 ]

@@ -6,7 +6,6 @@ scans, images stored twice.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,6 +19,8 @@ from numpy.typing import NDArray
 
 from bench.data.dataset import Case, Dataset
 from bench.data.intensity import TISSUE_HU, unlike_hu
+from bench.data.landmarks import Landmarks, landmarks
+from bench.data.leaks import find_leaks
 from bench.data.nifti import Scan, assemble, locate
 from bench.data.pool import HELD_AT_ONCE, threads
 from bench.errors import BenchError
@@ -101,7 +102,7 @@ class _CaseSummary(NamedTuple):
     shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
     values: tuple[Range, ...]
-    content: bytes
+    landmarks: Landmarks
     organs_ml: tuple[float, ...]
     void: float
     """Share of voxels of unknown class."""
@@ -150,6 +151,7 @@ def check(
         Problem(severity="warning", case=case, message=message)
         for case, message in _warnings(dataset, cases, summaries)
     ]
+    problems += _same_scans(cases, summaries)
     read = list(summaries.values())
     return CheckResult(
         dataset=dataset.name,
@@ -191,9 +193,9 @@ def _read(dataset: Dataset, case: Case) -> _CaseSummary:
         shape=geometry.canonical_shape,
         spacing_mm=geometry.spacing_mm,
         values=values,
-        content=hashlib.blake2b(
-            np.ascontiguousarray(scan.image_CXYZ.T).data, digest_size=16
-        ).digest(),
+        landmarks=landmarks(
+            scan.image_CXYZ[0], geometry.spacing_mm, hu=dataset.channels[0].rule == "window"
+        ),
         organs_ml=tuple(count * geometry.voxel_ml for count in counts),
         void=float(np.mean(scan.labels_XYZ == VOID)),
         warnings=found if dataset.sided else found + exchanged,
@@ -289,7 +291,6 @@ def _warnings(
     for case, summary in summaries.items():
         yield from ((case, message) for message in summary.warnings)
     yield from ((None, message) for message in dataset.doubts())
-    yield from _duplicates(cases, summaries)
     yield from _spacing_outliers(summaries)
     drawn = [any(flags) for flags in zip(*(case.annotated for case in cases), strict=True)]
     if never := [organ for organ, some in zip(dataset.organs, drawn, strict=True) if not some]:
@@ -324,25 +325,19 @@ def _left_out(summaries: Mapping[str, _CaseSummary]) -> Iterator[str]:
         )
 
 
-def _duplicates(
-    cases: Sequence[Case], summaries: dict[str, _CaseSummary]
-) -> Iterator[tuple[str | None, str]]:
-    same: dict[tuple[bytes, tuple[int, int, int]], list[Case]] = defaultdict(list)
-    for case in cases:
-        if case.id in summaries:
-            same[summaries[case.id].content, summaries[case.id].shape].append(case)
-    for group in same.values():
-        if len(group) == 1:
-            continue
-        ids = ", ".join(case.id for case in group)
-        if len({case.patient for case in group}) > 1:
-            yield (
-                group[0].id,
-                f"{ids} hold the identical image and may part between training and test; remove"
-                " one, or give them one patient in annotations.csv",
+def _same_scans(cases: Sequence[Case], summaries: Mapping[str, _CaseSummary]) -> Iterator[Problem]:
+    scans = {case: summary.landmarks for case, summary in summaries.items()}
+    for leak in find_leaks(cases, scans):
+        said = f"{leak.first.id}, {leak.second.id} hold the same scan ({leak.evidence})"
+        if leak.parts:
+            yield Problem(
+                severity="error",
+                case=leak.first.id,
+                message=f"{said} and would be trained on and tested; remove one, give them one"
+                " patient in annotations.csv, or run with --accept-twins",
             )
         else:
-            yield group[0].id, f"{ids} hold the identical image; remove one"
+            yield Problem(severity="warning", case=leak.first.id, message=f"{said}; remove one")
 
 
 def _spacing_outliers(summaries: dict[str, _CaseSummary]) -> Iterator[tuple[str | None, str]]:

@@ -30,8 +30,19 @@ def fingerprint(
 
     ``memory`` is the JSON file in which digests of unchanged files are kept, if ``remember``.
     """
-    known = _remembered(memory)
     files = [path for case in cases for path in dataset.files(case)]
+    return _content(cases, file_digests(files, memory, progress, remember=remember))
+
+
+def file_digests(
+    files: Sequence[Path],
+    memory: Path,
+    progress: Callable[[int, int], None] = lambda *_: None,
+    *,
+    remember: bool = True,
+) -> list[str]:
+    """Return the SHA-256 of every file, see :func:`fingerprint`."""
+    known = _remembered(memory)
     fresh: dict[str, str] = {}
 
     def remembered_digest(path: Path) -> str:
@@ -49,7 +60,7 @@ def fingerprint(
         memory.parent.mkdir(parents=True, exist_ok=True)
         noted = {"files": known | fresh, "sha256": digest(known | fresh)}
         write_atomically(memory, json.dumps(noted, indent=0, sort_keys=True))
-    return _content(cases, digests)
+    return digests
 
 
 def file_digest(path: Path) -> str:

@@ -57,6 +57,7 @@ class Request(Params):
     launcher: str = "local"
     device: str | None = None
     pictures: bool = False
+    accept_twins: bool = False
 
     @classmethod
     def of(cls, file: Path | None, given: Mapping[str, Any]) -> Self:

@@ -46,11 +46,17 @@ class ExperimentGrid:
     seeds: Sequence[int]
 
     def runs(
-        self, store: Store, progress: ProgressCallback = lambda *_: None, *, remember: bool = True
+        self,
+        store: Store,
+        progress: ProgressCallback = lambda *_: None,
+        *,
+        remember: bool = True,
+        guard: bool = False,
     ) -> list[Run]:
         """Return every method in every condition, after reading the case lists (not the volumes).
 
         ``remember`` keeps the digests of the files in the store, so that they are read once.
+        ``guard`` reads the images too, once, and refuses a scan that two patients have.
 
         Raises
         ------
@@ -73,6 +79,10 @@ class ExperimentGrid:
             with _what_remains(store):
                 cases = dataset.cases()
                 content = fingerprint(dataset, cases, memory, progress, remember=remember)
+                if guard:
+                    from bench.data.leaks import refuse_leaks  # plans need no library for scans
+
+                    refuse_leaks(dataset, cases, memory, progress)
             sources.append((Source(dataset, content), cases))
         runs = []
         for (source, cases), profile, seed in product(sources, self.profiles, self.seeds):
