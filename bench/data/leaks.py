@@ -104,7 +104,10 @@ def remembered_landmarks(
     memory: Path,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> dict[str, Landmarks]:
-    """Return the landmarks of every case with files, by id; only changed files are read."""
+    """Return the landmarks of every case with files, by id; only changed files are read.
+
+    Cases that cannot be read are not among them: the stage that prepares the images says why.
+    """
     with_files = [case for case in cases if dataset.files(case)]
     files = [dataset.files(case) for case in with_files]
     digests = iter(file_digests([path for paths in files for path in paths], memory))
@@ -115,19 +118,24 @@ def remembered_landmarks(
         for paths in files
     ]
 
-    def known(case: Case, name: Path) -> Landmarks:
+    def known(case: Case, name: Path) -> Landmarks | None:
         if (found := _read(name)) is not None:
             return found
-        image_CXYZ, geometry = read_image(
-            dataset.image(case), where_is(dataset, case, "image"), dataset.channels
-        )
+        try:
+            image_CXYZ, geometry = read_image(
+                dataset.image(case), where_is(dataset, case, "image"), dataset.channels
+            )
+        except (BenchError, MemoryError):
+            return None
         found = landmarks(image_CXYZ[0], geometry.spacing_mm, hu=hu)
         _write(name, found)
         return found
 
     scans = {}
     with threads(at_most=HELD_AT_ONCE) as pool:
-        for case, found in zip(with_files, pool.map(known, with_files, names), strict=True):
-            scans[case.id] = found
-            progress(len(scans), len(with_files))
+        found = pool.map(known, with_files, names)
+        for done, (case, scan) in enumerate(zip(with_files, found, strict=True), start=1):
+            if scan is not None:
+                scans[case.id] = scan
+            progress(done, len(with_files))
     return scans
