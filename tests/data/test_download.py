@@ -176,6 +176,7 @@ def test_a_sound_archive_is_unpacked(tmp_path, content):
         (zipped({"a": b"1"})[:-30], "neither a zip nor a tar"),
         (b"7z", "neither a zip nor a tar"),
     ],
+    ids=["up", "absolute", "backslashes", "tar", "link", "cut", "7z"],
 )
 def test_an_archive_that_leaves_its_folder_is_refused(tmp_path, content, message):
     folder = tmp_path / "inner"

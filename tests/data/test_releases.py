@@ -15,12 +15,14 @@ import trees
 
 from bench.data.catalogue import parse_dataset
 from bench.data.check import check
+from bench.data.dataset import Dataset
 from bench.data.flips import flips
 from bench.data.nifti import read_scan
 from bench.data.release import PAPER7, SEARCH_DEPTH, Release, walk
 from bench.data.simulate import make_split
 from bench.errors import BenchError
 from bench.labels import VOID
+from bench.plugins import registry
 from bench.results.tables import RESULTS
 
 TREES = {
@@ -78,6 +80,11 @@ def organ(dataset, case_id: str, name: str):
 def truth(number: int, organs, *wanted: str, **options):
     made = releases.scan(number, organs, **options)
     return np.isin(made.labels_XYZ, [value for value, name in organs.items() if name in wanted])
+
+
+def test_no_release_is_left_out():
+    every = {name: registry.load("datasets", name, Dataset) for name in registry.names("datasets")}
+    assert set(NAMES) == {name for name, one in every.items() if issubclass(one, Release)}
 
 
 @pytest.mark.parametrize("name", TREES)

@@ -8,6 +8,8 @@ import pytest
 import trees
 from walk import PROFILE, bench, key_of_model, results
 
+from bench.data.dataset import Dataset
+from bench.data.release import Release
 from bench.plugins import registry
 
 TINY = "phantom[n_cases=4,scale=0.25]"
@@ -33,7 +35,13 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_no_data_set_is_left_out() -> None:
-    assert set(DATA) == set(registry.names("datasets"))
+    """Public releases have trees and tests of their own, but for the one that the paper used."""
+    own = {
+        name
+        for name in registry.names("datasets")
+        if not issubclass(registry.load("datasets", name, Dataset), Release)
+    }
+    assert set(DATA) == own | {"lits"}
 
 
 @pytest.mark.parametrize("name", DATA)
