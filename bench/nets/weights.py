@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -31,10 +33,25 @@ def check_savable(name: str, module: nn.Module) -> None:
 
 
 def save_weights(module: nn.Module, path: Path) -> None:
-    """Write every parameter and persistent buffer of a network."""
+    """Write every parameter and persistent buffer of a network.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written, for example because the disk is full.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    save_file({key: value.cpu().contiguous() for key, value in module.state_dict().items()}, path)
+    tensors = {key: value.cpu().contiguous() for key, value in module.state_dict().items()}
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:
+        # It tells what the system refused in its text alone.
+        if (refused := re.search(r"\(os error (\d+)\)", str(error))) is None:
+            raise
+        number = int(refused[1])
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def load_weights(module: nn.Module, path: Path) -> None:

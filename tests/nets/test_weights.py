@@ -1,13 +1,17 @@
+import errno
+import resource
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from helpers import compute, plan
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from bench.engine.store import Store
 from bench.engine.worker import run_stage
-from bench.errors import BenchError
+from bench.errors import BenchError, explain
 from bench.methods.asdnet.discriminator import Discriminator
 from bench.nets.catalogue import SMP_ARCHITECTURES, parse_network
 from bench.nets.confidence import ConfidenceNet
@@ -96,6 +100,32 @@ def test_weights_of_another_network_are_refused_in_one_line(tmp_path: Path) -> N
         with pytest.raises(BenchError, match=r"x\.safetensors: holds weights of another") as caught:
             load_weights(other, tmp_path / "x.safetensors")
         assert "\n" not in str(caught.value)
+
+
+def test_weights_for_which_the_disk_has_no_room_are_refused_as_any_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.safetensors"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError, match=r"File too large") as caught:
+            save_weights(nn.Linear(100, 100), path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.errno == errno.EFBIG
+
+    def full(*_: object) -> None:
+        raise SafetensorError(
+            "Error while serializing: I/O error: No space left on device (os error 28)"
+        )
+
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        save_weights(nn.Linear(2, 2), path)
+    assert explain(caught.value) == (
+        f"{path}: No space left on device; free some space and give the command again"
+    )
 
 
 class Tied(Supervised):
