@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -177,6 +178,30 @@ def test_one_slot_per_gpu_or_one_for_the_cpu(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert visible_gpus() == []
     assert [slot.name for slot in default_slots()] == ["cpu", "aux"]
+
+
+@pytest.mark.parametrize("name", ["local", "slurm"])
+def test_more_workers_than_any_machine_has_use_for_are_refused(name: str) -> None:
+    with pytest.raises(BenchError, match="workers='1000000' must be at most 256"):
+        parse_launcher(f"{name}[workers=1000000]")
+
+
+def test_no_more_threads_are_started_than_there_are_stages(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = []
+    serve = WorkerPool._serve_slot
+
+    def counted(pool: WorkerPool, slot: local.Slot, *rest: Any) -> None:
+        served.append(slot.name)
+        serve(pool, slot, *rest)
+
+    monkeypatch.setattr(WorkerPool, "_serve_slot", counted)
+    toys = [HeavyToy(name="a", ledger=tmp_path / "ledger")]
+    assert outcomes(events_of(toys, store, Local(workers=100))) == {"a": "done"}
+    assert len(served) == 1
+    events_of(toys, store, Local(workers=100))
+    assert len(served) == 1
 
 
 def test_workers_share_a_gpu_or_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 import traceback
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +37,8 @@ LOOK_SECONDS = 5.0
 """Interval between two looks at the workers that compute."""
 START_SECONDS = 10.0
 """Age of a stage at which another worker is started beside it."""
+MAX_WORKERS = 256
+"""Trainings side by side on one device; there is no machine on which more would end sooner."""
 STALL_SECONDS = 30.0
 """Time without any work after which a worker that cannot go on is reported."""
 
@@ -56,6 +58,8 @@ class Slot:
     began: float = 0.0
     """When the stage was given to it."""
     worker: WorkerProcess | None = None
+    served: threading.Event | None = None
+    """Set when the thread that serves the slot has ended; None before its first stage."""
     stalled: bool = False
     """Whether it has been reported that the worker cannot go on."""
 
@@ -67,7 +71,7 @@ Answers = queue.SimpleQueue[tuple[Slot, Answer | dict[str, Any]]]
 class Local(Launcher):
     """Worker processes on this machine."""
 
-    workers: int | None = Field(default=None, ge=1)
+    workers: int | None = Field(default=None, ge=1, le=MAX_WORKERS)
     """Trainings side by side on every GPU, or on the CPU, whose cores they share. If not given: one
     on a GPU; on a CPU as many as bring the plan to its end first, memory permitting."""
 
@@ -106,7 +110,6 @@ class WorkerPool:
     def __init__(self, slots: list[Slot], *, patient: bool = False) -> None:
         self._slots, self._patient = slots, patient
         self._most_memory = 0
-        self._served: list[threading.Event] = []
         self._stopping = False
 
     def run(self, graph: StageGraph, store: Store) -> Generator[StageEvent]:
@@ -116,14 +119,6 @@ class WorkerPool:
         a second Ctrl-C meanwhile kills them.
         """
         answers: Answers = queue.SimpleQueue()
-        for slot in self._slots:
-            # Not joined: in Python 3.11 a join that Ctrl-C interrupts takes the thread for ended.
-            served = threading.Event()
-            self._served.append(served)
-            # No thread outlives the command: its worker may hang in a way that nothing ends.
-            threading.Thread(
-                target=self._serve_slot, args=(slot, store, answers, served), daemon=True
-            ).start()
         try:
             yield from self._schedule(graph, store, answers)
         finally:
@@ -149,14 +144,20 @@ class WorkerPool:
 
     def _wait(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        for served in self._served:
-            served.wait(max(0.0, deadline - time.monotonic()))
+        for slot in self._slots:
+            if slot.served is not None:
+                slot.served.wait(max(0.0, deadline - time.monotonic()))
 
     def _schedule(self, graph: StageGraph, store: Store, answers: Answers) -> Iterator[StageEvent]:
         frontier = Frontier(graph)
         ready: list[Stage] = []
         elsewhere: list[Stage] = []
         looked_at = time.monotonic()
+
+        def begin(slot: Slot) -> None:
+            if slot.served is None:
+                self._begin_to_serve(slot, store, answers)
+
         while True:
             for stage in _drain(frontier):
                 if store.is_done(stage):
@@ -167,7 +168,7 @@ class WorkerPool:
             ready.sort(key=graph.position)
             for slot in self._slots:
                 if slot.stage is None:
-                    yield from self._assign(slot, ready, elsewhere)
+                    yield from self._assign(slot, ready, elsewhere, begin)
             if frontier.finished:
                 return
             if time.monotonic() - looked_at >= LOOK_SECONDS:
@@ -208,7 +209,11 @@ class WorkerPool:
             slot.stalled = reason is not None
 
     def _assign(
-        self, slot: Slot, ready: list[Stage], elsewhere: list[Stage]
+        self,
+        slot: Slot,
+        ready: list[Stage],
+        elsewhere: list[Stage],
+        begin: Callable[[Slot], None],
     ) -> Iterator[StageEvent]:
         """Give a free slot an unclaimed stage, or let it wait for one that another process runs."""
         for pool, wait_seconds in ((ready, 0.0), (elsewhere, 2 * LEASE_SECONDS)):
@@ -219,6 +224,7 @@ class WorkerPool:
                 pool.remove(stage)
                 slot.stage, slot.began = stage, time.monotonic()
                 slot.requests.put((stage, wait_seconds))
+                begin(slot)
                 if pool is ready:
                     yield StageEvent("started", stage, slot.name)
                 return
@@ -247,6 +253,16 @@ class WorkerPool:
         ]
         mine = 0 if slot.worker is None else slot.worker.memory()
         return memory.available() > sum(growing) + self._most_memory - mine
+
+    def _begin_to_serve(self, slot: Slot, store: Store, answers: Answers) -> None:
+        """Start the thread that gives a slot's stages to its worker."""
+        # Not joined: in Python 3.11 a join that Ctrl-C interrupts takes the thread for ended.
+        served = threading.Event()
+        # No thread outlives the command: its worker may hang in a way that nothing ends.
+        threading.Thread(
+            target=self._serve_slot, args=(slot, store, answers, served), daemon=True
+        ).start()
+        slot.served = served
 
     def _serve_slot(
         self, slot: Slot, store: Store, answers: Answers, served: threading.Event

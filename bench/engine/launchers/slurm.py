@@ -29,7 +29,7 @@ from bench.engine.devices import use_device
 from bench.engine.graph import StageGraph
 from bench.engine.journal import Journal
 from bench.engine.launcher import Submitter
-from bench.engine.launchers.local import WorkerPool, default_slots
+from bench.engine.launchers.local import MAX_WORKERS, WorkerPool, default_slots
 from bench.engine.provenance import slurm_job
 from bench.engine.sharing import share
 from bench.engine.store import Store
@@ -84,7 +84,7 @@ class Slurm(Submitter):
     """GPUs of a job."""
     gpu_type: str | None = None
     """Type of GPU, such as ``a100``, at sites that require it."""
-    workers: int | None = Field(default=None, ge=1)
+    workers: int | None = Field(default=None, ge=1, le=MAX_WORKERS)
     """Trainings side by side on every GPU, or on the CPU. If not given: one on a GPU; with
     ``gpus=0`` as many as bring the plan to its end first on the cores of a job."""
     cpus: int = Field(default=8, ge=1)
