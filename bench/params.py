@@ -188,7 +188,7 @@ def parse_brackets(text: str) -> tuple[str, dict[str, str]]:
     Raises
     ------
     BenchError
-        Unbalanced brackets, or an override without ``=``.
+        Unbalanced brackets, an override without ``=``, or two of one key.
     """
     match = _BRACKETS.fullmatch(text.strip())
     if match is None:
@@ -198,6 +198,8 @@ def parse_brackets(text: str) -> tuple[str, dict[str, str]]:
         key, equals, value = item.partition("=")
         if not equals or not key.strip():
             raise BenchError(f"cannot read {item!r} in {text!r}: write key=value")
+        if key.strip() in overrides:
+            raise BenchError(f"{key.strip()} is given twice in {text!r}: write it once")
         overrides[key.strip()] = unquoted(value)
     return unquoted(match["name"]), overrides
 

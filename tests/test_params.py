@@ -74,6 +74,13 @@ def test_unreadable_brackets_are_refused_in_one_line(text: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_parameter_that_is_given_twice_is_refused() -> None:
+    for text in ("smoke[steps=20,steps=30]", "naive[ a = 1,a=1]"):
+        with pytest.raises(BenchError, match=r"(steps|a) is given twice in '(smoke|naive)"):
+            parse_brackets(text)
+    assert parse_brackets("a[b=c[d=1],d=2]") == ("a", {"b": "c[d=1]", "d": "2"})
+
+
 def test_a_list_is_split_at_its_own_commas_only() -> None:
     text = "naive, inerrant[rounds=3,score=mcp],smoke[steps=3,network=unet_t11[width=8]] ,full"
     assert split_outside_brackets(text) == [

@@ -26,20 +26,20 @@ class Profile(Params):
     name: str
     network: str
     """Default network, in bracket notation."""
-    n_folds: int = Field(default=5, ge=2)
-    max_side: int = Field(ge=16)
+    n_folds: int = Field(default=5, ge=2, le=1000)
+    max_side: int = Field(ge=16, le=16_384)
     """2D networks: slices whose longer side exceeds this many pixels are downsampled to it."""
-    voxel_mm: float = Field(default=2.0, gt=0)
+    voxel_mm: float = Field(default=2.0, gt=0, le=100)
     """3D networks: side of the cubic voxels to which volumes are resampled."""
     window: Window = Window()
     """3D networks: size of a patch."""
-    steps: int = Field(ge=1)
+    steps: int = Field(ge=1, le=10_000_000)
     """Base budget J: optimiser steps of `naive` and `inerrant0`."""
-    round_share: float = Field(default=0.5, gt=0)
+    round_share: float = Field(default=0.5, gt=0, le=100)
     """Budget of one relabelling round, as a share of J."""
-    confidence_share: float = Field(default=0.2, gt=0)
+    confidence_share: float = Field(default=0.2, gt=0, le=100)
     """Budget of one confidence network, as a share of J."""
-    confidence_lr: float = Field(gt=0)
+    confidence_lr: float = Field(gt=0, le=10)
     training: TrainConfig
 
     @property

@@ -22,7 +22,7 @@ class DynUNet(Network):
     dims: ClassVar[Dims] = 3
     divisor: ClassVar[int] = 16
 
-    width: int = Field(default=32, ge=1)
+    width: int = Field(default=32, ge=1, le=1024)
     """Channels of the first level; they double at every level, up to 320."""
 
     @override

@@ -19,7 +19,7 @@ class MedNeXt(Network):
     dims: ClassVar[Dims] = 3
     divisor: ClassVar[int] = 16
 
-    width: int = Field(default=32, ge=1)
+    width: int = Field(default=32, ge=1, le=1024)
     """Channels of the first level; they double at every level."""
     kernel: Literal[3, 5] = 3
     """Side of the depthwise convolutions, in voxels."""

@@ -19,7 +19,7 @@ class SegResNet(Network):
     dims: ClassVar[Dims] = 3
     divisor: ClassVar[int] = 16
 
-    width: int = Field(default=16, ge=1, multiple_of=8)
+    width: int = Field(default=16, ge=1, le=1024, multiple_of=8)
     """Channels of the first level, a multiple of its 8 groups; they double at every level."""
 
     @override

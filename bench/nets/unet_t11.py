@@ -18,7 +18,7 @@ class UNetT11(Network):
 
     divisor: ClassVar[int] = 16
 
-    width: int = Field(default=64, ge=1)
+    width: int = Field(default=64, ge=1, le=1024)
     """Channels of the first block, 64 in the paper; every width scales with it."""
     bn_momentum: float = Field(default=0.01, gt=0, le=1)
     """Share of a batch in the running statistics. The default is Keras' 0.99; a few hundred steps
@@ -43,5 +43,5 @@ class UNet3dT11(UNetT11):
 
     dims: ClassVar[Dims] = 3
 
-    width: int = Field(default=32, ge=1)
+    width: int = Field(default=32, ge=1, le=1024)
     """Channels of the first block; every width scales with it."""

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 class Augmentation(Params):
     """Ranges of the random affine, the same for every method."""
 
-    shift: float = Field(default=0.1, ge=0)
+    shift: float = Field(default=0.1, ge=0, le=1)
     """Translation, up to this share of the side."""
-    rotation_deg: float = Field(default=15.0, ge=0)
+    rotation_deg: float = Field(default=15.0, ge=0, le=180)
     zoom: float = Field(default=0.1, ge=0, lt=1)
 
     def sample(

@@ -75,6 +75,20 @@ def test_the_hu_window_is_written_with_a_colon() -> None:
             parse_dataset(f"phantom[hu_window={wrong}]")
 
 
+@pytest.mark.parametrize(
+    "number",
+    ["steps=99999999999999999999", "batch_size=1000000", "lr=1e9", "max_side=1000000", "shift=9"],
+)
+def test_numbers_of_a_profile_have_bounds(number: str) -> None:
+    with pytest.raises(BenchError, match=f"{number.partition('=')[0]}=.* must be at most"):
+        parse_profiles([f"smoke[{number}]"])
+
+
+def test_the_width_of_a_network_has_a_bound() -> None:
+    with pytest.raises(BenchError, match="width='1000000' must be at most 1024"):
+        parse_networks(["unet_t11[width=1000000]"])
+
+
 def test_methods_are_listed_once_under_their_shortest_name() -> None:
     texts = ["naive,inerrant[rounds=3,score=mcp]", "inerrant[rounds=2]", "naive", "inerrant"]
     found = parse_methods(texts)
