@@ -50,8 +50,9 @@ class Column(NamedTuple):
     choices
         Allowed texts; if empty, any text except the empty one.
     absent
-        Value for tables written before the column existed. Without it, the column is filled with
-        NaN if that is allowed; else it is required.
+        Value for tables written before the column existed; NaN if a number may be missing.
+    since
+        First version of the schema whose files must have it; in older ones it may be absent.
     """
 
     kind: Kind
@@ -60,6 +61,7 @@ class Column(NamedTuple):
     nan: bool = False
     choices: tuple[str, ...] = ()
     absent: str | int | bool | None = None
+    since: int = 0
 
 
 class Fault(NamedTuple):
@@ -167,7 +169,7 @@ class Schema:
     def load(self, path: Path) -> pd.DataFrame:
         """Read and check a table.
 
-        Columns that are newer than the file are filled (:class:`Column`).
+        Columns that are newer than the file, and those of plug-ins, are filled (:class:`Column`).
 
         Raises
         ------
@@ -204,10 +206,11 @@ class Schema:
                 f"{path}: holds schema {tag}, this program reads {' or '.join(self.readable)}; "
                 "collect the results again with `bench run`"
             )
+        version = int(tag.rpartition("/")[2])
         for name, column in self.columns.items():
-            absent = float("nan") if column.nan else column.absent
-            if absent is not None and name not in table.columns:
-                table[name] = absent
+            required = name in self.declared and version >= column.since
+            if name not in table.columns and not required:
+                table[name] = float("nan") if column.nan else column.absent
         self.check(table, str(path))
         return self._typed(table, str(path))
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, get_args
 
 from bench.errors import BenchError
-from bench.evaluation.metrics import METRICS, Metric, plugged
+from bench.evaluation.metrics import METRICS, NAN, Metric, every, plugged
 from bench.evaluation.status import Status
 from bench.results.basis import BASIS, UNLABELLED
 from bench.results.schema import Column, Fault, Schema
@@ -44,8 +44,9 @@ RUN_COLUMNS: dict[str, Column] = {
     "profile": _TEXT,
     "backbone": _TEXT,
 }
-_UNKNOWN = Column("text", absent="")
-_BASIS = dict.fromkeys(BASIS, _UNKNOWN)
+_FIRST_METRICS = ("dsc", "hd95_mm", "nsd")
+"""Metrics that every file has. The others are required in files of version 6; a new one raises the
+version and is required from that on."""
 _NETWORK = tuple(GROUP)
 _CONDITION = (*_NETWORK, "label_pct", "seed", "fold")
 
@@ -60,8 +61,12 @@ def group_name(rows: pd.DataFrame) -> str:
     return str(group_names(rows.head(1)).iloc[0])
 
 
-def _metric_column(metric: Metric) -> Column:
-    return Column("float", low=0, high=metric.high, nan=True)
+def _metric_column(metric: Metric, since: int = 0) -> Column:
+    return Column("float", low=0, high=metric.high, nan=True, since=since)
+
+
+def _basis(since: int, names: Sequence[str] = BASIS) -> dict[str, Column]:
+    return dict.fromkeys(names, Column("text", absent="", since=since))
 
 
 def plugged_metrics() -> dict[str, Column]:
@@ -94,6 +99,26 @@ def _counts_agree(table: pd.DataFrame) -> Iterator[Fault]:
         if not agrees.all():
             row = table[~agrees].iloc[0]
             yield Fault(~agrees, f"{name}={row[name]} does not agree with {other}={row[other]}")
+
+
+def _scores_agree(table: pd.DataFrame) -> Iterator[Fault]:
+    """Find scores that cannot be where a mask is empty or the size of a voxel is unknown.
+
+    Metrics that a file may lack are NaN in it, whatever they would have been.
+    """
+    for name, metric in every().items():
+        scores = table[name]
+        unmeasured = ~table["spacing_known"] & metric.needs_spacing
+        faults = {"spacing_known=False": unmeasured & scores.notna()}
+        rules = {"missed": metric.missed, "hallucinated": metric.hallucinated, "both_empty": NAN}
+        for status, value in rules.items():
+            agrees = ((scores - value).abs() < 1e-6) | unmeasured
+            if value != value or name not in _FIRST_METRICS:
+                agrees |= scores.isna()
+            faults[f"status={status}"] = (table["status"] == status) & ~agrees
+        for other, bad in faults.items():
+            if bad.any():
+                yield Fault(bad, f"{name}={scores[bad].iloc[0]} does not agree with {other}")
 
 
 def _one_model_a_round(table: pd.DataFrame) -> Iterator[Fault]:
@@ -132,7 +157,7 @@ def _constant(table: pd.DataFrame, name: str, by: Sequence[str], unit: str) -> I
 
 RESULTS = Schema(
     name="results",
-    version=7,
+    version=8,
     oldest=5,
     declared=RUN_COLUMNS
     | {
@@ -142,36 +167,39 @@ RESULTS = Schema(
         "final": Column("bool"),
         "case": _TEXT,
         "patient": _TEXT,
-        "domain": Column("text", absent=""),
+        "domain": Column("text", absent="", since=8),
         "organ": _TEXT,
-        **{name: _metric_column(metric) for name, metric in METRICS.items()},
+        **{
+            name: _metric_column(metric, since=0 if name in _FIRST_METRICS else 6)
+            for name, metric in METRICS.items()
+        },
         "coverage": _PERCENT,
         "dsc_inside": _PERCENT,
         "tp": _COUNT,
         "n_pred": _COUNT,
         "n_gt": _COUNT,
         "status": Column("text", choices=STATUSES),
-        "spacing_known": Column("bool", absent=True),
+        "spacing_known": Column("bool", absent=True, since=7),
         "seg_steps": _COUNT,
         "networks": Column("int", low=1),
         "parameters": _COUNT,
         "passes": Column("float", low=0),
         "departs": _TEXT,
-        "title": Column("text", absent=""),
-        "colour": Column("text", absent=""),
-        "order": Column("int", low=0, absent=100),
-        "upper_bound": Column("bool", absent=False),
+        "title": Column("text", absent="", since=6),
+        "colour": Column("text", absent="", since=6),
+        "order": Column("int", low=0, absent=100, since=6),
+        "upper_bound": Column("bool", absent=False, since=6),
         "device_s": Column("float", low=0, nan=True),
         "peak_mb": Column("float", low=0, nan=True),
         "device": _TEXT,
         "software": _TEXT,
         "stage": _TEXT,
     }
-    | _BASIS,
+    | _basis(6),
     key=(*RUN, "round", "case", "organ"),
     run=RUN,
     plugged=plugged_metrics,
-    checks=(_counts_agree, _one_model_a_round, _one_truth),
+    checks=(_counts_agree, _scores_agree, _one_model_a_round, _one_truth),
 )
 """Scores: one row per evaluated (method, round, case, organ)."""
 
@@ -198,7 +226,7 @@ AUDIT = Schema(
         "ap_success": _FRACTION,
         "ap_error": _FRACTION,
     }
-    | _BASIS,
+    | _basis(2),
     key=(*RUN, "round", "organ"),
     run=RUN,
 )
@@ -217,7 +245,7 @@ CURVES = Schema(
         "part": Column("int", low=0, high=PARTS - 1),
         "value": Column("float"),
     }
-    | _BASIS,
+    | _basis(2),
     key=(*RUN, "stage", "name", "part"),
     run=RUN,
 )
@@ -241,7 +269,7 @@ PICTURES = Schema(
         "overlay": _TEXT,
         "stage": _TEXT,
     }
-    | _BASIS,
+    | _basis(2),
     key=(*RUN, "round", "kind", "case"),
     run=RUN,
 )
@@ -262,7 +290,7 @@ TARGETS = Schema(
         "other_voxels": _COUNT,
     }
     | dict.fromkeys(OUTCOMES, _COUNT)
-    | _BASIS,
+    | _basis(3),
     key=(*_CONDITION, "rule", "organ"),
     run=_CONDITION,
 )
@@ -281,7 +309,7 @@ LAYERS = Schema(
         "output": _TEXT,
         "parameters": _COUNT,
     }
-    | dict.fromkeys(UNLABELLED, _UNKNOWN),
+    | _basis(2, UNLABELLED),
     key=(*_NETWORK, "position"),
     run=_NETWORK,
 )

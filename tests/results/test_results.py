@@ -109,7 +109,7 @@ def test_files_that_are_no_table_are_refused(tmp_path):
     with pytest.raises(BenchError, match=r"text.parquet: no readable parquet.*remove it, and"):
         RESULTS.load(tmp_path / "text.parquet")
     result_table().to_parquet(tmp_path / "plain.parquet")
-    reads = "holds schema none, this program reads results/5 or results/6 or results/7;"
+    reads = "holds schema none, this program reads results/5 or .* or results/8;"
     with pytest.raises(BenchError, match=reads):
         RESULTS.load(tmp_path / "plain.parquet")
 
@@ -232,13 +232,69 @@ def test_a_table_written_before_a_metric_existed_is_read(tmp_path):
     table = result_table()
     RESULTS.save(table, tmp_path / "new.parquet")
     arrow = pq.read_table(tmp_path / "new.parquet")
-    pq.write_table(arrow.drop_columns(["assd_mm", "precision"]), tmp_path / "old.parquet")
+    old = arrow.replace_schema_metadata({"bench.schema": "results/5"})
+    pq.write_table(old.drop_columns(["assd_mm", "precision"]), tmp_path / "old.parquet")
     read = RESULTS.load(tmp_path / "old.parquet")
     assert read["assd_mm"].isna().all()
     assert list(read.columns) == list(table.columns)
     pq.write_table(arrow.drop_columns(["n_gt"]), tmp_path / "broken.parquet")
     with pytest.raises(BenchError, match="column n_gt is missing"):
         RESULTS.load(tmp_path / "broken.parquet")
+
+
+@pytest.mark.parametrize(
+    ("version", "column"),
+    [
+        (8, "domain"),
+        (8, "hd95_mm"),
+        (8, "content"),
+        (7, "hd95_mm"),
+        (7, "nsd"),
+        (7, "content"),
+        (7, "spacing_known"),
+        (6, "precision"),
+        (5, "nsd"),
+        (5, "peak_mb"),
+    ],
+)
+def test_a_column_that_its_version_has_must_be_there(version, column, tmp_path):
+    RESULTS.save(result_table(), tmp_path / "whole.parquet")
+    arrow = pq.read_table(tmp_path / "whole.parquet").drop_columns([column])
+    tagged = arrow.replace_schema_metadata({"bench.schema": f"results/{version}"})
+    pq.write_table(tagged, tmp_path / "cut.parquet")
+    with pytest.raises(BenchError, match=rf"cut.parquet: column {column} is missing"):
+        RESULTS.load(tmp_path / "cut.parquet")
+
+
+def test_scores_that_contradict_the_status_are_refused():
+    table = result_table(methods=["naive"])
+    missed = table.index[table["status"] == "missed"][0]
+    fine = table.index[table["status"] == "ok"][0]
+    for row, column, value, other in [
+        (missed, "hd95_mm", 3.0, "status=missed"),
+        (missed, "nsd", 4.0, "status=missed"),
+        (missed, "nsd", np.nan, "status=missed"),
+        (missed, "assd_mm", 3.0, "status=missed"),
+        (missed, "rve", 50.0, "status=missed"),
+        (fine, "spacing_known", False, "spacing_known=False"),
+    ]:
+        changed = table.copy()
+        changed.loc[row, column] = value
+        with pytest.raises(BenchError, match=rf"row {row} .*does not agree with {other}") as caught:
+            RESULTS.check(changed)
+        assert column == "spacing_known" or f": {column}={value} " in str(caught.value)
+    told = table.copy()
+    told.loc[missed, ["rve", "sensitivity"]] = 100.0, 0.0
+    RESULTS.check(told)
+    absent = table.copy()
+    nothing = table.index[(table["case"] == "case01") & (table["organ"] == "liver")]
+    absent.loc[nothing, ["tp", "n_gt"]] = 0
+    absent.loc[nothing, ["dsc", "nsd", "hd95_mm"]] = 0.0, 0.0, np.nan
+    absent.loc[nothing, "status"] = "hallucinated"
+    RESULTS.check(absent)
+    absent.loc[nothing, "hd95_mm"] = 1.0
+    with pytest.raises(BenchError, match=r"hd95_mm=1.0 does not agree with status=hallucinated"):
+        RESULTS.check(absent)
 
 
 def test_of_a_run_in_several_files_the_newest_counts(tmp_path):
