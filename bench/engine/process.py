@@ -25,6 +25,10 @@ from bench.stage import Stage
 LAST_WORDS = 64 * 1024
 """Bytes of a dead worker's error output that are kept."""
 
+REPEATED = {"PYTHONHASHSEED": "0"}
+"""The order of sets of texts is that of every other worker, or two would compute different numbers
+with code that walks through one."""
+
 STANDING = {
     psutil.STATUS_STOPPED: "is stopped (SIGSTOP): kill -CONT {pid} lets it go on",
     psutil.STATUS_TRACING_STOP: "is held by a debugger",
@@ -74,7 +78,7 @@ class WorkerProcess:
                     stdout=subprocess.PIPE,
                     stderr=self._said,
                     text=True,
-                    env=os.environ | environment,
+                    env=os.environ | environment | REPEATED,
                 )
         except OSError as error:
             raise BenchError(f"no worker process can be started: {explain(error)}") from error

@@ -244,6 +244,18 @@ def test_what_fails_around_a_stage_is_an_answer(
     assert end["message"].startswith(message)
 
 
+def test_every_worker_has_the_same_order_of_sets(
+    store: Store,
+    pretend: Callable[[str], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PYTHONHASHSEED", "7")
+    pretend(f"echo $PYTHONHASHSEED > {tmp_path}/seen")
+    events_in_one_slot(store)
+    assert (tmp_path / "seen").read_text() == "0\n"
+
+
 @pytest.mark.parametrize("given", ["abc", "-1", "nan", ""])
 def test_a_wrong_interval_of_checkpoints_is_one_line(
     given: str, store: Store, monkeypatch: pytest.MonkeyPatch

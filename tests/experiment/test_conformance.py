@@ -154,6 +154,14 @@ def test_a_broken_rule_is_found(check: str, plugged: Path) -> None:
     assert list(problems(file, plugged, [getattr(conformance, check)])) == [check]
 
 
+def test_a_method_that_does_not_repeat_is_accused_of_nothing_else(plugged: Path) -> None:
+    noise = "* __import__('random').random() * extra"
+    file = write(plugged, SOUND.replace("+ 0.1 * extra", f"+ 0.1 {noise}"))
+    found = problems(file, plugged)
+    assert list(found) == ["repeats_bit_for_bit"]
+    assert "other weights when trained again on the same data" in found["repeats_bit_for_bit"]
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
