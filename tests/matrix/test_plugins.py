@@ -86,7 +86,7 @@ def test_status_show_and_predict_need_the_plugin_of_a_stage_named(
     assert refused.err.rstrip().endswith(remedy)
     assert len(refused.err.splitlines()) == 1
     moved = write(tmp_path / "out" / "alice.py", 1.0)
-    bench("predict", key, native_scan, "-o", tmp_path / "out", "--plugin", moved, *store)
+    bench("predict", key, native_scan, "-o", tmp_path / "again", "--plugin", moved, *store)
 
 
 @pytest.mark.parametrize(
