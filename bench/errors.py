@@ -38,6 +38,11 @@ class BenchError(Exception):
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> BenchError:
     """Return the error for a name that is not registered, with the closest known names."""
     known = sorted(known)
+    if not known:
+        return BenchError(f"unknown {kind} {name!r}: there are none")
+    words = name.replace(",", " ").split()
+    if len(words) > 1 and set(words) <= set(known):
+        return BenchError(f"unknown {kind} {name!r}: put commas between, {','.join(words)}")
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(known)}"
     return BenchError(f"unknown {kind} {name!r}: {hint}")

@@ -68,6 +68,8 @@ def test_listing_imports_no_plugin() -> None:
 def test_an_unknown_name_gets_suggestions() -> None:
     with pytest.raises(BenchError, match="unknown method 'inerant': did you mean inerrant"):
         registry.load("methods", "inerant", Method)  # type: ignore[type-abstract]
+    with pytest.raises(BenchError, match=r"put commas between, naive,inerrant$"):
+        registry.load("methods", "naive inerrant", Method)  # type: ignore[type-abstract]
     with pytest.raises(BenchError, match=r"unknown dataset 'xyz': known: .*phantom"):
         registry.load("datasets", "xyz", Dataset)  # type: ignore[type-abstract]
 

@@ -34,7 +34,12 @@ def _one_text(value: object) -> object:
 
 
 def _several_texts(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return (value,)
+    flat = isinstance(value, list | tuple) and all(isinstance(item, str | Path) for item in value)
+    if not flat:
+        raise ValueError('must be text in quotes, or one list of such texts: ["A", "B"]')
+    return value
 
 
 Text = Annotated[str, BeforeValidator(_one_text)]
@@ -153,7 +158,7 @@ def _write(file: Path, options: Mapping[str, Any]) -> None:
 def _read(file: Path, known: Mapping[str, Any]) -> dict[str, Any]:
     file_size(file)  # refuses a device, which may never end
     try:
-        options = tomllib.loads(file.read_text(encoding="utf-8"))
+        options = tomllib.loads(file.read_text(encoding="utf-8-sig"))  # editors may write a mark
     except (OSError, UnicodeDecodeError) as error:
         raise BenchError(f"{file}: cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:

@@ -176,6 +176,8 @@ def parse_numbers(what: str, text: str, low: int, high: int) -> list[int]:
         return list(range(low, high + 1))
     numbers: list[int] = []
     for item in text.split(","):
+        if item.strip() == "all":
+            raise BenchError(f"{what} all stands alone: write all, or numbers without it")
         first, dash, last = item.strip().partition("-")
         try:
             span = range(int(first), int(last if dash else first) + 1)

@@ -50,10 +50,11 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     [
         ("method = ", "is no TOML"),
         ("methods = 'naive'", "unknown option in .*'methods': did you mean method"),
-        ("method = 3\ndataset = 'phantom'", "method=3"),
+        ("method = 3\ndataset = 'phantom'", "method=3: must be text in quotes, or one list"),
+        ("method = [['naive'], ['full']]", r"method=\[\['naive'\], .*: must be text in quotes"),
         ("method = 'naive'", "no dataset is named"),
         ("method = 'naive'\ndataset = 3", "dataset=3"),
-        ("method = 'naive'\ndataset = [3]", "dataset.0=3"),
+        ("method = 'naive'\ndataset = [3]", r"dataset=\[3\]: must be text"),
         ("plugin = 3", "plugin=3"),
     ],
 )
@@ -61,6 +62,12 @@ def test_a_faulty_file_is_one_line(text: str, message: str, tmp_path: Path) -> N
     with pytest.raises(BenchError, match=message) as raised:
         Request.of(write(tmp_path, text), {})
     assert "\n" not in str(raised.value)
+
+
+def test_a_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    file = write(tmp_path, "\ufeffmethod = 'naive'\ndataset = 'phantom'\n")
+    assert file.read_bytes().startswith(b"\xef\xbb\xbf")
+    assert Request.of(file, {}).method == ("naive",)
 
 
 def test_the_store_keeps_what_was_asked_for(tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ def test_numbers(text: str, expected: list[int]) -> None:
         ("", "is not a whole number"),
         ("1.5", "is not a whole number; write for example 4 or 0-4 or 0,4"),
         ("3-1", "runs backwards: write 1-3"),
+        ("all,0", "fold all stands alone: write all, or numbers without it"),
     ],
 )
 def test_impossible_numbers_are_refused(text: str, message: str) -> None:
@@ -82,6 +83,11 @@ def test_the_hu_window_is_written_with_a_colon() -> None:
 def test_numbers_of_a_profile_have_bounds(number: str) -> None:
     with pytest.raises(BenchError, match=f"{number.partition('=')[0]}=.* must be at most"):
         parse_profiles([f"smoke[{number}]"])
+
+
+def test_a_method_without_parameters_says_so() -> None:
+    with pytest.raises(BenchError, match=r"parameter of method naive 'rounds': there are none$"):
+        parse_methods(["naive[rounds=3]"])
 
 
 def test_the_width_of_a_network_has_a_bound() -> None:
