@@ -77,6 +77,18 @@ class Stage(Part, abc.ABC):
         """Compute and write the result below ``ctx.out``; heavy imports belong in here."""
 
 
+class Named(Protocol):
+    """What names the folder of a stage: a stage, or what is known of one that cannot be rebuilt."""
+
+    @property
+    def key(self) -> str:
+        """Kind and digest."""
+
+    @property
+    def title(self) -> str:
+        """Its name in folder names."""
+
+
 class EventSink(Protocol):
     """Receives the values that a stage logs."""
 

@@ -316,6 +316,24 @@ def beside_kinds() -> Iterator[Kind]:
         yield Kind(f"experiment: {way}", partial(_experiments, way=WAYS[way]))
 
 
+def gc_kinds() -> Iterator[Kind]:
+    """Yield damage to descriptions after which space is freed, which must cost no result."""
+    gc = ("gc", "--yes")
+    for pattern in ("Truth/*", "Labels/*-f0-*", victim(RECEIPT)):
+        name, description = pattern.split("/")[0], f"{pattern}/stage.json"
+        for way in ("cut", "empty", "zeros", "deleted"):
+            yield Kind(f"gc, stage.json of {name}: {way}", at(description, WAYS[way]), extra=gc)
+        way = edited(lambda data: data["fields"].popitem())
+        yield Kind(f"gc, stage.json of {name}: edited", at(description, way), extra=gc)
+        if not name.startswith("Truth"):
+            yield Kind(
+                f"gc, stage.json of {name}: of another",
+                at(description, _another_description),
+                extra=gc,
+            )
+        yield Kind(f"gc, {name}: folder deleted", at(pattern, shutil.rmtree), extra=gc)
+
+
 def _experiments(root: Path, way: Callable[[Path], object]) -> None:
     for path in sorted(root.glob("experiments/*")):
         way(path)
@@ -409,6 +427,7 @@ def kinds() -> list[Kind]:
     return [
         *table_kinds(),
         *beside_kinds(),
+        *gc_kinds(),
         *interrupted_kinds(),
         *folder_kinds(),
         *receipt_kinds(),
@@ -561,7 +580,9 @@ class Laboratory:
             self._expected[arguments] = self._reference(arguments)
 
     def give(self, arguments: tuple[str, ...], store: Path, patch: Patch = "") -> Answer:
-        if arguments[0] == "report":
+        if arguments[0] == "gc":
+            where: tuple[str | Path, ...] = ("--store", store)
+        elif arguments[0] == "report":
             where = ("--store", store, "-o", store.with_name(f"{store.name}-report"))
         else:
             where = ("-d", self._data, "--launcher", "inline", "--store", store)
@@ -596,6 +617,7 @@ class Laboratory:
         if not kind.name.startswith("results"):
             shutil.rmtree(root / "results", ignore_errors=True)
         kind.spoil(root)
+        receipts = {path: path.read_bytes() for path in root.glob("*/*/out/DONE")}
         if kind.extra:
             first = self.give(kind.extra, root)
             if "Traceback" in first.said or first.code not in (0, 2):
@@ -611,6 +633,10 @@ class Laboratory:
         found = tables(root) if answer.code == 0 else {}
         expected = self._expected[arguments]
         same = equal({name: found.get(name, pd.DataFrame()) for name in expected}, expected)
+        if not problem and kind.extra[:1] == ("gc",):
+            kept = {path: path.read_bytes() for path in root.glob("*/*/out/DONE")}
+            lost = receipts.items() - kept.items()
+            problem = f"{len(lost)} results were lost" if lost else ""
         if not problem and not same:
             problem = "another table"
         if not problem and not consumer and (bad := left_over(root)):

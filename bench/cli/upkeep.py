@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 from collections import Counter, defaultdict
@@ -18,8 +19,8 @@ from bench.cli.stores import existing_store, plug_in
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from bench.engine.store import Store
-    from bench.stage import Stage
+    from bench.engine.store import Store, Unread
+    from bench.stage import Named, Stage
 
 Keys = Annotated[
     list[str] | None, typer.Argument(help="Keys of stages, or first digits; all if not given.")
@@ -43,46 +44,83 @@ def verify(
 ) -> None:
     """Compare results with the checksums of their receipts; exit code 2 if one is damaged.
 
-    Without options: all sizes, and the checksums of files up to 1 MB.
+    Without options: all sizes, and the checksums of files up to 1 MB. Folders that no stage can be
+    read from are named, with exit code 2, and compared, too; only `bench run` writes their
+    descriptions again.
     """
     from joblib import cpu_count
 
     from bench.engine.upkeep import verify as damaged_of
+    from bench.stage import Stage
 
     plug_in(plugin)
     store = existing_store(store_root)
     console = Console()
     if recompute:
         raise typer.Exit(_recompute(keys, store, console))
-    stages = store.find_all(keys) if keys else list(store.stages())
+    stages, unread = (store.find_all(keys), []) if keys else store.survey()
+    in_doubt = [each for each in unread if each.in_doubt]
+    of_use = [each for each in unread if each.cause.kind != "superseded"]
+    compared: list[Named] = [*stages, *of_use]
     started = time.monotonic()
     with console.status("comparing") as spinner:
         count = 0
 
-        def compared() -> None:
+        def progress() -> None:
             nonlocal count
             count += 1
-            spinner.update(f"comparing {count} of {len(stages)}")
+            spinner.update(f"comparing {count} of {len(compared)}")
 
-        found = list(damaged_of(store, stages, full=full, cores=cpu_count(), progress=compared))
+        found = list(damaged_of(store, compared, full=full, cores=cpu_count(), progress=progress))
     for finding in found:
         console.print(
             f"damaged  {finding.stage.key}  {finding.stage.title}: {finding.damage}",
             style="red",
             soft_wrap=True,
         )
-    done = [stage for stage in stages if store.is_done(stage)]
+    by_fault = defaultdict(list)
+    for each in in_doubt:
+        by_fault[each.cause.detail].append(each)
+    for fault, members in by_fault.items():
+        console.print(f"in doubt, as {fault}:", style="yellow", soft_wrap=True)
+        for each in members:
+            held = "a result" if store.is_done(each) else "no result"
+            console.print(f"         {each.key}  {each.title}: {held}", soft_wrap=True)
+    done = [stage for stage in compared if store.is_done(stage)]
     size = sum(sum(store.receipt(stage)["bytes"].values()) for stage in done)
     what = "all checksums" if full else "sizes and small files"
     console.print(
-        f"{len(stages)} stages, {len(done)} done, {size / 1e9:.2f} GB: {len(found)} damaged"
+        f"{len(compared)} stages, {len(done)} done, {size / 1e9:.2f} GB: {len(found)} damaged"
         f" ({what}; {time.monotonic() - started:.1f} s)"
     )
-    if found and repair:
-        raise typer.Exit(_repair([finding.stage for finding in found], store, console))
-    if found:
+    reasons = Counter(each.cause.reason for each in unread)
+    for reason, number in sorted(reasons.items()):
+        console.print(f"{number} {reason}")
+    readable = [finding.stage for finding in found if isinstance(finding.stage, Stage)]
+    code = _repair(readable, store, console) if readable and repair else ExitCode.DONE
+    if readable and not repair:
         console.print("`bench verify --repair` moves them away and computes them again")
-        raise typer.Exit(ExitCode.FIXABLE)
+    if len(readable) < len(found) or in_doubt:
+        _name_commands(unread, store, console)
+    left = len(found) - (len(readable) if repair else 0)
+    if code or left or in_doubt:
+        raise typer.Exit(code or ExitCode.FIXABLE)
+
+
+def _name_commands(unread: list[Unread], store: Store, console: Console) -> None:
+    """Name the runs that made some stages: they alone know the parameters, and mend the folders."""
+    done = [each for each in unread if store.is_done(each)]
+    names = {store.receipt(each).get("experiment") for each in done}
+    commands = [
+        shlex.join(["bench", "run", str(file), "--store", str(store.root)])
+        for file in sorted(store.root.glob("experiments/*.toml"))
+        if file.stem in names
+    ]
+    console.print(
+        "only a run knows what belongs there; it keeps what is whole, and computes what is not:"
+    )
+    for command in commands or ["bench run, with the options that the store was made with"]:
+        console.print(f"  {command}", soft_wrap=True)
 
 
 def _repair(stages: list[Stage], store: Store, console: Console) -> int:
@@ -184,21 +222,41 @@ def gc(
             help="Also weights that a later round started from; they are computed anew if needed.",
         ),
     ] = False,
+    unreadable: Annotated[
+        bool,
+        typer.Option(
+            "--unreadable",
+            help="Also stages whose stage.json, or an input's, is missing or wrong, and results of "
+            "theirs that a run would use.",
+        ),
+    ] = False,
+    orphaned: Annotated[
+        bool,
+        typer.Option(
+            "--orphaned",
+            help="Also stages whose input is missing, and results of theirs that a run would use.",
+        ),
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Free it without a question.")] = False,
     plugin: Plugins = None,
     store_root: StoreRoot = None,
 ) -> None:
     """Show what can be freed in a store, then free it.
 
-    Temporary files, damaged outputs and stages of other versions of the code; no result of this
-    version is lost. What a process is using is left.
+    Temporary files, damaged outputs and what is certain to be of another version of the code; no
+    result of this version is lost. What a process is using is left.
     """
     from bench.engine.upkeep import WASTE, free, waste
 
     plug_in(plugin)
     store = existing_store(store_root)
     console = Console()
-    asked = {"failed": failed, "intermediate": intermediate}
+    asked = {
+        "failed": failed,
+        "intermediate": intermediate,
+        "unreadable": unreadable,
+        "orphaned": orphaned,
+    }
     found = defaultdict(list)
     for item in waste(store):
         found[item.kind].append(item)

@@ -80,7 +80,7 @@ def status_lines(store: Store) -> Text:
     """Return every stage of the store with its state, finished ones last, and counts per state."""
     counts: Counter[str] = Counter()
     rows = []
-    stages, unreadable = store.survey()
+    stages, unread = store.survey()
     for stage in stages:
         state = store.state(stage)
         counts[state] += 1
@@ -88,13 +88,16 @@ def status_lines(store: Store) -> Text:
         seconds = f"{receipt['wall_seconds']:.1f}" if receipt else ""
         rows.append((stage.key, stage.title, state, seconds, str(receipt.get("finished", ""))))
     rows.sort(key=lambda row: row[-1])
-    if not rows and not unreadable:
+    if not rows and not unread:
         return Text("the store is empty")
     # A table of rich takes a millisecond per row, which is long in a store of thousands.
     table = _columns(("key", "what", "state", "seconds", "finished"), rows) if rows else []
     summary = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
-    reasons = (f"{count} {reason}" for reason, count in sorted(unreadable.items()))
-    return Text("\n".join([*table, *([""] if rows else []), *filter(None, [summary, *reasons])]))
+    reasons = Counter(each.cause.reason for each in unread)
+    lines = [f"{count} {reason}" for reason, count in sorted(reasons.items())]
+    if any(each.in_doubt for each in unread):
+        lines.append("`bench verify` names what is missing or wrong, and the command that mends it")
+    return Text("\n".join([*table, *([""] if rows else []), *filter(None, [summary, *lines])]))
 
 
 def _columns(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bench.params import Params
+from bench.params import Params, digest
 from bench.plugins import files, registry
 from bench.stage import Stage
 
@@ -27,6 +27,27 @@ class PlugInUnusable(Exception):  # noqa: N818 - the store adds the folder and m
     def __init__(self, reason: str, advice: str) -> None:
         super().__init__(reason, advice)
         self.reason, self.advice = reason, advice
+
+
+class CodeChangedError(ValueError):
+    """A module or a class that a description names is not in this version of the code."""
+
+
+def sealed(stage: Stage) -> dict[str, Any]:
+    """Return the content of ``stage.json``: the description, the key, a checksum of both."""
+    data = describe(stage) | {"key": stage.key}
+    return data | {"sha256": digest(data)}
+
+
+def is_whole(data: Any, key: str) -> bool:
+    """Tell whether parsed JSON is as :func:`sealed` wrote it for the stage of a key.
+
+    What it says then was true of the code that wrote it. Earlier versions wrote no checksum.
+    """
+    if not isinstance(data, dict) or data.get("key") != key:
+        return False
+    rest = {name: value for name, value in data.items() if name != "sha256"}
+    return bool(data.get("sha256") == digest(rest))
 
 
 def describe(params: Params) -> dict[str, Any]:
@@ -55,7 +76,9 @@ def rebuild(data: Any, stage: Callable[[str], Stage]) -> Any:
     Raises
     ------
     PlugInUnusable
-        A class of a plug-in that the user did not name, or that has changed.
+        A class of a plug-in that the user did not name, that has changed, or is not installed.
+    CodeChangedError
+        A class that is not in this version of the code.
     AttributeError, ImportError, LookupError, RecursionError, TypeError, ValueError
         Data of another version of the code, or no description at all.
     """
@@ -69,7 +92,7 @@ def rebuild(data: Any, stage: Callable[[str], Stage]) -> Any:
         if files.named(data["module"]):
             _check_plugin(data["module"], data["file"], data["source"])
         elif not registry.may_import(data["module"]):
-            raise ValueError(f"{data['module']} is not from an installed plug-in")
+            raise PlugInUnusable(f"of {data['module']}, which is no installed plug-in", "")
         cls = _class(data["module"], data["class"])
         return cls.model_validate(
             {name: rebuild(value, stage) for name, value in data["fields"].items()}
@@ -98,7 +121,14 @@ def _check_plugin(module: str, file: str, source: str) -> None:
 
 @cache
 def _class(module: str, name: str) -> type[Params]:
-    found = getattr(importlib.import_module(module), name)
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except ModuleNotFoundError as error:
+        if error.name and f"{module}.".startswith(f"{error.name}."):
+            raise CodeChangedError(f"there is no module {module}") from None
+        raise  # of a library that is not installed
+    if found is None:
+        raise CodeChangedError(f"{module} has no {name}")
     if not isinstance(found, type) or not issubclass(found, Params):
         raise ValueError(f"{module}.{name} holds no parameters")
     return found

@@ -22,26 +22,30 @@ import errno
 import json
 import math
 import os
+import re
 import secrets
 import shutil
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from filelock import SoftFileLease, Timeout
+from pydantic import ValidationError
 
 from bench.engine import claim, integrity
-from bench.engine.description import PlugInUnusable, describe, rebuild
+from bench.engine.description import CodeChangedError, PlugInUnusable, is_whole, rebuild, sealed
 from bench.engine.integrity import RECEIPT
 from bench.errors import BenchError
 from bench.files import read_bounded, sync, write_atomically
-from bench.stage import KEY_DIGITS, Stage
+from bench.stage import KEY_DIGITS, Named, Stage
 
 State = Literal["done", "damaged", "running", "failed", "interrupted", "waiting"]
 
 OTHER_VERSION = "of another version of the code"
+UNREADABLE = "whose stage.json, or that of an input, is missing or wrong"
+ORPHANED = "whose input is missing"
+_RUN_AGAIN = "; give the `bench run` again that made it (`bench verify` names it)"
 _FAILED_IN = "--- in the jobs "
 _UNFINISHED = ("FAILED", "events.jsonl")
 MAX_BYTES = 2**24
@@ -50,28 +54,41 @@ MAX_DEATHS = 3
 """Processes that may die while they compute a stage before it counts as failed."""
 
 
-class UnreadableStageError(BenchError):
+class Cause(NamedTuple):
+    """Why a stage cannot be rebuilt from its folder."""
+
+    kind: Literal["superseded", "unreadable", "orphaned", "plug-in"]
+    """Of another version of the code for certain; its description or an input's is none; an
+    input's folder is gone; a plug-in is wanted."""
+    reason: str
+    """What such stages are, such as ``of another version of the code``: they are counted by it."""
+    detail: str
+    """What is wrong, and with which file."""
+    advice: str = ""
+
+
+class Unread(NamedTuple):
     """A folder of the store from which this process cannot rebuild a stage.
 
-    Parameters
-    ----------
-    folder
-        Folder of the stage.
-    reason
-        Where the stage comes from, such as ``of another version of the code``; stages with equal
-        reasons are counted together.
-    advice
-        What to do, printed after the reason.
+    It may hold a result all the same: its receipt tells.
     """
 
-    def __init__(self, folder: Path, reason: str, advice: str) -> None:
-        super().__init__(f"{folder}: {reason}{advice}")
-        self.reason = reason
+    key: str
+    title: str
+    cause: Cause
 
     @property
-    def superseded(self) -> bool:
-        """Whether no plug-in could make it readable again."""
-        return self.reason == OTHER_VERSION
+    def in_doubt(self) -> bool:
+        """Whether a run may find a result in it that this process cannot attribute."""
+        return self.cause.kind in ("unreadable", "orphaned")
+
+
+class UnreadableStageError(BenchError):
+    """A stage cannot be rebuilt from its folder."""
+
+    def __init__(self, folder: Path, cause: Cause) -> None:
+        super().__init__(f"{folder}: {cause.detail}{cause.advice}")
+        self.unread = Unread(_key_of(folder), folder.name[: -KEY_DIGITS - 1], cause)
 
 
 def default_root() -> Path:
@@ -88,7 +105,7 @@ class Store:
         self._folders: dict[str, Path] = {}
         self._paths: dict[str, Path] = {}
 
-    def folder(self, stage: Stage) -> Path:
+    def folder(self, stage: Named) -> Path:
         """Return the folder of a stage, ``<kind>/<title>-<digest>``."""
         if stage.key not in self._paths:
             kind, _, hexdigits = stage.key.partition("-")
@@ -96,22 +113,22 @@ class Store:
             self._paths[stage.key] = self.root / kind / f"{title}-{hexdigits}"
         return self._paths[stage.key]
 
-    def out(self, stage: Stage) -> Path:
+    def out(self, stage: Named) -> Path:
         """Return the committed output folder of a stage that is done."""
         return self.folder(stage) / "out"
 
-    def is_done(self, stage: Stage) -> bool:
+    def is_done(self, stage: Named) -> bool:
         """Tell whether the result of a stage is complete: its receipt is there and readable."""
         return self._receipt(stage) is not None
 
-    def receipt(self, stage: Stage) -> dict[str, Any]:
+    def receipt(self, stage: Named) -> dict[str, Any]:
         """Return the content of ``DONE``: wall seconds, device, versions, output digests."""
         receipt = self._receipt(stage)
         if receipt is None:
             raise LookupError(f"{stage.key} is not done")
         return receipt
 
-    def _receipt(self, stage: Stage) -> dict[str, Any] | None:
+    def _receipt(self, stage: Named) -> dict[str, Any] | None:
         """Return the receipt, None if there is none or it is unreadable; read once per change."""
         path = f"{self.folder(stage)}/out/{RECEIPT}"  # text: asked for thousands of stages
         try:
@@ -123,7 +140,7 @@ class Store:
             self._receipts[stage.key] = state, _read_receipt(Path(path), stage.key)
         return self._receipts[stage.key][1]
 
-    def damage(self, stage: Stage, *, thorough: bool = False, as_input: bool = False) -> str | None:
+    def damage(self, stage: Named, *, thorough: bool = False, as_input: bool = False) -> str | None:
         """Return what is wrong with the output of a stage; None if nothing, or if it has none.
 
         Sizes of all files are compared with the receipt, and the checksums of small files.
@@ -146,12 +163,12 @@ class Store:
             receipt = receipt | {"sha256": kept}
         return integrity.damage(out, receipt, largest=None if thorough else integrity.SMALL)
 
-    def note_freed(self, stage: Stage, path: Path) -> None:
+    def note_freed(self, stage: Named, path: Path) -> None:
         """Note that a file of a finished output is deleted to free its space."""
         names = sorted({*self.freed(stage), path.relative_to(self.out(stage)).as_posix()})
         write_atomically(self.folder(stage) / "FREED", json.dumps(names))
 
-    def freed(self, stage: Stage) -> set[str]:
+    def freed(self, stage: Named) -> set[str]:
         """Return the names of output files that were deleted to free their space."""
         try:
             return set(map(str, _parsed(self.folder(stage) / "FREED")))
@@ -276,7 +293,7 @@ class Store:
             # Runtime parameters (the path of the data) are refreshed until the stage is done.
             if done := self.is_done(stage):
                 self._tidy_after_death(stage)
-            text = json.dumps(describe(stage), indent=1, sort_keys=True)
+            text = json.dumps(sealed(stage), indent=1, sort_keys=True)
             if done and found is not None and (found == text or self._describes(found, stage)):
                 continue
             if found != text:
@@ -290,7 +307,7 @@ class Store:
         inputs = {parent.key: parent for parent in stage.inputs()}
         try:
             found = rebuild(json.loads(text), inputs.__getitem__)
-        except (PlugInUnusable, *_UNUSABLE):
+        except (PlugInUnusable, BenchError, *_UNUSABLE):
             return False
         return isinstance(found, Stage) and found.key == stage.key
 
@@ -320,8 +337,8 @@ class Store:
         """Yield every registered stage that this version of the code can rebuild."""
         yield from self.survey()[0]
 
-    def survey(self, known: Mapping[str, Stage] | None = None) -> tuple[list[Stage], Counter[str]]:
-        """Return every stage that can be rebuilt, and the number of others by reason.
+    def survey(self, known: Mapping[str, Stage] | None = None) -> tuple[list[Stage], list[Unread]]:
+        """Return every stage that can be rebuilt, and what is known of the others.
 
         Parameters
         ----------
@@ -329,31 +346,31 @@ class Store:
             Stages by key that need not be read again, such as those of a plan.
         """
         seen = dict(known or {})
-        reasons: Counter[str] = Counter()
-        stages = []
+        stages, unread = [], []
         for folder in self.folders():
             try:
                 stages.append(self.rebuilt(folder, seen))
             except UnreadableStageError as error:
-                reasons[error.reason] += 1
-        return stages, reasons
+                unread.append(error.unread)
+        return stages, unread
 
     def folders(self) -> list[Path]:
-        """Return the folders of all registered stages, those of other versions included."""
+        """Return the folders of all stages with a description or an output, whoever wrote them."""
         found = []
         for kind in _subfolders(self.root):
-            for name in _subfolders(f"{self.root}/{kind}"):
-                if os.path.exists(f"{self.root}/{kind}/{name}/stage.json"):
+            for name in filter(_STAGE_FOLDER.fullmatch, _subfolders(f"{self.root}/{kind}")):
+                path = f"{self.root}/{kind}/{name}"
+                if os.path.exists(f"{path}/stage.json") or os.path.exists(f"{path}/out"):
                     found.append(self.root / kind / name)
         self._folders = {_key_of(folder): folder for folder in found}
         return found
 
-    def lease(self, stage: Stage) -> SoftFileLease:
+    def lease(self, stage: Named) -> SoftFileLease:
         """Return the lease of the process that computes a stage; a dead owner's lease is free."""
         self.folder(stage).mkdir(parents=True, exist_ok=True)
         return claim.lease(self._claim(stage))
 
-    def holder(self, stage: Stage) -> claim.Holder | None:
+    def holder(self, stage: Named) -> claim.Holder | None:
         """Return the process that computes a stage."""
         return claim.holder(self._claim(stage))
 
@@ -402,7 +419,7 @@ class Store:
                 with contextlib.suppress(Timeout), self.lease(stage).acquire(blocking=False):
                     self._tidy(stage)
 
-    def _claim(self, stage: Stage) -> Path:
+    def _claim(self, stage: Named) -> Path:
         return self.folder(stage) / "CLAIM"
 
     def _folder_of(self, key: str) -> Path:
@@ -435,25 +452,56 @@ class Store:
         """
         key = _key_of(folder)
         if key not in seen:
-            foreign = UnreadableStageError(
-                folder,
-                OTHER_VERSION,
-                ", or an input was deleted; run the experiment again to compute it anew",
+            seen[key] = self._read(folder, key, seen)
+        return seen[key]
+
+    def _read(self, folder: Path, key: str, seen: dict[str, Stage]) -> Stage:
+        path = folder / "stage.json"
+
+        def other(key: str) -> Stage:
+            if key in seen:
+                return seen[key]
+            if key not in self._folders:
+                detail = f"the folder of the input {key} is missing"
+                raise UnreadableStageError(folder, Cause("orphaned", ORPHANED, detail, _RUN_AGAIN))
+            return self.rebuilt(self._folders[key], seen)
+
+        def unreadable(what: str) -> UnreadableStageError:
+            detail = f"{path} {what}"
+            return UnreadableStageError(folder, Cause("unreadable", UNREADABLE, detail, _RUN_AGAIN))
+
+        def foreign() -> UnreadableStageError:
+            if not whole:
+                return unreadable("was edited, or is of another stage or version of the code")
+            advice = "; run the experiment again to compute it anew"
+            return UnreadableStageError(
+                folder, Cause("superseded", OTHER_VERSION, OTHER_VERSION, advice)
             )
 
-            def other(key: str) -> Stage:
-                return seen[key] if key in seen else self.rebuilt(self._folders[key], seen)
-
-            try:
-                stage = rebuild(_parsed(folder / "stage.json"), other)
-            except PlugInUnusable as unusable:
-                raise UnreadableStageError(folder, unusable.reason, unusable.advice) from None
-            except _UNUSABLE:
-                raise foreign from None
-            if not isinstance(stage, Stage) or stage.key != key:
-                raise foreign
-            seen[key] = stage
-        return seen[key]
+        try:
+            data = _parsed(path)
+            whole = is_whole(data, key)
+        except FileNotFoundError:
+            raise unreadable("is missing") from None
+        except _UNUSABLE:
+            raise unreadable("is cut off or damaged") from None
+        try:
+            stage = rebuild(data, other)
+        except PlugInUnusable as unusable:
+            reason, advice = unusable.reason, unusable.advice
+            raise UnreadableStageError(folder, Cause("plug-in", reason, reason, advice)) from None
+        except UnreadableStageError as error:
+            cause = error.unread.cause
+            raise (
+                foreign() if cause.kind == "superseded" else UnreadableStageError(folder, cause)
+            ) from None
+        except (CodeChangedError, ValidationError):
+            raise foreign() from None
+        except (BenchError, *_UNUSABLE) as error:
+            raise unreadable(f"does not make a stage: {error}") from None
+        if not isinstance(stage, Stage) or stage.key != key:
+            raise foreign()
+        return stage
 
 
 _UNUSABLE = (
@@ -466,6 +514,9 @@ _UNUSABLE = (
     TypeError,
     ValueError,
 )
+
+
+_STAGE_FOLDER = re.compile(rf".+-[0-9a-f]{{{KEY_DIGITS}}}", re.DOTALL)
 
 
 def _key_of(folder: Path) -> str:

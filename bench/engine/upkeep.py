@@ -17,15 +17,19 @@ from bench.engine.store import Store, UnreadableStageError
 from bench.engine.worker import run_stage
 from bench.errors import BenchError
 from bench.files import is_unfinished
-from bench.stage import Stage
+from bench.stage import Named, Stage
 
-Waste = Literal["temporary", "damaged", "superseded", "failed", "intermediate"]
+Waste = Literal[
+    "temporary", "damaged", "superseded", "failed", "intermediate", "unreadable", "orphaned"
+]
 WASTE: dict[Waste, str] = {
     "temporary": "what killed processes left of files they were writing",
     "damaged": "outputs that were moved away because they did not match their checksums",
-    "superseded": "stages of another version of the code, or whose inputs were deleted",
+    "superseded": "stages of another version of the code",
     "failed": "stages that failed: their logs and unfinished states",
     "intermediate": "large files of results that a later round went on from",
+    "unreadable": "stages whose stage.json, or that of an input, is missing or wrong",
+    "orphaned": "stages whose input is missing",
 }
 """Kinds of what can be freed, and what they are."""
 OLD_SECONDS = 3600.0
@@ -35,7 +39,7 @@ OLD_SECONDS = 3600.0
 class Finding(NamedTuple):
     """A stage whose output is not as its receipt says."""
 
-    stage: Stage
+    stage: Named
     damage: str
 
 
@@ -46,13 +50,13 @@ class Free(NamedTuple):
     path: Path
     size: int
     """Bytes."""
-    stage: Stage | None
+    stage: Named | None
     """The stage it belongs to, whose lease is taken before it is removed."""
 
 
 def verify(
     store: Store,
-    stages: Iterable[Stage],
+    stages: Iterable[Named],
     *,
     full: bool,
     cores: int,
@@ -71,7 +75,7 @@ def verify(
     """
     listed = list(stages)
 
-    def damage(stage: Stage) -> str | None:
+    def damage(stage: Named) -> str | None:
         return store.damage(stage, thorough=full)
 
     with ThreadPoolExecutor(cores) as pool:
@@ -116,8 +120,8 @@ def waste(store: Store) -> Iterator[Free]:
         try:
             stage = store.rebuilt(folder, seen)
         except UnreadableStageError as error:
-            if error.superseded:
-                yield Free("superseded", folder, _size(folder), None)
+            if (kind := error.unread.cause.kind) != "plug-in":
+                yield Free(kind, folder, _size(folder), error.unread)
             continue
         for path in (folder, folder / "scratch"):
             yield from _temporary(path, stage)

@@ -17,7 +17,9 @@ from bench.engine.graph import StageGraph
 from bench.engine.launchers.inline import Inline
 from bench.engine.store import Store
 from bench.experiment.plan import graph_of
+from bench.stage import ancestors
 from bench.stages.evaluate import Evaluate
+from bench.stages.train import Train
 
 
 @pytest.fixture
@@ -108,7 +110,7 @@ def test_stages_are_computed_again_and_compared(
 
 
 def test_what_is_of_no_use_is_shown_and_freed(
-    bench: Bench, store: Store, finished: Finished, tmp_path: Path
+    bench: Bench, store: Store, finished: Finished, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     where = ("--store", str(store.root))
     run = finished.of("inerrant")
@@ -116,8 +118,11 @@ def test_what_is_of_no_use_is_shown_and_freed(
     temporary = store.folder(models[0]) / ".stage.json.0123456789abcdef"
     temporary.touch()
     os.utime(temporary, (0, 0))
-    old = store.root / "Train" / "old-0123456789ab"
-    shutil.copytree(store.folder(models[0]), old)
+    with monkeypatch.context() as earlier:
+        earlier.setattr(Train, "version", 0)
+        of_then = Train(**{name: getattr(models[0], name) for name in Train.model_fields})
+        store.register([of_then])
+        old = store.folder(of_then)
     flip(store.out(models[-1]) / "segmenter.safetensors")
     store.set_aside(models[-1])
     shown = bench("gc", *where)
@@ -139,6 +144,42 @@ def test_what_is_of_no_use_is_shown_and_freed(
     assert "freed by `bench gc`" in " ".join(event.message for event in events)
     assert store.damage(models[0], as_input=True) is None
     assert store.is_done(prediction)
+
+
+def test_a_lost_description_is_named_and_costs_no_result(
+    bench: Bench, store: Store, finished: Finished
+) -> None:
+    where = ("--store", str(store.root))
+    run = finished.of("inerrant")
+    model = run.rounds[0].model
+    description = store.folder(model.labels.truth) / "stage.json"
+    stages = graph_of([run]).in_order()
+    n_readable = sum(model.labels.truth not in ancestors(stage) for stage in stages)
+    description.unlink()
+    for options in ((), ("--repair",)):
+        said = bench("verify", "--full", *options, *where)
+        assert said.code == 2, said
+        assert f"in doubt, as {description} is missing" in said.out
+        assert f"{model.key}  {model.title}: a result" in said.out
+        assert f"{len(stages)} stages, {len(stages)} done" in said.out
+        assert "only a run knows" in said.out
+    status = bench("status", *where).out
+    assert f"{len(stages) - n_readable} whose stage.json" in status
+    assert "another version" not in status
+    freed = bench("gc", "--yes", *where)
+    assert (freed.code, "kept without --unreadable" in freed.out) == (0, True)
+    refused = bench("predict", model.key, "scan.nii.gz", "-o", "labels", *where)
+    assert (refused.code, f"{description} is missing" in refused.err) == (2, True)
+    flip(store.out(model) / "segmenter.safetensors")
+    said = bench("verify", "--full", *where)
+    assert f"damaged  {model.key}" in said.out
+    flip(store.out(model) / "segmenter.safetensors")
+    shutil.rmtree(description.parent)
+    assert f"the folder of the input {model.labels.truth.key}" in bench("verify", *where).out
+    assert "kept without --orphaned" in bench("gc", "--yes", *where).out
+    shutil.copytree(finished.store.folder(model.labels.truth), description.parent)
+    assert bench("verify", "--full", *where).code == 0
+    assert all(map(store.is_done, stages))
 
 
 def test_logs_are_printed_to_their_end(bench: Bench, store: Store, finished: Finished) -> None:

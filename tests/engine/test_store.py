@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,13 @@ from helpers import Toy, events_of, outcomes, ran
 
 from bench.engine import store as engine_store
 from bench.engine import worker
-from bench.engine.store import Store, UnreadableStageError
+from bench.engine.store import Cause, Store, UnreadableStageError
+from bench.engine.upkeep import Waste, free, waste
 from bench.engine.worker import run_stage
 from bench.errors import BenchError
 from bench.experiment.durations import Durations
 from bench.experiment.plan import graph_of
+from bench.params import digest
 from bench.plugins import files
 
 
@@ -122,7 +126,7 @@ def test_a_store_names_no_code_of_its_own(
         with pytest.raises(UnreadableStageError) as refused:
             store.find(toy.key)
         assert ("--plugin" in str(refused.value)) == ("file" in change)
-        assert sum(store.survey()[1].values()) == 1
+        assert [unread.key for unread in store.survey()[1]] == [toy.key]
     for text in ("[" * 100_000, "", "[]", "null", '{"stage": 5}', "\x00", json.dumps(written)[:-9]):
         path.write_text(text)
         with pytest.raises(UnreadableStageError):
@@ -136,34 +140,118 @@ def test_a_key_is_no_path(key: str, store: Store) -> None:
         store.find(key)
 
 
-def test_a_stage_of_another_version_is_refused_and_left_out(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+def cause_of(store: Store, key: str) -> Cause:
+    with pytest.raises(UnreadableStageError) as refused:
+        Store(store.root).find(key)
+    return refused.value.unread.cause
+
+
+REWRITTEN: dict[str, dict[str, Any]] = {
+    "a renamed field": {"fields": {"name": "old", "conduct": "fine"}},
+    "a field of another type": {"fields": {"name": "old", "seconds": "many"}},
+    "a removed class": {"class": "Top"},
+    "a removed module": {"module": "bench.no_such_module"},
+}
+
+
+@pytest.mark.parametrize("change", REWRITTEN)
+def test_a_whole_description_that_this_code_cannot_use_is_of_another_version(
+    change: str, store: Store
 ) -> None:
     old, other = registered(store, Toy(name="old")), registered(store, Toy(name="other"))
+    above = registered(store, Toy(name="above", needs=(old,)))
     path = store.folder(old) / "stage.json"
-    for spoil in (
-        lambda text: text.replace('"old"', '"renamed"'),
-        lambda text: text.replace('"behaviour"', '"conduct"'),
-        lambda text: text.replace('"Toy"', '"Top"'),
-        lambda text: text.replace('"helpers"', '"no_such_module"'),
-        lambda text: text[:-20],
-    ):
-        text = path.read_text()
-        path.write_text(spoil(text))
-        assert path.read_text() != text
-        with pytest.raises(BenchError, match="another version"):
-            store.find(old.key)
-        assert [stage.key for stage in store.stages()] == [other.key]
-        path.write_text(text)
-    assert store.find(old.key) == old
+    text = path.read_text()
+    written = json.loads(text) | REWRITTEN[change]
+    del written["sha256"]
+    path.write_text(json.dumps(written | {"sha256": digest(written)}))
+    for stage in (old, above):
+        assert cause_of(store, stage.key).kind == "superseded"
+    assert [stage.key for stage in store.stages()] == [other.key]
+    path.write_text(json.dumps(written))  # nothing vouches for it
+    for stage in (old, above):
+        cause = cause_of(store, stage.key)
+        assert (cause.kind, str(path) in cause.detail) == ("unreadable", True)
+    path.write_text(text)
+    assert store.find(above.key) == above
+
+
+def test_a_stage_whose_version_was_raised_is_of_another_version(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = registered(store, Toy(name="old"))
+    key = old.key
+    monkeypatch.setattr(Toy, "version", 2)
+    assert cause_of(store, key).kind == "superseded"
+
+
+def test_a_package_that_is_not_installed_makes_no_other_version(store: Store) -> None:
+    toy = registered(store, Toy(name="toy"))
+    path = store.folder(toy) / "stage.json"
+    written = json.loads(path.read_text()) | {"module": "no_such_package"}
+    del written["sha256"]
+    path.write_text(json.dumps(written | {"sha256": digest(written)}))
+    cause = cause_of(store, toy.key)
+    assert (cause.kind, "no_such_package" in cause.detail) == ("plug-in", True)
 
 
 def test_an_input_whose_folder_was_removed_is_named(store: Store) -> None:
     below = Toy(name="below")
     above = registered(store, Toy(name="above", needs=(below,)))
     shutil.rmtree(store.folder(below))
-    with pytest.raises(BenchError, match="deleted"):
-        store.find(above.key)
+    cause = cause_of(store, above.key)
+    assert (cause.kind, below.key in cause.detail) == ("orphaned", True)
+
+
+DOUBTS: dict[str, tuple[Waste, Callable[[Path], object]]] = {
+    "deleted": ("unreadable", lambda folder: (folder / "stage.json").unlink()),
+    "cut": ("unreadable", lambda folder: os.truncate(folder / "stage.json", 100)),
+    "empty": ("unreadable", lambda folder: os.truncate(folder / "stage.json", 0)),
+    "edited": (
+        "unreadable",
+        lambda folder: (folder / "stage.json").write_text(
+            (folder / "stage.json").read_text().replace('"below"', '"beyond"')
+        ),
+    ),
+    "of another": (
+        "unreadable",
+        lambda folder: shutil.copy(next(folder.parent.glob("other-*/stage.json")), folder),
+    ),
+    "folder gone": ("orphaned", shutil.rmtree),
+}
+
+
+@pytest.mark.parametrize("doubt", DOUBTS)
+def test_no_result_is_freed_for_a_description_that_is_lost(doubt: str, store: Store) -> None:
+    below, other = Toy(name="below"), Toy(name="other")
+    above = Toy(name="above", needs=(below,))
+    events_of([above, other], store)
+    kind, spoil = DOUBTS[doubt]
+    spoil(store.folder(below))
+    fresh = Store(store.root)
+    items = list(waste(fresh))
+    assert {item.kind for item in items} == {kind}
+    assert store.folder(above) in {item.path for item in items}
+    assert fresh.is_done(next(unread for unread in fresh.survey()[1] if unread.key == above.key))
+    fresh.register([below, above])  # as a run does
+    assert {stage.key for stage in fresh.stages()} == {below.key, above.key, other.key}
+    assert not list(waste(fresh))
+    assert fresh.is_done(above)
+
+
+def test_what_a_process_is_computing_is_not_freed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = registered(store, Toy(name="old"))
+    folder = store.folder(old)
+    monkeypatch.setattr(Toy, "version", 2)
+    (item,) = waste(Store(store.root))
+    assert item.kind == "superseded"
+    with store.lease(old).acquire(timeout=0):
+        assert free(Store(store.root), [item]) == 0
+        assert folder.exists()
+    assert free(Store(store.root), [item]) > 0
+    assert not folder.exists()
 
 
 def test_runtime_settings_are_refreshed_until_the_stage_is_done(
