@@ -147,7 +147,7 @@ def story(cluster: Cluster, folder: Path, tmp_path_factory: pytest.TempPathFacto
 def test_the_command_ends_at_once_and_says_what_follows(story: Story) -> None:
     ids = f"{record(story.store, 0)['job_id']}_[0-1]"
     said = story.submitted.out
-    assert f"jobs      {ids}, each with gpus=0, cpus=1, mem=1G, time=24h\n" in said
+    assert f"jobs      {ids}, each with gpus=0, cpus=1, mem=1G, time=24h: " in said
     for command in ("bench status --watch", "bench report leaderboard", "bench cancel"):
         assert f"{command} --store {story.store}" in said
 
