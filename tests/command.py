@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from bench.cli import main as cli
+from bench.plugins.files import VARIABLE as PLUGINS
 
 
 class Answer(NamedTuple):
@@ -32,6 +33,7 @@ def bench(
     monkeypatch.chdir(tmp_path)
     for variable in ("BENCH_DATA", "BENCH_STORE", "COLUMNS"):
         monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv(PLUGINS, "")  # taken back, so that no other test sees a plug-in of this one
     monkeypatch.setattr(signal, "signal", lambda *_: None)
 
     def run(*arguments: str) -> Answer:
