@@ -19,7 +19,7 @@ class TrainConfig(Params):
     """Slices in a batch of a 2D network."""
     patch_batch_size: int = Field(default=2, ge=2, le=1024)
     """Patches in a batch of a 3D network."""
-    lr: float = Field(gt=0, le=10)
+    lr: float = Field(gt=0, le=1e6)
     """Adam's initial rate; it falls exponentially to ``lr * lr_decay`` at the last step."""
     lr_decay: float = Field(default=0.1, gt=0, le=1)
     foreground_share: float = Field(default=0.5, ge=0, le=1)

@@ -239,7 +239,7 @@ def spoil_nothing(root: Path) -> None:
     [
         (spoil_image, [], 2, "case_001"),
         # The learning rate lets the loss overflow: a stage that fails, not one the user can fix.
-        (spoil_nothing, ["-p", "smoke[steps=4,lr=1e30,precision=fp32]"], 1, "not finite"),
+        (spoil_nothing, ["-p", "smoke[steps=24,lr=1e6,precision=fp32]"], 1, "not finite"),
         (spoil_nothing, ["-f", "7"], 2, "fold 7 is impossible"),
         (spoil_nothing, ["-m", "inerant"], 2, "did you mean inerrant"),
     ],
