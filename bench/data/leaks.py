@@ -108,14 +108,14 @@ def remembered_landmarks(
 
     Cases that cannot be read are not among them: the stage that prepares the images says why.
     """
-    with_files = [case for case in cases if dataset.files(case)]
-    files = [dataset.files(case) for case in with_files]
-    digests = iter(file_digests([path for paths in files for path in paths], memory))
+    found_files = [(case, paths) for case in cases if (paths := dataset.files(case))]
+    with_files = [case for case, _ in found_files]
+    digests = iter(file_digests([path for _, paths in found_files for path in paths], memory))
     hu = dataset.channels[0].rule == "window"
     folder = memory.with_name("scans")
     names = [
         folder / f"{digest([VERSION, hu, *(next(digests) for _ in paths)], 32)}.npz"
-        for paths in files
+        for _, paths in found_files
     ]
 
     def known(case: Case, name: Path) -> Landmarks | None:

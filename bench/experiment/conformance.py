@@ -281,22 +281,12 @@ def learns_from_what_it_samples(method: MethodUnderTest) -> None:
 
 def repeats_bit_for_bit(method: MethodUnderTest) -> None:
     """Train twice on the same data to the same weights, bit for bit."""
-    run, reference = method.finished()
-    with ExitStack() as stack:
-        store = method.scratch_store(stack)
-        for training in run.all_trainings():
-            for parent in training.inputs():
-                _adopt(parent, reference, store)
-            store.register([training])
-            outcome, message = run_stage(store, training)
-            if outcome != "done":
-                raise CheckFailed(f"{training.title}: cannot be trained again: {message}")
-            if _digests(training, store) != _digests(training, reference):
-                raise CheckFailed(
-                    f"{training.title}: other weights when trained again on the same data: take "
-                    "random numbers from the seeds that are handed out; what compares weights is "
-                    "checked when it repeats"
-                )
+    _train_again(
+        method,
+        cannot="cannot be trained again",
+        differs="other weights when trained again on the same data: take random numbers from the "
+        "seeds that are handed out; what compares weights is checked when it repeats",
+    )
 
 
 def hidden_labels_change_nothing(method: MethodUnderTest) -> None:
@@ -314,21 +304,12 @@ def hidden_labels_change_nothing(method: MethodUnderTest) -> None:
 
 def resumes_bit_for_bit(method: MethodUnderTest) -> None:
     """Resume a stopped training to the weights of one that was not, bit for bit."""
-    run, reference = method.finished()
-    with ExitStack() as stack:
-        store = method.scratch_store(stack)
-        for training in run.all_trainings():
-            for parent in training.inputs():
-                _adopt(parent, reference, store)
-            store.register([training])
-            _interrupt(store, training)
-            outcome, message = run_stage(store, training)
-            if outcome != "done":
-                raise CheckFailed(f"{training.title}: cannot be resumed: {message}")
-            if _digests(training, store) != _digests(training, reference):
-                raise CheckFailed(
-                    f"{training.title}: other weights after a stop; state outside modules?"
-                )
+    _train_again(
+        method,
+        before=_interrupt,
+        cannot="cannot be resumed",
+        differs="other weights after a stop; state outside modules?",
+    )
 
 
 def second_run_computes_nothing(method: MethodUnderTest) -> None:
@@ -408,6 +389,29 @@ def _adopt(stage: Stage, reference: Store, store: Store) -> None:
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.symlink_to(reference.folder(stage), target_is_directory=True)
+
+
+def _train_again(
+    method: MethodUnderTest,
+    *,
+    before: Callable[[Store, Train], None] = lambda *_: None,
+    cannot: str,
+    differs: str,
+) -> None:
+    """Train everything once more in another store; the weights must be the same, bit for bit."""
+    run, reference = method.finished()
+    with ExitStack() as stack:
+        store = method.scratch_store(stack)
+        for training in run.all_trainings():
+            for parent in training.inputs():
+                _adopt(parent, reference, store)
+            store.register([training])
+            before(store, training)
+            outcome, message = run_stage(store, training)
+            if outcome != "done":
+                raise CheckFailed(f"{training.title}: {cannot}: {message}")
+            if _digests(training, store) != _digests(training, reference):
+                raise CheckFailed(f"{training.title}: {differs}")
 
 
 def _interrupt(store: Store, training: Train) -> None:

@@ -124,7 +124,8 @@ def segment(
     net = _network(model, store)
     outputs.start()
     for name, scan in found.items():
-        yield from _one(model, net, name, scan, targets[name], outputs, tick)
+        made = _segment(model, net, name, scan, targets[name], outputs, tick)
+        yield from _guarded(scan, made)
 
 
 def _check_series(found: dict[str, Found]) -> None:
@@ -149,21 +150,13 @@ def _network(model: Train, store: Store) -> FeatureNet:
         raise BenchError(f"{model.key}: the network cannot be built: {error}") from None
 
 
-def _one(
-    model: Train,
-    net: FeatureNet,
-    name: str,
-    scan: Found,
-    targets: dict[str, Path],
-    outputs: Outputs,
-    tick: Callable[[str, int, int], None],
-) -> Iterator[Path | Remark | BenchError]:
-    """Segment a scan; whatever is wrong with it is yielded."""
+def _guarded(scan: Found, made: Iterator[Path | Remark]) -> Iterator[Path | Remark | BenchError]:
+    """Yield what is made of a scan, and whatever is wrong with it."""
     from bench.data.dicom import NoSlicesError
 
     where = scan.files[0]
     try:
-        yield from _segment(model, net, name, scan, targets, outputs, tick)
+        yield from made
     except NoSlicesError as error:
         yield error if scan.named else Remark(f"passed over: {error}")
     except BenchError as error:
