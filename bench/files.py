@@ -52,6 +52,17 @@ def write_atomically(path: Path, text: str, *, durable: bool = True) -> None:
         unfinished.write_text(text)
 
 
+def make_way(path: Path, *, for_folder: bool = False) -> None:
+    """Rename a folder that is in the way of a file, or a file that is in the way of a folder.
+
+    The log of the stage says what its new name is.
+    """
+    if os.path.lexists(path) and path.is_dir() != for_folder:
+        aside = path.rename(path.with_name(f"{path.name}.{secrets.token_hex(4)}"))
+        wanted = "folder" if for_folder else "file"
+        print(f"{path} is no {wanted}; it is moved to {aside.name} and not used")
+
+
 def sweep(folder: Path, older_than: float) -> list[Path]:
     """Remove the temporary files that killed processes left in a folder, and return them.
 

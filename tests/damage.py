@@ -64,7 +64,7 @@ class Kind(NamedTuple):
     """Pattern of the folder whose stage has to be named; empty: nothing has to be said."""
     base: Literal["finished", "training", "preparation"] = "finished"
     extra: tuple[str, ...] = ()
-    """A command to give first, which has to refuse in one line, or to print what it should."""
+    """A command to give first, which has to end well, or to refuse in one line."""
 
 
 # --- ways to damage a file
@@ -270,18 +270,28 @@ def receipt_kinds() -> Iterator[Kind]:
 def folder_kinds() -> Iterator[Kind]:
     for pattern in dict.fromkeys(map(victim, OUTPUTS)):
         name = pattern.split("/")[0]
-        yield Kind(f"{name}: folder deleted", at(pattern, shutil.rmtree))
+        role = " of a confidence" if "confidence" in pattern else ""
+        yield Kind(f"{name}{role}: folder deleted", at(pattern, shutil.rmtree))
     train = victim(RECEIPT)
-    yield Kind("Train: all deleted", at("Train", shutil.rmtree))
+    yield Kind("Trainings: all deleted", at("Train", shutil.rmtree))
     yield Kind("out: deleted", at(f"{train}/out", shutil.rmtree))
     yield Kind("out: a file", at(f"{train}/out", _a_file), train)
     yield Kind("out: empty", at(f"{train}/out", _emptied), train)
-    yield Kind("stage folder: a file", at(train, _a_file), extra=SAME)
+    yield Kind("stage folder: a file", at(train, _a_file), train)
+    yield Kind("Trainings: a file", at("Train", _a_file))
+    for name in ("stage.json", "FAILED", "CLAIM", "log.txt", "events.jsonl", "attempt.0a0b0c0d"):
+        yield Kind(f"{name}: a folder", at(train, partial(_folder, name=name)))
 
 
 def _a_file(folder: Path) -> None:
     shutil.rmtree(folder)
     folder.write_text("no folder")
+
+
+def _folder(folder: Path, name: str) -> None:
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).mkdir(parents=True)
+    (folder / name / "inside").touch()
 
 
 def _emptied(folder: Path) -> None:
@@ -307,7 +317,7 @@ def beside_kinds() -> Iterator[Kind]:
     yield Kind("link to itself", at(train, lambda path: (path / "loop").symlink_to(path)))
     for name in ("loop", "Train/loop"):
         yield Kind(f"link in a circle: {name}", partial(_circle, name=name))
-    for way in ("first bits", "cut", "empty", "zeros", "deleted"):
+    for way in ("first bits", "cut", "empty", "zeros", "deleted", "a folder"):
         yield Kind(f"digests.json: {way}", at("digests.json", WAYS[way]))
     yield Kind("digests.json: edited", at("digests.json", _digests_edited))
     for text in ("[]", "{}", '"x"'):
@@ -394,13 +404,24 @@ def interrupted_kinds() -> Iterator[Kind]:
     for content in (b"", b"filelock/2\npid", b"\xff\0"):
         spoil = partial(_old_claim, content=content)
         yield Kind(f"CLAIM: {content!r}", at(victim(scratch), spoil), base="training")
+    unfinished = victim(scratch)
+    for name in ("stage.json", "FAILED", "CLAIM", "log.txt", "events.jsonl", "attempt.0a0b0c0d"):
+        spoil = partial(_folder, name=name)
+        yield Kind(f"unfinished {name}: a folder", at(unfinished, spoil), unfinished, "training")
+    spoil = partial(_folder, name="seconds.json")
+    yield Kind("seconds.json: a folder", at(scratch, spoil), unfinished, "training")
+    yield Kind("scratch: a file", at(scratch, _a_file), unfinished, "training")
+    yield Kind("unfinished folder: a file", at(unfinished, _a_file), unfinished, "training")
     for name in ("out.0123/half", "attempt.1", ".resume.pt.0123456789abcdef"):
         spoil = partial(_put, name=f"scratch/{name}")
         yield Kind(f"scratch: {name}", at(victim(scratch), spoil), base="training")
-    for way in ("first bits", "middle bit", "cut", "empty", "zeros", "deleted"):
+    for way in ("first bits", "middle bit", "cut", "empty", "zeros", "deleted", "a folder"):
         for suffix in (".npz", ".json"):
             spoil = partial(_first, pattern=f"Truth/*/scratch/cases/*{suffix}", way=WAYS[way])
             yield Kind(f"unfinished Truth {suffix}: {way}", spoil, base="preparation")
+    yield Kind(
+        "unfinished Truth: cases a file", at("Truth/*/scratch/cases", _a_file), base="preparation"
+    )
     yield Kind("unfinished Truth: cases swapped", _swap_pieces, base="preparation")
 
 
@@ -622,8 +643,6 @@ class Laboratory:
             first = self.give(kind.extra, root)
             if "Traceback" in first.said or first.code not in (0, 2):
                 return Verdict(first.code, False, False, "first: " + first.said[-300:])
-            if kind.extra == SAME:
-                return Verdict(first.code, first.code == 2, True, "")
         answer = self.give(arguments, root, patch)
         problem = ""
         if "Traceback" in answer.said:

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
 
 def register(graph: StageGraph, store: Store) -> None:
-    """Make the stages known to a store; outputs that are damaged are named and moved away."""
+    """Make the stages known to a store; what is damaged is named and moved away."""
     from bench.engine.worker import set_aside
 
-    store.register(graph.in_order())
+    for line in store.register(graph.in_order()):
+        complain(f"damaged: {line}")
     for stage in graph.in_order():
         if (damage := store.damage(stage)) is not None:
             complain(f"damaged: {stage.key}: {damage}; {set_aside(store, stage)}")

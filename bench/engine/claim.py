@@ -51,7 +51,7 @@ def holder(path: Path) -> Holder | None:
         heard = time.time() - path.stat().st_mtime
         fields = dict(line.split("=", 1) for line in lines[1:])
         return Holder(fields["host"], int(fields["pid"]), fields["token"], heard)
-    except (FileNotFoundError, UnicodeDecodeError, ValueError, KeyError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, KeyError):
         return None
 
 

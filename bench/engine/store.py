@@ -36,6 +36,7 @@ from pydantic import ValidationError
 from bench.engine import claim, integrity
 from bench.engine.description import CodeChangedError, PlugInUnusable, is_whole, rebuild, sealed
 from bench.engine.integrity import RECEIPT
+from bench.engine.misplaced import misplaced
 from bench.errors import BenchError
 from bench.files import read_bounded, sync, write_atomically
 from bench.stage import KEY_DIGITS, Named, Stage
@@ -194,8 +195,7 @@ class Store:
         folder = self.folder(stage)
         if not (folder / "out").exists():
             return None
-        day = f"{time.strftime('%Y-%m-%d')}-{secrets.token_hex(3)}"
-        aside = self.root / "damaged" / day / folder.parent.name / folder.name
+        aside = self._new_folder_aside() / folder.relative_to(self.root)
         aside.mkdir(parents=True)
         (folder / "out").rename(aside / "out")
         with contextlib.suppress(OSError):
@@ -203,6 +203,30 @@ class Store:
         (folder / "FREED").unlink(missing_ok=True)
         self._receipts.pop(stage.key, None)
         return aside
+
+    def clear_misplaced(self, stage: Named) -> list[str]:
+        """Move away what lies in a stage's folder where something of another kind belongs.
+
+        No process makes such things, so none is in use, and no lease is needed.
+
+        Returns
+        -------
+        list of str
+            What was found and where it is now, a line each.
+        """
+        lines = []
+        for path in map(Path, misplaced(str(self.folder(stage)))):
+            aside = self._new_folder_aside() / path.relative_to(self.root)
+            wanted = "file" if path.is_dir() else "folder"
+            aside.parent.mkdir(parents=True)
+            with contextlib.suppress(FileNotFoundError):  # another process was first
+                path.rename(aside)
+                lines.append(f"{path} is no {wanted}; moved to {aside}")
+        return lines
+
+    def _new_folder_aside(self) -> Path:
+        day = f"{time.strftime('%Y-%m-%d')}-{secrets.token_hex(3)}"
+        return self.root / "damaged" / day
 
     def state(self, stage: Stage) -> State:
         """Return the state of a stage. A failed stage is tried again in the next run."""
@@ -229,7 +253,7 @@ class Store:
     def _failure(self, stage: Stage) -> tuple[str, str] | None:
         try:
             text = (self.folder(stage) / "FAILED").read_text(errors="replace")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
         message, _, submission = text.partition(_FAILED_IN)
         return message.strip(), submission.strip()
@@ -259,7 +283,7 @@ class Store:
         """Return how long an unfinished stage had computed when its state was last saved."""
         try:
             found = float(json.loads((self.scratch(stage) / "seconds.json").read_bytes()))
-        except (FileNotFoundError, ValueError, TypeError, RecursionError):
+        except _UNUSABLE:
             return 0.0
         return found if math.isfinite(found) and found > 0 else 0.0
 
@@ -285,9 +309,17 @@ class Store:
         for path in self.folder(stage).glob("attempt.*"):
             path.unlink(missing_ok=True)
 
-    def register(self, stages: Iterable[Stage]) -> None:
-        """Write ``stage.json`` where it is missing, so that a stage's key suffices to run it."""
+    def register(self, stages: Iterable[Stage]) -> list[str]:
+        """Write ``stage.json`` where it is missing, so that a stage's key suffices to run it.
+
+        Returns
+        -------
+        list of str
+            What had to be moved out of the way (:meth:`clear_misplaced`).
+        """
+        moved = []
         for stage in stages:
+            moved += self.clear_misplaced(stage)
             path = self.folder(stage) / "stage.json"
             found = _read_text(path)
             # Runtime parameters (the path of the data) are refreshed until the stage is done.
@@ -301,6 +333,7 @@ class Store:
                 # One that a power loss leaves empty is written anew.
                 write_atomically(path, text, durable=False)
             self.forgive(stage)
+        return moved
 
     def _describes(self, text: str, stage: Stage) -> bool:
         """Tell whether a text is the ``stage.json`` of a stage, runtime parameters aside."""
@@ -510,6 +543,7 @@ _UNUSABLE = (
     ImportError,
     IsADirectoryError,
     LookupError,
+    NotADirectoryError,
     RecursionError,
     TypeError,
     ValueError,
@@ -550,7 +584,7 @@ def _unreadable(receipt: Path) -> str:
 def _read_text(path: Path) -> str | None:
     try:
         return read_bounded(path, MAX_BYTES).decode()
-    except (FileNotFoundError, ValueError):
+    except _UNUSABLE:
         return None
 
 

@@ -129,6 +129,8 @@ def run_stage(
     """
     if store.is_done(stage):
         return "done", "already done"
+    for line in store.clear_misplaced(stage):
+        print(f"damaged: {line}", file=sys.stderr)
     lease = store.lease(stage)
     try:
         lease.acquire(timeout=wait_seconds, poll_interval=0.5, cancel_check=_stop.is_set)

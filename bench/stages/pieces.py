@@ -13,7 +13,7 @@ from bench.data.fingerprint import is_content, unchanged
 from bench.data.nifti import Geometry
 from bench.data.pool import map_cases
 from bench.errors import BenchError
-from bench.files import replacing, sha256, write_atomically
+from bench.files import make_way, replacing, sha256, write_atomically
 from bench.params import Params
 from bench.stage import StageContext
 
@@ -34,6 +34,7 @@ class Pieces:
     def __init__(self, ctx: StageContext, suffix: str) -> None:
         self._ctx = ctx
         self._folder = ctx.scratch / "cases"
+        make_way(self._folder, for_folder=True)
         self._folder.mkdir(exist_ok=True)
         self._suffix = suffix
 
@@ -86,6 +87,8 @@ class Pieces:
         self, dataset: Dataset, case: Case, write: Callable[[Case, IO[bytes]], Geometry]
     ) -> Piece:
         target = self.file(case)
+        for path in (target, self._note(case)):
+            make_way(path)
         with (
             unchanged(dataset.files(case)) as sources,
             replacing(target) as unfinished,

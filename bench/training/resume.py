@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 from pathlib import Path
 
-from bench.files import replacing
+from bench.files import make_way, replacing
 
 
 def save_state(path: Path, key: str, state: bytes | memoryview) -> None:
@@ -24,13 +23,10 @@ def load_state(path: Path, key: str) -> bytes | None:
     None if there is none, or if it is damaged or another stage's, which is printed. A folder in its
     place is moved out of the way.
     """
+    make_way(path)
     try:
         header_line, _, state = path.read_bytes().partition(b"\n")
     except FileNotFoundError:
-        return None
-    except IsADirectoryError:
-        aside = path.rename(path.with_name(f"{path.name}.{secrets.token_hex(4)}"))
-        print(f"{path} is a folder; it is moved to {aside.name} and not used")
         return None
     try:
         header = json.loads(header_line)

@@ -15,6 +15,7 @@ from helpers import Toy, events_of, outcomes, ran
 
 from bench.engine import store as engine_store
 from bench.engine import worker
+from bench.engine.misplaced import FILES
 from bench.engine.store import Cause, Store, UnreadableStageError
 from bench.engine.upkeep import Waste, free, waste
 from bench.engine.worker import run_stage
@@ -23,6 +24,8 @@ from bench.experiment.durations import Durations
 from bench.experiment.plan import graph_of
 from bench.params import digest
 from bench.plugins import files
+
+TOY = Toy(name="a")
 
 
 @pytest.fixture
@@ -381,3 +384,34 @@ def test_stage_json_is_readable_and_says_all(finished: Finished) -> None:
     assert data["class"] == "Train"
     assert data["fields"]["labels"] == {"stage": train.labels.key}
     assert data["fields"]["length"]["fields"]["steps"] == 4
+
+
+@pytest.mark.parametrize("name", [*sorted(FILES), "attempt.0123", "scratch/seconds.json"])
+def test_a_folder_in_the_place_of_a_file_is_moved_and_named(name: str, store: Store) -> None:
+    path = store.folder(TOY) / name
+    (path / "inside").mkdir(parents=True)
+    assert store.state(TOY) == "waiting"
+    (line,) = store.register([TOY])
+    assert str(path) in line
+    assert (Path(line.rpartition(" to ")[2]) / "inside").is_dir()
+    assert run_stage(store, TOY)[0] == "done"
+
+
+@pytest.mark.parametrize("name", ["..", ".", "scratch"])
+def test_a_file_in_the_place_of_a_folder_is_moved_and_named(name: str, store: Store) -> None:
+    path = Path(os.path.normpath(store.folder(TOY) / name))
+    path.parent.mkdir(parents=True)
+    path.write_text("in the way")
+    assert store.state(TOY) == "waiting"
+    (line,) = store.register([TOY])
+    assert Path(line.rpartition(" to ")[2]).read_text() == "in the way"
+    assert run_stage(store, TOY)[0] == "done"
+
+
+def test_a_worker_moves_what_was_put_in_the_way_since(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.register([TOY])
+    (store.folder(TOY) / "CLAIM").mkdir()
+    assert run_stage(store, TOY)[0] == "done"
+    assert "CLAIM is no file; moved to" in capsys.readouterr().err
