@@ -23,7 +23,11 @@ from bench.errors import BenchError, unknown_name
 MAX_SHOWN = 100
 """Characters of a wrong value that a message shows."""
 
-_BRACKETS = re.compile(r"(?P<name>\"[^\"]+\"|[^\[\]]+)(?:\[(?P<overrides>.*)\])?")
+_BRACKETS = re.compile(
+    r"(?P<name>\"(?:[^\"]|\"\")+\"|[^\[\]]+)(?:\[(?P<overrides>.*)\])?", re.DOTALL
+)
+
+_QUOTED = re.compile(r"\"(?P<text>(?:[^\"]|\"\")+)\"")
 
 _ALIAS = re.compile(r"(?P<alias>[\w.+-]+)\s*=\s*(?P<source>\S.*)")
 
@@ -183,7 +187,7 @@ def parse_brackets(text: str) -> tuple[str, dict[str, str]]:
     """Split ``name[key=value,...]`` into the name and its overrides.
 
     A value may itself hold ``=``: ``where=tier=A`` sets ``where`` to ``tier=A``. A name or value in
-    double quotes is taken as it is, commas and brackets included.
+    double quotes is taken as it is, commas and brackets included; a double quote in it is doubled.
 
     Raises
     ------
@@ -192,7 +196,10 @@ def parse_brackets(text: str) -> tuple[str, dict[str, str]]:
     """
     match = _BRACKETS.fullmatch(text.strip())
     if match is None:
-        raise BenchError(f"cannot read {text!r}: write name or name[key=value,key=value]")
+        raise BenchError(
+            f"cannot read {text!r}: write name or name[key=value,key=value], and a name that holds"
+            " brackets, commas or colons in double quotes"
+        )
     overrides: dict[str, str] = {}
     for item in filter(None, split_outside_brackets(match["overrides"] or "")):
         key, equals, value = item.partition("=")
@@ -237,22 +244,23 @@ def split_alias(text: str) -> tuple[str | None, str]:
 
 def quoted(text: str) -> str:
     """Return a name for the notation, in double quotes if it holds a character with a meaning."""
-    return f'"{text}"' if re.search(r"[\[\],:=]", text) else text
+    bare = text == text.strip() and not re.search(r"[\[\],:=\"]", text)
+    return text if bare else '"{}"'.format(text.replace('"', '""'))
 
 
 def unquoted(text: str) -> str:
     """Return a name of the notation without white space around it, and without its quotes."""
-    plain = text.strip()
-    whole = len(plain) > 2 and plain[0] == plain[-1] == '"' and '"' not in plain[1:-1]
-    return plain[1:-1] if whole else plain
+    match = _QUOTED.fullmatch(text.strip())
+    return match["text"].replace('""', '"') if match else text.strip()
 
 
 def _protected(value: str) -> str:
     """Return a value in double quotes if a comma or bracket in it would be taken for ours."""
-    bare = re.sub(r'"[^"]*"', "", value)
+    bare = _QUOTED.sub("", value)
     depths = [bare[:n].count("[") - bare[:n].count("]") for n in range(1, len(bare) + 1)]
     balanced = not depths or (min(depths) >= 0 and depths[-1] == 0)
-    return value if balanced and len(split_outside_brackets(value)) == 1 else f'"{value}"'
+    whole = balanced and '"' not in bare and len(split_outside_brackets(value)) == 1
+    return value if whole else quoted(value)
 
 
 def _plain(value: Any) -> str:

@@ -194,6 +194,7 @@ def losses(curves: pd.DataFrame, styles: MethodStyles) -> Figure:
         How the methods are shown.
     """
     import seaborn as sns
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     own = curves[curves["name"] == SEGMENT_LOSS]
     methods = styles.sort(own["method"])
@@ -217,6 +218,10 @@ def losses(curves: pd.DataFrame, styles: MethodStyles) -> Figure:
         aspect=1.5,
     )
     grid.set(yscale="log", xticks=range(int(own["round"].max()) + 2))
+    for axis in grid.axes.flat:  # numbers, as no formula is drawn
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+        axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.yaxis.set_minor_formatter(NullFormatter())
     grid.set_titles("{col_name}")
     grid.set_axis_labels("trainings of the segmenter", "loss")
     return _legend_on_top(grid, len(methods))

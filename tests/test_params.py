@@ -18,6 +18,7 @@ from bench.params import (
     digest,
     format_brackets,
     parse_brackets,
+    quoted,
     split_outside_brackets,
 )
 from bench.stage import Part
@@ -72,6 +73,15 @@ def test_unreadable_brackets_are_refused_in_one_line(text: str) -> None:
     with pytest.raises(BenchError, match="cannot read") as caught:
         parse_brackets(text)
     assert "\n" not in str(caught.value)
+
+
+@given(name=st.text(min_size=1), value=st.text(min_size=1))
+def test_any_text_can_be_named_in_double_quotes(name: str, value: str) -> None:
+    text = f"{quoted(name)}[a={quoted(value)},b=1]"
+    if name.strip() == name and value.strip() == value:
+        assert parse_brackets(text) == (name, {"a": value, "b": "1"})
+    else:  # white space at the ends is kept in quotes alone
+        assert split_outside_brackets(f"{text},other") == [text, "other"]
 
 
 def test_a_parameter_that_is_given_twice_is_refused() -> None:

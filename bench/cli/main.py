@@ -22,6 +22,7 @@ from bench.cli.execute import execute, register
 from bench.cli.options import (
     AcceptTwins,
     DataRoot,
+    DatasetArguments,
     Datasets,
     Device,
     ExperimentFile,
@@ -359,6 +360,7 @@ def predict(
 
 @data_app.command("prepare", epilog=EPILOG)
 def data_prepare(
+    datasets: DatasetArguments = None,
     dataset: Datasets = None,
     profile: Profiles = None,
     backbone: Networks = None,
@@ -381,7 +383,7 @@ def data_prepare(
     store = Store(store_root or default_root())
     check_folder(store.root)
     stages = preparations(
-        parse_datasets(dataset or [], data),
+        parse_datasets([*(datasets or []), *(dataset or [])], data),
         parse_profiles(profile or ["quick"]),
         parse_networks(backbone or []),
         store.root / "digests.json",
@@ -396,17 +398,20 @@ def data_prepare(
 
 @data_app.command("check", epilog=EPILOG)
 def data_check(
-    dataset: Annotated[str, typer.Argument(help="Data set, or your folder in nnU-Net layout.")],
+    datasets: DatasetArguments = None,
+    dataset: Datasets = None,
     plugin: Plugins = None,
     data: DataRoot = None,
 ) -> None:
     """Read every case and report organs, annotations, spacing and problems; exit code 2 if any."""
     from bench.cli.views import print_check
-    from bench.data.catalogue import parse_dataset
+    from bench.experiment.selection import parse_datasets
 
     plug_in(plugin)
     console = Console()
-    if print_check(parse_dataset(dataset, data), console):
+    found = parse_datasets([*(datasets or []), *(dataset or [])], data)
+    wrong = [one for one in found if print_check(one, console)]
+    if wrong:
         raise typer.Exit(ExitCode.FIXABLE)
 
 
@@ -446,9 +451,9 @@ def data_download(
 @data_app.command("export", epilog=EPILOG)
 def data_export(
     to: Annotated[Literal["nnunet"], typer.Argument(help="Layout to write.")],
-    dataset: Annotated[
-        str, typer.Option("--dataset", "-d", help="Data set, or a folder in nnU-Net layout.")
-    ],
+    *,
+    datasets: DatasetArguments = None,
+    dataset: Datasets = None,
     out: Annotated[
         Path, typer.Option("--out", "-o", help="New folder, such as Dataset101_Abdomen.")
     ],
@@ -470,14 +475,17 @@ def data_export(
     data: DataRoot = None,
 ) -> None:
     """Write a data set for nnU-Net, with the labels and the folds that methods see here."""
-    from bench.data.catalogue import parse_dataset
     from bench.data.export import export_nnunet
+    from bench.experiment.selection import parse_datasets
 
     plug_in(plugin)
     console = Console()
+    chosen = parse_datasets([*(datasets or []), *(dataset or [])], data)
+    if len(chosen) > 1:
+        raise BenchError(f"{len(chosen)} data sets are named, and each is exported by itself")
     with console.status("reading the list of cases") as spinner:
         splits = export_nnunet(
-            parse_dataset(dataset, data),
+            chosen[0],
             out,
             fold=fold,
             n_folds=n_folds,

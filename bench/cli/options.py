@@ -27,8 +27,13 @@ Datasets = Annotated[
         "--dataset",
         "-d",
         metavar="NAMES",
-        help="Data sets, your folders in nnU-Net layout (./mine), or a union\\[sources=A:B].",
+        help="Data sets, your folders in nnU-Net layout (./mine), or a union\\[sources=A:B]."
+        " Folders with commas or brackets: '\"./CT, main\"\\[where=tier=A]'.",
     ),
+]
+DatasetArguments = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="DATASETS", help="Data sets as --dataset takes them."),
 ]
 Labelled = Annotated[
     str | None,

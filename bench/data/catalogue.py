@@ -26,7 +26,8 @@ def parse_dataset(text: str, data_root: Path | None = None) -> Dataset:
     """Return one data set. A folder is read in the nnU-Net or Decathlon layout.
 
     A registered data set is looked for below ``data_root``, else ``$BENCH_DATA``, else ``data/``.
-    Text that as it stands is the path of an existing folder is that folder.
+    Text that as it stands is the path of an existing folder is that folder, unless a data set is
+    registered under it.
     """
     name, overrides = _split(text)
     if name not in registry.names("datasets") and (os.sep in name or Path(name).is_dir()):
@@ -58,7 +59,7 @@ def anchored(text: str, folder: Path) -> str:
             if option in options:
                 sources = split_outside_brackets(options[option], ":")
                 options[option] = ":".join(_anchored_source(source, folder) for source in sources)
-    elif os.sep in name:
+    elif os.sep in name or os.path.isdir(folder / name):
         name = str(folder / name)
     return format_brackets(quoted(name), options)
 
@@ -73,7 +74,9 @@ def _split(text: str, folder: Path = Path()) -> tuple[str, dict[str, str]]:
 
 
 def _is_folder(text: str, folder: Path) -> bool:
-    return os.sep in text and os.path.isdir(folder / text.strip())  # no error for a long text
+    name = text.strip()
+    known = not name or name in registry.names("datasets")
+    return not known and os.path.isdir(folder / name)  # no error for a long text
 
 
 def _locate(plugin: type[Dataset], data_root: Path | None) -> Path:

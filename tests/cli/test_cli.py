@@ -531,6 +531,17 @@ def test_data_prepare_leaves_only_training_to_a_run(bench: Bench, sound: Path) -
     assert re.search(r"^Images +1 +1 +0 +1 +0 ", planned.out, re.MULTILINE)
 
 
+def test_data_commands_take_data_sets_as_a_run_does(bench: Bench, sound: Path) -> None:
+    two = f'"{sound}"[hu_window=-100:200],{TINY}'
+    for given in ([two], ["-d", two], [f'"{sound}"[hu_window=-100:200]', "-d", TINY]):
+        answer = bench("data", "check", *given)
+        assert (answer.code, answer.out.count("0 errors")) == (0, 2)
+    answer = bench("data", "export", "nnunet", two, "-o", "out")
+    assert (answer.code, answer.out) == (2, "")
+    assert "error: 2 data sets are named, and each is exported by itself" in answer.err
+    assert "no data set is named" in bench("data", "check").err
+
+
 def test_data_check_of_sound_data_succeeds(bench: Bench, sound: Path) -> None:
     answer = bench("data", "check", str(sound))
     assert answer.code == 0

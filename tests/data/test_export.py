@@ -96,7 +96,7 @@ def test_voxels_of_unknown_class_are_ignored_with_either_choice(tmp_path: Path) 
 
 def test_the_command_says_which_split_it_is(bench: Bench, tmp_path: Path) -> None:
     trees.nnunet(tmp_path / "set", 6)
-    command = ("data", "export", "nnunet", "-d", "./set", "-o", "Dataset101_Set", "--n-folds", "3")
+    command = ("data", "export", "nnunet", "./set", "-o", "Dataset101_Set", "--n-folds", "3")
     code, out, _ = bench(*command, "-l", "50", "-f", "2")
     assert code == 0
     assert out == "Dataset101_Set\nits only split, 0 for nnU-Net, is fold 2 here\n"

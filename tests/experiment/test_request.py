@@ -6,9 +6,13 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import tomli_w
+import trees
 
+from bench.data.catalogue import parse_dataset
 from bench.errors import BenchError
 from bench.experiment.request import Request
+from bench.params import quoted
 
 
 def write(folder: Path, text: str) -> Path:
@@ -31,6 +35,35 @@ def test_the_command_line_overrides_the_file(tmp_path: Path) -> None:
     request = Request.of(file, {"folds": "0-1", "method": [], "seeds": None, "pictures": None})
     assert (request.folds, request.method, request.pictures) == ("0-1", ("naive",), True)
     assert not Request.of(file, {"pictures": False}).pictures
+
+
+FOLDERS = (
+    *("CT, abdomen", "scans [2]", "a[where=tier=A]", "x]y", "[", "a:b", "a=b", "it's", 'say "hi"'),
+    *('"whole"', "Müller Ärzte", "$HOME", "back\\slash", "*", "-d", 'a,[b:"c"=é]\'"'),
+)
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_folder_is_named_alike_wherever_a_data_set_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    trees.nnunet(tmp_path / name, cases=2)
+    monkeypatch.chdir(tmp_path)
+    option = "[hu_window=-100:200]"
+    for text in (name, f"./{name}", str(tmp_path / name), quoted(f"./{name}") + option):
+        assert len(parse_dataset(text).cases()) == 2
+        asked = Request.of(None, {"method": ["naive"], "dataset": [text], "store": tmp_path / "s"})
+        written = write(tmp_path, tomli_w.dumps({"method": "naive", "dataset": text}))
+        recorded = tmp_path / f"s/experiments/{asked.record()}.toml"
+        monkeypatch.chdir("/")
+        for request in (Request.of(written, {}), Request.of(recorded, {})):
+            (dataset,) = request.grid().datasets
+            assert len(dataset.cases()) == 2
+            assert (dataset.hu_window == (-100, 200)) == text.endswith(option)
+        monkeypatch.chdir(tmp_path)
+    source = quoted(f"./{name}")
+    joined = parse_dataset(f"union[sources=here={source}:there={source}[where=tier=A],test=here]")
+    assert [member.dataset.root for member in joined.members] == [Path(name)] * 2
 
 
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from bench.reporting.report import Report
 from bench.reporting.style import MethodStyles
 from bench.reports import _figures
 from bench.reports.html import Html, _lead
-from bench.results.aggregate import audit_cell_values, final_models
+from bench.results.aggregate import audit_cell_values, curve_values, final_models
 from bench.results.files import Tables
 from bench.results.tables import CELL
 
@@ -149,6 +149,15 @@ def test_it_is_registered() -> None:
 
 
 HOSTILE = "<script>document.title='ran'</script><!--<script> $\\frac{ $x_$ " + "name " * 60
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_losses_have_numbers_at_their_axis(tables: Tables) -> None:
+    values = curve_values(tables.curves)
+    values["mean"] /= 9
+    svg = _figures.to_svg(_figures.losses(values, MethodStyles()))
+    assert re.search(r">0\.0\d+<", svg)
+    assert "mathdefault" not in svg
 
 
 @pytest.mark.filterwarnings("error::UserWarning")
