@@ -31,6 +31,10 @@ from bench.cli.options import (
     Launchers,
     Methods,
     Networks,
+    NFolds,
+    OneFold,
+    OneLabelled,
+    OneSeed,
     Pictures,
     Plugins,
     Profiles,
@@ -415,6 +419,51 @@ def data_check(
         raise typer.Exit(ExitCode.FIXABLE)
 
 
+@data_app.command("preview", epilog=EPILOG)
+def data_preview(
+    datasets: DatasetArguments = None,
+    dataset: Datasets = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE.png", help="The picture; it is replaced.")
+    ] = Path("preview.png"),
+    n_cases: Annotated[
+        int, typer.Option("--cases", min=1, help="How many cases, evenly spread over all.")
+    ] = 12,
+    case: Annotated[
+        list[str] | None, typer.Option("--case", metavar="NAME", help="These cases instead.")
+    ] = None,
+    n_slices: Annotated[
+        int, typer.Option("--slices", min=1, max=12, help="Most slices of a case.")
+    ] = 3,
+    labelled: OneLabelled = 100,
+    fold: OneFold = 0,
+    n_folds: NFolds = 5,
+    seed: OneSeed = 0,
+    plugin: Plugins = None,
+    data: DataRoot = None,
+) -> None:
+    """Draw some cases with their organs, and what is annotated, to be looked at before training.
+
+    A case that cannot be read is named, and the others are drawn; exit code 2 then. Further pages
+    and data sets are files of their own beside FILE.png. -l shows what the simulation would hide.
+    """
+    from bench.cli.sheets import Simulation, write_sheets
+    from bench.experiment.selection import parse_datasets
+
+    plug_in(plugin)
+    whole = write_sheets(
+        parse_datasets([*(datasets or []), *(dataset or [])], data),
+        out,
+        Console(),
+        n_cases=n_cases,
+        named=case or (),
+        n_slices=n_slices,
+        simulation=Simulation(labelled, fold, n_folds, seed),
+    )
+    if not whole:
+        raise typer.Exit(ExitCode.FIXABLE)
+
+
 @data_app.command("verify", epilog=EPILOG)
 def data_verify(
     name: Annotated[str, typer.Argument(help="Public data set: lits, amos, ...")],
@@ -457,14 +506,10 @@ def data_export(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="New folder, such as Dataset101_Abdomen.")
     ],
-    labelled: Annotated[
-        int, typer.Option("--labelled", "-l", min=1, max=100, help="Percent that keep a label.")
-    ] = 100,
-    fold: Annotated[
-        int, typer.Option("--fold", "-f", min=0, help="Fold whose labels are hidden.")
-    ] = 0,
-    n_folds: Annotated[int, typer.Option(min=2, help="Folds of the profile.")] = 5,
-    seed: Annotated[int, typer.Option(min=0, help="Replicate, as in --seeds of `bench run`.")] = 0,
+    labelled: OneLabelled = 100,
+    fold: OneFold = 0,
+    n_folds: NFolds = 5,
+    seed: OneSeed = 0,
     gaps: Annotated[
         Literal["ignore", "flags"],
         typer.Option(

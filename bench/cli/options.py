@@ -75,6 +75,14 @@ Seeds = Annotated[
     str | None,
     _compared("--seeds", metavar="NUMBERS", help="Replicate seeds: 0, 0-2, ... Default: 0."),
 ]
+OneLabelled = Annotated[
+    int, typer.Option("--labelled", "-l", min=1, max=100, help="Percent that keep a label.")
+]
+OneFold = Annotated[int, typer.Option("--fold", "-f", min=0, help="Fold whose labels are hidden.")]
+NFolds = Annotated[int, typer.Option("--n-folds", min=2, help="Folds of the profile.")]
+OneSeed = Annotated[
+    int, typer.Option("--seed", min=0, help="Replicate, as in --seeds of `bench run`.")
+]
 Launchers = Annotated[
     str | None,
     _computed(

@@ -25,13 +25,14 @@ def map_cases(
     work: Callable[[Case], ResultT],
     cases: Sequence[Case],
     progress: Callable[[int, int], None],
+    at_most: int | None = None,
 ) -> list[ResultT]:
     """Return ``work(case)`` for every case, in order; the first error is raised.
 
     Threads: inflating, resampling and filtering release the interpreter lock.
     """
     results = []
-    with threads() as pool:
+    with threads(at_most) as pool:
         futures = [pool.submit(work, case) for case in cases]
         try:
             for count, future in enumerate(futures, start=1):

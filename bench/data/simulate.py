@@ -64,7 +64,7 @@ def assign_folds(patients: Sequence[str], n_folds: int, seed: int, dataset: str)
     if len(unique) < n_folds:
         raise BenchError(
             f"{dataset}: {len(unique)} patients cannot be split into {n_folds} folds; "
-            "set fewer with --profile 'NAME[n_folds=N]'"
+            "set fewer with --profile 'NAME[n_folds=N]', or --n-folds N of `bench data`"
         )
     order = generator(seed, "folds", dataset).permutation(len(unique))
     return {unique[patient]: position % n_folds for position, patient in enumerate(order)}

@@ -40,14 +40,18 @@ def choose_slices(shown_SHW: NDArray[np.bool_], n: int = 3) -> NDArray[np.intp]:
 
     Without any, they split the volume.
     """
-    weight_S = shown_SHW.sum(axis=(1, 2)).astype(np.float64)
+    return split_evenly(shown_SHW.sum(axis=(1, 2)), n)
+
+
+def split_evenly(weight_S: NDArray[np.int64], n: int) -> NDArray[np.intp]:
+    """Return ``n`` slices that split the weight of all into equal parts; weight 1 if all have 0."""
     if not weight_S.any():
-        weight_S = np.ones(len(shown_SHW))
-    reached_S = np.cumsum(weight_S) / weight_S.sum()
+        weight_S = np.ones_like(weight_S)
+    reached_S = np.cumsum(weight_S.astype(np.float64)) / weight_S.sum()
     return np.searchsorted(reached_S, (np.arange(n) + 0.5) / n)
 
 
-def body_box(slices_SHW: NDArray[np.int16], air: float, margin: int = 3) -> tuple[slice, slice]:
+def body_box(slices_SHW: NDArray[np.number], air: float, margin: int = 3) -> tuple[slice, slice]:
     """Return rows and columns around the largest object of some slices: the body without the table.
 
     Parameters
@@ -154,8 +158,13 @@ def score_png(
 
 
 def _strip(slices_SHW: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Join slices side by side; X grows to the patient's right, Y to the front."""
-    return np.concatenate([slice_HW[::-1].T[::-1] for slice_HW in slices_SHW], axis=1)
+    """Join slices side by side."""
+    return np.concatenate([radiological(slice_HW) for slice_HW in slices_SHW], axis=1)
+
+
+def radiological(slice_HW: NDArray[ScalarT]) -> NDArray[ScalarT]:
+    """Return a slice as rows of pixels: X grows to the patient's right, Y to the front."""
+    return slice_HW[::-1].T[::-1]
 
 
 def _png(pixels: NDArray[np.uint8], mode: str, palette: list[int] | None = None) -> bytes:

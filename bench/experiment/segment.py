@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from bench.nets.protocol import FeatureNet
 
 SUFFIX = ".nii.gz"
+PREVIEW_SLICES = 8
 
 
 class Remark(str):
@@ -325,19 +326,25 @@ def _picture(
     name: str,
     path: Path,
 ) -> None:
-    from bench.evaluation.preview import overlay
+    from bench.evaluation import sheet
 
     images = model.images
     shown = images.channels[0]
-    overlay(
-        image_CXYZ[0],
-        labels_XYZ,
-        geometry.spacing_mm,
-        images.organs,
+    n_organs = len(images.organs)
+    card = sheet.card(
+        "",
+        (),
+        image_CXYZ[0].transpose(2, 0, 1),
+        labels_XYZ.transpose(2, 0, 1),
+        geometry.spacing_mm[:2],
         shown.volume_range(image_CXYZ[0]),
-        path,
-        title=f"{name}, {shown.name}" if len(images.channels) > 1 else name,
+        annotated=(True,) * n_organs,
+        hidden=(False,) * n_organs,
+        n_slices=PREVIEW_SLICES,
     )
+    title = f"{name}, {shown.name}" if len(images.channels) > 1 else name
+    heading = sheet.Heading(title, (), images.organs, {"drawn": "found", "empty": "not found"})
+    sheet.page(heading, [card]).save(path, "PNG")
 
 
 def _open(scan: Found) -> Nifti1Image:

@@ -1,0 +1,92 @@
+"""``bench data preview``: contact sheets of data sets as PNG files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.cli.console import Console, complain
+from bench.data.dataset import Case, Dataset
+from bench.data.preview import preview, select
+from bench.data.simulate import Split, make_split
+from bench.errors import BenchError
+from bench.files import check_folder, replacing
+from bench.reporting.text import counted
+from bench.stages.images import slug
+
+
+class Simulation(NamedTuple):
+    """The gaps that a run would have on top of natural ones; none at 100 %."""
+
+    label_pct: int
+    fold: int
+    n_folds: int
+    seed: int
+
+    def split(self, dataset: Dataset, cases: Sequence[Case]) -> Split | None:
+        """Return which labels training sees; None if all that there are."""
+        if self.label_pct == 100:
+            return None
+        name, organs = dataset.name, dataset.organs
+        return make_split(cases, organs, dataset=name, **self._asdict())
+
+
+def write_sheets(
+    datasets: Sequence[Dataset],
+    out: Path,
+    console: Console,
+    *,
+    n_cases: int,
+    named: Sequence[str],
+    n_slices: int,
+    simulation: Simulation,
+) -> bool:
+    """Write every page, print its path, name what could not be read; return whether all could."""
+    if out.suffix.lower() != ".png":
+        raise BenchError(f"{out}: the picture is a PNG; give a name that ends with .png")
+    check_folder(out.parent)
+    paths = _paths(datasets, out)
+    n_faults = 0
+    for dataset, path in zip(datasets, paths, strict=True):
+        cases = dataset.cases()
+        selection = select(cases, n_cases, named)
+        split = simulation.split(dataset, cases)
+        with console.status("reading") as spinner:
+            pages = preview(
+                dataset,
+                selection,
+                cases,
+                split,
+                n_slices,
+                lambda done, total: spinner.update(f"reading case {done} of {total}"),
+            )
+            for number, page in enumerate(pages, start=1):
+                for fault in page.faults:
+                    complain(f"error: {fault}")
+                n_faults += len(page.faults)
+                if not page.n_drawn:
+                    complain(f"error: {dataset.label}: no case could be read, nothing is drawn")
+                    continue
+                target = path if number == 1 else path.with_stem(f"{path.stem}-{number}")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with replacing(target, durable=False) as unfinished:
+                    page.image.save(unfinished, "PNG", optimize=True)
+                drawn = counted(page.n_drawn, "case")
+                console.print(f"{target}  {dataset.label}, {drawn}", soft_wrap=True)
+    if n_faults:
+        complain(f"error: {counted(n_faults, 'case')} not drawn; mend what is named above")
+    return not n_faults
+
+
+def _paths(datasets: Sequence[Dataset], out: Path) -> list[Path]:
+    """Return the file of each data set: the one named, or with several one for each beside it."""
+    if len(datasets) == 1:
+        return [out]
+    names = [slug(dataset.label) for dataset in datasets]
+    for name in names:
+        if names.count(name) > 1:
+            raise BenchError(
+                f"{names.count(name)} data sets are called {name}: preview them one by one"
+            )
+    return [out.with_stem(f"{out.stem}-{name}") for name in names]
