@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from bench.data.catalogue import parse_dataset
 from bench.data.joined import Joined, Member, known_organs, plain, same_channels, united
+from bench.data.release import PAPER7
 from bench.errors import BenchError, unknown_name
 from bench.params import (
     format_brackets,
@@ -65,13 +66,13 @@ class Union(Joined):
     size_option: ClassVar[str] = "n_train"
     nested: ClassVar[tuple[str, ...]] = ("sources",)
 
-    sources: Annotated[tuple[Member, ...], BeforeValidator(_members)] = Field(min_length=2)
+    sources: Annotated[tuple[Member, ...], BeforeValidator(_members)]
     """The data sets, joined by colons: ``btcv:tcia_pancreas`` or, with names of your own and the
     organs to use, ``small=./a:large=./b[organs=pancreas]``."""
     test: Annotated[tuple[str, ...], BeforeValidator(split_colons)] = ()
     """Names of the sources that are tested; all by default."""
     only: Annotated[tuple[str, ...], BeforeValidator(split_colons)] = Field((), alias="organs")
-    """The organs to learn; by default every organ of any source, in their order."""
+    """The organs to learn, or ``paper7``; by default every organ of any source."""
     n_train: int | None = Field(default=None, ge=1)
     """Train on so many complete patients of the one tested source, a random choice in each fold,
     and test its other patients, instead of cross-validation."""
@@ -80,11 +81,13 @@ class Union(Joined):
     @classmethod
     def _fitting(cls, sources: tuple[Member, ...]) -> tuple[Member, ...]:
         domains = [member.domain for member in sources]
+        if len(domains) < 2:
+            raise ValueError("is one data set; join two or more by colons")
         for domain in domains:
             if domains.count(domain) > 1:
                 raise ValueError(
                     f"{domains.count(domain)} sources are called {domain}; name them, as in "
-                    f"first={domain}:second={domain}"
+                    "first=SOURCE:second=SOURCE"
                 )
         for member in sources[1:]:
             try:
@@ -109,6 +112,10 @@ class Union(Joined):
             return only
         known = united(member.organs for member in info.data["sources"])
         spelling = {plain(organ): organ for organ in known}
+        if only == ("paper7",):
+            only = tuple(organ for organ in PAPER7 if plain(organ) in spelling)
+            if not only:
+                raise ValueError(f"leaves none of {', '.join(known)}")
         for organ in only:
             if plain(organ) not in spelling:
                 raise unknown_name("organ", organ, known)

@@ -22,6 +22,7 @@ from bench.reporting.comparison import (
     ComparisonColumn,
     columns,
     compare,
+    domain_columns,
     gaps,
 )
 from bench.reporting.report import Document, Report
@@ -50,6 +51,7 @@ LIMITS_OF_PATIENTS = (
     "dz (mean over standard deviation) and superiority (share of cases, ties one half) are over "
     "cases.",
 )
+MIXED = "Test patients are of several domains and averaged together; see the table by domain."
 LIMITS = (
     "A difference that is not significant is not shown to be absent: read the interval. Intervals "
     "are those of one comparison by itself, so that one may exclude 0 where Holm's p does not.",
@@ -91,25 +93,32 @@ class Significance(Report):
 
     @override
     def build(self, tables: Tables) -> Document:
+        parts: Iterable[ComparisonColumn] = ()
         if self.csv is None:
             table = scores.of_results(tables.results, self.metric)
             styles = MethodStyles.of(tables.results)
+            parts = domain_columns(tables.results, self.metric, styles)
         else:
             table = scores.read_csv(self.csv, higher_is_better=self.higher_is_better)
             styles = MethodStyles()
         overall = list(self._compared(columns(table, styles)))
         organs = list(self._compared(columns(table, styles, per_organ=True), thorough=False))
+        domains = list(self._compared(parts, thorough=False))
         if not any(compared.comparisons for compared in overall):
             raise BenchError("nothing to compare: no column of a board holds two methods")
         stem = "significance" if self.metric == "dsc" else f"significance-{self.metric}"
         heading = f"{HEADING}: {overall[0].column.measure}"
         files = board.files(
-            stem, boards(overall, organs), heading, numbers([*overall, *organs]), "%.6g"
+            stem,
+            boards(overall, organs, domains),
+            heading,
+            numbers([*overall, *organs, *domains]),
+            "%.6g",
         )
-        return Document(files, [differences(group) for group in by_task(overall).values()])
+        return Document(files, _first(overall, domains))
 
     def _compared(
-        self, found: Iterator[ComparisonColumn], *, thorough: bool = True
+        self, found: Iterable[ComparisonColumn], *, thorough: bool = True
     ) -> Iterator[Compared]:
         for column in found:
             pairs = column.pairs
@@ -128,7 +137,9 @@ class Significance(Report):
                 yield Compared(column, compare(column, pairs, thorough=thorough))
 
 
-def boards(overall: Sequence[Compared], organs: Sequence[Compared]) -> list[Board]:
+def boards(
+    overall: Sequence[Compared], organs: Sequence[Compared], domains: Sequence[Compared]
+) -> list[Board]:
     """Return the boards of every task, then ranks across all columns.
 
     Parameters
@@ -137,19 +148,36 @@ def boards(overall: Sequence[Compared], organs: Sequence[Compared]) -> list[Boar
         The columns averaged over organs.
     organs
         The same organ by organ; empty where there is one.
+    domains
+        The same domain by domain; empty where test cases are of one.
     """
     found = []
-    by_organ = by_task(organs)
-    for task, group in by_task(overall).items():
-        found += [differences(group), _otherwise(group), _ranks(group)]
+    by_organ, by_domain = by_task(organs), by_task(domains)
+    for first, (task, group) in zip(
+        _first(overall, domains), by_task(overall).items(), strict=True
+    ):
+        found += [first, _otherwise(group), _ranks(group)]
         if task in by_organ:
             found.append(differences(by_organ[task], "paired differences by organ"))
+        if task in by_domain:
+            found.append(differences(by_domain[task], "paired differences by domain"))
     across = _across([compared.column for compared in overall])
     return [*found, across] if across else found
 
 
-def differences(group: Sequence[Compared], what: str = "paired differences") -> Board:
-    """Return the main table of a task: differences, intervals, p values; sentences above it."""
+def _first(overall: Sequence[Compared], domains: Sequence[Compared]) -> list[Board]:
+    """Return the main table of every task."""
+    mixed = by_task(domains)
+    return [
+        differences(group, notes=[MIXED] if task in mixed else [])
+        for task, group in by_task(overall).items()
+    ]
+
+
+def differences(
+    group: Sequence[Compared], what: str = "paired differences", notes: Sequence[str] = ()
+) -> Board:
+    """Return a table of a task: differences, intervals, p values; sentences above the main one."""
     column = group[0].column
     over_folds = column.unit == "fold"
     lines, bold = [], []
@@ -177,7 +205,7 @@ def differences(group: Sequence[Compared], what: str = "paired differences") -> 
     frame = pd.DataFrame(lines)
     if not over_folds:
         frame = frame.drop(columns=["folds", "plain p", "Wilcoxon p"])
-    whole = column.organ is None
+    whole, domain = column.organ is None, column.domain
     organs = f", mean over {len(column.organs)} organs" if whole and len(column.organs) > 1 else ""
     unit = f" in {column.measure_unit}" if column.measure_unit else ""
     better = "higher" if column.higher_is_better else "lower"
@@ -187,13 +215,14 @@ def differences(group: Sequence[Compared], what: str = "paired differences") -> 
         what,
         frame,
         [
+            *notes,
             *([f"Missing: {'; '.join(missing)}."] if missing else []),
             f"{column.measure}{unit}{organs}; {better} is better. Bold: Holm p below 0.05.",
             *(LIMITS_OF_FOLDS if over_folds else LIMITS_OF_PATIENTS),
             *LIMITS,
         ],
         bold=bold,
-        prose=[text for one in group for text in sentences(one)] if whole else [],
+        prose=[text for one in group for text in sentences(one)] if whole and not domain else [],
     )
 
 
@@ -206,6 +235,7 @@ def numbers(compared: Sequence[Compared]) -> pd.DataFrame:
                 "task": one.column.task,
                 "label_pct": one.column.label_pct,
                 "organ": one.column.organ or "mean",
+                "domain": one.column.domain or "all",
                 "a": found.a,
                 "b": found.b,
                 "unit": one.column.unit,

@@ -217,10 +217,12 @@ def print_check(dataset: Dataset, console: Console) -> bool:
     )
     for remark in result.remarks:
         console.print(remark, soft_wrap=True)
-    table = _table("organ", "annotated", "present", "median ml")
-    for organ in result.organs:
+    table = _table("organ", "annotated", *dataset.domains, "present", "median ml")
+    for k, organ in enumerate(result.organs):
         volume = "–" if organ.median_ml is None else f"{organ.median_ml:.1f}"
-        _add(table, organ.organ, str(organ.annotated), str(organ.present), volume)
+        flags = Counter(case.domain for case in dataset.cases() if case.annotated[k])
+        annotated = (organ.annotated, *(flags[domain] for domain in dataset.domains))
+        _add(table, organ.organ, *map(str, annotated), str(organ.present), volume)
     console.print(table)
     if result.shape is not None and result.spacing_mm is not None:
         axes = zip("XYZ", result.shape, result.spacing_mm, strict=True)

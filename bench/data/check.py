@@ -180,7 +180,7 @@ def _read(dataset: Dataset, case: Case) -> _CaseSummary:
         Range(low=float(image_XYZ.min()), high=float(image_XYZ.max()))
         for image_XYZ in scan.image_CXYZ
     )
-    geometry = scan.geometry
+    geometry, sided = scan.geometry, dataset.owner(case)[0].sided
     centre_x = {
         organ: _mean_x(scan.labels_XYZ == k)
         for k, (organ, count) in enumerate(zip(dataset.organs, counts, strict=True), start=1)
@@ -198,8 +198,8 @@ def _read(dataset: Dataset, case: Case) -> _CaseSummary:
         ),
         organs_ml=tuple(count * geometry.voxel_ml for count in counts),
         void=float(np.mean(scan.labels_XYZ == VOID)),
-        warnings=found if dataset.sided else found + exchanged,
-        errors=exchanged if dataset.sided else (),
+        warnings=found if sided else found + exchanged,
+        errors=exchanged if sided else (),
     )
 
 
@@ -211,7 +211,8 @@ def _case_warnings(
     counts: Sequence[int],
 ) -> Iterator[str]:
     """Yield the warnings about a single case."""
-    yield from dataset.defects_of(case)
+    owner, own = dataset.owner(case)
+    yield from owner.defects_of(own)
     for (first, a_XYZ), (second, b_XYZ) in combinations(
         zip(dataset.channels, scan.image_CXYZ, strict=True), 2
     ):
@@ -237,7 +238,7 @@ def _case_warnings(
             " so, but ITK-SNAP and 3D Slicer refuse such files; resample the scan to open it there"
         )
     for organ, flag, count in zip(dataset.organs, case.annotated, counts, strict=True):
-        if flag and not count and not dataset.cropped:
+        if flag and not count and not owner.cropped:
             yield (
                 f"{organ} is annotated but has no voxel: right if it is outside the scan or was"
                 " removed, otherwise set its flag to 0"

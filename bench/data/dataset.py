@@ -170,6 +170,10 @@ class Dataset(Part, abc.ABC):
         """Return :attr:`complete` and :attr:`present` for the options chosen."""
         return self.complete, self.present
 
+    def owner(self, case: Case) -> tuple[Dataset, Case]:
+        """Return the data set that a case is from, and the case there: itself unless it joins."""
+        return self, case
+
     def defects_of(self, case: Case) -> tuple[str, ...]:
         """Return known defects of a case, warnings of ``bench data check``."""
         return ()

@@ -20,6 +20,7 @@ from bench.data.intensity import Channel, listed
 from bench.errors import BenchError, unknown_name
 from bench.labels import VOID
 from bench.params import Params
+from bench.reporting.text import counted
 from bench.seeds import generator
 
 DRAWS = 20
@@ -151,6 +152,28 @@ class Joined(Dataset, abc.ABC):
                 )
         self._refuse_split_patients(found.values())
         return tuple(sorted(found.values(), key=lambda case: case.id))
+
+    @override
+    def owner(self, case: Case) -> tuple[Dataset, Case]:
+        member, original = self._origin(case)
+        return member.dataset, original
+
+    @override
+    def remarks(self) -> tuple[str, ...]:
+        others = [name for name in self.domains if name not in self.tested]
+        roles = f"tested: {', '.join(self.tested)}"
+        if self._n_train is not None:
+            roles += f", but for {counted(self._n_train, 'patient')} who train"
+        if others:
+            roles += f"; in every training set: {', '.join(others)}"
+        return (
+            roles,
+            *(f"{m.domain}: {line}" for m in self.members for line in m.dataset.remarks()),
+        )
+
+    @override
+    def doubts(self) -> tuple[str, ...]:
+        return tuple(f"{m.domain}: {line}" for m in self.members for line in m.dataset.doubts())
 
     @override
     def files(self, case: Case) -> tuple[Path, ...]:

@@ -1,21 +1,24 @@
 """All paired comparisons within one column of a table, and the marks that follow.
 
 A column is one data set, profile and network at one label fraction, either averaged over organs or
-for one organ. Its comparisons are one family for Holm's correction.
+for one organ or domain. Its comparisons are one family for Holm's correction.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from bench.evaluation.metrics import MetricName
+from bench.reporting.scores import of_results
 from bench.reporting.style import MethodStyles
 from bench.reporting.text import counted
+from bench.results.tables import GROUP
 from bench.stats.intervals import Interval, bca, two_level
 from bench.stats.mixed import Contrast, MixedModel, mixed_model
 from bench.stats.multiple import holm
@@ -93,11 +96,14 @@ class ComparisonColumn:
         The organ, or None for the mean over organs.
     styles
         Names and colours of the methods, and which of them are upper bounds.
+    domain
+        The domain whose patients alone are in it, or None for all.
     """
 
     rows: pd.DataFrame
     organ: str | None
     styles: MethodStyles
+    domain: str | None = None
 
     @property
     def task(self) -> str:
@@ -111,9 +117,9 @@ class ComparisonColumn:
 
     @property
     def label(self) -> str:
-        """Label fraction and organ, where known."""
+        """Label fraction, organ and domain, where known."""
         pct = f"{self.label_pct} %" if self.label_pct else ""
-        return ", ".join(part for part in (pct, self.organ) if part)
+        return ", ".join(part for part in (pct, self.organ, self.domain) if part)
 
     @property
     def measure(self) -> str:
@@ -250,6 +256,20 @@ def columns(
             elif own["organ"].nunique() > 1:
                 for organ in sorted(own["organ"].unique()):
                     yield ComparisonColumn(own[own["organ"] == organ], organ, styles)
+
+
+def domain_columns(
+    results: pd.DataFrame, metric: MetricName, styles: MethodStyles
+) -> Iterator[ComparisonColumn]:
+    """Yield the columns of each domain's patients in a results table, averaged over organs.
+
+    None for data sets whose test cases are of one domain.
+    """
+    for _, rows in results.groupby(GROUP):
+        if rows["domain"].nunique() > 1:
+            for domain, own in rows.groupby("domain"):
+                for column in columns(of_results(own, metric), styles):
+                    yield replace(column, domain=str(domain))
 
 
 def compare(

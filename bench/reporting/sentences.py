@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from bench.reporting.comparison import Compared, Comparison, ComparisonColumn, marks
 from bench.reporting.text import counted, interval, listed, number, p_equation
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FEW_FOLDS = (
     "Two folds leave a test over folds one degree of freedom: it finds next to nothing, however "
     "large the difference. Run more folds before reading its p values."
 )
+
+
+def domains(rows: pd.DataFrame) -> list[str]:
+    """Return a sentence on the test cases of several domains behind a table; none where one is."""
+    patients = rows.groupby("domain")["patient"].nunique()
+    if len(patients) < 2:
+        return []
+    sizes = ", ".join(f"{domain} {n}" for domain, n in patients.items())
+    return [f"Test patients are of {len(patients)} domains and averaged together: {sizes}."]
 
 
 def sentences(compared: Compared) -> list[str]:

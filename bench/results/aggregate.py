@@ -44,17 +44,19 @@ def lacking_pairs(table: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``RUN``, ``round``, ``case``, ``organ``; empty if all models of a fold share their pairs.
+        ``RUN``, ``round``, ``case``, ``organ``, ``domain``; empty if all models of a fold share
+        their pairs.
     """
     import pandas as pd
 
     shared = ["dataset", "profile", "label_pct", "fold", "seed"]
     model = ["backbone", "method", "round"]
-    pairs = table[[*shared, "case", "organ"]].drop_duplicates()
+    pair = ["case", "organ", "domain"]
+    pairs = table[[*shared, *pair]].drop_duplicates()
     wanted = pairs.groupby(shared).size().rename("wanted")
     found = table.groupby([*shared, *model]).size().rename("found").reset_index()
     fewer = found.join(wanted, on=shared).query("found < wanted")[[*shared, *model]]
-    key = [*RUN, "round", "case", "organ"]
+    key = [*RUN, "round", *pair]
     expected = fewer.merge(pairs, on=shared)[key]
     present = pd.MultiIndex.from_frame(table[key])
     lacking: pd.DataFrame = expected[~pd.MultiIndex.from_frame(expected).isin(present)]

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from bench.reporting import board, page, scores
 from bench.reporting.board import Board
-from bench.reporting.comparison import MOST_PAIRS, Compared, columns, compare
+from bench.reporting.comparison import MOST_PAIRS, Compared, columns, compare, domain_columns
 from bench.reporting.page import Chapter
 from bench.reporting.report import Document, Report
 from bench.reporting.style import MethodStyles
@@ -97,7 +97,7 @@ def _chapters(tables: Tables, final: Sequence[Board]) -> Iterator[Chapter]:
                 *final,
                 *(
                     found
-                    for by in ("rank", "failures", "organ")
+                    for by in ("rank", "failures", "organ", "domain")
                     for found in leaderboard.leaderboards(results, by=by)
                 ),
             ],
@@ -110,7 +110,12 @@ def _chapters(tables: Tables, final: Sequence[Board]) -> Iterator[Chapter]:
             )
             for task, group in significance.by_task(compared).items()
         ]
-        boards = _parts("significance", significance.boards(compared, []))
+        domains = [
+            Compared(column, compare(column, column.pairs, thorough=False))
+            for column in domain_columns(results, "dsc", styles)
+            if 0 < len(column.pairs) <= MOST_PAIRS
+        ]
+        boards = _parts("significance", significance.boards(compared, [], domains))
         yield Chapter("Significance", (*maps, *boards))
     yield Chapter("Boxplots", tuple(_each(final_models(results), _figures.boxes, BOXES, "DSC")))
     if not tables.curves.empty:

@@ -14,7 +14,7 @@ from bench.errors import BenchError
 from bench.evaluation.metrics import MetricName, find
 from bench.reporting import board, scores
 from bench.reporting.board import Board
-from bench.reporting.comparison import Rule, columns
+from bench.reporting.comparison import Rule, columns, domain_columns
 from bench.reporting.comparison import marks as marks_of
 from bench.reporting.report import Document, Report
 from bench.reporting.style import MethodStyles
@@ -24,7 +24,7 @@ from bench.results.files import Tables
 from bench.results.tables import CELL, GROUP, group_name
 
 from .failures import failure_boards
-from .notes import LINE, By, bold_notes, lines_of, notes_of
+from .notes import LINE, PARTS, By, bold_notes, lines_of, notes_of
 
 if TYPE_CHECKING:
     from bench.reporting.style import Mark
@@ -35,6 +35,7 @@ TITLE: dict[By, str] = {
     "failures": ", zeros and NaN",
     "round": ", after each relabelling round",
     "organ": ", per organ",
+    "domain": ", per domain",
 }
 
 
@@ -90,8 +91,8 @@ def leaderboards(
         The metric to show.
     by
         ``method``: the final models; ``rank``: their ranks; ``failures``: their zeros and NaN;
-        ``round``: every round of the methods that have several; ``organ``: the final models, organ
-        by organ, where there are several.
+        ``round``: every round of the methods that have several; ``organ``, ``domain``: the final
+        models, organ by organ, or domain by domain of the test cases, where there are several.
     digits
         Decimals of mean and standard deviation.
     bold
@@ -126,25 +127,30 @@ def _boards_of(
     elif by == "round":
         if not (rows := _several_rounds(group)).empty:
             yield _board(group, rows, metric, by, digits, bold)
-    elif by == "method" or group["organ"].nunique() > 1:
+    elif by == "method" or group[by].nunique() > 1:
         yield _board(group, last, metric, by, digits, bold)
 
 
 def numbers(table: pd.DataFrame, metric: MetricName = "dsc") -> pd.DataFrame:
     """Return the numbers behind the boards, one line per cell.
 
-    ``round`` is ``final`` for the last models, ``organ`` is ``mean`` for the mean over organs.
+    ``round`` is ``final`` for the last models, ``organ`` is ``mean`` for the mean over organs,
+    ``domain`` is ``all`` for the mean over all patients.
     """
     last = final_models(table)
+    mixed = last[last.groupby(GROUP)["domain"].transform("nunique") > 1]
+    final, mean, whole = {"round": "final"}, {"organ": "mean"}, {"domain": "all"}
     cells = pd.concat(
         [
-            cell_values(last, metric).assign(round="final", organ="mean"),
-            cell_values(last, metric, (*CELL, "organ")).assign(round="final"),
-            cell_values(table, metric, (*CELL, "round")).assign(organ="mean"),
+            cell_values(last, metric).assign(**final, **mean, **whole),
+            cell_values(last, metric, (*CELL, "organ")).assign(**final, **whole),
+            cell_values(table, metric, (*CELL, "round")).assign(**mean, **whole),
+            cell_values(mixed, metric, (*CELL, "domain")).assign(**final, **mean),
+            cell_values(mixed, metric, (*CELL, "domain", "organ")).assign(**final),
         ],
         ignore_index=True,
     )
-    leading = [*CELL, "organ", "round"]
+    leading = [*CELL, "organ", "domain", "round"]
     cells["round"] = cells["round"].astype(str)
     cells = cells.sort_values(leading, ignore_index=True)
     cells = cells[[*leading, *cells.columns.drop(leading)]]
@@ -186,7 +192,7 @@ def _board(
                 "n": _range([cell["patients"] for cell in found]),
                 "folds": _range([cell["folds"] for cell in found]),
             }
-            | (_cost_text(found) if by != "organ" else {})
+            | ({} if by in PARTS else _cost_text(found))
         )
     frame = pd.DataFrame(text)
     marks = np.full(frame.shape, "", object)
@@ -212,7 +218,7 @@ def _several_rounds(group: pd.DataFrame) -> pd.DataFrame:
 
 def _expected_runs(group: pd.DataFrame, by: By, keys: tuple[Any, ...]) -> int:
     """Return the number of (seed, fold) of a complete cell: those of any method in this board."""
-    rows = group[group["organ"] == keys[0]] if by == "organ" else group
+    rows = group[group[by] == keys[0]] if by in PARTS else group
     return len(rows[["seed", "fold"]].drop_duplicates())
 
 
@@ -253,12 +259,15 @@ def _marks(
     found: dict[tuple[Any, ...], Mark] = {}
     if rows.empty:
         return found
-    for column in columns(
-        scores.of_results(rows, metric), MethodStyles.of(rows), per_organ=by == "organ"
+    styles = MethodStyles.of(rows)
+    for column in (
+        domain_columns(rows, metric, styles)
+        if by == "domain"
+        else columns(scores.of_results(rows, metric), styles, per_organ=by == "organ")
     ):
-        organ = (column.organ,) if column.organ else ()
+        part = column.organ or column.domain
         for method, mark in marks_of(column, bold, digits).items():
-            found[(column.label_pct, *organ, method)] = mark
+            found[(column.label_pct, *([part] if part else []), method)] = mark
     return found
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from bench.evaluation.metrics import MetricName, empty_masks, find
 from bench.reporting.comparison import Rule
-from bench.reporting.sentences import FEW_FOLDS
+from bench.reporting.sentences import FEW_FOLDS, domains
 from bench.reporting.style import MethodStyles
 from bench.reporting.text import counted
 from bench.results.aggregate import fold_values, lacking_pairs
@@ -19,12 +19,16 @@ from bench.results.tables import CELL
 
 from .failures import failed
 
-By = Literal["method", "rank", "failures", "round", "organ"]
+By = Literal["method", "rank", "failures", "round", "organ", "domain"]
+
+PARTS: tuple[By, ...] = ("organ", "domain")
+"""Boards of which a line is a method in a part of the results."""
 
 LINE: dict[By, list[str]] = {
     "method": ["method"],
     "round": ["method", "round"],
     "organ": ["organ", "method"],
+    "domain": ["domain", "method"],
 }
 
 
@@ -50,6 +54,7 @@ def notes_of(
         f"{fold_value}.",
         f"{group['patient'].nunique()} test patients (n), folds {_listed(folds)}, "
         f"seed {_listed(seeds)}, {counted(len(organs), 'organ')}: {', '.join(organs)}.",
+        *(domains(group) if by != "domain" else []),
         *(["One fold and seed: no standard deviation."] if (cells["runs"] == 1).all() else []),
         *_gaps(group, rows, metric, by),
         *_lacking(rows, by),
@@ -62,7 +67,7 @@ def notes_of(
         notes.append(
             f"Organs behind a fold value: {low} to {high}; the others have no value there."
         )
-    if by != "organ":
+    if by not in PARTS:
         notes.append(
             "Steps: segmentation optimiser steps behind a model, all its rounds together. Time: "
             "mean training time of a model on its device, confidence networks included."
@@ -80,7 +85,7 @@ def bold_notes(
     if not (marks != "").any():
         yield "No significance test applied." if by == "round" else "Nothing to compare."
         return
-    where = "of the column" + (" within its organ" if by == "organ" else "")
+    where = "of the column" + (f" within its {by}" if by in PARTS else "")
     bounded = group["upper_bound"].any()
     aside = "incomplete cells" + (" and the upper bound" if bounded else "") + " aside"
     if bold == "mean":
@@ -119,7 +124,7 @@ def _data(rows: pd.DataFrame) -> Iterator[str]:
 def _windows(rows: pd.DataFrame, by: By) -> list[str]:
     """Return the share of the organs inside the window of networks that see the centre only."""
     seen = rows[rows["coverage"].notna()]
-    if seen.empty or by == "organ":
+    if seen.empty or by in PARTS:
         return []
     styles = MethodStyles.of(rows)
     inside = seen.groupby(["method", "label_pct"])["dsc_inside"].mean().reset_index()

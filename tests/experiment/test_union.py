@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import releases
 import trees
 from helpers import compute, plan
 
@@ -108,6 +109,31 @@ def test_organs_are_matched_by_name_and_paths_may_hold_anything(sites: Path) -> 
     assert split_datasets(f"{sites}/north, main") == [f"{sites}/north, main"]
 
 
+def test_the_seven_organs_of_the_paper_are_a_view_of_any_union(sites: Path) -> None:
+    assert parse_dataset(named(sites, ",organs=paper7")).organs == ("liver", "spleen", "Kidney L")
+    with pytest.raises(BenchError, match="leaves none of Brainstem"):
+        parse_dataset("union[sources=a=openkbp:b=openkbp,organs=paper7]")
+
+
+def test_what_a_source_knows_of_its_cases_is_checked_in_the_union(tmp_path: Path) -> None:
+    releases.btcv(tmp_path / "btcv")
+    releases.abdomenct1k(tmp_path / "abdomenct1k")
+    trees.nnunet(tmp_path / "mine", 2, ("liver",))
+    description = tmp_path / "mine/dataset.json"
+    description.write_text(description.read_text().replace('"numTraining": 2', '"numTraining": 9'))
+    name = f"union[sources=btcv:abdomenct1k:{tmp_path}/mine,test=btcv]"
+    dataset = parse_dataset(name, tmp_path)
+    case = next(case for case in dataset.cases() if case.id == "btcv_btcv_0021")
+    owner, own = dataset.owner(case)
+    assert (owner.name, owner.sided, own.id) == ("btcv", True, "btcv_0021")
+    assert dataset.remarks()[0] == "tested: btcv; in every training set: abdomenct1k, Generated"
+    assert any(
+        line.startswith("abdomenct1k: 1 scan without an annotated organ left out")
+        for line in dataset.remarks()
+    )
+    assert len([line for line in dataset.doubts() if line.startswith("Generated: ")]) == 1
+
+
 def test_voxels_of_unknown_class_stay_so(sites: Path) -> None:
     description = sites / "south [2]/dataset.json"
     labels = {"background": 0, "kidney_l": 1, "spleen": 2, "ignore": 3}
@@ -150,7 +176,7 @@ def test_paths_of_sources_in_a_file_are_relative_to_the_file(sites: Path) -> Non
         (NAME.replace("test=small", "organs=lever"), "did you mean liver"),
         (NAME.replace(",test=small", ",n_train=2"), "needs one tested source"),
         (NAME.replace("test=small", "test=small,n_train=4"), "n_train=4 leaves none to test"),
-        (f"union[sources={SMALL}]", "sources"),
+        (f"union[sources={SMALL}]", "is one data set; join two or more"),
         (f"union[sources=a={SMALL}::b={LARGE}]", "empty source"),
         (f"union[sources=a={SMALL}:b={NAME}]", "joins data sets itself"),
         (f"union[sources=a={SMALL}:b={SMALL}]", "are the same case"),

@@ -5,7 +5,7 @@ import sys
 import pandas as pd
 import pytest
 from rich.console import Console
-from tables import result_table, two_patients
+from tables import of_two_sites, result_table, two_patients
 
 from bench.errors import BenchError
 from bench.plugins import registry
@@ -14,6 +14,7 @@ from bench.reporting.report import Report
 from bench.reporting.style import MethodStyles
 from bench.reports.leaderboard import Leaderboard, leaderboard, leaderboards, numbers
 from bench.results.files import Tables
+from bench.results.tables import CELL
 
 
 def marks_of(shown: board.Board, column: str) -> list[str]:
@@ -259,6 +260,32 @@ def test_renderings_escape_and_keep_every_cell():
     assert r"\textbf{" in latex
     assert latex.isascii()
     assert latex.count("{") == latex.count("}")
+
+
+def test_test_cases_of_several_domains_are_also_shown_domain_by_domain():
+    table = of_two_sites(result_table(methods=["naive", "inerrant"]))
+    (whole,) = leaderboards(table)
+    mixed = "Test patients are of 2 domains and averaged together: north 3, south 6."
+    assert mixed in whole.notes
+    (shown,) = leaderboards(table, by="domain")
+    assert mixed not in shown.notes
+    assert shown.frame[["domain", "method"]].to_numpy().tolist() == [
+        ["north", "Naive"],
+        ["north", "INERRANT"],
+        ["south", "Naive"],
+        ["south", "INERRANT"],
+    ]
+    assert shown.frame["n"].tolist() == ["3", "3", "6", "6"]
+    for domain, rows in table.groupby("domain"):
+        (alone,) = leaderboards(rows)
+        lines = shown.frame["domain"] == domain
+        assert (shown.frame.loc[lines, "30 %"].to_numpy() == alone.frame["30 %"]).all()
+        assert (shown.marks[lines.to_numpy(), 2:4] == alone.marks[:, 1:3]).all()
+    cells = numbers(table)
+    assert set(cells["domain"]) == {"all", "north", "south"}
+    assert not cells.duplicated([*CELL, "organ", "domain", "round"]).any()
+    assert leaderboards(result_table(), by="domain") == []
+    assert set(numbers(result_table())["domain"]) == {"all"}
 
 
 @pytest.mark.parametrize("width", [60, 100])

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from tables import result_table
+from tables import of_two_sites, result_table
 
 from bench.cli.main import main
 from bench.errors import BenchError
@@ -28,6 +28,22 @@ def table() -> pd.DataFrame:
 def built(report: Significance, table: pd.DataFrame, out: Path) -> dict[str, str]:
     paths = report.build(Tables.of(results=table)).write(out)
     return {path.suffix: path.read_text() for path in paths}
+
+
+def test_domains_are_compared_one_by_one(table: pd.DataFrame, tmp_path: Path) -> None:
+    sites = of_two_sites(table)
+    texts = built(Significance(), sites, tmp_path / "both")
+    assert "paired differences by domain" in texts[".md"]
+    assert "of several domains and averaged together" in texts[".md"]
+    found = pd.read_csv(tmp_path / "both/significance.csv").query("domain == 'north'")
+    assert len(found) == 2 * 6  # fractions, pairs
+    built(Significance(), sites[sites["domain"] == "north"], tmp_path / "north")
+    alone = pd.read_csv(tmp_path / "north/significance.csv").query("organ == 'mean'")
+    assert set(alone["domain"]) == {"all"}
+    pair = ["label_pct", "a", "b"]
+    for measured in ("diff", "p", "p_holm", "wilcoxon_p"):
+        one, other = (rows.set_index(pair)[measured].sort_index() for rows in (found, alone))
+        pd.testing.assert_series_equal(one, other)
 
 
 def test_every_pair_of_competitors_in_every_column(table: pd.DataFrame, tmp_path: Path) -> None:
