@@ -156,7 +156,11 @@ class Folder(Dataset):
         if not path.exists():
             what = "file" if self.root.is_dir() else "folder"
             missing = path if self.root.is_dir() else self.root
-            raise BenchError(f"{what} not found: {missing}; expected {self.layout}")
+            inner = sorted(found.parent.name for found in self.root.glob("*/dataset.json"))
+            remedy = (
+                f"name one below it, {_enumerate(inner)}" if inner else f"expected {self.layout}"
+            )
+            raise BenchError(f"{what} not found: {missing}; {remedy}")
         try:
             if file_size(path) > MAX_TEXT_BYTES:
                 raise ValueError(f"larger than {MAX_TEXT_BYTES} bytes")
@@ -175,6 +179,11 @@ class Folder(Dataset):
 
     def _find_cases(self) -> tuple[str, ...]:
         """Return the sorted ids of all cases, each with one image and one label map."""
+        if isinstance(self._description().get("dataset"), dict):
+            raise BenchError(
+                f"{self.root / 'dataset.json'}: names files elsewhere (entry dataset), which"
+                " are not read; link them into imagesTr and labelsTr, and remove the entry"
+            )
         images = _nifti_names(self.root / "imagesTr", self.layout)
         labels = _nifti_names(self.root / "labelsTr", self.layout)
         with_image: dict[str, dict[int | None, Path]] = defaultdict(dict)

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typing_extensions import override
 
@@ -270,7 +270,7 @@ def learns_from_what_it_samples(method: MethodUnderTest) -> None:
     for training in _segmenting(method.run()):
         objective, batch = _objective(training, known=False)
         samples = bool({"incomplete", "all"} & set(training.objective.streams))
-        gradient = _gradient(objective, batch) > ROUNDING
+        gradient = _largest(_gradients(objective, batch)[0]) > ROUNDING
         if samples and not gradient:
             raise CheckFailed(
                 f"{training.title}: samples unlabelled scans and learns nothing from them"
@@ -287,6 +287,29 @@ def repeats_bit_for_bit(method: MethodUnderTest) -> None:
         differs="other weights when trained again on the same data: take random numbers from the "
         "seeds that are handed out; what compares weights is checked when it repeats",
     )
+
+
+def takes_no_target_from_unknown_classes(method: MethodUnderTest) -> None:
+    """Take no target from voxels of unknown class, whichever organs are annotated."""
+    import torch
+
+    from bench.labels import VOID
+
+    for training in _segmenting(method.run()):
+
+        def gradients(label: int, *, annotated: bool, training: Train = training) -> list[Any]:
+            objective, batch = _objective(training, known=True)
+            labels = torch.full_like(batch.lab_BHW, label)
+            flags = torch.full_like(batch.flags_BK, annotated)
+            return _gradients(objective, replace(batch, lab_BHW=labels, flags_BK=flags))
+
+        void = gradients(VOID, annotated=True)
+        background = _equal(void, gradients(0, annotated=True)) and _largest(void[0]) > ROUNDING
+        if background or not _equal(void, gradients(VOID, annotated=False)):
+            raise CheckFailed(
+                f"{training.title}: takes voxels of unknown class (label {VOID}) for background of"
+                " annotated organs: draw targets with bench.api.targets"
+            )
 
 
 def hidden_labels_change_nothing(method: MethodUnderTest) -> None:
@@ -326,18 +349,23 @@ CHECKS: tuple[Check, ...] = (
     learns_from_what_it_samples,
     trains_and_predicts,
     repeats_bit_for_bit,
+    takes_no_target_from_unknown_classes,
     hidden_labels_change_nothing,
     resumes_bit_for_bit,
     second_run_computes_nothing,
 )
-COMPARING: tuple[Check, ...] = (hidden_labels_change_nothing, resumes_bit_for_bit)
+COMPARING: tuple[Check, ...] = (
+    takes_no_target_from_unknown_classes,
+    hidden_labels_change_nothing,
+    resumes_bit_for_bit,
+)
 """Checks whose verdict on a method that does not repeat would accuse it of something else."""
 
 
 def run_checks(method: MethodUnderTest, checks: Sequence[Check] = CHECKS) -> Iterator[Verdict]:
     """Yield a verdict per check; a check that crashes counts as failed.
 
-    Those that compare weights are left out for a method that does not repeat.
+    Those that compare trainings are left out for a method that does not repeat.
     """
     repeats = True
     for check in checks:
@@ -493,15 +521,36 @@ def _step(objective: Objective, batch: Batch) -> None:
     objective.after_step(end)
 
 
-def _gradient(objective: Objective, batch: Batch) -> float:
-    """Return the largest gradient of the segmenter's phase, the first one."""
+def _gradients(objective: Objective, batch: Batch) -> list[list[torch.Tensor]]:
+    """Return the gradients of every phase; the segmenter's is the first one."""
+    import torch
+
     from bench.training.objective import TrainingProgress
 
-    phase = objective.phases[0]
-    phase.loss(batch, TrainingProgress(step=9, total=10))["loss"].backward()
-    return max(
-        (float(p.grad.abs().max()) for p in phase.parameters if p.grad is not None), default=0
-    )
+    torch.manual_seed(0)
+    gradients = []
+    for phase in objective.phases:
+        loss = phase.loss(batch, TrainingProgress(step=9, total=10))["loss"]
+        gradients.append(
+            [
+                torch.zeros_like(parameter) if gradient is None else gradient
+                for parameter, gradient in zip(
+                    phase.parameters,
+                    torch.autograd.grad(loss, phase.parameters, allow_unused=True),
+                    strict=True,
+                )
+            ]
+        )
+    return gradients
+
+
+def _largest(tensors: Sequence[torch.Tensor]) -> float:
+    return max(float(tensor.abs().max()) for tensor in tensors)
+
+
+def _equal(one: list[list[torch.Tensor]], other: list[list[torch.Tensor]]) -> bool:
+    pairs = zip(one, other, strict=True)
+    return all(a.equal(b) for ours, theirs in pairs for a, b in zip(ours, theirs, strict=True))
 
 
 def _copy(module: torch.nn.Module) -> list[torch.Tensor]:

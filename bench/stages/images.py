@@ -103,6 +103,7 @@ class Prepared(Stage, abc.ABC):
         from bench.data.grid import grid_shape
         from bench.data.index import CaseSlices, SliceIndex
         from bench.data.nifti import read_image, where_is
+        from bench.files import reserve
         from bench.stages.pieces import Pieces
 
         cases = self.dataset.cases()
@@ -132,7 +133,9 @@ class Prepared(Stage, abc.ABC):
                 )
             )
         shape = (entries[-1].rows.stop, len(self.channels), *grid)
-        images_SCHW = np.lib.format.open_memmap(ctx.out / "images.npy", "w+", np.int16, shape)
+        path = ctx.out / "images.npy"
+        images_SCHW = np.lib.format.open_memmap(path, "w+", np.int16, shape)
+        reserve(path)
         for entry in entries:
             slices_SCHW = np.load(pieces.file(entry.case))
             images_SCHW[entry.rows] = self.padded(slices_SCHW, entry.placement, grid)

@@ -499,6 +499,14 @@ FOLDERS = {
     ),
     "no label map": (lambda r: (r / LABEL).unlink(), "no label map for case_001"),
     "no image": (lambda r: (r / IMAGE).unlink(), "no image for the label maps case_001"),
+    "the folder above": (
+        lambda r: shutil.copytree(r, r / "Task101_Mine") and (r / "dataset.json").unlink(),
+        "dataset.json; name one below it, Task101_Mine",
+    ),
+    "files elsewhere": (
+        lambda r: edit_json(r, dataset={"case_000": {"images": ["a.nii.gz"], "label": "b.nii.gz"}}),
+        "names files elsewhere .entry dataset.*; link them into imagesTr and labelsTr",
+    ),
     "no labelsTr": (lambda r: shutil.rmtree(r / "labelsTr"), "folder not found: .*labelsTr"),
     "no cases": (
         lambda r: [path.unlink() for path in r.glob("*Tr/*")],

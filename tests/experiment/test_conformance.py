@@ -93,6 +93,10 @@ BROKEN = {
         'import copy; self.idle = getattr(self, "idle", copy.deepcopy(self.net));'
         ' return {"segmenter": self.net, "idle": self.idle}',
     ),
+    "takes_no_target_from_unknown_classes": (
+        "targets(batch.lab_BHW, ",
+        "targets(batch.lab_BHW % 254, ",
+    ),
     "trains_and_predicts": ("+ 0.1 * extra}", "+ 0.1 * extra + float('nan')}"),
 }
 """Check -> a line of the sound method, and the line that breaks it."""
@@ -152,6 +156,13 @@ def test_a_broken_rule_is_found(check: str, plugged: Path) -> None:
     assert SOUND.count(sound) == 1
     file = write(plugged, SOUND.replace(sound, broken))
     assert list(problems(file, plugged, [getattr(conformance, check)])) == [check]
+
+
+def test_unknown_classes_that_count_as_another_organ_are_found(plugged: Path) -> None:
+    sound = "y, w = targets(batch.lab_BHW, batch.ps_BHW, batch.flags_BK)"
+    file = write(plugged, SOUND.replace(sound, f"{sound}; w = w | (batch.lab_BHW != 0)[:, None]"))
+    check = conformance.takes_no_target_from_unknown_classes
+    assert "(label 254) for background" in problems(file, plugged, [check])[check.__name__]
 
 
 def test_a_method_that_does_not_repeat_is_accused_of_nothing_else(plugged: Path) -> None:
