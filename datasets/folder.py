@@ -94,7 +94,7 @@ class Folder(Dataset):
         BenchError
             Folder or dataset.json missing or unusable; an image without label map or the reverse; a
             channel without its file or the reverse; ``annotations.csv`` that names other cases or
-            organs; an organ annotated in no case.
+            organs; an organ annotated in no case, while others are.
         """
         organs = self.organs
         found = self._find_cases()
@@ -105,8 +105,9 @@ class Folder(Dataset):
             raise BenchError(f"where={self.where} needs the columns of {table}, which is missing")
         else:
             cases = [Case(id=case, patient=case, annotated=(True,) * len(organs)) for case in found]
-        for k, organ in enumerate(organs):
-            if not any(case.annotated[k] for case in cases):
+        drawn = [any(case.annotated[k] for case in cases) for k in range(len(organs))]
+        for organ, somewhere in zip(organs, drawn, strict=True):
+            if any(drawn) and not somewhere:
                 raise BenchError(
                     f"{table}: {organ} is annotated in none of the {len(cases)} cases"
                     f"{f' with {self.where}' if self.where else ''}; remove it from dataset.json"

@@ -43,11 +43,12 @@ def sentences(compared: Compared) -> list[str]:
     ]
     if best:
         tied = [m for m, mark in marked.items() if mark in ("tied", "best_tied") and m != best[0]]
-        verdict = (
-            f"not proven better than {listed([column.styles.name(method) for method in tied])}"
-            if tied
-            else "better than every other method after correction"
-        )
+        if marked[best[0]] == "best":
+            verdict = "better than every other method after correction"
+        elif tied:
+            verdict = f"not proven better than {listed([*map(column.styles.name, tied)])}"
+        else:
+            verdict = "not tested"
         mean = number(float(column.means[best[0]]), column.digits)
         unit = f" {column.measure_unit}" if column.measure_unit else ""
         first = f"best mean is that of {column.styles.name(best[0])}, {mean}{unit}, {verdict}"

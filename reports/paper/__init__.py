@@ -13,6 +13,7 @@ from bench.reporting import board
 from bench.reporting.board import Board
 from bench.reporting.report import Document, Report
 from bench.reporting.scores import require_rows
+from bench.reporting.sentences import domains
 from bench.reporting.style import MethodStyles
 from bench.reporting.text import counted
 from bench.results.aggregate import final_models, lacking_pairs
@@ -132,6 +133,9 @@ def _notes(
     yield CITED
     folds = results[["seed", "fold"]].drop_duplicates().shape[0]
     yield f"Here: mean ± standard deviation (n − 1) over up to {folds} folds and seeds."
+    if layout.number == 8:
+        yield from domains(results)
+        yield from _steps(results, styles)
     if "gamma" in layout.metrics:
         yield OF_ROUNDS
     if "auc" in layout.metrics:
@@ -142,6 +146,21 @@ def _notes(
         yield f"{name} at {pct} % was not scored on cases that others were: {some}."
     if missing := list(_missing(layout, cells, styles)):
         yield f"Not run here: {'; '.join(missing)}."
+
+
+def _steps(results: pd.DataFrame, styles: MethodStyles) -> Iterator[str]:
+    """Say how long each row of Table 8 was trained, unless all were trained alike."""
+    longest = final_models(results).groupby("method")["seg_steps"].max()
+    if longest.nunique() > 1:
+        named = {
+            steps: ", ".join(map(styles.name, styles.sort(of_length.index)))
+            for steps, of_length in longest.groupby(longest)
+        }
+        yield (
+            f"Steps of training: {'; '.join(f'{steps} {names}' for steps, names in named.items())}."
+            " Rows of unequal steps differ by more than their data and relabelling:"
+            " inerrant0[budget=long] trains as long as INERRANT and relabels nothing."
+        )
 
 
 def _missing(layout: Layout, cells: pd.DataFrame, styles: MethodStyles) -> Iterator[str]:

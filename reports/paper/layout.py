@@ -245,9 +245,12 @@ def _sources(dataset: str) -> dict[str, _Trained]:
     for source in split_outside_brackets(options["sources"], ":"):
         alias, part = split_alias(source)
         base, inner = parse_brackets(part)
+        domain = alias or base
         kept = tuple(map(unquoted, split_outside_brackets(inner.get("organs", ""), ":")))
-        text = f"{alias or base} with the {', '.join(kept)}" if any(kept) else alias or base
-        found[alias or base] = _Trained(text, kept if any(kept) else ())
+        drawn = "n_train" in options and domain == options["test"]
+        text = f"{options['n_train']} of {domain}" if drawn else domain
+        text += f" with the {', '.join(kept)}" if any(kept) else ""
+        found[domain] = _Trained(text, kept if any(kept) else ())
     return found
 
 

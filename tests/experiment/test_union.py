@@ -134,6 +134,16 @@ def test_what_a_source_knows_of_its_cases_is_checked_in_the_union(tmp_path: Path
     assert len([line for line in dataset.doubts() if line.startswith("Generated: ")]) == 1
 
 
+def test_a_source_that_nobody_annotated_trains_without_a_label(sites: Path) -> None:
+    table = sites / "south [2]/annotations.csv"
+    table.write_text(table.read_text().replace("1,1\n", "0,0\n").replace("1,1\r\n", "0,0\r\n"))
+    found = split(parse_dataset(named(sites, ",test=a")), 0)
+    flags = {name: any(own) for name, own in found.flags.items()}
+    assert [name for name, own in flags.items() if not own] == [f"b_case_00{n}" for n in range(4)]
+    with pytest.raises(BenchError, match="there is nothing to learn"):
+        split(parse_dataset(str(sites / "south [2]")), 0)
+
+
 def test_voxels_of_unknown_class_stay_so(sites: Path) -> None:
     description = sites / "south [2]/dataset.json"
     labels = {"background": 0, "kidney_l": 1, "spleen": 2, "ignore": 3}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from tables import audit_table, pictures_table, result_table
+from tables import audit_table, of_two_sites, pictures_table, result_table
 from trees import shared_data
 
 from bench.plugins import registry
@@ -210,6 +210,33 @@ def test_captions_stay_within_their_figure() -> None:
         box = caption.get_window_extent()
         assert box.x0 >= 0
         assert box.x1 <= figure.bbox.width
+
+
+def test_table_8_says_how_much_of_what_each_line_was_trained_on() -> None:
+    name = "union[sources=near=a:far=b[organs=liver],test=near,n_train=2]"
+    methods = ("inerrant0[source=near]", "inerrant0[source=far]", "inerrant0", "inerrant")
+    table = result_table(methods=methods, fractions=(100,), dataset=name)
+    (eight,) = Paper().build(Tables.of(results=table)).boards
+    ours = eight.frame[eight.frame["source"] == "here"].set_index("method")
+    both = "2 of near, far with the liver"
+    assert ours[""].to_dict() == {
+        "INERRANT⁰": both,
+        "INERRANT⁰ [source=far]": "far with the liver",
+        "INERRANT⁰ [source=near]": "2 of near",
+        "INERRANT": both,
+    }
+    assert ours.loc["INERRANT⁰ [source=far]", ["spleen", "mean"]].tolist() == ["–", "–"]
+    notes = " ".join(eight.notes)
+    assert (
+        "Steps of training: 600 INERRANT⁰, INERRANT⁰ [source=far], INERRANT⁰ [source=near]; "
+        "1000 INERRANT."
+    ) in notes
+    assert "domains" not in notes
+    shorter = Paper().build(Tables.of(results=table[table["method"] != "inerrant"])).boards
+    assert "Steps of training" not in " ".join(shorter[0].notes)
+    assert "2 domains" in " ".join(
+        Paper().build(Tables.of(results=of_two_sites(table))).boards[0].notes
+    )
 
 
 def test_figure_7_shows_the_partial_cases_of_a_fusion(tmp_path: Path) -> None:

@@ -46,6 +46,15 @@ def test_domains_are_compared_one_by_one(table: pd.DataFrame, tmp_path: Path) ->
         pd.testing.assert_series_equal(one, other)
 
 
+def test_nothing_is_called_better_where_nothing_was_tested(
+    table: pd.DataFrame, tmp_path: Path
+) -> None:
+    texts = built(Significance(), table[table["fold"] == 0], tmp_path)
+    assert "the best mean is that of INERRANT" in texts[".md"]
+    assert "%, not tested." in texts[".md"]
+    assert "better than every other" not in texts[".md"]
+
+
 def test_every_pair_of_competitors_in_every_column(table: pd.DataFrame, tmp_path: Path) -> None:
     texts = built(Significance(), table, tmp_path)
     rows = pd.read_csv(tmp_path / "significance.csv")
