@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.cli.console import complain
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -15,8 +16,15 @@ if TYPE_CHECKING:
 def plug_in(files: Iterable[Path] | None) -> None:
     """Load the plug-ins that the user named."""
     from bench.plugins import registry
+    from bench.plugins.files import known
 
     registry.plug_in(files or [])
+    for plugin in known():
+        for file in plugin.unkeyed:
+            complain(
+                f"warning: plug-in {plugin.path} imports {file}, which is in no key: after an edit "
+                "of it results are reused; make one package of both (a folder with __init__.py)"
+            )
 
 
 def existing_store(given: Path | None) -> Store:

@@ -9,6 +9,7 @@ import hashlib
 import importlib.util
 import os
 import sys
+import sysconfig
 import traceback
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -45,6 +46,8 @@ class PlugIn(NamedTuple):
     kind: str
     path: Path
     cls: type
+    unkeyed: tuple[Path, ...]
+    """Files of no installed package that it imported and that its digest does not hold."""
 
 
 def add(files: Iterable[Path]) -> None:
@@ -91,7 +94,9 @@ def load(path: Path) -> PlugIn:
     module = sys.modules.get(PREFIX + name)
     if module is None:
         digest(path)  # before the import: the code that runs is never newer than its keys
+        before = set(sys.modules)
         module = _import(PREFIX + name, source)
+        _unkeyed[path] = tuple(_outside(path, set(sys.modules) - before))
     elif module.__file__ != str(source):
         raise BenchError(
             f"plug-in {path}: {module.__file__} has the same name; name the file differently"
@@ -122,6 +127,19 @@ def digest(path: Path) -> str:
         name = file.relative_to(path.parent).as_posix()
         found.update(name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
     return found.hexdigest()[:DIGITS]
+
+
+_unkeyed: dict[Path, tuple[Path, ...]] = {}
+
+
+def _outside(path: Path, modules: Iterable[str]) -> Iterator[Path]:
+    """Yield the files of modules that are neither installed nor part of a plug-in."""
+    stable = (path, Path(sysconfig.get_path("stdlib")))
+    for name in sorted(modules):
+        file = Path(getattr(sys.modules.get(name), "__file__", None) or path)
+        installed = name.startswith("bench.") or {"site-packages", "dist-packages"} & {*file.parts}
+        if not installed and not any(file.is_relative_to(folder) for folder in stable):
+            yield file
 
 
 class _Loader(SourceFileLoader):
@@ -178,7 +196,7 @@ def _plugin(module: ModuleType, name: str, path: Path) -> PlugIn:
             f"plug-in {path}: defines {len(found)} public subclasses of {bases}; must be one"
         )
     ((kind, cls),) = found
-    return PlugIn(name, kind, path, cls)
+    return PlugIn(name, kind, path, cls, _unkeyed.get(path, ()))
 
 
 def _kind(cls: type) -> str | None:

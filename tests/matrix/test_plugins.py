@@ -59,6 +59,19 @@ def test_an_edited_loss_trains_anew(tmp_path: Path, options: list[str | Path]) -
     assert len(digests) == 2
 
 
+def test_a_module_that_no_key_holds_is_named(tmp_path: Path) -> None:
+    helper = tmp_path / "lib/factor_of_carol.py"
+    helper.parent.mkdir()
+    helper.write_text("SCALE = 2.0\n")
+    file = write(tmp_path / "carol.py", 1.0)
+    listed = ["list", "methods", "--plugin", file]
+    assert "warning" not in bench(*listed).err
+    with file.open("a") as lines:
+        lines.write(f"import sys; sys.path.insert(0, {str(helper.parent)!r})\n")
+        lines.write("from factor_of_carol import SCALE\n")
+    assert f"{file} imports {helper}, which is in no key" in bench(*listed).err
+
+
 def test_equally_named_objectives_of_two_plugins_are_two_stages(
     tmp_path: Path, options: list[str | Path]
 ) -> None:
