@@ -18,7 +18,7 @@ class Kits(Release):
     called = "kits"
     summary = "489 (210, 300) CT with kidney labels (KiTS23, 21, 19)"
     licence = "CC BY-NC-SA 4.0"
-    citation = "Heller et al., Med. Image Anal. 67:101821, 2021"
+    citation = "Heller et al., arXiv:2307.01984, 2023 (19: Med. Image Anal. 67:101821, 2021)"
     urls = ("https://github.com/neheller/kits23", "https://github.com/neheller/kits19")
     layout = "case_NNNNN/imaging.nii.gz and case_NNNNN/segmentation.nii.gz"
     folders = ("kits", "kits23", "kits21", "kits19", "KiTS23", "KiTS21", "KiTS19")

@@ -162,7 +162,7 @@ class Export(NamedTuple):
 def _examine(one: Export) -> bool:
     """Export a data set and read it again; print and return whether it is the same."""
     arguments = ["-l", one.label_pct, "-f", FOLD, "--n-folds", N_FOLDS, "--gaps", one.gaps]
-    command = [COMMAND, "data", "export", "nnunet", "-d", one.dataset, "-o", one.folder, *arguments]
+    command = [COMMAND, "data", "export", "nnunet", one.dataset, "-o", one.folder, *arguments]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     if done.returncode:
         print(f"{one.title} {done.stderr.strip()}")

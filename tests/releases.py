@@ -457,3 +457,24 @@ def chaos(root: Path) -> Path:
             picture = Image.fromarray((slice_XY.T * 255).astype(np.uint8))
             picture.save(top / f"Ground/liver_GT_{place:03d}.png")
     return root
+
+
+TREES = {
+    "lits": (lits, 3),
+    "btcv": (btcv, 3),
+    "amos": (amos, 3),
+    "flare22": (flare22, 2),
+    "flare23": (flare23, 4),
+    "word": (word, 3),
+    "kits": (kits23, 3),
+    "kits[release=19]": (kits19, 2),
+    "ctorg": (ctorg, 3),
+    "abdomenct1k": (abdomenct1k, 2),
+    "msd[task=Task07_Pancreas]": (task07, 3),
+    "msd[task=Task09_Spleen]": (task09, 3),
+    "totalsegmentator": (totalsegmentator, 3),
+    "tcia_pancreas": (tcia_pancreas, 3),
+    "multiorgan": (multiorgan, 3),
+    "chaos": (chaos, 2),
+}
+"""Data set -> who writes its tree, and the scans with annotated organs in it."""

@@ -58,9 +58,14 @@ def assign_folds(patients: Sequence[str], n_folds: int, seed: int, dataset: str)
     Raises
     ------
     BenchError
-        Fewer patients than folds.
+        Fewer patients than folds, or a single one.
     """
     unique = sorted(set(patients))
+    if len(unique) == 1:
+        raise BenchError(
+            f"{dataset}: all cases are of one patient, but training and test take one each; add"
+            " cases of others"
+        )
     if len(unique) < n_folds:
         raise BenchError(
             f"{dataset}: {len(unique)} patients cannot be split into {n_folds} folds; "

@@ -6,16 +6,25 @@ import os
 import re
 import shutil
 import subprocess
+from itertools import takewhile
 
 from bench.errors import BenchError
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
 
+_GPU = re.compile(r"\d+|(GPU|MIG)-.+")
+"""A GPU by its number or its UUID, or a part of one."""
+
 
 def visible_gpus() -> list[str]:
-    """Return the GPUs this process may use."""
+    """Return the GPUs this process may use.
+
+    In a list of them, CUDA sees none from the first name on that is no GPU: ``-1``, and Slurm's
+    ``NoDevFiles`` on nodes without one.
+    """
     if (named := os.environ.get(VARIABLE)) is not None:
-        return [gpu for gpu in named.split(",") if gpu]
+        names = (name.strip() for name in named.split(","))
+        return list(takewhile(_GPU.fullmatch, names))
     if shutil.which("nvidia-smi") is None:
         return []
     listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)

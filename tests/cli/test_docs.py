@@ -197,6 +197,14 @@ def test_environment_variables_are_documented() -> None:
         assert f"`{variable}`" in pages
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_tests_that_a_page_names_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for file, name in re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", text):
+        source = (ROOT / file).read_text(encoding="utf-8")
+        assert not name or f"\ndef {name}(" in source, f"{file}::{name}"
+
+
 def test_the_test_command_of_the_readme_is_what_ci_runs() -> None:
     assert "pip install tox && tox\n" in (ROOT / "README.md").read_text(encoding="utf-8")
     script = ROOT / ".ci/run"

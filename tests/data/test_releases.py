@@ -25,27 +25,7 @@ from bench.labels import VOID
 from bench.plugins import registry
 from bench.results.tables import RESULTS
 
-TREES = {
-    "lits": (releases.lits, 3),
-    "btcv": (releases.btcv, 3),
-    "amos": (releases.amos, 3),
-    "flare22": (releases.flare22, 2),
-    "flare23": (releases.flare23, 4),
-    "word": (releases.word, 3),
-    "kits": (releases.kits23, 3),
-    "kits[release=19]": (releases.kits19, 2),
-    "ctorg": (releases.ctorg, 3),
-    "abdomenct1k": (releases.abdomenct1k, 2),
-    "msd[task=Task07_Pancreas]": (releases.task07, 3),
-    "msd[task=Task09_Spleen]": (releases.task09, 3),
-    "totalsegmentator": (releases.totalsegmentator, 3),
-    "tcia_pancreas": (releases.tcia_pancreas, 3),
-    "multiorgan": (releases.multiorgan, 3),
-    "chaos": (releases.chaos, 2),
-}
-"""Data set -> who writes its tree, and the scans with annotated organs in it."""
-
-NAMES = sorted({text.partition("[")[0] for text in TREES})
+NAMES = sorted({text.partition("[")[0] for text in releases.TREES})
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +35,7 @@ def tree(tmp_path_factory):
 
     def root(name: str, write=None):
         if name not in made:
-            write = write or TREES[name][0]
+            write = write or releases.TREES[name][0]
             made[name] = write(tmp_path_factory.mktemp(write.__name__))
         return made[name]
 
@@ -88,17 +68,17 @@ def test_no_release_is_left_out():
     assert set(NAMES) == {name for name, one in every.items() if issubclass(one, Release)}
 
 
-@pytest.mark.parametrize("name", TREES)
+@pytest.mark.parametrize("name", releases.TREES)
 def test_a_release_is_sound_from_the_folder_of_data_downwards(tree, name):
     result = check(parse_dataset(name, tree(name)))
     assert not result.errors
-    assert result.readable == result.cases == TREES[name][1]
+    assert result.readable == result.cases == releases.TREES[name][1]
     (place,) = (line for line in result.remarks if line.startswith("found below"))
     assert str(tree(name)) in place
     assert any("the download is not complete" in problem.message for problem in result.warnings)
 
 
-@pytest.mark.parametrize("name", sorted(TREES.keys() - {"flare23"}))
+@pytest.mark.parametrize("name", sorted(releases.TREES.keys() - {"flare23"}))
 def test_a_part_of_the_release_that_is_missing_is_named(tree, name, tmp_path):
     root = shutil.copytree(tree(name), tmp_path / "copy")
     dataset = opened(root, name)

@@ -175,6 +175,7 @@ def test_a_known_manifest_stays_as_it_is() -> None:
     [
         (cases(4), {}, "4 patients cannot be split into 5 folds"),
         (cases(12, per_patient=3), {}, "4 patients cannot be split into 5 folds"),
+        (cases(2, per_patient=2), {}, "all cases are of one patient, .* add cases of others"),
         (cases(10), {"fold": 5}, "fold 5 does not exist: folds are 0 to 4"),
         (cases(10, 1, gaps=[(i, 0) for i in range(10)]), {}, "no organ is annotated in any case"),
     ],

@@ -175,9 +175,12 @@ def test_one_slot_per_gpu_or_one_for_the_cpu(monkeypatch: pytest.MonkeyPatch) ->
         ("aux", False),
     ]
     assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in slots] == ["2", "5", ""]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert visible_gpus() == []
-    assert [slot.name for slot in default_slots()] == ["cpu", "aux"]
+    for nothing in ("", "-1", "NoDevFiles"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", nothing)
+        assert visible_gpus() == []
+        assert [slot.name for slot in default_slots()] == ["cpu", "aux"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-5a1e, 1,-1,2")
+    assert visible_gpus() == ["GPU-5a1e", "1"]
 
 
 @pytest.mark.parametrize("name", ["local", "slurm"])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import adapters
 import pytest
+import releases
 import trees
 from walk import PROFILE, bench, key_of_model, results
 
@@ -53,9 +55,28 @@ def test_a_data_set_is_checked_and_trained_on(name: str, root: Path, tmp_path: P
     assert "Naive" in answer.out
 
 
+@pytest.mark.parametrize("shape", [(40, 36, 1), (60, 7, 3)])
+def test_single_slices_and_thin_volumes_are_trained_on(
+    shape: tuple[int, int, int], tmp_path: Path
+) -> None:
+    root = trees.nnunet(tmp_path / "tiny", 2, organs=("liver", "spleen"), shape=shape)
+    options = ["-l", "100", "-p", PROFILE, "--launcher", "inline", "--store", tmp_path / "store"]
+    answer = bench("run", "-m", "naive", "-d", root, *options)
+    assert "Naive" in answer.out
+
+
 def scored(store: Path) -> float:
     """Return the mean DSC in a store."""
     return float(results(store)["dsc"].mean())
+
+
+@pytest.mark.parametrize("text", ["multiorgan", "totalsegmentator"])
+def test_a_release_is_checked_trained_on_and_reported(text: str, tmp_path: Path) -> None:
+    """The two whose scans are put together of several places; all: ``python tests/adapters.py``."""
+    write, n_cases = releases.TREES[text]
+    walked = adapters.walk(text, write(tmp_path / "data"), tmp_path / "store")
+    assert walked.cases == n_cases
+    assert walked.scores >= 1
 
 
 def test_mr_is_normalised_by_volume(tmp_path: Path, native_scan: Path) -> None:
