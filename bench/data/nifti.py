@@ -253,6 +253,20 @@ def read_image(
     return np.moveaxis(image_XYZC, -1, 0), geometry
 
 
+def read_labels(path: Path, where: str) -> NDArray[np.uint8]:
+    """Read a label map that this suite has written, in canonical orientation.
+
+    Raises
+    ------
+    BenchError
+        As :func:`load`, and for voxels that are not uint8.
+    """
+    values, geometry = _voxels(load(path, where), where)
+    if values.dtype != np.uint8:
+        raise BenchError(f"{where}: voxels of type {values.dtype}, expected uint8: it was edited")
+    return geometry.to_canonical(values)
+
+
 def load_channels(files: Mapping[str, Path]) -> Nifti1Image:
     """Open the channels of an image, one file each, as one image with channels on its last axis.
 

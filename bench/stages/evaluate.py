@@ -38,10 +38,8 @@ class Evaluate(RecordsStage):
         """Write ``cases.json``: one record per case and organ."""
         import json
 
-        import numpy as np
-
         from bench.data.hidden import CompleteLabels
-        from bench.data.nifti import read_image
+        from bench.data.nifti import read_labels
         from bench.data.simulate import Split
         from bench.evaluation.cases import add_window_scores, case_scores
         from bench.evaluation.masks import without_void
@@ -54,8 +52,8 @@ class Evaluate(RecordsStage):
         records = []
         for count, case_id in enumerate(cases, start=1):
             entry, path = truth[case_id], predictions / f"{case_id}.nii.gz"
-            (predicted_XYZ,), _ = read_image(path, f"prediction {path}")
-            labels = without_void(predicted_XYZ.astype(np.uint8), truth.labels_XYZ(case_id))
+            predicted_XYZ = read_labels(path, f"prediction {path}")
+            labels = without_void(predicted_XYZ, truth.labels_XYZ(case_id))
             grid = entry.geometry
             scores = case_scores(
                 *labels,

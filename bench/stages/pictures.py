@@ -146,17 +146,17 @@ class PredictionPictures(Pictures):
         import numpy as np
 
         from bench.data.grid import labels_to_grid
-        from bench.data.nifti import read_image
+        from bench.data.nifti import read_labels
         from bench.data.simulate import Split
 
         cases = sorted(Split.read(ctx.input(self.prediction.labels)).test)
         for count, case in enumerate(cases, start=1):
             path = ctx.input(self.prediction) / f"{case}.nii.gz"
             placement = index[case].placement
-            (predicted_XYZ,), _ = read_image(path, f"prediction {path}")
+            predicted_XYZ = read_labels(path, f"prediction {path}")
             yield PictureCase(
                 case,
-                labels_to_grid(predicted_XYZ.astype(np.uint8), placement, index.grid),
+                labels_to_grid(predicted_XYZ, placement, index.grid),
                 labels_to_grid(truth.labels_XYZ(case), placement, index.grid),
                 np.array(truth[case].case.annotated),
             )

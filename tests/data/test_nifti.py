@@ -12,7 +12,7 @@ import pytest
 from nibabel.orientations import aff2axcodes
 
 from bench import memory
-from bench.data.nifti import Geometry, load, map_labels, read_image, to_native
+from bench.data.nifti import Geometry, load, map_labels, read_image, read_labels, to_native
 from bench.errors import BenchError
 from bench.seeds import generator
 
@@ -212,6 +212,21 @@ def test_data_behind_the_announced_voxels_are_refused(tmp_path):
     path = announcing(tmp_path / "image.nii.gz")
     with pytest.raises(BenchError, match="more than the 14688 bytes that its header announces"):
         load(path, "x")
+
+
+def test_a_label_map_of_the_suite_is_read_as_it_was_written_or_refused(tmp_path):
+    labels_XYZ = np.random.default_rng(0).integers(0, 255, (5, 6, 7)).astype(np.uint8)
+    affine = np.diag([1.0, 2.0, 3.0, 1.0])[[1, 0, 2, 3]]
+    affine[0] *= -1
+    geometry = Geometry.of((6, 5, 7), affine)
+    path = tmp_path / "a.nii.gz"
+    to_native(labels_XYZ, geometry).to_filename(path)
+    read = read_labels(path, "a case")
+    assert read.dtype == np.uint8
+    np.testing.assert_array_equal(read, labels_XYZ)
+    nib.Nifti1Image(labels_XYZ.astype(np.float32), np.eye(4)).to_filename(path)
+    with pytest.raises(BenchError, match="a case: voxels of type float32, expected uint8"):
+        read_labels(path, "a case")
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])

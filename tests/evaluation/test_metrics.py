@@ -1,10 +1,13 @@
 import math
 import re
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 
 from bench.errors import BenchError
@@ -49,6 +52,52 @@ def blobs(rng, organs=3):
         [ndimage.gaussian_filter(rng.normal(size=(24, 20, 16)), 2) for _ in range(organs)]
     )
     return np.where(smooth.max(0) > 0.03, smooth.argmax(0) + 1, 0).astype(np.uint8)
+
+
+@pytest.mark.parametrize("spacing_mm", [SPACING, (0.4, 0.4, 2.0), (1.0, 1.0, 1.0)])
+def test_surface_distances_are_those_of_monai_bit_by_bit(spacing_mm):
+    from monai.metrics.utils import get_edge_surface_distance
+
+    rng = np.random.default_rng(2)
+    for _ in range(5):
+        pred, truth = blobs(rng, organs=1) == 1, blobs(rng, organs=1) == 1
+        masks = OrganMasks(1, 1, 1, pred, truth, spacing_mm)
+        _, oracle, _ = get_edge_surface_distance(
+            *map(torch.from_numpy, (pred, truth)), spacing=list(spacing_mm), symmetric=True
+        )
+        for ours, theirs in zip(masks.surface_distances_mm, oracle, strict=True):
+            assert len(ours) > 100
+            np.testing.assert_array_equal(ours, theirs.numpy().astype(np.float64))
+
+
+def test_voxels_exactly_at_the_tolerance_are_within_it_wherever_they_lie():
+    for start in range(30):
+        pred, truth = np.zeros((2, 40, 4, 4), np.uint8)
+        truth[start], pred[start + 5] = 1, 1
+        assert one_organ(pred, truth, (0.4, 1.0, 1.0))["nsd"] == 100
+
+
+def test_scores_do_not_depend_on_how_maps_lie_in_memory():
+    rng = np.random.default_rng(3)
+    pred, truth = blobs(rng), blobs(rng)
+    arguments = [True] * 3, ["a", "b", "c"], SPACING, METRICS
+    rows = case_scores(pred, truth, *arguments)
+    turned = np.asfortranarray(pred[::-1, ::-1])[::-1, ::-1]
+    assert case_scores(turned, np.asfortranarray(truth), *arguments) == rows
+    wide = [np.pad(labels, ((3, 0), (0, 5), (7, 2))) for labels in (pred, truth)]
+    assert case_scores(*wide, *arguments) == rows
+
+
+def test_scoring_a_case_imports_no_framework():
+    program = (
+        "import sys, numpy as np, bench.stages.evaluate\n"
+        "from bench.evaluation import cases, metrics\n"
+        "labels = np.ones((4, 4, 4), np.uint8)\n"
+        "cases.case_scores(labels, labels, [True], ['a'], (1.0,) * 3, metrics.METRICS)\n"
+        "print({'torch', 'monai', 'pandas'} & sys.modules.keys())"
+    )
+    command = [sys.executable, "-P", "-c", program]
+    assert subprocess.run(command, check=True, capture_output=True).stdout == b"set()\n"
 
 
 def test_surface_distances_of_a_tilted_gantry_are_those_of_the_body():
