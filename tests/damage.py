@@ -133,6 +133,7 @@ OUTPUTS = (
     "Layers/*/out/layers.json",
     "PredictionPictures/*-f0-*-unmasked-r0-*/out/pictures.json",
     "RelabelPictures/*-f0-*/out/pictures.json",
+    "Sheet/*-f0-*/out/sheet.json",
 )
 RECEIPT = "Train/*-f0-*-masked-r0-*/out/DONE"
 DESCRIPTION = "Train/*-f0-*-masked-r0-*/stage.json"

@@ -14,7 +14,7 @@ from bench.evaluation.overlay import overlay_png, scan_png
 from bench.experiment.method import Method
 from bench.plugins import registry
 from bench.results.basis import BASIS
-from bench.results.tables import AUDIT, CURVES, PARTS, PICTURES, RESULTS
+from bench.results.tables import AUDIT, CURVES, PARTS, PICTURES, RESULTS, SHEETS
 
 QUALITY = {"naive": 0.2, "inerrant0": 0.5, "bai": 0.55, "inerrant": 0.6, "full": 0.8}
 ROUNDS = {"inerrant": 3, "bai": 3}
@@ -186,6 +186,19 @@ def curves_table() -> pd.DataFrame:
         for fold in (0, 1)
         for name in ("segment/gate_share", "segment/loss", "segment/lr")
         for part in range(PARTS)
+    )
+
+
+def sheets_table() -> pd.DataFrame:
+    """Return sheets of two label fractions and two folds, pictures of four pixels."""
+    png = base64.b64encode(scan_png(np.zeros((1, 2, 2), np.int16), (-100, 200))).decode()
+    return SHEETS.frame(
+        {"dataset": "phantom", "label_pct": pct, "fold": fold, "seed": 0, "profile": "smoke"}
+        | {"backbone": "unet", "title": f"phantom: 12 of 40 cases {pct} {fold}", "png": png}
+        | {"stage": f"Sheet-{pct}{fold}"}
+        | dict.fromkeys(BASIS, "")
+        for pct in (30, 50)
+        for fold in (1, 0)
     )
 
 

@@ -108,6 +108,10 @@ class Style:
     """Most that a page is wide."""
 
 
+SMALL = Style(panel=150, text=12, width=1240)
+"""For a page of the report, which is as wide."""
+
+
 def card(
     case: str,
     facts: Iterable[str],
@@ -310,7 +314,7 @@ class _Cards:
         self._n = most if len(cards) == 1 or not needed else needed
         self._panel = self._panel_size(shown)
         beside = max(1, (style.width - 2 * MARGIN + BETWEEN) // (self._panel[0] + BETWEEN))
-        self._in_line = min(self._n, beside)
+        self._in_line = -(-self._n // -(-self._n // beside))  # lines of equal length
         self._card_width = self._in_line * (self._panel[0] + BETWEEN) - BETWEEN
         fits = (style.width - 2 * MARGIN + GAP) // (self._card_width + GAP)
         self._across = max(1, min(fits, len(cards)))

@@ -43,7 +43,7 @@ class _Setting(NamedTuple):
 def collect(runs: Sequence[Run], store: Store) -> Tables:
     """Return the tables of all finished models of ``runs``, each collected when asked for."""
     from bench.results.files import Tables
-    from bench.results.tables import AUDIT, CURVES, LAYERS, PICTURES, RESULTS, TARGETS
+    from bench.results.tables import AUDIT, CURVES, LAYERS, PICTURES, RESULTS, SHEETS, TARGETS
 
     rows: dict[str, Callable[[], Iterable[dict[str, Any]]]] = {
         RESULTS.name: lambda: _result_rows(runs, store),
@@ -52,6 +52,7 @@ def collect(runs: Sequence[Run], store: Store) -> Tables:
         PICTURES.name: lambda: (row for run in runs for row in _picture_rows(run, store)),
         TARGETS.name: lambda: _target_rows(runs, store),
         LAYERS.name: lambda: _layer_rows(runs, store),
+        SHEETS.name: lambda: _sheet_rows(runs, store),
     }
     return Tables(lambda schema: schema.frame(rows[schema.name]()))
 
@@ -249,6 +250,14 @@ def _target_rows(runs: Sequence[Run], store: Store) -> Iterator[dict[str, Any]]:
     for run in cells.values():
         columns = _condition_columns(run) | _basis_columns(run, run.targets)
         yield from (columns | record for record in _records(store, run.targets))
+
+
+def _sheet_rows(runs: Sequence[Run], store: Store) -> Iterator[dict[str, Any]]:
+    cells = {run.sheet.key: run for run in runs if store.is_done(run.sheet)}
+    for run in cells.values():
+        where = {"stage": run.sheet.key, **_basis_columns(run, run.sheet)}
+        columns = _condition_columns(run) | where
+        yield from (columns | record for record in _records(store, run.sheet))
 
 
 def _layer_rows(runs: Sequence[Run], store: Store) -> Iterator[dict[str, Any]]:

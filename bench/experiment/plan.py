@@ -17,6 +17,7 @@ from bench.stages.layers import Layers
 from bench.stages.pictures import Pictures, PredictionPictures, RelabelPictures
 from bench.stages.predict import Predict
 from bench.stages.relabel import Relabel
+from bench.stages.sheet import Sheet
 from bench.stages.targets import Targets
 from bench.stages.train import Train
 
@@ -44,6 +45,8 @@ class Run:
     """Right and wrong training targets of the condition."""
     layers: Layers
     """The blocks of the condition's network."""
+    sheet: Sheet
+    """The cases of the condition's data; computed on request."""
 
     @classmethod
     def of(cls, method: Method, label: str, condition: Condition) -> Self:
@@ -67,7 +70,8 @@ class Run:
             n_organs=len(recipe.images.organs),
             window=recipe.window,
         )
-        return cls(label, method, condition, tuple(rounds), targets, layers)
+        sheet = Sheet(images=recipe.images, truth=recipe.truth, labels=recipe.labels)
+        return cls(label, method, condition, tuple(rounds), targets, layers, sheet)
 
     def outputs(self) -> Iterator[Stage]:
         """Yield the stages whose results the run reports."""
@@ -137,5 +141,18 @@ def requests(runs: Sequence[Run], *, pictures: bool = False) -> Counter[str]:
 def _wanted(runs: Sequence[Run], *, pictures: bool) -> list[Stage]:
     """Return the results of runs: evaluations and audits first, then what describes conditions."""
     summaries = (stage for run in runs for stage in (run.targets, run.layers))
-    rendered = (stage for run in runs for _, stage in run.pictures()) if pictures else ()
-    return [*(stage for run in runs for stage in run.outputs()), *summaries, *rendered]
+    results = (stage for run in runs for stage in run.outputs())
+    if not pictures:
+        return [*results, *summaries]
+    rendered = (stage for run in runs for _, stage in run.pictures())
+    return [*results, *summaries, *_sheets(runs), *rendered]
+
+
+def _sheets(runs: Sequence[Run]) -> Iterator[Sheet]:
+    """Yield one sheet for all folds of a data set: cases and slices are the same in each."""
+    first: dict[tuple[str, str, int, int], Sheet] = {}
+    for run in sorted(runs, key=lambda run: run.condition.fold):
+        sheet, cell = run.sheet, run.condition
+        same = (sheet.images.key, sheet.truth.key, cell.label_pct, cell.seed)
+        first.setdefault(same, sheet)
+    yield from first.values()

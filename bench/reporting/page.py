@@ -29,6 +29,27 @@ def render(heading: str, chapters: Sequence[Chapter], lead: Sequence[str] = ()) 
 
 def figure(svg: str, caption: str, title: str = "") -> str:
     """Return a figure with its SVG embedded in the page."""
+    return _figure(svg[svg.index("<svg") :], caption, title)  # without the XML declaration
+
+
+def picture(png: str, size: tuple[int, int], caption: str, title: str, *, instead: str) -> str:
+    """Return a figure with a PNG in base 64 embedded in the page.
+
+    Parameters
+    ----------
+    size
+        Width and height in pixels.
+    instead
+        Words for who cannot see it.
+    """
+    drawing = (
+        f"<img width='{size[0]}' height='{size[1]}' style='max-width: 100%; height: auto'"
+        f" alt='{escape(instead)}'"
+        f" src='data:image/png;base64,{escape(png)}'>"
+    )
+    return _figure(drawing, caption, title)
+
+
+def _figure(drawing: str, caption: str, title: str) -> str:
     heading = f"<h3>{escape(title)}</h3>\n" if title else ""
-    drawing = svg[svg.index("<svg") :]  # without the XML declaration
     return f"{heading}<figure>\n{drawing}\n<figcaption>{escape(caption)}</figcaption>\n</figure>"

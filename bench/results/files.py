@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from bench.results.schema import Schema
-from bench.results.tables import AUDIT, CURVES, LAYERS, PICTURES, RESULTS, TARGETS
+from bench.results.tables import AUDIT, CURVES, LAYERS, PICTURES, RESULTS, SHEETS, TARGETS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-BESIDE = (AUDIT, CURVES, PICTURES, TARGETS, LAYERS)
+BESIDE = (AUDIT, CURVES, PICTURES, TARGETS, LAYERS, SHEETS)
 """Stored beside ``NAME.parquet`` as ``NAME.<name of the schema>.parquet``."""
 
 
@@ -83,6 +83,11 @@ class Tables:
     def layers(self) -> pd.DataFrame:
         """The blocks of the networks."""
         return self._load(LAYERS)
+
+    @cached_property
+    def sheets(self) -> pd.DataFrame:
+        """Contact sheets of the data."""
+        return self._load(SHEETS)
 
 
 def beside(path: Path, schema: Schema) -> Path:

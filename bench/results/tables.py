@@ -314,3 +314,15 @@ LAYERS = Schema(
     run=_NETWORK,
 )
 """The blocks of the networks, independent of the method."""
+
+SHEETS = Schema(
+    name="sheets",
+    version=1,
+    oldest=1,
+    declared={name: RUN_COLUMNS[name] for name in _CONDITION}
+    | {"title": _TEXT, "png": _TEXT, "stage": _TEXT}
+    | _basis(1),
+    key=_CONDITION,
+    run=_CONDITION,
+)
+"""Contact sheets of the data, independent of the method; empty without `--pictures`."""

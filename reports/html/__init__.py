@@ -12,6 +12,7 @@ from bench.reporting import board, page, scores
 from bench.reporting.board import Board
 from bench.reporting.comparison import MOST_PAIRS, Compared, columns, compare, domain_columns
 from bench.reporting.page import Chapter
+from bench.reporting.pictures import opened
 from bench.reporting.report import Document, Report
 from bench.reporting.style import MethodStyles
 from bench.reporting.text import counted
@@ -25,6 +26,8 @@ from . import gallery
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+MAX_PIXELS = 2**24
+"""Pixels of a contact sheet; those of the suite have fewer."""
 HEADING = "Training methods on partially labelled organs"
 MAP = (
     "Mean difference of the fold values, line minus column, in points. Asterisk: significant by "
@@ -42,6 +45,10 @@ LOSSES = (
 ROUNDS = (
     "Of all voxels relabelled up to a round: share that is right, and share of the hidden organ "
     "voxels that they cover; mean over organs, then folds."
+)
+DATA = (
+    "Some of the cases, on the grid of training, with what is annotated in them and what the "
+    "simulation hides. Other folds hide other labels."
 )
 TERMS = "Values that the methods' own terms logged, mean over folds; see the table."
 
@@ -129,6 +136,8 @@ def _chapters(tables: Tables, final: Sequence[Board]) -> Iterator[Chapter]:
                 *_parts("relabelling", relabelling.boards(tables.audit, styles)),
             ),
         )
+    if not tables.sheets.empty:
+        yield Chapter("Data", tuple(_sheets(tables.sheets)))
     if not tables.pictures.empty:
         yield Chapter(
             "Cases",
@@ -139,6 +148,21 @@ def _chapters(tables: Tables, final: Sequence[Board]) -> Iterator[Chapter]:
         )
     yield Chapter("Fairness", _parts("fairness", fairness.boards(fairness.costs(results), styles)))
     yield Chapter("Provenance", _parts("provenance", [_provenance(results)]))
+
+
+def _sheets(sheets: pd.DataFrame) -> Iterator[str]:
+    """Yield the contact sheet of the first fold of each data set and label fraction."""
+    hidden = sheets.assign(hidden=-sheets["label_pct"])
+    ordered = hidden.sort_values([*GROUP, "hidden", "seed", "fold"])
+    for _, row in ordered.drop_duplicates(["dataset", "profile", "label_pct", "seed"]).iterrows():
+        with opened(row["png"], "sheets", MAX_PIXELS) as sheet:
+            size = sheet.size
+        seed = f", seed {row['seed']}" if row["seed"] else ""
+        title = (
+            f"{row['dataset']}, profile {row['profile']}, {row['label_pct']} % labelled, fold "
+            f"{row['fold']}{seed}"
+        )
+        yield page.picture(row["png"], size, DATA, title, instead=row["title"])
 
 
 def _training(curves: pd.DataFrame, styles: MethodStyles) -> Iterator[str]:

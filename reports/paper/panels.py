@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
-import math
 import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bench.errors import BenchError
 from bench.params import parse_brackets
+from bench.reporting.pictures import opened
 from bench.results.tables import GROUP
 
 from .. import _figures
@@ -154,12 +151,5 @@ def _composed(row: pd.Series) -> NDArray[np.float64]:
 
 
 def _pixels(text: str) -> NDArray[np.float64]:
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(base64.b64decode(text)), formats=["PNG"]) as picture:
-            if math.prod(picture.size) > MAX_PIXELS:
-                raise BenchError(f"a picture of {picture.size} pixels in the pictures table")
-            return np.asarray(picture.convert("RGBA"), dtype=np.float64) / 255
-    except (ValueError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise BenchError(f"a picture in the pictures table is no PNG: {error}") from None
+    with opened(text, "pictures", MAX_PIXELS) as picture:
+        return np.asarray(picture.convert("RGBA"), dtype=np.float64) / 255

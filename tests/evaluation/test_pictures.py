@@ -27,10 +27,12 @@ from bench.evaluation.overlay import (
     square_pixels,
     verdicts,
 )
+from bench.evaluation.sheet import SMALL
 from bench.experiment.collect import collect
 from bench.experiment.plan import Run, graph_of
 from bench.labels import VOID
 from bench.stages.pictures import PredictionPictures, RelabelPictures
+from bench.stages.sheet import Sheet
 
 
 def test_pixels_of_pictures_are_square() -> None:
@@ -150,5 +152,21 @@ def test_all_methods_show_the_same_slices(drawn: tuple[Store, list[Run]]) -> Non
 def test_nothing_is_drawn_unless_asked_for(drawn: tuple[Store, list[Run]], tmp_path: Path) -> None:
     _, runs = drawn
     kinds = {type(stage) for stage in graph_of(runs).in_order()}
-    assert not kinds & {PredictionPictures, RelabelPictures}
+    assert not kinds & {PredictionPictures, RelabelPictures, Sheet}
     assert collect(runs, Store(tmp_path)).pictures.empty
+    assert collect(runs, Store(tmp_path)).sheets.empty
+
+
+def test_one_sheet_shows_the_data_of_all_methods_and_folds(
+    drawn: tuple[Store, list[Run]],
+) -> None:
+    store, runs = drawn
+    (row,) = collect(runs, store).sheets.to_dict("records")
+    assert row["stage"] == runs[0].sheet.key
+    assert "cases" in row["title"]
+    shown = Image.open(io.BytesIO(base64.b64decode(row["png"])))
+    assert shown.width <= SMALL.width
+    both = plan(store, Memory(), "inerrant0", folds="all")
+    sheets = [one for one in graph_of(both, pictures=True).in_order() if isinstance(one, Sheet)]
+    assert len({run.condition.fold for run in both}) > 1
+    assert [one.labels.fold for one in sheets] == [0]

@@ -1,12 +1,14 @@
 """The page with everything: complete, offline, the same for the same tables."""
 
+import base64
 import json
 import re
 from html.parser import HTMLParser
 
 import pytest
-from tables import audit_table, curves_table, pictures_table, result_table
+from tables import audit_table, curves_table, pictures_table, result_table, sheets_table
 
+from bench.errors import BenchError
 from bench.plugins import registry
 from bench.reporting import page
 from bench.reporting.page import Chapter
@@ -56,7 +58,13 @@ class Structure(HTMLParser):
 def tables() -> Tables:
     found = result_table(methods=METHODS, folds=range(5))
     audit = audit_table().assign(dataset="phantom")
-    return Tables.of(results=found, audit=audit, curves=curves_table(), pictures=pictures_table())
+    return Tables.of(
+        results=found,
+        audit=audit,
+        curves=curves_table(),
+        pictures=pictures_table(),
+        sheets=sheets_table(),
+    )
 
 
 def built(tables: Tables) -> str:
@@ -71,7 +79,7 @@ def text(tables: Tables) -> str:
 def test_the_page_is_whole_and_loads_nothing(text: str) -> None:
     structure = Structure(text)
     assert not structure.open
-    assert structure.loaded == []
+    assert all(address.startswith("data:image/png;base64,") for address in structure.loaded)
     assert not re.findall(r"(?:src|href)=['\"]https?:|url\((?!#)|@import", text)
     assert {link.removeprefix("#") for link in structure.links if "chapter" in link} <= set(
         structure.ids
@@ -79,15 +87,15 @@ def test_the_page_is_whole_and_loads_nothing(text: str) -> None:
     tables_ids = [name for name in structure.ids if name.startswith("T_")]
     assert len(set(tables_ids)) == len(tables_ids) > 8
     for chapter in (
-        "Leaderboard", "Significance", "Boxplots", "Training", "Relabelling", "Cases", "Fairness",
-        "Provenance",
+        "Leaderboard", "Significance", "Boxplots", "Training", "Relabelling", "Data", "Cases",
+        "Fairness", "Provenance",
     ):  # fmt: skip
         assert f"<h2>{chapter}</h2>" in text
     assert "INERRANT exceeds INERRANT⁰ by" in text
 
 
 def test_equal_tables_give_equal_bytes(tables: Tables, text: str) -> None:
-    names = ("results", "audit", "curves", "pictures")
+    names = ("results", "audit", "curves", "pictures", "sheets")
     rows = {name: getattr(tables, name).sample(frac=1, random_state=4) for name in names}
     shuffled = Tables.of(**rows)
     assert built(shuffled) == text
@@ -102,8 +110,33 @@ def test_boards_with_too_many_methods_to_compare_are_named() -> None:
 def test_chapters_without_data_are_left_out() -> None:
     text = built(Tables.of(results=result_table(methods=["naive"], folds=[0])))
     assert "<h2>Leaderboard</h2>" in text
-    for chapter in ("Significance", "Training", "Relabelling", "Cases"):
+    for chapter in ("Significance", "Training", "Relabelling", "Data", "Cases"):
         assert f"<h2>{chapter}</h2>" not in text
+
+
+def test_the_data_are_shown_once_for_all_folds(text: str) -> None:
+    chapter = text[text.index("<h2>Data</h2>") : text.index("<h2>Cases</h2>")]
+    assert re.findall(r"alt='phantom: 12 of 40 cases (\d+) (\d)'", chapter) == [
+        ("50", "0"),
+        ("30", "0"),
+    ]
+    assert "phantom, profile smoke, 30 % labelled, fold 0<" in chapter
+
+
+@pytest.mark.parametrize(
+    "png", ["x' onerror='alert(1)", "<script>", "", base64.b64encode(b"GIF89a").decode()]
+)
+def test_only_a_png_gets_onto_the_page(png: str) -> None:
+    sheets = sheets_table().assign(png=png)
+    tables = Tables.of(results=result_table(methods=["naive"], folds=[0]), sheets=sheets)
+    with pytest.raises(BenchError, match="a picture in the sheets table is no PNG"):
+        built(tables)
+
+
+def test_words_instead_of_a_sheet_are_words() -> None:
+    sheets = sheets_table().assign(title="' onerror='alert(1)<script>")
+    tables = Tables.of(results=result_table(methods=["naive"], folds=[0]), sheets=sheets)
+    assert "alt='&#x27; onerror=&#x27;alert(1)&lt;script&gt;'" in built(tables)
 
 
 def test_cases_are_browsed_with_every_method_beside_the_others(tables: Tables, text: str) -> None:
