@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import stat
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,11 +21,12 @@ _UNFINISHED = re.compile(rf"\..+\.[0-9a-f]{{{2 * _RANDOM_BYTES}}}", re.DOTALL)
 
 
 @contextlib.contextmanager
-def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+def replacing(path: Path, *, durable: bool = True, ours: bool = False) -> Iterator[Path]:
     """Yield a temporary file that replaces ``path`` when the block ends without an error.
 
     After a power loss the file has its old content or the new one; if it is not ``durable``, which
-    is quicker, it may be empty.
+    is quicker, it may be empty. Where nobody but this program puts files (``ours``), a folder in
+    the place of the file is moved aside.
     """
     # A random name: threads, and machines that share a store, may have equal process ids.
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(_RANDOM_BYTES)}")
@@ -32,6 +34,8 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
         yield unfinished
         if durable:
             sync(unfinished)
+        if ours:
+            make_way(path)
         unfinished.replace(path)
         if durable:
             sync(path.parent)
@@ -46,21 +50,18 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
             unfinished.unlink(missing_ok=True)
 
 
-def write_atomically(path: Path, text: str, *, durable: bool = True) -> None:
-    """Write a text file atomically: readers see the old content or the new, never a part."""
-    with replacing(path, durable=durable) as unfinished:
+def write_atomically(path: Path, text: str, *, durable: bool = True, ours: bool = False) -> None:
+    """Write a text file as :func:`replacing`: readers see the old content or the new, no part."""
+    with replacing(path, durable=durable, ours=ours) as unfinished:
         unfinished.write_text(text)
 
 
 def make_way(path: Path, *, for_folder: bool = False) -> None:
-    """Rename a folder that is in the way of a file, or a file that is in the way of a folder.
-
-    The log of the stage says what its new name is.
-    """
+    """Rename a folder that is in the way of a file, or a file that is in the way of a folder."""
     if os.path.lexists(path) and path.is_dir() != for_folder:
         aside = path.rename(path.with_name(f"{path.name}.{secrets.token_hex(4)}"))
         wanted = "folder" if for_folder else "file"
-        print(f"{path} is no {wanted}; it is moved to {aside.name} and not used")
+        print(f"{path} is no {wanted}; it is moved to {aside.name}", file=sys.stderr)
 
 
 def reserve(path: Path) -> None:

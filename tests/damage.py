@@ -323,7 +323,7 @@ def beside_kinds() -> Iterator[Kind]:
     yield Kind("digests.json: edited", at("digests.json", _digests_edited))
     for text in ("[]", "{}", '"x"'):
         yield Kind(f"digests.json: {text}", at("digests.json", partial(_write, text=text)))
-    for way in ("cut", "empty", "zeros", "deleted"):
+    for way in ("cut", "empty", "zeros", "deleted", "a folder"):
         yield Kind(f"experiment: {way}", partial(_experiments, way=WAYS[way]))
 
 
@@ -381,10 +381,10 @@ def _digests_edited(path: Path) -> None:
 def table_kinds() -> Iterator[Kind]:
     for name in ("", ".audit", ".curves", ".pictures", ".targets", ".layers"):
         pattern = f"results/*[0-9a-f]{name}.parquet"
-        for way in ("first bits", "middle bit", "last bits", "cut", "empty", "zeros", "deleted"):
+        for way in (way for way in WAYS if way not in ("longer", "of another")):
             reads = ("report", "html" if name else "leaderboard")
             yield Kind(f"results{name}: {way}", at(pattern, WAYS[way]), extra=reads)
-    for way in ("cut", "empty", "zeros", "deleted"):
+    for way in ("cut", "empty", "zeros", "deleted", "a folder"):
         reads = ("report", "leaderboard")
         yield Kind(f"results request: {way}", at("results/*.toml", WAYS[way]), extra=reads)
 
@@ -568,6 +568,10 @@ def left_over(root: Path) -> list[str]:
     return bad
 
 
+def _receipts(root: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in root.glob("*/*/out/DONE") if path.is_file()}
+
+
 class Verdict(NamedTuple):
     """What came of a command on a damaged store."""
 
@@ -639,7 +643,7 @@ class Laboratory:
         if not kind.name.startswith("results"):
             shutil.rmtree(root / "results", ignore_errors=True)
         kind.spoil(root)
-        receipts = {path: path.read_bytes() for path in root.glob("*/*/out/DONE")}
+        receipts = _receipts(root)
         if kind.extra:
             first = self.give(kind.extra, root)
             if "Traceback" in first.said or first.code not in (0, 2):
@@ -654,8 +658,7 @@ class Laboratory:
         expected = self._expected[arguments]
         same = equal({name: found.get(name, pd.DataFrame()) for name in expected}, expected)
         if not problem and kind.extra[:1] == ("gc",):
-            kept = {path: path.read_bytes() for path in root.glob("*/*/out/DONE")}
-            lost = receipts.items() - kept.items()
+            lost = receipts.items() - _receipts(root).items()
             problem = f"{len(lost)} results were lost" if lost else ""
         if not problem and not same:
             problem = "another table"

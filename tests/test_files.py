@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.files import check_folder, reserve, sweep, write_atomically
+from bench.files import check_folder, replacing, reserve, sweep, write_atomically
 
 KILLED = """
 import os, signal, sys
@@ -35,6 +35,20 @@ def test_a_killed_write_keeps_the_old_file_and_is_swept_when_old(tmp_path: Path)
     os.utime(left, (hour_ago, hour_ago))
     assert sweep(tmp_path, older_than=60) == [left]
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_in_the_place_of_a_file_is_moved_where_only_this_program_writes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "digests.json"
+    (path / "inside").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError), replacing(path) as unfinished:
+        unfinished.write_text("a user's folder stays")
+    write_atomically(path, "new", ours=True)
+    assert path.read_text() == "new"
+    (aside,) = set(tmp_path.iterdir()) - {path}
+    assert (aside / "inside").is_dir()
+    assert capsys.readouterr().err == f"{path} is no file; it is moved to {aside.name}\n"
 
 
 def test_only_temporary_files_of_our_own_are_swept(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def file_digests(
     if fresh and remember:
         memory.parent.mkdir(parents=True, exist_ok=True)
         noted = {"files": known | fresh, "sha256": digest(known | fresh)}
-        write_atomically(memory, json.dumps(noted, indent=0, sort_keys=True))
+        write_atomically(memory, json.dumps(noted, indent=0, sort_keys=True), ours=True)
     return digests
 
 
@@ -124,5 +124,5 @@ def _remembered(memory: Path) -> dict[str, str]:
         found = json.loads(memory.read_bytes())
         files: dict[str, str] = found["files"]
         return files if found["sha256"] == digest(files) else {}
-    except (FileNotFoundError, ValueError, TypeError, KeyError, RecursionError):
+    except (FileNotFoundError, IsADirectoryError, ValueError, TypeError, KeyError, RecursionError):
         return {}

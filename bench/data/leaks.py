@@ -74,7 +74,7 @@ def refuse_leaks(
 
 def _write(path: Path, scan: Landmarks) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as unfinished, unfinished.open("wb") as file:
+    with replacing(path, ours=True) as unfinished, unfinished.open("wb") as file:
         np.savez_compressed(
             file,
             content=np.frombuffer(scan.content, np.uint8),

@@ -152,7 +152,7 @@ def _write(file: Path, options: Mapping[str, Any]) -> None:
     import tomli_w
 
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(file, tomli_w.dumps(options))
+    write_atomically(file, tomli_w.dumps(options), ours=True)
 
 
 def _read(file: Path, known: Mapping[str, Any]) -> dict[str, Any]:

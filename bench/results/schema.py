@@ -163,7 +163,7 @@ class Schema:
         arrow = pa.Table.from_pandas(typed, schema=self._arrow_schema(), preserve_index=False)
         arrow = arrow.replace_schema_metadata({"bench.schema": self.readable[-1]})
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as unfinished:
+        with replacing(path, ours=True) as unfinished:
             pq.write_table(arrow, unfinished, compression="zstd", write_page_checksum=True)
 
     def load(self, path: Path) -> pd.DataFrame:

@@ -87,16 +87,14 @@ class Pieces:
         self, dataset: Dataset, case: Case, write: Callable[[Case, IO[bytes]], Geometry]
     ) -> Piece:
         target = self.file(case)
-        for path in (target, self._note(case)):
-            make_way(path)
         with (
             unchanged(dataset.files(case)) as sources,
-            replacing(target) as unfinished,
+            replacing(target, ours=True) as unfinished,
             unfinished.open("wb") as file,
         ):
             geometry = write(case, file)
         piece = Piece(geometry=geometry, sources=sources, sha256=sha256(target))
-        write_atomically(self._note(case), piece.model_dump_json())
+        write_atomically(self._note(case), piece.model_dump_json(), ours=True)
         return piece
 
     def _finished(self, case: Case) -> Piece | None:

@@ -6,13 +6,13 @@ import hashlib
 import json
 from pathlib import Path
 
-from bench.files import make_way, replacing
+from bench.files import replacing
 
 
 def save_state(path: Path, key: str, state: bytes | memoryview) -> None:
     """Write a state atomically, with the key of its stage and a checksum."""
     header = {"stage": key, "sha256": hashlib.sha256(state).hexdigest()}
-    with replacing(path) as unfinished, unfinished.open("wb") as file:
+    with replacing(path, ours=True) as unfinished, unfinished.open("wb") as file:
         file.write(json.dumps(header).encode() + b"\n")
         file.write(state)
 
@@ -20,13 +20,11 @@ def save_state(path: Path, key: str, state: bytes | memoryview) -> None:
 def load_state(path: Path, key: str) -> bytes | None:
     """Return a state that :func:`save_state` wrote for the same stage.
 
-    None if there is none, or if it is damaged or another stage's, which is printed. A folder in its
-    place is moved out of the way.
+    None if there is none, or if it is damaged or another stage's, which is printed.
     """
-    make_way(path)
     try:
         header_line, _, state = path.read_bytes().partition(b"\n")
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         return None
     try:
         header = json.loads(header_line)
