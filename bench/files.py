@@ -64,29 +64,6 @@ def make_way(path: Path, *, for_folder: bool = False) -> None:
         print(f"{path} is no {wanted}; it is moved to {aside.name}", file=sys.stderr)
 
 
-def reserve(path: Path) -> None:
-    """Take the whole room of a sparse file on the disk before it is mapped into memory.
-
-    A write into a mapping that the disk has no room for kills the process (SIGBUS).
-
-    Raises
-    ------
-    OSError
-        The disk, or the quota, has less room.
-    """
-    allocate = getattr(os, "posix_fallocate", None)  # macOS has none
-    if allocate is None or not (size := path.stat().st_size):
-        return
-    with path.open("r+b") as file:
-        try:
-            allocate(file.fileno(), 0, size)
-        except OSError as error:
-            if error.errno in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
-                return  # the file system cannot
-            error.filename = str(path)
-            raise
-
-
 def sweep(folder: Path, older_than: float) -> list[Path]:
     """Remove the temporary files that killed processes left in a folder, and return them.
 

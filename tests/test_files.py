@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import resource
 import subprocess
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.files import check_folder, replacing, reserve, sweep, write_atomically
+from bench.files import check_folder, replacing, sweep, write_atomically
 
 KILLED = """
 import os, signal, sys
@@ -93,30 +92,3 @@ def test_a_folder_is_checked_without_a_trace(
     with pytest.raises(PermissionError, match="folder"):
         check_folder(tmp_path / "new" / "folder")
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="macOS takes no room in advance")
-def test_room_is_taken_before_a_file_is_mapped(tmp_path: Path) -> None:
-    path = tmp_path / "images.npy"
-    with path.open("wb") as file:
-        file.truncate(2**20)
-    reserve(path)
-    assert path.stat().st_blocks * 512 >= 2**20
-
-
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EOPNOTSUPP])
-def test_a_disk_without_room_is_an_error_and_one_that_cannot_tell_is_none(
-    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fails(*_: int) -> None:
-        raise OSError(number, os.strerror(number))
-
-    path = tmp_path / "images.npy"
-    path.write_bytes(b"header")
-    monkeypatch.setattr(os, "posix_fallocate", fails, raising=False)
-    if number == errno.EOPNOTSUPP:
-        reserve(path)
-    else:
-        with pytest.raises(OSError, match="No space left") as caught:
-            reserve(path)
-        assert caught.value.filename == str(path)

@@ -14,6 +14,7 @@ from nibabel.nifti1 import Nifti1Image
 from numpy.typing import NDArray
 
 from bench.data.dataset import Case, Dataset
+from bench.data.intensity import GreyValue
 from bench.data.nifti import Geometry, read_scan, to_native
 from bench.data.simulate import Split, make_split
 from bench.errors import BenchError
@@ -95,9 +96,9 @@ def _visible(
     return table[labels_XYZ]
 
 
-def _image(image_XYZ: NDArray[np.float32], geometry: Geometry) -> Nifti1Image:
+def _image(grey_XYZ: NDArray[GreyValue], geometry: Geometry) -> Nifti1Image:
     """Return a channel on the grid of its file, as 16-bit integers where it holds nothing else."""
-    values = geometry.to_native(image_XYZ)
+    values = geometry.to_native(grey_XYZ.astype(np.float32))
     integers = np.clip(values, -(2**15), 2**15 - 1).astype(np.int16)
     affine = np.asarray(geometry.native_affine)
     image = Nifti1Image(integers if np.array_equal(integers, values) else values, affine)

@@ -8,7 +8,7 @@ nearest neighbour. Then all slices are padded to one common shape.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import ceil, prod
 from typing import TYPE_CHECKING
 
@@ -146,6 +146,24 @@ def resize_image(
     if resized.shape[2:] != after:
         resized = interpolate(resized, size=after, mode="trilinear")
     return np.asarray(resized[0, 0].numpy())
+
+
+def depth_parts(depth: int, n_slices: int, at_once: int) -> Iterator[tuple[slice, int]]:
+    """Yield slices of a volume, and how many :func:`resize_image` makes of them, part by part.
+
+    The parts are those of the whole volume at ``n_slices``: slices that keep their number do not
+    depend on each other, one that is an average does on those it covers, and interpolation takes
+    the whole volume.
+    """
+    if n_slices == depth:
+        for start in range(0, depth, at_once):
+            stop = min(start + at_once, depth)
+            yield slice(start, stop), stop - start
+    elif n_slices < depth:
+        for k in range(n_slices):
+            yield slice(k * depth // n_slices, -(-(k + 1) * depth // n_slices)), 1
+    else:
+        yield slice(0, depth), n_slices
 
 
 def labels_to_grid(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,8 @@ DENSE_HU, DENSE_SHARE = 700.0, 0.13
 """At most 6 % of the voxels above :data:`TISSUE_HU` are as dense in abdominal and head-and-neck CT;
 20 % and more where 1024 was added."""
 
+GreyValue = np.integer[Any] | np.float32
+"""Values of an image, see :func:`bench.data.nifti.read_image`."""
 ValueRange = tuple[float, float]
 """Values that are scaled to 0 and 1."""
 
@@ -68,10 +70,11 @@ class Channel(Params):
         """The stored values of 0 and 1."""
         return self.hu_window if self.rule == "window" else SCALED
 
-    def volume_range(self, image_XYZ: NDArray[np.float32]) -> ValueRange:
+    def volume_range(self, grey_XYZ: NDArray[GreyValue]) -> ValueRange:
         """Return the values of a volume that are scaled to 0 and 1."""
         if self.rule == "window":
             return self.hu_window
+        image_XYZ = grey_XYZ.astype(np.float32)
         if self.rule == "zscore":
             mean, reach = float(image_XYZ.mean()), DEVIATIONS * float(image_XYZ.std())
             return mean - reach, mean + reach
@@ -98,7 +101,7 @@ class Channel(Params):
         return scaled_XYZ
 
 
-def unlike_hu(image_XYZ: NDArray[np.float32]) -> str | None:
+def unlike_hu(image_XYZ: NDArray[GreyValue]) -> str | None:
     """Say why the values of a CT do not look like HU; None if they do.
 
     Padding far below air hides an offset from the minimum, so that the share of dense voxels is

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.data.intensity import GreyValue
+
 VERSION = 1
 """Raised with every change after which a scan has other landmarks."""
 CELL_MM = 4.0
@@ -62,7 +64,7 @@ class Twins(NamedTuple):
 
 
 def landmarks(
-    image_XYZ: NDArray[np.float32], spacing_mm: tuple[float, float, float], *, hu: bool = True
+    grey_XYZ: NDArray[GreyValue], spacing_mm: tuple[float, float, float], *, hu: bool = True
 ) -> Landmarks:
     """Return the landmarks of a scan in canonical orientation.
 
@@ -73,9 +75,10 @@ def landmarks(
     """
     from scipy.ndimage import gaussian_filter, map_coordinates, maximum_filter
 
-    rounded = np.ascontiguousarray(np.rint(image_XYZ).astype(np.int32).T)
+    image_XYZ = grey_XYZ.astype(np.float32)
     content = hashlib.blake2b(f"{image_XYZ.shape}".encode(), digest_size=16)
-    content.update(rounded.data)
+    for slice_XY in np.moveaxis(image_XYZ, 2, 0):
+        content.update(np.ascontiguousarray(np.rint(slice_XY).astype(np.int32).T).data)
     cells_XYZ = np.clip(image_XYZ if hu else _scaled(image_XYZ), *HU_RANGE)
     for axis, mm in enumerate(spacing_mm):
         weights = _weights(image_XYZ.shape[axis], mm)

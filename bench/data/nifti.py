@@ -14,7 +14,7 @@ import math
 import re
 import struct
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from bench import memory
 from bench.data.dataset import Case, Dataset
-from bench.data.intensity import Channel, listed
+from bench.data.intensity import Channel, GreyValue, listed
 from bench.errors import BenchError, explain
 from bench.files import file_size
 from bench.labels import VOID
@@ -68,6 +68,10 @@ _DEFLATE_RATIO = 1032
 
 _HEADER_BYTES = Nifti2Header.sizeof_hdr
 _PIECE_BYTES = 2**20
+_SLICES = 16
+
+MAX_INTEGER_BYTES = 4
+"""Larger integers are read as float32."""
 
 # Its notes on what it mends in headers would stand unexplained between our lines.
 logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
@@ -146,13 +150,12 @@ class Geometry(Params):
         return float(abs(np.linalg.det(np.asarray(self.native_affine)[:3, :3]))) / 1000.0
 
     def to_canonical(self, array: NDArray[ScalarT]) -> NDArray[ScalarT]:
-        """Bring an array from the axes of the file to [X, Y, Z].
+        """Return a view of an array in the axes of the file as [X, Y, Z].
 
-        The order in memory stays that of the file (slices are mostly contiguous), which is several
-        times faster than C order and suits reading by slice.
+        The order in memory stays that of the file, slices are mostly contiguous.
         """
         turned: NDArray[ScalarT] = orientations.apply_orientation(array, self._orientation)
-        return turned.copy(order="K")
+        return turned
 
     def to_native(self, array_XYZ: NDArray[ScalarT]) -> NDArray[ScalarT]:
         """Bring an array from [X, Y, Z] back to the axes of the file."""
@@ -168,8 +171,8 @@ class Geometry(Params):
 class Scan(NamedTuple):
     """A validated case in canonical orientation."""
 
-    image_CXYZ: NDArray[np.float32]
-    """CT in HU, other channels as in their file."""
+    image_CXYZ: NDArray[GreyValue]
+    """CT in HU, other channels as in their file; see :func:`read_image`."""
     labels_XYZ: NDArray[np.uint8]
     """0..K, or VOID; only annotated organs occur."""
     geometry: Geometry
@@ -191,8 +194,22 @@ def read_scan(dataset: Dataset, case: Case) -> Scan:
 
 def assemble(dataset: Dataset, case: Case, image: Nifti1Image, labels: Nifti1Image) -> Scan:
     """Validate what ``dataset`` returned for ``case``, see :func:`read_scan`."""
-    channels = dataset.channels
-    image_CXYZ, geometry = read_image(image, where_is(dataset, case, "image"), channels)
+    where = where_is(dataset, case, "image")
+    image_CXYZ, geometry = read_image(image, where, dataset.channels)
+    return Scan(image_CXYZ, _annotations(dataset, case, labels, geometry), geometry)
+
+
+def read_annotations(dataset: Dataset, case: Case) -> tuple[NDArray[np.uint8], Geometry]:
+    """Validate a case as :func:`read_scan`, and return its labels alone: the image is let go."""
+    where = where_is(dataset, case, "image")
+    geometry = read_image(dataset.image(case), where, dataset.channels)[1]
+    return _annotations(dataset, case, dataset.labels(case), geometry), geometry
+
+
+def _annotations(
+    dataset: Dataset, case: Case, labels: Nifti1Image, geometry: Geometry
+) -> NDArray[np.uint8]:
+    """Return the validated labels on the grid of the image, in canonical orientation."""
     where = where_is(dataset, case, "label map")
     values, label_geometry = _voxels(labels, where)
     _same_grid(
@@ -211,7 +228,7 @@ def assemble(dataset: Dataset, case: Case, image: Nifti1Image, labels: Nifti1Ima
                 " this case (annotations.csv, or the data set, contradicts the map); set it to 1 or"
                 " erase"
             )
-    return Scan(image_CXYZ, geometry.to_canonical(native), geometry)
+    return geometry.to_canonical(native).copy(order="K")
 
 
 def read_image(
@@ -219,8 +236,11 @@ def read_image(
     where: str,
     channels: Sequence[Channel] = (),
     accept: Callable[[Geometry, str], None] = lambda *_: None,
-) -> tuple[NDArray[np.float32], Geometry]:
+) -> tuple[NDArray[GreyValue], Geometry]:
     """Read the channels of an image in canonical orientation.
+
+    Values are as they are stored, so that a scan takes two bytes a voxel and not four: whoever
+    computes with them makes float32 of the part at hand.
 
     Parameters
     ----------
@@ -236,7 +256,8 @@ def read_image(
     Returns
     -------
     image_CXYZ
-        float32, CT in HU.
+        CT in HU: integers of at most 32 bits where the file holds such without a scale, otherwise
+        float32. Not to be written to.
     geometry
         The grid of the file.
 
@@ -247,7 +268,7 @@ def read_image(
         voxels.
     """
     image = load(source, where) if isinstance(source, Path) else source
-    values, geometry = _voxels(image, where, channels, dtype=np.float32, accept=accept)
+    values, geometry = _voxels(image, where, channels, read=_grey_values, accept=accept)
     _refuse_infinite(values, where)
     image_XYZC = geometry.to_canonical(values if values.ndim == 4 else values[..., None])
     return np.moveaxis(image_XYZC, -1, 0), geometry
@@ -280,10 +301,10 @@ def load_channels(files: Mapping[str, Path]) -> Nifti1Image:
     BenchError
         As :func:`load` and :func:`read_image`, for each file; files of different grids.
     """
-    volumes: list[NDArray[np.float32]] = []
+    volumes: list[NDArray[GreyValue]] = []
     first: Geometry | None = None
     for where, path in files.items():
-        values, geometry = _voxels(load(path, where), where, dtype=np.float32)
+        values, geometry = _voxels(load(path, where), where, read=_grey_values)
         _refuse_infinite(values, where)
         first = first or geometry
         other = f"channel 0, {next(iter(files.values())).name},"
@@ -464,15 +485,17 @@ def _n_bytes(header: Nifti1Header) -> int:
     return int(header.get_data_offset()) + voxel * math.prod(map(int, header.get_data_shape()))
 
 
-def _inflate(stream: gzip.GzipFile, head: bytes, n_bytes: int, where: str) -> io.BytesIO:
+def _inflate(stream: gzip.GzipFile, head: bytes, n_bytes: int, where: str) -> bytearray:
     """Return the first ``n_bytes``; the rest must be short and is read for the checksum only."""
-    data = io.BytesIO()
-    data.write(head)
-    while data.tell() < n_bytes:
-        piece = stream.read(min(_PIECE_BYTES, n_bytes - data.tell()))
-        if not piece:
-            raise EOFError(f"the header announces {n_bytes} bytes, the file has {data.tell()}")
-        data.write(piece)
+    data = bytearray(n_bytes)
+    done = min(n_bytes, len(head))
+    data[:done] = head[:done]
+    rest = memoryview(data)
+    while done < n_bytes:
+        n_read = stream.readinto(rest[done : done + _PIECE_BYTES])
+        if not n_read:
+            raise EOFError(f"the header announces {n_bytes} bytes, the file has {done}")
+        done += n_read
     extra = 0
     while piece := stream.read(_PIECE_BYTES):
         extra += len(piece)
@@ -484,8 +507,16 @@ def _inflate(stream: gzip.GzipFile, head: bytes, n_bytes: int, where: str) -> io
     return data
 
 
-def _image(header: Nifti1Header, source: Path | io.BytesIO) -> Nifti1Image:
-    affine, voxels = header.get_best_affine(), ArrayProxy(source, header, mmap=False)
+def _image(header: Nifti1Header, source: Path | bytearray) -> Nifti1Image:
+    """Return the image of a file or of the bytes of one; without a scale these are not copied."""
+    if isinstance(source, Path):
+        voxels: ArrayProxy | NDArray[Any] = ArrayProxy(source, header, mmap=False)
+    elif header.get_slope_inter() in ((None, None), (1.0, 0.0)):
+        shape, dtype = header.get_data_shape(), header.get_data_dtype()
+        voxels = np.ndarray(shape, dtype, source, header.get_data_offset(), order="F")
+    else:
+        voxels = ArrayProxy(io.BytesIO(source), header, mmap=False)
+    affine = header.get_best_affine()
     if isinstance(header, Nifti2Header):
         return Nifti2Image(voxels, affine, header)
     return Nifti1Image(voxels, affine, header)
@@ -536,12 +567,14 @@ def map_labels(
     table = np.full(MAX_LABEL + 1, _ALIEN, np.uint8)
     for value, target in values.items():
         table[value] = target
+    mapped = np.empty_like(array, np.uint8, subok=False)
     if array.min(initial=0) < 0 or array.max(initial=0) > MAX_LABEL:
-        alien = ~np.isin(array, list(values))
+        mapped[...] = np.where(np.isin(array, list(values)), 0, _ALIEN)
     else:
-        mapped: NDArray[np.uint8] = table[array]
+        for part, into in zip(_parts(array), _parts(mapped), strict=True):
+            into[...] = table[part]
+    if mapped.max(initial=0) == _ALIEN:
         alien = mapped == _ALIEN
-    if alien.any():
         found = ", ".join(str(value) for value in np.unique(array[alien])[:10])
         expected = ", ".join(f"{value} {names.get(value, '?')}" for value in sorted(values))
         raise BenchError(
@@ -549,6 +582,13 @@ def map_labels(
             f" {expected}: correct the map or the data set's list of labels"
         )
     return mapped
+
+
+def _parts(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Yield views of some of its slices: indices of a look-up take eight bytes a voxel."""
+    axis = max(range(array.ndim), key=lambda axis: abs(array.strides[axis]), default=0)
+    slices = np.moveaxis(np.atleast_1d(array), axis, 0)
+    yield from (slices[start : start + _SLICES] for start in range(0, len(slices), _SLICES))
 
 
 def _whole(array: NDArray[Any], where: str, slope: float) -> NDArray[np.int32]:
@@ -608,7 +648,7 @@ def _voxels(
     where: str,
     channels: Sequence[Channel] = (),
     *,
-    dtype: type[np.floating[Any]] | None = None,
+    read: Callable[[Nifti1Image], NDArray[Any]] = lambda image: np.asanyarray(image.dataobj),
     accept: Callable[[Geometry, str], None] = lambda *_: None,
 ) -> tuple[NDArray[Any], Geometry]:
     """Return the array in the axes of the file, channels on a fourth axis, and its geometry."""
@@ -637,13 +677,21 @@ def _voxels(
     geometry = Geometry.of(shape[:3], affine)
     accept(geometry, where)
     try:
-        if dtype is None:
-            array = np.asanyarray(image.dataobj)
-        else:
-            array = image.get_fdata(dtype=dtype, caching="unchanged")
+        array = read(image)
     except _UNREADABLE as error:
         raise _unreadable(where, error) from None
     return array.reshape(shape), geometry
+
+
+def _grey_values(image: Nifti1Image) -> NDArray[GreyValue]:
+    """Return the values of an image, see :func:`read_image`."""
+    voxels = image.dataobj
+    scale = getattr(voxels, "slope", 1.0), getattr(voxels, "inter", 0.0)
+    stored = image.get_data_dtype() if isinstance(voxels, ArrayProxy) else np.asarray(voxels).dtype
+    if scale == (1.0, 0.0) and stored.kind in "iu" and stored.itemsize <= MAX_INTEGER_BYTES:
+        return np.asanyarray(voxels)
+    floats: NDArray[np.float32] = image.get_fdata(dtype=np.float32, caching="unchanged")
+    return floats
 
 
 def _check_affine(affine: NDArray[np.float64], where: str) -> None:
@@ -663,8 +711,8 @@ def _check_affine(affine: NDArray[np.float64], where: str) -> None:
     )
 
 
-def _refuse_infinite(values: NDArray[np.float32], where: str) -> None:
-    if not (np.isfinite(values.min()) and np.isfinite(values.max())):
+def _refuse_infinite(values: NDArray[GreyValue], where: str) -> None:
+    if values.dtype.kind == "f" and not (np.isfinite(values.min()) and np.isfinite(values.max())):
         bad = np.argwhere(~np.isfinite(values))
         raise BenchError(
             f"{where}: {counted(len(bad), 'voxel')} NaN or infinite, the first at index"

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Self
+from typing import IO, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,23 @@ from numpy.typing import NDArray
 from bench.data.archive import open_npz
 
 Array = NDArray[np.generic]
+
+
+def begin_array(file: IO[bytes], shape: tuple[int, ...]) -> None:
+    """Write the start of a ``.npy`` file of int16; the slices are appended to it."""
+    header = {"descr": "<i2", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+
+
+def read_slices(path: Path, at_once: int) -> Iterator[NDArray[np.int16]]:
+    """Yield some slices at a time of a file that :func:`begin_array` began."""
+    with path.open("rb") as file:
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        size = math.prod(shape[1:])
+        for start in range(0, shape[0], at_once):
+            n_slices = min(at_once, shape[0] - start)
+            yield np.fromfile(file, dtype, n_slices * size).reshape(n_slices, *shape[1:])
 
 
 class LabelSlices:

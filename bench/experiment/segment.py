@@ -14,7 +14,6 @@ from bench.errors import BenchError, explain
 from bench.experiment.outputs import Outputs
 from bench.experiment.scans import Found, find_scans
 from bench.stage import Stage
-from bench.stages.images import SLICES_AT_ONCE
 from bench.stages.train import Train
 
 if TYPE_CHECKING:
@@ -22,11 +21,14 @@ if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Image
     from numpy.typing import NDArray
 
+    from bench.data.intensity import GreyValue
     from bench.data.nifti import Geometry
     from bench.nets.protocol import FeatureNet
 
 SUFFIX = ".nii.gz"
 PREVIEW_SLICES = 8
+SLICES_AT_ONCE = 64
+"""Slices of which a 2D network predicts the logits together."""
 
 
 class Remark(str):
@@ -229,7 +231,7 @@ def _segment(
 def _predict(
     model: Train,
     net: FeatureNet,
-    image_CXYZ: NDArray[np.float32],
+    image_CXYZ: NDArray[GreyValue],
     geometry: Geometry,
     maps: _Maps,
     tick: Callable[[int, int], None],
@@ -320,7 +322,7 @@ def _save(image: Nifti1Image, target: Path, outputs: Outputs) -> None:
 
 def _picture(
     model: Train,
-    image_CXYZ: NDArray[np.float32],
+    image_CXYZ: NDArray[GreyValue],
     labels_XYZ: NDArray[np.uint8],
     geometry: Geometry,
     name: str,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, ClassVar
 
 from pydantic import Field
@@ -17,11 +18,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bench.data.grid import Placement
-    from bench.data.intensity import ValueRange
+    from bench.data.intensity import GreyValue, ValueRange
     from bench.data.nifti import Geometry
 
 
-SLICES_AT_ONCE = 64
+SLICES_AT_ONCE = 16
+"""Slices that are resized and written together."""
 
 
 class Prepared(Stage, abc.ABC):
@@ -56,24 +58,44 @@ class Prepared(Stage, abc.ABC):
         """The stored values of 0 and 1, per channel."""
         return tuple(channel.stored_range for channel in self.channels)
 
-    def resized(self, image_CXYZ: NDArray[np.float32], geometry: Geometry) -> NDArray[np.int16]:
+    def resized(self, image_CXYZ: NDArray[GreyValue], geometry: Geometry) -> NDArray[np.int16]:
         """Return the axial slices of a canonical image, within the ranges, shape [S, C, h, w]."""
         import numpy as np
 
-        from bench.data.grid import resize_image
-
-        scaled, n_slices = self.size(geometry)
-        depth = geometry.canonical_shape[2]
-        # Slices that keep their number do not depend on each other: memory for some of them.
-        size = SLICES_AT_ONCE if n_slices == depth else depth
-        slices_SCHW = np.empty((n_slices, len(self.channels), *scaled), np.int16)
-        for c, (channel, image_XYZ) in enumerate(zip(self.channels, image_CXYZ, strict=True)):
-            values = channel.volume_range(image_XYZ)
-            for start in range(0, depth, size):
-                stored_XYZ = channel.to_stored(image_XYZ[..., start : start + size], values)
-                n = stored_XYZ.shape[2] if n_slices == depth else n_slices
-                slices_SCHW[start : start + n, c] = np.rint(resize_image(stored_XYZ, scaled, n))
+        slices_SCHW = np.empty(self.shape(geometry), np.int16)
+        start = 0
+        for part_SCHW in self.parts(image_CXYZ, geometry):
+            slices_SCHW[start : start + len(part_SCHW)] = part_SCHW
+            start += len(part_SCHW)
         return slices_SCHW
+
+    def shape(self, geometry: Geometry) -> tuple[int, int, int, int]:
+        """Return the shape [S, C, h, w] of the slices of a case, without padding."""
+        scaled, n_slices = self.size(geometry)
+        return n_slices, len(self.channels), *scaled
+
+    def parts(
+        self, image_CXYZ: NDArray[GreyValue], geometry: Geometry
+    ) -> Iterator[NDArray[np.int16]]:
+        """Yield what :meth:`resized` returns, some slices at a time."""
+        import numpy as np
+
+        from bench.data.grid import depth_parts, resize_image
+
+        n_slices, n_channels, h, w = self.shape(geometry)
+        depth = geometry.canonical_shape[2]
+        values = [
+            channel.volume_range(grey_XYZ)
+            for channel, grey_XYZ in zip(self.channels, image_CXYZ, strict=True)
+        ]
+        for rows, n in depth_parts(depth, n_slices, SLICES_AT_ONCE):
+            part_SCHW = np.empty((n, n_channels, h, w), np.int16)
+            for c, channel in enumerate(self.channels):
+                grey_SXY = image_CXYZ[c, :, :, rows].transpose(2, 0, 1)
+                image_XYZ = grey_SXY.astype(np.float32, order="C").transpose(1, 2, 0)
+                stored_XYZ = channel.to_stored(image_XYZ, values[c])
+                part_SCHW[:, c] = np.rint(resize_image(stored_XYZ, (h, w), n))
+            yield part_SCHW
 
     def placement(self, geometry: Geometry, grid: tuple[int, int]) -> Placement:
         """Return the position of a case, centred on the grid."""
@@ -97,13 +119,11 @@ class Prepared(Stage, abc.ABC):
 
     def run(self, ctx: StageContext) -> None:
         """Write ``images.npy`` (int16, [S, C, H, W]) and ``index.json``."""
-        import numpy as np
-
         from bench.data.dataset import Case
         from bench.data.grid import grid_shape
         from bench.data.index import CaseSlices, SliceIndex
         from bench.data.nifti import read_image, where_is
-        from bench.files import reserve
+        from bench.data.slices import begin_array, read_slices
         from bench.stages.pieces import Pieces
 
         cases = self.dataset.cases()
@@ -113,7 +133,9 @@ class Prepared(Stage, abc.ABC):
             where = where_is(self.dataset, case, "image")
             image = self.dataset.image(case)
             image_CXYZ, geometry = read_image(image, where, self.channels, self.refuse_size)
-            np.save(file, self.resized(image_CXYZ, geometry))
+            begin_array(file, self.shape(geometry))
+            for part_SCHW in self.parts(image_CXYZ, geometry):
+                file.write(part_SCHW.data)
             return geometry
 
         geometries = pieces.prepare(self.dataset, cases, self.content, prepare)
@@ -133,13 +155,12 @@ class Prepared(Stage, abc.ABC):
                 )
             )
         shape = (entries[-1].rows.stop, len(self.channels), *grid)
-        path = ctx.out / "images.npy"
-        images_SCHW = np.lib.format.open_memmap(path, "w+", np.int16, shape)
-        reserve(path)
-        for entry in entries:
-            slices_SCHW = np.load(pieces.file(entry.case))
-            images_SCHW[entry.rows] = self.padded(slices_SCHW, entry.placement, grid)
-        images_SCHW.flush()
+        # Not through a memory map, which counts as memory and ends the process on a full disk.
+        with (ctx.out / "images.npy").open("wb") as file:
+            begin_array(file, shape)
+            for entry in entries:
+                for slices_SCHW in read_slices(pieces.file(entry.case), SLICES_AT_ONCE):
+                    file.write(self.padded(slices_SCHW, entry.placement, grid).data)
         index = SliceIndex(grid=grid, value_ranges=self.value_ranges, cases=tuple(entries))
         index.write(ctx.out)
 

@@ -30,16 +30,16 @@ class Truth(Stage):
     def run(self, ctx: StageContext) -> None:
         """Write one ``CASE.npz`` per case and ``index.json``."""
         from bench.data.hidden import TruthCase, TruthIndex, write_truth
-        from bench.data.nifti import read_scan
+        from bench.data.nifti import read_annotations
         from bench.stages.pieces import Pieces
 
         cases = self.dataset.cases()
         pieces = Pieces(ctx, ".npz")
 
         def prepare(case: Case, file: IO[bytes]) -> Geometry:
-            scan = read_scan(self.dataset, case)
-            write_truth(file, scan.labels_XYZ)
-            return scan.geometry
+            labels_XYZ, geometry = read_annotations(self.dataset, case)
+            write_truth(file, labels_XYZ)
+            return geometry
 
         geometries = pieces.prepare(self.dataset, cases, self.content, prepare)
         entries = []

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from bench.data.grid import (
     Placement,
     centred,
+    depth_parts,
     grid_shape,
     labels_to_grid,
     logits_to_native,
@@ -37,6 +38,21 @@ def test_slices_are_reduced_to_the_limit_and_never_enlarged(
         factor = max_side / max(native)
         for before, after in zip(native, scaled, strict=True):
             assert after == max(1, round(before * factor))
+
+
+@given(depth=st.integers(1, 30), n_slices=st.integers(1, 40), at_once=st.integers(1, 9))
+def test_parts_of_a_volume_are_resized_as_the_whole(
+    depth: int, n_slices: int, at_once: int
+) -> None:
+    image_XYZ = np.random.default_rng(0).normal(0, 100, (5, 4, depth)).astype(np.float32)
+    for scaled in ((5, 4), (3, 2), (7, 4)):
+        parts = [
+            resize_image(image_XYZ[..., rows], scaled, n)
+            for rows, n in depth_parts(depth, n_slices, at_once)
+        ]
+        np.testing.assert_array_equal(
+            np.concatenate(parts), resize_image(image_XYZ, scaled, n_slices)
+        )
 
 
 @given(shapes=st.lists(st.tuples(side, side), min_size=1, max_size=5), k=st.sampled_from([1, 16]))

@@ -93,6 +93,31 @@ def test_rescale_slope_and_intercept_are_applied(tmp_path):
     np.testing.assert_allclose(image_XYZ, raw, atol=1e-3)
 
 
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_voxels_are_held_once_and_as_they_are_stored(tmp_path, suffix):
+    voxels = generator(0, "noise").integers(-1024, 3072, (64, 64, 512)).astype(np.int16)
+    path = tmp_path / f"scan{suffix}"
+    nib.save(nib.Nifti1Image(voxels, np.diag([-1, -1, 2, 1])), path)
+    tracemalloc.start()
+    (image_XYZ,), _ = read_image(path, "x")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert image_XYZ.dtype == np.int16
+    np.testing.assert_array_equal(image_XYZ, voxels[::-1, ::-1])
+    assert peak < voxels.nbytes + 3 * 2**20  # pieces of 1 MiB
+
+
+def test_labels_are_mapped_without_an_index_for_each_voxel():
+    voxels = np.asfortranarray(np.tile(np.arange(4, dtype=np.uint8), (64, 64, 128)))
+    tracemalloc.start()
+    mapped = map_labels(voxels, {0: 0, 1: 2, 2: 1, 3: 1}, {}, "x")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_array_equal(mapped, np.array([0, 2, 1, 1])[voxels])
+    assert mapped.strides == voxels.strides
+    assert peak < 2.5 * voxels.nbytes
+
+
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
 def test_both_versions_of_the_format_are_read(tmp_path, kind, suffix):

@@ -20,6 +20,7 @@ from bench.data.flips import flips
 from bench.data.nifti import read_scan
 from bench.data.release import PAPER7, SEARCH_DEPTH, Release, walk
 from bench.data.simulate import make_split
+from bench.datasets import ctorg, flare22
 from bench.errors import BenchError
 from bench.labels import VOID
 from bench.plugins import registry
@@ -560,6 +561,26 @@ def test_a_fusion_of_views_trains_on_scans_that_nobody_annotated(tree):
     assert sum(0 in trains[f"full_btcv_{n:04d}"] for n in (1, 21, 40)) == 1
     case = next(case for case in dataset.cases() if case.id == "partial_spleen_002")
     assert set(np.unique(read_scan(dataset, case).labels_XYZ)) == {0, PAPER7.index("spleen") + 1}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (flare22.OF_TASK07, "msd[task=Task07_Pancreas]"),
+        (ctorg.OF_LITS, "lits"),
+    ],
+)
+def test_scans_that_two_releases_share_are_of_one_patient(tree, one, other):
+    assert len(set(one.values())) == len(one) in (33, 128)
+    name, case = ("flare22", "flare22_0001") if one is flare22.OF_TASK07 else ("ctorg", "ctorg_000")
+    twin = "msd_pancreas_001" if name == "flare22" else "lits_lits_000"
+    base, _, options = other.rstrip("]").partition("[")
+    options = ",".join(filter(None, (options, f"root={tree(other)}")))
+    union = f"union[sources={name}[root={tree(name)}]:{base}[{options}]"
+    patients = {found.id: found.patient for found in parse_dataset(f"{union}]").cases()}
+    assert patients[f"{name}_{case}"] == patients[twin]
+    with pytest.raises(BenchError, match=f"{name}_{case} is tested, and {twin} of the same"):
+        parse_dataset(f"{union},test={name}]").cases()
 
 
 def test_the_same_patients_in_two_releases_never_part_between_training_and_test(tree):
