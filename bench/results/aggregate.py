@@ -35,7 +35,7 @@ AUDIT_MEASURES = (
 
 def final_models(table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of every method's last model."""
-    return table[table["final"]]
+    return table if table["final"].all() else table[table["final"]]
 
 
 def lacking_pairs(table: pd.DataFrame) -> pd.DataFrame:

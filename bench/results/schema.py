@@ -126,7 +126,7 @@ class Schema:
         if table.empty:
             table = pd.DataFrame(columns=list(self.columns))
         self._check_columns(table, self.name)
-        return self._typed(table, self.name)
+        return self._sorted(self._typed(table, self.name))
 
     def check(self, table: pd.DataFrame, source: str = "") -> None:
         """Raise for wrong columns, types, ranges, duplicates, and rows that contradict each other.
@@ -136,9 +136,12 @@ class Schema:
         BenchError
             Names the column and the first offending row.
         """
-        source = source or self.name
+        self._checked(table, source or self.name)
+
+    def _checked(self, table: pd.DataFrame, source: str) -> pd.DataFrame:
+        """Return the table with columns in order and of their types, after all checks."""
         self._check_columns(table, source)
-        table = self._typed(table, source, sort=False)
+        table = self._typed(table, source)
         for name, column in self.columns.items():
             self._check_values(table, name, column, source)
         duplicated = table.duplicated(list(self.key))
@@ -152,14 +155,14 @@ class Schema:
                 raise BenchError(f"{source} {self._describe(table, bad)}: {problem}")
         if problem := why_apart(table):
             raise BenchError(f"{source}: {problem}")
+        return table
 
     def save(self, table: pd.DataFrame, path: Path) -> None:
         """Check and store a table as parquet: equal rows in any order give equal bytes."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        self.check(table, str(path))
-        typed = self._typed(table, str(path))
+        typed = self._sorted(self._checked(table, str(path)))
         arrow = pa.Table.from_pandas(typed, schema=self._arrow_schema(), preserve_index=False)
         arrow = arrow.replace_schema_metadata({"bench.schema": self.readable[-1]})
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -193,26 +196,27 @@ class Schema:
             if (size := sum(group.total_byte_size for group in groups)) > free:
                 raise ValueError(f"{size} bytes of values, more than the memory that is free")
             arrow = pq.read_table(path, page_checksum_verification=True)
-            table: pd.DataFrame = arrow.to_pandas()
+            tag = (arrow.schema.metadata or {}).get(b"bench.schema", b"none")
+            table: pd.DataFrame = arrow.to_pandas(self_destruct=True, split_blocks=True)
+            del arrow
         except (pa.ArrowException, OSError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise BenchError(
                 f"{path}: no readable parquet file, perhaps cut or damaged ({reason:.100}): remove "
                 f"it, and give {again(path)} again; to report the other tables, name them"
             ) from None
-        tag = (arrow.schema.metadata or {}).get(b"bench.schema", b"none").decode(errors="replace")
-        if tag not in self.readable:
+        schema = tag.decode(errors="replace")
+        if schema not in self.readable:
             raise BenchError(
-                f"{path}: holds schema {tag}, this program reads {' or '.join(self.readable)}; "
+                f"{path}: holds schema {schema}, this program reads {' or '.join(self.readable)}; "
                 "collect the results again with `bench run`"
             )
-        version = int(tag.rpartition("/")[2])
+        version = int(schema.rpartition("/")[2])
         for name, column in self.columns.items():
             required = name in self.declared and version >= column.since
             if name not in table.columns and not required:
                 table[name] = float("nan") if column.nan else column.absent
-        self.check(table, str(path))
-        return self._typed(table, str(path))
+        return self._sorted(self._checked(table, str(path)))
 
     def load_all(
         self, paths: Sequence[Path], remark: Callable[[str], None] = lambda _: None
@@ -231,6 +235,8 @@ class Schema:
 
         if not paths:
             return self.frame([])
+        if len(paths) == 1:
+            return self.load(paths[0])
         loaded = {path: self.load(path) for path in paths}
         newest_first = sorted(paths, key=lambda path: (-path.stat().st_mtime_ns, str(path)))
         table = pd.concat(
@@ -249,10 +255,18 @@ class Schema:
                 f"{old}: {len(runs)} runs left out, computed on other data than the newer ones in "
                 f"{', '.join(newer)}"
             )
-        merged = table[newest].drop(columns="_file").sort_values(list(self.key), ignore_index=True)
-        if len(paths) > 1:
-            self.check(merged, together)
+        merged = self._sorted(table[newest].drop(columns="_file"))
+        self.check(merged, together)
         return merged
+
+    def _sorted(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows sorted by the key, which those of a file are already."""
+        import pandas as pd
+
+        key = pd.MultiIndex.from_frame(table[list(self.key)])
+        if key.is_monotonic_increasing:
+            return table.reset_index(drop=True)
+        return table.sort_values(list(self.key), ignore_index=True)
 
     def _describe(self, table: pd.DataFrame, bad: pd.Series) -> str:
         """Name the first row in ``bad`` by position and key, and count the others."""
@@ -283,7 +297,7 @@ class Schema:
                 "name that with --plugin"
             )
 
-    def _typed(self, table: pd.DataFrame, source: str, *, sort: bool = True) -> pd.DataFrame:
+    def _typed(self, table: pd.DataFrame, source: str) -> pd.DataFrame:
         """Return a copy with columns in order and of their types."""
         typed = table[list(self.columns)]
         for name, column in self.columns.items():
@@ -294,7 +308,7 @@ class Schema:
             if column.kind == "bool":
                 wrong = ~values.isin([True, False])
             elif column.kind == "text":
-                wrong = ~values.map(lambda value: isinstance(value, str)).astype(bool)
+                wrong = _not_texts(values)
             else:
                 wrong = _not_numbers(values, whole=column.kind == "int")
             if wrong.any():
@@ -303,16 +317,18 @@ class Schema:
                     f"{source} {self._describe(table, wrong)}: {name} is {value}, "
                     f"must be {KIND_NAMES[column.kind]}"
                 )
-        typed = typed.astype({name: DTYPES[column.kind] for name, column in self.columns.items()})
-        return typed.sort_values(list(self.key), ignore_index=True) if sort else typed
+        wanted = {name: DTYPES[column.kind] for name, column in self.columns.items()}
+        # A text column takes a copy of its texts to become what it is.
+        return typed.astype({name: d for name, d in wanted.items() if typed.dtypes[name] != d})
 
     def _check_values(self, table: pd.DataFrame, name: str, column: Column, source: str) -> None:
         values = table[name]
         if column.kind == "float" and not column.nan:
             self._refuse(table, values.isna(), name, "a number", source)
         if column.kind == "text":
-            unsafe = values.map(lambda text: neutral(text) != text).astype(bool)
-            self._refuse(table, unsafe, name, "without control characters", source)
+            unsafe = [text for text in values.unique() if neutral(text) != text]
+            refused = values.isin(unsafe)
+            self._refuse(table, refused, name, "without control characters", source)
         if column.kind == "text" and column.absent != "":
             self._refuse(table, values == "", name, "not empty", source)
         if column.choices:
@@ -331,6 +347,14 @@ class Schema:
                 f"{source} {self._describe(table, bad)}: {name} is {table.loc[bad, name].iloc[0]}, "
                 f"must be {rule}"
             )
+
+
+def _not_texts(values: pd.Series) -> pd.Series:
+    import pandas as pd
+
+    if isinstance(values.dtype, pd.StringDtype):  # holds nothing else
+        return pd.Series(data=False, index=values.index)
+    return ~values.map(lambda value: isinstance(value, str)).astype(bool)
 
 
 def _not_numbers(values: pd.Series, *, whole: bool) -> pd.Series:
