@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,11 +15,13 @@ from bench.errors import BenchError, unknown_name
 from bench.evaluation.metrics import MetricName, find
 from bench.reporting import board, scores
 from bench.reporting.board import Board
-from bench.reporting.comparison import ALPHA, ComparisonColumn, columns
+from bench.reporting.column import ComparisonColumn, columns
 from bench.reporting.report import Document, Report
 from bench.reporting.style import MethodStyles
 from bench.reporting.text import NONE, number, signed
 from bench.results.files import Tables
+from bench.stats.multiple import ALPHA
+from bench.stats.power import needed, standard_errors
 
 from . import _figures
 
@@ -124,9 +124,8 @@ class Power(Report):
         return [self._one(column, a, b, ALPHA / len(pairs)) for a, b in pairs]
 
     def _one(self, column: ComparisonColumn, a: str, b: str, alpha: float) -> Detectable:
-        values = (column.fold_values[a] - column.fold_values[b]).dropna().to_numpy()
-        of_patients, _ = column.patient_differences(a, b)
-        of_patients = of_patients[~np.isnan(of_patients)]
+        pair = column.pair(a, b)
+        values, of_patients = pair.values[:, 0] - pair.values[:, 1], pair.patients
         sd = _sd(of_patients)
         error = np.sqrt(1 / max(len(values), 1) + column.test_to_train) * _sd(values)
         mean = values if len(values) else of_patients
@@ -136,13 +135,13 @@ class Power(Report):
             b=b,
             diff=float(mean.mean()) if len(mean) else float("nan"),
             folds=len(values),
-            over_folds=error * _standard_errors(len(values), alpha, self.power),
+            over_folds=error * standard_errors(len(values) - 1, alpha, self.power),
             patients=len(of_patients),
             sd=sd,
             over_patients=sd
             / np.sqrt(max(len(of_patients), 1))
-            * _standard_errors(len(of_patients), alpha, self.power),
-            needed=_needed(self.difference / sd, alpha, self.power) if sd > 0 else float("nan"),
+            * standard_errors(len(of_patients) - 1, alpha, self.power),
+            needed=needed(self.difference / sd, alpha, self.power) if sd > 0 else float("nan"),
         )
 
     def _board(
@@ -239,42 +238,9 @@ class Power(Report):
     def _curve(self, one: Detectable, family: int) -> tuple[list[int], list[float]]:
         sizes = [int(n) for n in PATIENTS]
         return sizes, [
-            one.sd / np.sqrt(n) * _standard_errors(n, ALPHA / family, self.power) for n in sizes
+            one.sd / np.sqrt(n) * standard_errors(n - 1, ALPHA / family, self.power) for n in sizes
         ]
 
 
 def _sd(values: NDArray[np.float64]) -> float:
     return float(values.std(ddof=1)) if len(values) > 1 else float("nan")
-
-
-@cache
-def _standard_errors(n: int, alpha: float, power: float) -> float:
-    """Return the true mean that a two-sided t-test of n values finds, in standard errors."""
-    if n < 2:
-        return float("nan")
-    root = math.sqrt(n)
-    return _first_root(lambda errors: _found(errors / root, n, alpha) - power, 1.0)
-
-
-def _needed(effect: float, alpha: float, power: float) -> float:
-    """Return the pairs that a paired t-test needs for a mean of ``effect`` standard deviations."""
-    if _found(effect, 2, alpha) >= power:
-        return 2.0
-    return _first_root(lambda n: _found(effect, n, alpha) - power, 2.0)
-
-
-def _found(effect: float, n: float, alpha: float) -> float:
-    """Return the power of a two-sided t-test, without rejections in the wrong direction."""
-    from statsmodels.stats.power import TTestPower
-
-    return float(TTestPower().power(effect, n, alpha / 2, alternative="larger"))
-
-
-def _first_root(rising: Callable[[float], float], low: float) -> float:
-    """Return the root of an increasing function that is negative at ``low``."""
-    from scipy.optimize import brentq
-
-    high = 2 * low
-    while rising(high) < 0:
-        low, high = high, 2 * high
-    return float(brentq(rising, low, high))

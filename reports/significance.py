@@ -15,18 +15,11 @@ from bench.errors import BenchError, unknown_name
 from bench.evaluation.metrics import MetricName
 from bench.reporting import board, scores
 from bench.reporting.board import Board
-from bench.reporting.comparison import (
-    MOST_PAIRS,
-    Compared,
-    Comparison,
-    ComparisonColumn,
-    columns,
-    compare,
-    domain_columns,
-    gaps,
-)
+from bench.reporting.column import ComparisonColumn, columns, domain_columns
+from bench.reporting.comparison import MOST_PAIRS, Compared, Comparison, compare
+from bench.reporting.missing import Counts, counts, gaps, substitutes
 from bench.reporting.report import Document, Report
-from bench.reporting.sentences import sentences
+from bench.reporting.sentences import digits_of, sentences
 from bench.reporting.style import MethodStyles
 from bench.reporting.text import NONE, interval, number, p_equation, p_value, signed
 from bench.results.files import Tables
@@ -34,39 +27,64 @@ from bench.stats.stability import friedman
 
 HEADING = "Which differences are real"
 LIMITS_OF_FOLDS = (
-    "Primary test: corrected resampled t over folds (Nadeau & Bengio 2003), two-sided; training "
-    "sets of folds overlap, and the correction allows for that, conservatively. Holm p: corrected "
-    "for all comparisons in the same column, one family.",
-    "Plain p: paired t over folds as in the INERRANT paper, uncorrected; it finds too many "
-    "differences. Wilcoxon: signed ranks over patients (Pratt), who share the trained models of "
-    "their fold, so another training may differ. dz (mean over standard deviation) and "
-    "superiority (share of patients, ties one half) are over patients.",
+    "Two methods are compared on the (case, organ) pairs that both have. The test that decides is "
+    "the corrected resampled t over folds (Nadeau & Bengio 2003), two-sided, of the mean "
+    "difference: training sets of folds overlap, and the correction allows for that, "
+    "conservatively. Holm p: corrected for all comparisons in the same column, one family.",
     "All methods of a column share their initial weights, batches and hidden labels, so one seed "
     "is one sample of training.",
 )
 LIMITS_OF_PATIENTS = (
-    "Folds are unknown: the primary test is Wilcoxon's signed-rank test over cases (Pratt), "
-    "two-sided; the interval is that of the paired t. Both take the trained models as they are: "
-    "training again may decide otherwise. Holm p: corrected for all comparisons of the same task.",
-    "dz (mean over standard deviation) and superiority (share of cases, ties one half) are over "
-    "cases.",
+    "Two methods are compared on the (case, organ) pairs that both have. Folds are unknown: the "
+    "test that decides is the paired t over patients (cases, if patients are unknown), two-sided, "
+    "of the mean difference; with several seeds, over patients and seeds. It takes the trained "
+    "models as they are: training again may decide otherwise. Holm p: corrected for all "
+    "comparisons of the same task.",
 )
 MIXED = "Test patients are of several domains and averaged together; see the table by domain."
 LIMITS = (
-    "A difference that is not significant is not shown to be absent: read the interval. Intervals "
-    "are those of one comparison by itself, so that one may exclude 0 where Holm's p does not.",
+    "Corrected 95 % CI: the interval of the same test at the level at which Holm's correction "
+    "judges the comparison, so that it leaves out 0 exactly where Holm p is below 0.05.",
+    "dz (mean over standard deviation) and superiority (share of patients, ties one half) are over "
+    "patients, and describe. A difference that is not significant is not shown to be absent: read "
+    "the interval.",
 )
-OTHERWISE = (
-    "Over patients: bias-corrected and accelerated bootstrap (BCa, 9999 samples), conditional on "
-    "the trained models. Over folds: folds, then patients in them, are resampled (percentiles).",
-    "Mixed model: value ~ method × organ + fold with a random intercept per patient (REML), the "
-    "difference averaged over organs; normal reference, trained models taken as they are.",
-    "Rank-biserial: matched-pairs correlation, 1 if all patients favour the first method.",
+OTHERWISE_OVER_FOLDS = (
+    "Signed ranks: ranks of the differences of all patients, averaged in each fold and tested over "
+    "folds by the corrected resampled t; a failure ranks where its substitute does. Rank-biserial: "
+    "1 if all patients favour the first method.",
+    "Mixed model: difference ~ 1 with random effects of trained models and of seeds (REML), "
+    "variance corrected as above; it weighs folds by what they hold. Neither p is corrected for "
+    "several comparisons.",
+)
+OTHERWISE_OVER_PATIENTS = (
+    "Signed ranks (Wilcoxon, zeros by Pratt), with the Hodges-Lehmann estimate and the interval of "
+    "the shifts that this test does not reject; not corrected for several comparisons. "
+    "Rank-biserial: 1 if all favour the first method.",
+)
+LEFT_OUT = (
+    "Left out: (case, organ) pairs that only the first, or only the second, of the two has. Where "
+    "an empty value stands for a failure or a correct absence, say so in a column status "
+    "(missed, hallucinated, both_empty), and it takes part."
+)
+MISSING = {
+    "missed": "missed",
+    "hallucinated": "hallucinated",
+    "failed": "undefined",
+    "absent": "correct absences",
+    "gaps": "no value",
+    "zeros": "zeros",
+}
+MISSING_NOTES = (
+    "(Case, organ) pairs. Missed: the organ is present, nothing is predicted. Hallucinated: "
+    "predicted where it is absent. Undefined: missed or hallucinated, without a score of its own. "
+    "Correct absences: absent, and nothing predicted; nothing to score. No value: another method "
+    "has one, this one was not run or does not say why.",
 )
 RANKS = (
-    "Ranks by the mean over patients, 1 the best; ties share the smaller rank. Shares: 1000 "
-    "bootstrap samples of the test patients. Tau: mean Kendall correlation of the ranking with "
-    "those of the samples, 1 if it never changes.",
+    "Ranks by the mean over the patients that all methods have, 1 the best; ties share the smaller "
+    "rank. Shares: 1000 bootstrap samples of these patients. Tau: mean Kendall correlation of the "
+    "ranking with those of the samples, 1 if it never changes.",
 )
 ACROSS = (
     "Description only: the columns share patients, and hidden labels are nested.",
@@ -82,6 +100,8 @@ class Significance(Report):
     """Compare every method with this one; all pairs if not given."""
     higher_is_better: bool = True
     """Of a CSV; metrics of results tables know."""
+    unit: str = ""
+    """Of a CSV; if it is given, methods are not suspected of different units."""
 
     csv: Path | None = None
     """Scores of your own, instead of results (``bench.reporting.scores``)."""
@@ -99,7 +119,9 @@ class Significance(Report):
             styles = MethodStyles.of(tables.results)
             parts = domain_columns(tables.results, self.metric, styles)
         else:
-            table = scores.read_csv(self.csv, higher_is_better=self.higher_is_better)
+            table = scores.read_csv(
+                self.csv, higher_is_better=self.higher_is_better, unit=self.unit
+            )
             styles = MethodStyles()
         overall = list(self._compared(columns(table, styles)))
         organs = list(self._compared(columns(table, styles, per_organ=True), thorough=False))
@@ -156,7 +178,7 @@ def boards(
     for first, (task, group) in zip(
         _first(overall, domains), by_task(overall).items(), strict=True
     ):
-        found += [first, _otherwise(group), _ranks(group)]
+        found += [first, *_missing(group), _otherwise(group), *_ranks(group)]
         if task in by_organ:
             found.append(differences(by_organ[task], "paired differences by organ"))
         if task in by_domain:
@@ -182,21 +204,19 @@ def differences(
     over_folds = column.unit == "fold"
     lines, bold = [], []
     for compared in group:
-        digits = compared.column.digits
         for found in compared.comparisons:
-            test = found.primary
+            test, digits = found.primary, digits_of(found, compared.column)
             lines.append(
                 {
                     "column": compared.column.label,
                     "comparison": _pair(found, compared.column),
                     "difference": signed(test.diff, digits),
-                    "95 % CI": interval(test.low, test.high, digits),
+                    "corrected 95 % CI": interval(*found.interval, digits),
                     "p": p_value(test.p),
                     "Holm p": p_value(found.p_holm),
-                    "folds": str(test.n),
-                    "plain p": p_value(found.plain.p),
-                    "patients" if over_folds else "cases": str(found.ranks.n),
-                    "Wilcoxon p": p_value(found.ranks.p),
+                    f"{column.run_noun}s": str(test.n),
+                    f"{column.patient_noun}s": str(found.patients),
+                    "left out": f"{found.only_a} + {found.only_b}",
                     "dz": number(found.effect.dz, 2),
                     "superiority": number(100 * found.effect.superiority, 0, " %"),
                 }
@@ -204,19 +224,25 @@ def differences(
             bold.append(found.significant)
     frame = pd.DataFrame(lines)
     if not over_folds:
-        frame = frame.drop(columns=["folds", "plain p", "Wilcoxon p"])
+        frame = frame.drop(columns=f"{column.run_noun}s")
+    left_out = any(one.only_a or one.only_b for each in group for one in each.comparisons)
+    if not left_out:
+        frame = frame.drop(columns="left out")
     whole, domain = column.organ is None, column.domain
     organs = f", mean over {len(column.organs)} organs" if whole and len(column.organs) > 1 else ""
     unit = f" in {column.measure_unit}" if column.measure_unit else ""
     better = "higher" if column.higher_is_better else "lower"
     missing = [f"{one.column.label} {gap}".strip() for one in group for gap in gaps(one.column)]
+    counting = [phrase for one in group for phrase in substitutes(one.column)] if whole else []
     return _board(
         group,
         what,
         frame,
         [
             *notes,
-            *([f"Missing: {'; '.join(missing)}."] if missing else []),
+            *([f"Missing: {'; '.join(missing)}."] if missing and whole else []),
+            *([f"{'; '.join(counting)}."] if counting else []),
+            *([LEFT_OUT] if left_out else []),
             f"{column.measure}{unit}{organs}; {better} is better. Bold: Holm p below 0.05.",
             *(LIMITS_OF_FOLDS if over_folds else LIMITS_OF_PATIENTS),
             *LIMITS,
@@ -231,6 +257,8 @@ def numbers(compared: Sequence[Compared]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for one in compared:
         for found in one.comparisons:
+            test, corrected = found.primary, found.interval
+            low, high = test.interval()
             row: dict[str, Any] = {
                 "task": one.column.task,
                 "label_pct": one.column.label_pct,
@@ -239,20 +267,28 @@ def numbers(compared: Sequence[Compared]) -> pd.DataFrame:
                 "a": found.a,
                 "b": found.b,
                 "unit": one.column.unit,
-                **found.primary._asdict(),
+                **test._asdict(),
+                "low": low,
+                "high": high,
                 "p_holm": found.p_holm,
+                "level": found.level,
+                "corrected_low": corrected[0],
+                "corrected_high": corrected[1],
+                "patients": found.patients,
+                "only_a": found.only_a,
+                "only_b": found.only_b,
+                "counted": found.counted,
+                "ranks_n": found.ranks.n,
+                "ranks_p": found.ranks.p,
+                **found.effect._asdict(),
             }
-            for part, test in (
-                ("plain_t", found.plain),
-                ("wilcoxon", found.ranks),
-                ("patient_t", found.patient_t),
-            ):
-                row |= {f"{part}_{name}": getattr(test, name) for name in ("n", "statistic", "p")}
-            row |= found.effect._asdict()
-            for part, bounds in (("bca", found.by_patients), ("two_level", found.by_folds)):
-                row |= {f"{part}_low": bounds.low, f"{part}_high": bounds.high}
-            row |= {f"mixed_{name}": value for name, value in found.mixed._asdict().items()}
-            row["mixed_note"] = found.mixed_note
+            if found.shift is not None:
+                names = ("shift", "low", "high", "note")
+                row |= {f"ranks_{name}": getattr(found.shift, name) for name in names}
+            else:
+                low, high = found.mixed.interval()
+                row |= {f"mixed_{name}": getattr(found.mixed, name) for name in ("diff", "p")}
+                row |= {"mixed_low": low, "mixed_high": high, "mixed_note": found.mixed.note}
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -261,39 +297,74 @@ def _pair(comparison: Comparison, column: ComparisonColumn) -> str:
     return f"{column.styles.name(comparison.a)} − {column.styles.name(comparison.b)}"
 
 
+def _missing(group: Sequence[Compared]) -> Iterator[Board]:
+    """Yield a table of what methods have no score for; none where all have all."""
+    lines, colours, kinds = [], [], set()
+    for compared in group:
+        column = compared.column
+        for method, found in counts(column).items():
+            kinds |= {name for name in MISSING if getattr(found, name)}
+            colours.append(column.styles.colour(method))
+            lines.append((column.label, column.styles.name(method), found))
+    if not kinds:
+        return
+    shown = [name for name in Counts._fields if name == "scored" or name in kinds]
+    frame = pd.DataFrame(
+        [
+            {"column": label, "method": name}
+            | {MISSING.get(kind, kind): str(getattr(found, kind)) for kind in shown}
+            for label, name, found in lines
+        ]
+    )
+    yield _board(group, "what has no score, and why", frame, MISSING_NOTES, colours=colours)
+
+
 def _otherwise(group: Sequence[Compared]) -> Board:
     lines = []
     for compared in group:
         digits = compared.column.digits
         for found in compared.comparisons:
-            mixed = found.mixed
-            lines.append(
-                {
-                    "column": compared.column.label,
-                    "comparison": _pair(found, compared.column),
-                    "over patients": interval(*found.by_patients[:2], digits),
-                    "over folds": interval(*found.by_folds[:2], digits),
-                    "mixed model": signed(mixed.diff, digits),
-                    "its 95 % CI": interval(mixed.low, mixed.high, digits),
-                    "its p": p_value(mixed.p),
-                    "rank-biserial": number(found.effect.rank_biserial, 2),
+            line = {
+                "column": compared.column.label,
+                "comparison": _pair(found, compared.column),
+                "rank-biserial": number(found.effect.rank_biserial, 2),
+            }
+            if (shift := found.shift) is not None:
+                line |= {
+                    "signed ranks": signed(shift.shift, digits),
+                    "its 95 % CI": interval(shift.low, shift.high, digits),
+                    "its p": p_value(shift.p),
                 }
-            )
-    replaced = dict.fromkeys(
-        f"Mixed model {compared.column.label}: {found.mixed_note}."
+            else:
+                mixed = found.mixed
+                line |= {
+                    "signed ranks p": p_value(found.ranks.p),
+                    "mixed model": signed(mixed.diff, digits),
+                    "its 95 % CI": interval(*mixed.interval(), digits),
+                    "its p": p_value(mixed.p),
+                }
+            lines.append(line)
+    over_folds = group[0].column.unit == "fold"
+    without = dict.fromkeys(
+        f"No mixed model {compared.column.label}: {found.mixed.note}."
         for compared in group
         for found in compared.comparisons
-        if found.mixed_note
+        if over_folds and found.mixed.note not in ("", "identical")
     )
-    notes = [*OTHERWISE, *replaced]
+    notes = [*(OTHERWISE_OVER_FOLDS if over_folds else OTHERWISE_OVER_PATIENTS), *without]
     return _board(group, "the same differences, otherwise", pd.DataFrame(lines), notes)
 
 
-def _ranks(group: Sequence[Compared]) -> Board:
-    lines, colours, taus = [], [], []
+def _ranks(group: Sequence[Compared]) -> Iterator[Board]:
+    """Yield the ranks; none where no cell is common to all methods."""
+    lines, colours, taus, patients = [], [], [], []
     for compared in group:
         column = compared.column
+        values, _ = column.common()
         found = column.stability()
+        if found is None:
+            continue
+        patients.append(f"{len(values)} {column.label}".strip())
         taus.append(f"{column.label} {number(found.tau, 2)}".strip())
         for method, place, shares in zip(
             column.competitors, found.ranks, found.shares, strict=True
@@ -308,11 +379,14 @@ def _ranks(group: Sequence[Compared]) -> Board:
                 "rank": str(place),
             }
             lines.append(line | shown)
+    if not lines:
+        return
     most = max(len(compared.column.competitors) for compared in group)
     order = ["column", "method", "rank", *(f"as {n}" for n in range(1, most + 1))]
     frame = pd.DataFrame(lines).reindex(columns=order).fillna(NONE)
-    notes = [f"Tau: {'; '.join(taus)}.", *RANKS]
-    return _board(group, "ranks on other patients", frame, notes, colours=colours)
+    noun = f"{group[0].column.patient_noun}s"
+    notes = [f"Tau: {'; '.join(taus)}.", f"Common {noun}: {', '.join(patients)}.", *RANKS]
+    yield _board(group, "ranks on other patients", frame, notes, colours=colours)
 
 
 def _across(found: Sequence[ComparisonColumn]) -> Board | None:
@@ -321,7 +395,9 @@ def _across(found: Sequence[ComparisonColumn]) -> Board | None:
     if len(found) < 2 or len(shared) < 2:
         return None
     values = [
-        (1 if column.higher_is_better else -1) * column.means[shared].to_numpy() for column in found
+        (1 if column.higher_is_better else -1)
+        * column.common()[1][[column.competitors.index(method) for method in shared]]
+        for column in found
     ]
     ranked = friedman(np.array(values, dtype=np.float64))
     order = np.argsort(ranked.mean_ranks, kind="stable")

@@ -1,7 +1,7 @@
 """The scores on which methods are compared, from results tables or from a CSV.
 
-One row per method, organ, patient, seed and fold. A results table is reduced to one metric of the
-final models; a CSV has task, case, method and value, and optionally fold and organ.
+One row per method, organ, case, seed and fold. A results table is reduced to one metric of the
+final models; a CSV has task, case, method and value, and optionally more.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 from bench.errors import BenchError
 from bench.evaluation.metrics import MetricName, find
+from bench.reporting.agreement import require_common_cases, require_one_unit
+from bench.reporting.cells import UNKNOWN
 from bench.results.aggregate import final_models
-from bench.results.tables import GROUP, group_names
+from bench.results.tables import STATUSES, group_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,17 +28,22 @@ COLUMNS = (
     "fold",
     "test_to_train",
     "patient",
+    "case",
     "value",
+    "status",
     "metric",
     "unit",
     "higher_is_better",
+    "best",
 )
 """``task`` is data set, profile and network, or the task of a CSV. ``label_pct`` is 0 without label
-fractions; ``test_to_train`` is 0 where folds are unknown."""
+fractions; ``test_to_train`` is 0 where folds are unknown. ``status`` says which mask is empty
+(:data:`bench.evaluation.status.Status`), or that this is unknown; ``best`` is the best possible
+value, NaN if unknown."""
 ALL = "all"
 """Organ of a CSV without organs."""
 REQUIRED = ("task", "case", "method", "value")
-OPTIONAL = ("fold", "organ")
+OPTIONAL = ("patient", "organ", "fold", "seed", "status")
 
 
 def require_rows(results: pd.DataFrame) -> pd.DataFrame:
@@ -47,34 +54,46 @@ def require_rows(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def of_results(table: pd.DataFrame, metric: MetricName = "dsc") -> pd.DataFrame:
-    """Return the scores of the final models in a valid results table.
-
-    A patient with several cases counts once, with the mean over the cases.
-    """
+    """Return the scores of the final models in a valid results table."""
     last = final_models(require_rows(table))
-    key = [*GROUP, "label_pct", "method", "organ", "seed", "fold", "test_to_train", "patient"]
-    scores = last.groupby(key, as_index=False).agg(value=(metric, "mean"))
     measured = find(metric)
-    scores["task"] = group_names(scores)
-    return scores.assign(
-        metric=measured.title, unit=measured.unit, higher_is_better=measured.best == "high"
+    unmeasured = ~last["spacing_known"] & measured.needs_spacing
+    return last.assign(
+        task=group_names(last),
+        value=last[metric],
+        status=last["status"].mask(unmeasured, UNKNOWN),
+        metric=measured.title,
+        unit=measured.unit,
+        higher_is_better=measured.best == "high",
+        best=_best(metric),
     )[list(COLUMNS)]
 
 
-def read_csv(path: Path, *, higher_is_better: bool = True) -> pd.DataFrame:
-    """Read scores from a CSV: task, case, method, value, and optionally fold and organ.
+def _best(metric: MetricName) -> float:
+    measured = find(metric)
+    if measured.best == "low":
+        return 0.0
+    return float("nan") if measured.high is None else measured.high
+
+
+def read_csv(path: Path, *, higher_is_better: bool = True, unit: str = "") -> pd.DataFrame:
+    """Read scores from a CSV: task, case, method, value, and optionally more (``OPTIONAL``).
 
     Parameters
     ----------
     path
-        The file. Each case is one patient; an empty value is missing.
+        The file. Each case is one patient unless a column says otherwise; an empty value is
+        missing, and ``status`` may say why.
     higher_is_better
         Whether larger values are better.
+    unit
+        The unit of all values; if it is given, methods are not suspected of different ones.
 
     Raises
     ------
     BenchError
-        Names row (as an editor counts lines) and column of the first problem.
+        Names row (as an editor counts lines) and column of the first problem; or methods that
+        cannot be compared.
     """
     import warnings
 
@@ -98,32 +117,55 @@ def read_csv(path: Path, *, higher_is_better: bool = True) -> pd.DataFrame:
     table = table[(table != "").any(axis=1)]  # empty lines; the index still counts them
     if table.empty:
         raise BenchError(f"{path}: holds no row")
-    for name in (column for column in table.columns if column != "value"):
+    for name in (column for column in table.columns if column not in ("value", "status")):
         _refuse(path, table, table[name] == "", name, "is empty")
     value = _numbers(path, table, "value")
     folded = "fold" in table
-    if folded:
-        fold = _numbers(path, table, "fold")
-        _refuse(path, table, (fold < 0) | (fold % 1 != 0), "fold", "must be a whole number")
-        table["fold"] = fold.astype(int)
-    else:
-        table["fold"] = 0
+    for name in ("fold", "seed"):
+        table[name] = _whole(path, table, name) if name in table else 0
     table["organ"] = table.get("organ", ALL)
-    repeated = table.duplicated(["task", "organ", "case", "method"])
+    table["patient"] = table.get("patient", table["case"])
+    table["status"] = _statuses(path, table, value)
+    repeated = table.duplicated(["task", "organ", "case", "method", "seed"])
     _refuse(path, table, repeated, "case", "occurs twice for the same task and method")
-    folds = table.groupby(["task", "case"])["fold"].transform("nunique")
+    folds = table.groupby(["task", "case", "seed"])["fold"].transform("nunique")
     _refuse(path, table, folds > 1, "fold", "is not the only fold of this case")
+    patients = table.groupby(["task", "case"])["patient"].transform("nunique")
+    _refuse(path, table, patients > 1, "patient", "is not the only patient of this case")
     n_folds = table.groupby("task")["fold"].transform("nunique")
-    return table.assign(
+    found = table.assign(
         value=value,
-        patient=table["case"],
         label_pct=0,
-        seed=0,
         test_to_train=1 / (n_folds - 1).clip(lower=1) if folded else 0.0,
         metric="value",
-        unit="",
+        unit=unit,
         higher_is_better=higher_is_better,
+        best=float("nan"),
     )[list(COLUMNS)]
+    if higher_is_better and not unit:
+        require_one_unit(found, str(path))
+    require_common_cases(found, str(path))
+    return found
+
+
+def _whole(path: Path, table: pd.DataFrame, name: str) -> pd.Series:
+    numbers = _numbers(path, table, name)
+    _refuse(path, table, (numbers < 0) | (numbers % 1 != 0), name, "must be a whole number")
+    return numbers.astype(int)
+
+
+def _statuses(path: Path, table: pd.DataFrame, value: pd.Series) -> pd.Series:
+    """Return the status of every row; an empty one is unknown."""
+    import pandas as pd
+
+    if "status" not in table:
+        return pd.Series(UNKNOWN, table.index)
+    status = table["status"].replace("", UNKNOWN)
+    wrong = ~status.isin([*STATUSES, UNKNOWN])
+    _refuse(path, table, wrong, "status", f"is none of {', '.join(STATUSES)}")
+    scored = (status == "both_empty") & value.notna()
+    _refuse(path, table, scored, "status", "has a value: nothing is to be scored where both are")
+    return status
 
 
 def _refuse_dialect(path: Path) -> None:
@@ -141,7 +183,7 @@ def _refuse_dialect(path: Path) -> None:
 
 
 def _check_header(path: Path, names: list[str]) -> None:
-    known = f"{', '.join(REQUIRED)} (and {' and '.join(OPTIONAL)} if known)"
+    known = f"{', '.join(REQUIRED)} (and {', '.join(OPTIONAL)} if known)"
     missing = [name for name in REQUIRED if name not in names]
     unknown = [name for name in names if name not in (*REQUIRED, *OPTIONAL)]
     if missing or unknown:
@@ -157,7 +199,7 @@ def _numbers(path: Path, table: pd.DataFrame, name: str) -> pd.Series:
     numbers = pd.to_numeric(texts, errors="coerce")
     wrong = (numbers.isna() & texts.notna()) | np.isinf(numbers)
     _refuse(path, table, wrong, name, "is not a finite number; leave it empty if it is missing")
-    if name == "fold":
+    if name != "value":
         _refuse(path, table, numbers.isna(), name, "is empty")
     return numbers.astype("float64")
 

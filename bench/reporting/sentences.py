@@ -1,11 +1,13 @@
-"""Comparisons of methods, each in one sentence."""
+"""Comparisons of methods, each in one sentence that its own interval bears out."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING
 
-from bench.reporting.comparison import Compared, Comparison, ComparisonColumn, marks
+from bench.reporting.column import ComparisonColumn
+from bench.reporting.comparison import Compared, Comparison
+from bench.reporting.marks import Standing, marks, standing
 from bench.reporting.text import counted, interval, listed, number, p_equation
 
 if TYPE_CHECKING:
@@ -15,6 +17,7 @@ FEW_FOLDS = (
     "Two folds leave a test over folds one degree of freedom: it finds next to nothing, however "
     "large the difference. Run more folds before reading its p values."
 )
+MOST_DIGITS = 8
 
 
 def domains(rows: pd.DataFrame) -> list[str]:
@@ -29,56 +32,128 @@ def domains(rows: pd.DataFrame) -> list[str]:
 def sentences(compared: Compared) -> list[str]:
     """Return sentences on the best method of a column and its difference from each other one.
 
-    If no complete method is best, or all comparisons are with one reference, every comparison gets
-    a sentence.
+    If no method is ahead, or all comparisons are with one reference, every comparison gets one.
+    The last says which differences so few folds or patients can show.
     """
     column, found = compared.column, compared.comparisons
     with_reference = len({comparison.b for comparison in found}) == 1
-    marked = {} if with_reference else marks(column)  # by all pairs, not those with one
-    best = [method for method, mark in marked.items() if mark in ("best", "best_tied")]
-    told = [
-        sentence(comparison, column)
-        for comparison in found
-        if not best or best[0] in (comparison.a, comparison.b)
-    ]
-    if best:
-        tied = [m for m, mark in marked.items() if mark in ("tied", "best_tied") and m != best[0]]
-        if marked[best[0]] == "best":
-            verdict = "better than every other method after correction"
-        elif tied:
-            verdict = f"not proven better than {listed([*map(column.styles.name, tied)])}"
-        else:
-            verdict = "not tested"
-        mean = number(float(column.means[best[0]]), column.digits)
-        unit = f" {column.measure_unit}" if column.measure_unit else ""
-        first = f"best mean is that of {column.styles.name(best[0])}, {mean}{unit}, {verdict}"
-        # The name of a method may end in a full stop.
-        told.insert(0, f"{'the' if column.label else 'The'} {first.removesuffix('.')}.")
     where = f"At {column.label}: " if column.label else ""
+    told = []
+    best = None
+    if not with_reference:  # marks are by all pairs, not by those with one method
+        who = standing(column)
+        best = next(iter(who.leaders or who.ahead), None)
+        told.append(_starting(where, _verdict(column, who)))
+    told += [
+        where + sentence(comparison, column)
+        for comparison in found
+        if best is None or best in (comparison.a, comparison.b)
+    ]
+    told += [_starting(where, text) for text in _power(compared)]
     most = max((comparison.primary.n for comparison in found), default=0)
-    hint = [FEW_FOLDS] if column.unit == "fold" and most == 2 else []
-    return [where + text for text in told] + hint
+    return [*told, *([FEW_FOLDS] if column.unit == "fold" and most == 2 else [])]
+
+
+def _starting(where: str, text: str) -> str:
+    return where + text if where else text[0].upper() + text[1:]
+
+
+def _verdict(column: ComparisonColumn, who: Standing) -> str:
+    """Return a sentence on the best method, or on why there is none."""
+    name = column.styles.name
+    if not who.leaders:
+        if not who.ahead:
+            return "no method is best: each is behind another on the cases that both have."
+        gaps = column.incomplete
+        ahead = listed(
+            [f"{name(m)}, which lacks {int(gaps[m].sum())} (case, organ) pairs" for m in who.ahead]
+        )
+        return f"no method is best: ahead where both have scores is {ahead}."
+    best = who.leaders[0]
+    marked = marks(column)
+    tied = [m for m, mark in marked.items() if mark in ("tied", "best_tied") and m != best]
+    verdict = (
+        f"not proven better than {listed([name(method) for method in tied])}"
+        if tied
+        else "better than every other method after correction"
+    )
+    if not tied and marked[best] != "best":
+        verdict = "not tested"
+    mean = number(float(column.means[best]), column.digits)
+    unit = f" {column.measure_unit}" if column.measure_unit else ""
+    what = "the best mean is that of"
+    if column.incomplete:
+        what = "the best mean on the cases that both have, against each other method, is that of"
+    # The name of a method may end in a full stop.
+    return f"{what} {name(best)}, {mean}{unit}, {verdict}".removesuffix(".") + "."
 
 
 def sentence(comparison: Comparison, column: ComparisonColumn) -> str:
     """Return one comparison as a sentence, the method with the larger mean first."""
-    test, digits = comparison.primary, column.digits
+    test, digits = comparison.primary, digits_of(comparison, column)
     a, b = column.styles.name(comparison.a), column.styles.name(comparison.b)
-    low, high = test.low, test.high
+    low, high = comparison.interval
     if test.diff < 0:
         a, b, low, high = b, a, -high, -low
-    n = counted(comparison.ranks.n, "patient" if column.unit == "fold" else "case")
-    if column.unit == "fold":
-        n = f"{counted(test.n, 'fold')}, {n}"
+    n = _n(comparison, column)
     if test.note == "identical":
         return f"{a} and {b} are identical ({n})."
     if math.isnan(test.diff):
         return f"{a} and {b} share nothing to compare ({n})."
-    unit = column.measure_unit
-    points = f"{number(abs(test.diff), digits)} {unit if unit not in ('%', '') else 'points'}"
+    size, unit = number(abs(test.diff), digits), column.measure_unit
+    points = f"{size} points" if unit == "%" or (not unit and digits < 3) else f"{size} {unit}"
+    points = points.strip()
+    if not float(size):
+        above, by = f"{a} and {b} differ by less than {10.0**-digits:.{digits}f}", ""
+    else:
+        above, by = f"{a} is {points} above {b}", f"{a} exceeds {b} by {points}"
     if math.isnan(test.p):
-        return f"{a} is {points} above {b}, not tested: {test.note} ({n})."
-    numbers = f"95 % CI {interval(low, high, digits)}; Holm p {p_equation(comparison.p_holm)}; {n}"
+        return f"{above}, not tested: {test.note} ({n})."
     if comparison.significant:
-        return f"{a} exceeds {b} by {points} ({numbers})."
-    return f"{a} is {points} above {b}, which may be chance ({numbers})."
+        numbers = f"corrected 95 % CI {interval(low, high, digits)}"
+        return f"{by} ({numbers}; Holm p {p_equation(comparison.p_holm)}; {n})."
+    if column.unit == "fold" and test.n == 2:
+        return f"{above}, which two folds cannot tell from chance ({n})."
+    numbers = f"corrected 95 % CI {interval(low, high, digits)}"
+    return f"{above}, which may be chance ({numbers}; Holm p {p_equation(comparison.p_holm)}; {n})."
+
+
+def digits_of(comparison: Comparison, column: ComparisonColumn) -> int:
+    """Return the decimals of a comparison: more where what is significant would be printed as 0."""
+    if not comparison.significant:
+        return column.digits
+    return _digits_for(min(map(abs, comparison.interval)), column.digits)
+
+
+def _digits_for(size: float, digits: int) -> int:
+    """Return the decimals at which a size is not printed as 0, at least those given."""
+    while digits < MOST_DIGITS and not round(size, digits):
+        digits += 1
+    return digits
+
+
+def _n(comparison: Comparison, column: ComparisonColumn) -> str:
+    """Return what a comparison stands on: folds, patients, and what was left out of it."""
+    n = counted(comparison.patients, column.patient_noun)
+    if column.unit == "fold":
+        n = f"{counted(comparison.primary.n, column.run_noun)}, {n}"
+    if left_out := comparison.only_a + comparison.only_b:
+        n += f", without {left_out} scores that only one of them has"
+    return n
+
+
+def _power(compared: Compared) -> list[str]:
+    """Return a sentence on what this many folds, or patients, can show."""
+    column, found = compared.column, compared.comparisons
+    size = compared.detectable
+    if math.isnan(size):
+        return []
+    most = max(comparison.primary.n for comparison in found)
+    noun = column.run_noun if column.unit == "fold" else column.patient_noun
+    these = f"with {counted(most, noun)} and {counted(len(found), 'comparison')}"
+    if column.higher_is_better and size > column.cells.best:
+        return [f"{these}, no possible difference is found four times in five."]
+    unit = "points" if column.measure_unit == "%" else column.measure_unit
+    shown = number(size, _digits_for(size, column.digits))
+    what = f"{these}, a true difference below {shown} {unit}".rstrip()
+    return [f"{what} is found less than four times in five."]

@@ -10,8 +10,10 @@ from __future__ import annotations
 import colorsys
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 from bench.errors import BenchError
@@ -62,11 +64,21 @@ class MethodStyles:
         return cls(found)
 
     def name(self, method: str) -> str:
-        """Return the displayed name of ``name[key=value]``: the title, then the parameters."""
+        """Return the displayed name of ``name[key=value]``: the title, then the parameters.
+
+        Where several methods have one title, each has its file name behind it.
+        """
         base, overrides = parse_brackets(method)
         inner = ", ".join(f"{key}={value}" for key, value in overrides.items())
         shown = self._style(method).title or base
+        if self._titles[shown] > 1:
+            shown += f" ({base})"
         return f"{shown} [{inner}]" if inner else shown
+
+    @cached_property
+    def _titles(self) -> Counter[str]:
+        """How many methods have a title."""
+        return Counter(style.title or base for base, style in self.known.items())
 
     def is_upper_bound(self, method: str) -> bool:
         """Tell whether a method sees hidden labels and is therefore left out of comparisons."""

@@ -16,14 +16,19 @@ if TYPE_CHECKING:
 
 NAN = float("nan")
 LEVEL = 0.95
-WILCOXON_LEAST = 6
-"""With fewer pairs a two-sided signed-rank test cannot reach p < 0.05."""
 _ROUNDING = 1e-12
 """A spread this small relative to the mean is due to rounding."""
+_POOLED = 0.25
+"""Seeds whose effects have a larger p value are taken as equal."""
+_DIGITS = 10
+"""Significant digits of the largest score that differences are told apart by."""
 
 
 class Tested(NamedTuple):
-    """The outcome of a test of the difference a - b.
+    """The outcome of a test of the mean difference a - b.
+
+    Estimate, p value and intervals belong together: the interval of confidence 1 - alpha excludes 0
+    exactly where p is below alpha.
 
     Attributes
     ----------
@@ -31,23 +36,33 @@ class Tested(NamedTuple):
         Pairs used.
     diff
         Mean difference, in the unit of the values.
+    error, df
+        Standard error of the mean difference, and degrees of freedom of its t distribution; NaN
+        where there is no test.
     statistic
         The test's statistic.
     p
         Two-sided p value.
-    low, high
-        95 % confidence interval of the mean difference; NaN if the test has none.
     note
         Why a number is missing, or that the values are identical; else empty.
     """
 
     n: int
     diff: float
+    error: float
+    df: float
     statistic: float
     p: float
-    low: float
-    high: float
     note: str = ""
+
+    def interval(self, level: float = LEVEL) -> tuple[float, float]:
+        """Return the confidence interval of the mean difference; NaN where there is no test."""
+        from scipy import stats
+
+        if self.error == 0:
+            return self.diff, self.diff
+        half = float(stats.t.isf((1 - level) / 2, self.df)) * self.error
+        return self.diff - half, self.diff + half
 
 
 class Effect(NamedTuple):
@@ -71,33 +86,43 @@ class Effect(NamedTuple):
     superiority: float
 
 
+def settled(values: ArrayLike, largest: float) -> NDArray[np.float64]:
+    """Round to ten significant digits of the largest score.
+
+    Scores are stored with a few decimals. Their differences differ by rounding errors where they
+    are equal, which would break ties; and the same scores in percent and as fractions would have
+    different ranks.
+
+    Parameters
+    ----------
+    values
+        Scores, or their means and differences.
+    largest
+        The largest absolute score.
+    """
+    numbers = np.asarray(values, dtype=np.float64)
+    if not math.isfinite(largest) or largest <= 0:
+        return numbers
+    rounded: NDArray[np.float64] = np.round(numbers, _DIGITS - 1 - math.floor(math.log10(largest)))
+    return rounded
+
+
 def differences(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
-    """Return a - b of the pairs that are complete."""
-    diff = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
-    return diff[~np.isnan(diff)]
+    """Return a - b of the pairs that are complete, free of rounding errors (:func:`settled`)."""
+    first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    diff = first - second
+    known = ~np.isnan(diff)
+    largest = max((float(np.abs(x[known]).max(initial=0)) for x in (first, second)), default=0.0)
+    return settled(diff[known], largest)
 
 
 def paired_t(a: ArrayLike, b: ArrayLike) -> Tested:
-    """Return the paired t-test over folds, as the paper did (specification: Statistics).
+    """Return the paired t-test: over independent pairs such as patients, it holds its level.
 
-    Folds share most of their training data, so it finds too many differences: see
-    :func:`corrected_t`.
+    Over folds, as the paper used it, it does not: they share most of their training data and it
+    finds too many differences; see :func:`corrected_t`.
     """
-    from scipy import stats
-
-    diff = differences(a, b)
-    if (odd := _degenerate(diff)) is not None:
-        return odd
-    found = stats.ttest_1samp(diff, 0.0)
-    interval = found.confidence_interval(LEVEL)
-    return Tested(
-        diff.size,
-        float(diff.mean()),
-        float(found.statistic),
-        float(found.pvalue),
-        float(interval.low),
-        float(interval.high),
-    )
+    return corrected_t(a, b, 0.0)
 
 
 def corrected_t(a: ArrayLike, b: ArrayLike, test_to_train: float) -> Tested:
@@ -113,31 +138,54 @@ def corrected_t(a: ArrayLike, b: ArrayLike, test_to_train: float) -> Tested:
     test_to_train
         Test cases over training cases of a fold: ``1 / (k - 1)`` in k-fold cross-validation.
     """
-    from scipy import stats
-
     diff = differences(a, b)
     if (odd := _degenerate(diff)) is not None:
         return odd
-    n, mean = diff.size, float(diff.mean())
-    error = math.sqrt((1 / n + test_to_train) * float(diff.var(ddof=1)))
-    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * error
-    p = 2 * float(stats.t.sf(abs(mean / error), n - 1))
-    return Tested(n, mean, mean / error, p, mean - half, mean + half)
+    error = math.sqrt((1 / diff.size + test_to_train) * float(diff.var(ddof=1)))
+    return tested(diff.size, float(diff.mean()), error, diff.size - 1)
 
 
-def wilcoxon(a: ArrayLike, b: ArrayLike) -> Tested:
-    """Return the signed-rank test with Pratt's treatment of zeros; NaN below six pairs."""
+def crossed_t(diff_PS: ArrayLike) -> Tested:
+    """Return the test of a mean difference over P patients and S seeds, both random.
+
+    Every model is trained with several seeds and tested on the same patients, as readers read the
+    same cases in a reading study. Where seeds differ by more than chance (F test, p up to 0.25;
+    Bancroft 1964), the variance of the mean is ``(MS_P + MS_S - MS_PS) / (P S)`` with the S - 1
+    degrees of freedom of the seeds; else seeds are averaged and it is the paired t-test over
+    patients. (Degrees of freedom after Satterthwaite find too much with two or three seeds.)
+
+    Parameters
+    ----------
+    diff_PS
+        Differences a - b, patients in rows, seeds in columns; a patient that lacks one is left out.
+    """
     from scipy import stats
 
-    diff = differences(a, b)
-    mean = float(diff.mean()) if diff.size else NAN
-    if diff.size < WILCOXON_LEAST:
-        note = f"n too small for a signed-rank test: {diff.size} < {WILCOXON_LEAST}"
-        return Tested(diff.size, mean, NAN, NAN, NAN, NAN, note)
-    if not diff.any():
-        return Tested(diff.size, 0.0, 0.0, 1.0, NAN, NAN, "identical")
-    found = stats.wilcoxon(diff, zero_method="pratt", method="auto")
-    return Tested(diff.size, mean, float(found.statistic), float(found.pvalue), NAN, NAN)
+    values = np.asarray(diff_PS, dtype=np.float64)
+    values = values[~np.isnan(values).any(axis=1)]
+    n_patients, n_seeds = values.shape
+    of_patients = values.mean(axis=1)
+    simple = paired_t(of_patients, np.zeros(n_patients))
+    if n_seeds < 2 or math.isnan(simple.p) or simple.error == 0:
+        return simple
+    mean, of_seeds = float(values.mean()), values.mean(axis=0)
+    ms_patients = n_seeds * float(of_patients.var(ddof=1))
+    ms_seeds = n_patients * float(of_seeds.var(ddof=1))
+    rest = values - of_patients[:, None] - of_seeds + mean
+    freedom = (n_patients - 1) * (n_seeds - 1)
+    ms_rest = float((rest**2).sum()) / freedom
+    if ms_seeds <= ms_rest or stats.f.sf(ms_seeds / ms_rest, n_seeds - 1, freedom) > _POOLED:
+        return simple
+    error = math.sqrt((ms_patients + ms_seeds - ms_rest) / values.size)
+    return tested(n_patients, mean, error, n_seeds - 1)
+
+
+def tested(n: int, mean: float, error: float, df: float) -> Tested:
+    """Return the t-test of a mean with a standard error that is not zero."""
+    from scipy import stats
+
+    statistic = mean / error
+    return Tested(n, mean, error, df, statistic, 2 * float(stats.t.sf(abs(statistic), df)))
 
 
 def effect(a: ArrayLike, b: ArrayLike) -> Effect:
@@ -197,7 +245,7 @@ def _degenerate(diff: NDArray[np.float64]) -> Tested | None:
     if n < 2:
         return Tested(n, mean, NAN, NAN, NAN, NAN, "n too small")
     if not diff.any():
-        return Tested(n, 0.0, 0.0, 1.0, 0.0, 0.0, "identical")
+        return Tested(n, 0.0, 0.0, n - 1, 0.0, 1.0, "identical")
     if float(diff.std(ddof=1)) <= _ROUNDING * abs(mean):
         return Tested(n, mean, NAN, NAN, NAN, NAN, "zero variance")
     return None

@@ -10,7 +10,8 @@ from typing_extensions import override
 
 from bench.reporting import board, page, scores
 from bench.reporting.board import Board
-from bench.reporting.comparison import MOST_PAIRS, Compared, columns, compare, domain_columns
+from bench.reporting.column import columns, domain_columns
+from bench.reporting.comparison import MOST_PAIRS, Compared, compare
 from bench.reporting.page import Chapter
 from bench.reporting.pictures import opened
 from bench.reporting.report import Document, Report

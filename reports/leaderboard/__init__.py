@@ -14,8 +14,9 @@ from bench.errors import BenchError
 from bench.evaluation.metrics import MetricName, find
 from bench.reporting import board, scores
 from bench.reporting.board import Board
-from bench.reporting.comparison import Rule, columns, domain_columns
-from bench.reporting.comparison import marks as marks_of
+from bench.reporting.column import columns, domain_columns
+from bench.reporting.marks import Rule
+from bench.reporting.marks import marks as marks_of
 from bench.reporting.report import Document, Report
 from bench.reporting.style import MethodStyles
 from bench.reporting.text import NONE, duration, number
@@ -280,6 +281,8 @@ def _rank_boards(rows: pd.DataFrame, metric: MetricName, title: str) -> list[Boa
     taus = []
     for column in columns(scores.of_results(rows, metric), styles):
         found = column.stability()
+        if found is None:
+            continue
         cells[column.label] = {
             method: f"{rank} ({100 * shares[rank - 1]:.0f} %)"
             for method, rank, shares in zip(
@@ -287,6 +290,8 @@ def _rank_boards(rows: pd.DataFrame, metric: MetricName, title: str) -> list[Boa
             )
         }
         taus.append(f"{number(found.tau, 2)} at {column.label}")
+    if not cells:
+        return []
     methods = styles.sort({method for column in cells.values() for method in column})
     frame = pd.DataFrame(cells).reindex(methods).fillna(NONE)
     frame.insert(0, "method", [styles.name(method) for method in methods])
@@ -295,9 +300,9 @@ def _rank_boards(rows: pd.DataFrame, metric: MetricName, title: str) -> list[Boa
             title=title,
             frame=frame.reset_index(drop=True),
             notes=(
-                "Rank by the mean over test patients (1 is best, ties share the smaller rank) and, "
-                "in brackets, how many of 1000 bootstrap samples of the patients give the same "
-                "rank. Upper bounds are left out.",
+                "Rank by the mean over the test patients that all have (1 is best, ties share the "
+                "smaller rank) and, in brackets, how many of 1000 bootstrap samples of the "
+                "patients give the same rank. Upper bounds are left out.",
                 f"Mean Kendall tau between this ranking and those of the samples: "
                 f"{', '.join(taus)}.",
             ),

@@ -13,9 +13,12 @@ from tables import result_table
 
 from bench.errors import BenchError
 from bench.reporting import scores
-from bench.reporting.comparison import Compared, ComparisonColumn, columns, compare, gaps, marks
+from bench.reporting.column import ComparisonColumn, columns
+from bench.reporting.comparison import Compared, compare
+from bench.reporting.marks import marks
+from bench.reporting.missing import gaps
 from bench.reporting.sentences import sentence, sentences
-from bench.reporting.style import MethodStyles
+from bench.reporting.style import MethodStyle, MethodStyles
 from bench.results.aggregate import cell_values, final_models
 from bench.stats.multiple import holm
 
@@ -35,10 +38,12 @@ def column_of(
         | {
             "test_to_train": 1 / (n_folds - 1) if n_folds else 0.0,
             "patient": f"p{fold}{p}",
+            "case": f"p{fold}{p}",
             "value": value + p,
+            "status": "ok",
             "metric": "DSC",
         }
-        | {"unit": "%", "higher_is_better": True}
+        | {"unit": "%", "higher_is_better": True, "best": 100.0}
         for method, fold_values in values.items()
         for fold, value in enumerate(fold_values)
         for p in range(patients)
@@ -73,16 +78,19 @@ def test_comparisons_are_those_of_scipy() -> None:
         index=["fold", "patient"], columns="method", values="dsc", aggfunc="mean"
     )
     folds = wide.groupby("fold").mean()
+    ranks = wide.sub(wide["naive"], axis=0)["inerrant0"].pipe(
+        lambda d: np.sign(d) * stats.rankdata(abs(d)) / len(d)
+    )
+    over_folds = stats.ttest_1samp(ranks.groupby("fold").mean(), 0)
+    assert found[0].ranks.statistic == pytest.approx(over_folds.statistic / 1.5)
     for one in found:
         plain = stats.ttest_rel(folds[one.a], folds[one.b])
-        assert one.plain.p == pytest.approx(plain.pvalue)
+        assert column.plain_t(one.a, one.b).p == pytest.approx(plain.pvalue)
         assert one.primary.statistic == pytest.approx(plain.statistic / 1.5)
-        ranks = stats.wilcoxon(wide[one.a], wide[one.b], zero_method="pratt")
-        assert one.ranks.p == pytest.approx(ranks.pvalue)
         diff = (wide[one.a] - wide[one.b]).mean()
-        assert one.by_patients.low < diff < one.by_patients.high
-        assert one.by_folds.low < diff < one.by_folds.high
-        assert one.mixed.diff == pytest.approx(diff, abs=1e-6)
+        assert one.mixed.diff == pytest.approx(diff)
+        assert one.mixed.interval()[0] < diff < one.mixed.interval()[1]
+        assert (one.patients, one.only_a, one.only_b) == (15, 0, 0)
     assert [one.p_holm for one in found] == pytest.approx(
         list(holm([one.primary.p for one in found]))
     )
@@ -93,9 +101,10 @@ def test_a_patient_with_a_gap_in_one_organ_is_compared_on_the_other() -> None:
     second = rows.assign(organ="spleen", value=rows["value"] - 20)
     second.loc[(second["method"] == "a") & (second["patient"] == "p00"), "value"] = math.nan
     column = ComparisonColumn(pd.concat([rows, second], ignore_index=True), None, STYLES)
-    diff, fold = column.patient_differences("a", "b")
-    assert diff == pytest.approx(np.full(8, 10.0))
-    assert list(fold) == [0] * 4 + [1] * 4
+    pair = column.pair("a", "b")
+    assert pair.patients == pytest.approx(np.full(8, 10.0))
+    assert list(pair.by_run[1]) == [0] * 4 + [1] * 4
+    assert (pair.shared.only_a, pair.shared.only_b) == (0, 1)
 
 
 BEST = [60.0, 61.2, 59.1, 60.5, 61.0]
@@ -113,8 +122,15 @@ BEST = [60.0, 61.2, 59.1, 60.5, 61.0]
         ({"b": BEST}, {"a": "best_tied", "b": "best_tied"}),
         # Without any variance there is no test, whatever the difference.
         ({"b": [value - 9 for value in BEST]}, {"a": "best_tied", "b": ""}),
-        # A method that lacks a fold takes no part, however good.
-        ({"b": [50.3, 51.1, 48.8, 50.0, 51.5], "c": [99.0] * 4}, {"a": "best", "b": "", "c": ""}),
+        # A method that lacks a fold is never best, and nothing is best because it lacks one.
+        (
+            {"b": [50.3, 51.1, 48.8, 50.0, 51.5], "c": [98.0, 99.5, 98.8, 99.1]},
+            {"a": "", "b": "", "c": "tied"},
+        ),
+        (
+            {"b": [50.3, 51.1, 48.8, 50.0, 51.5], "c": [50.0, 49.5, 49.8, 49.1]},
+            {"a": "best", "b": "", "c": ""},
+        ),
     ],
 )
 def test_the_bold_rule(others: dict[str, list[float]], expected: dict[str, str]) -> None:
@@ -124,7 +140,7 @@ def test_the_bold_rule(others: dict[str, list[float]], expected: dict[str, str])
 def test_other_bold_rules() -> None:
     column = column_of({"a": BEST, "b": [59.1, 60.8, 58.9, 59.6, 60.7]})
     (one,) = compare(column, column.pairs, thorough=False)
-    assert one.plain.p < 0.05 < one.p_holm
+    assert column.plain_t(one.a, one.b).p < 0.05 < one.p_holm
     assert marks(column) == {"a": "best_tied", "b": "tied"}
     assert marks(column, "paper") == {"a": "best", "b": ""}
     assert marks(column, "mean") == {"a": "best", "b": ""}
@@ -145,8 +161,8 @@ def test_sentences_say_the_numbers_of_the_table() -> None:
     by_pair = {(one.a, one.b): one for one in found.comparisons}
     one = by_pair["inerrant", "inerrant0"]
     assert sentence(one, found.column) == (
-        f"INERRANT exceeds INERRANT⁰ by 10.0 points (95 % CI {one.primary.low:.1f} to "
-        f"{one.primary.high:.1f}; Holm p < 0.001; 5 folds, 20 patients)."
+        f"INERRANT exceeds INERRANT⁰ by 10.0 points (corrected 95 % CI {one.interval[0]:.1f} to "
+        f"{one.interval[1]:.1f}; Holm p < 0.001; 5 folds, 20 patients)."
     )
     same = sentence(by_pair["bai", "inerrant"], found.column)
     assert same == "Bai et al. and INERRANT are identical (5 folds, 20 patients)."
@@ -191,9 +207,11 @@ def test_a_csv_without_folds_is_compared_over_cases(tmp_path: Path) -> None:
     (column,) = columns(table, MethodStyles())
     (one,) = compare(column, column.pairs)
     assert column.unit == "patient"
-    assert one.primary.p == one.ranks.p
-    assert math.isnan(one.plain.p)
-    assert math.isnan(one.by_folds.low)
+    wide = np.round([values["y"], values["x"]], 4)
+    assert one.primary.p == pytest.approx(stats.ttest_rel(*wide).pvalue)
+    assert one.ranks.p == pytest.approx(stats.wilcoxon(*wide, method="exact").pvalue)
+    assert math.isnan(column.plain_t(one.a, one.b).p)
+    assert math.isnan(one.mixed.p)
     assert sentence(one, column).startswith("y exceeds x by 0.0")
     assert "12 cases" in sentence(one, column)
 
@@ -240,5 +258,14 @@ def test_a_missing_value_is_a_gap_and_no_zero(tmp_path: Path) -> None:
         MethodStyles(),
     )
     (one,) = compare(column, column.pairs, thorough=False)
-    assert one.ranks.n == 7
+    assert (one.primary.n, one.patients, one.only_a + one.only_b) == (7, 7, 1)
     assert gaps(column) == ["x 1 case (c3)"]
+
+
+def test_methods_of_one_title_are_told_apart() -> None:
+    styles = MethodStyles(
+        {"mine": MethodStyle("Ours"), "theirs": MethodStyle("Ours"), "other": MethodStyle("Other")}
+    )
+    assert styles.name("mine") == "Ours (mine)"
+    assert styles.name("theirs[rounds=2]") == "Ours (theirs) [rounds=2]"
+    assert styles.name("other") == "Other"

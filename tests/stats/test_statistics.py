@@ -9,10 +9,17 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from bench.stats.intervals import bca, two_level
 from bench.stats.mixed import mixed_model
-from bench.stats.multiple import holm
-from bench.stats.paired import corrected_t, effect, needed_correlation, paired_t, wilcoxon
+from bench.stats.multiple import holm, holm_levels
+from bench.stats.paired import (
+    corrected_t,
+    crossed_t,
+    differences,
+    effect,
+    needed_correlation,
+    paired_t,
+)
+from bench.stats.ranks import ranks_over_folds, signed_ranks
 from bench.stats.stability import bootstrap_ranks, friedman
 
 RNG = np.random.default_rng(3)
@@ -44,7 +51,7 @@ def test_the_plain_t_is_that_of_scipy(n: int) -> None:
     interval = expected.confidence_interval(0.95)
     assert found.p == pytest.approx(expected.pvalue)
     assert found.statistic == pytest.approx(expected.statistic)
-    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+    assert found.interval() == pytest.approx((interval.low, interval.high))
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.25, 1.0])
@@ -54,7 +61,9 @@ def test_the_corrected_interval_excludes_zero_exactly_when_p_is_below_a_twentiet
     for _ in range(50):
         a, b = RNG.normal(0, 1, 5) + 1.2, RNG.normal(0, 1, 5)
         found = corrected_t(a, b, ratio)
-        assert (found.low > 0 or found.high < 0) == (found.p < 0.05)
+        for level in (0.95, 0.99):
+            low, high = found.interval(level)
+            assert (low > 0 or high < 0) == (found.p < 1 - level)
         if not ratio:
             assert found[:6] == pytest.approx(paired_t(a, b)[:6])
 
@@ -93,33 +102,85 @@ def test_the_correlation_that_a_published_difference_needs(test, ratio: float) -
 # --- signed ranks and effect sizes --------------------------------------------------------------
 
 
-def test_signed_ranks_against_all_signs() -> None:
-    d = np.array([3.1, -0.4, 2.2, 1.7, -1.1, 0.9, 2.8])
+def all_signs(d: np.ndarray) -> float:
+    """Return the two-sided p value over all signs of the ranks, zeros and ties as they are."""
     ranks = stats.rankdata(abs(d))
-    w = ranks[d > 0].sum()
-    sums = [ranks[list(signs)].sum() for signs in itertools.product([False, True], repeat=d.size)]
-    tail = min(np.mean(np.array(sums) >= w), np.mean(np.array(sums) <= w))
-    assert wilcoxon(d, np.zeros(d.size)).p == pytest.approx(min(1, 2 * tail))
+    seen = abs((ranks * np.sign(d)).sum())
+    moved = ranks[d != 0]
+    signs = np.array(list(itertools.product([1, -1], repeat=moved.size)))
+    return float((abs(signs @ moved) >= seen - 1e-9).mean())
 
 
-def test_signed_ranks_keep_zeros_as_pratt_does() -> None:
-    d = np.array([0.0, 0.0, 1, 2, -3, 4, 5, 6])
-    expected = stats.wilcoxon(d, zero_method="pratt", method="auto")
-    assert wilcoxon(d, np.zeros(8)).p == pytest.approx(expected.pvalue)
+@pytest.mark.parametrize("decimals", [0, 1, 3])
+def test_signed_ranks_against_all_signs(decimals: int) -> None:
+    for seed in range(8):
+        d = np.random.default_rng(seed).normal(0.5, 1, 9).round(decimals)
+        assert signed_ranks(d).p == pytest.approx(all_signs(d))
+
+
+@pytest.mark.parametrize("decimals", [1, 4])
+def test_many_signed_ranks_are_those_of_scipy(decimals: int) -> None:
+    d = np.random.default_rng(decimals).normal(0.1, 1, 90).round(decimals)
+    expected = stats.wilcoxon(d, zero_method="pratt", method="asymptotic")
+    assert signed_ranks(d).p == pytest.approx(expected.pvalue)
+
+
+def test_the_estimate_of_signed_ranks_is_the_median_of_all_walsh_averages() -> None:
+    for n, decimals in itertools.product((6, 7, 40), (0, 1, 6)):
+        d = np.random.default_rng(n).normal(0.5, 1, n).round(decimals)
+        i, j = np.triu_indices(n)
+        found = signed_ranks(d)
+        assert found.shift == pytest.approx(np.median((d[i] + d[j]) / 2))
+
+
+def test_the_interval_of_signed_ranks_is_the_textbook_one_and_agrees_with_its_test() -> None:
+    # Without ties: the c-th smallest and largest of the Walsh averages (Hollander and Wolfe).
+    d = np.random.default_rng(1).normal(0.5, 1, 10).round(6)
+    i, j = np.triu_indices(10)
+    walsh = np.sort((d[i] + d[j]) / 2)
+    c = 9  # P(T+ <= 8) = 0.0244 for n = 10
+    found = signed_ranks(d)
+    assert (found.low, found.high) == pytest.approx((walsh[c - 1], walsh[-c]))
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        d = rng.normal(rng.choice([0, 0.4, 0.9]), 1, rng.integers(6, 40)).round(rng.integers(0, 3))
+        found = signed_ranks(d)
+        if not found.note:
+            assert (found.p < 0.05) == (not found.low <= 0 <= found.high)
+            assert found.low <= found.shift <= found.high
 
 
 def test_signed_ranks_at_the_edges() -> None:
-    assert wilcoxon(np.ones(8), np.ones(8)).p == 1.0
-    five = wilcoxon(np.arange(1.0, 6), np.zeros(5))
+    assert signed_ranks(np.zeros(8)).p == 1.0
+    five = signed_ranks(np.arange(1.0, 6))
     assert math.isnan(five.p)
     assert "n too small" in five.note
-    assert wilcoxon(np.arange(1.0, 7), np.zeros(6)).p == pytest.approx(0.03125)
-    assert wilcoxon([], []).n == 0
+    assert signed_ranks(np.arange(1.0, 7)).p == pytest.approx(0.03125)
+    assert signed_ranks([]).n == 0
+    mostly_equal = signed_ranks(np.r_[np.zeros(75), np.full(25, 8.0)])
+    assert mostly_equal.p < 0.001
+    assert math.isnan(mostly_equal.low)
+    assert "too many equal values" in mostly_equal.note
+
+
+def test_ranks_do_not_depend_on_the_unit() -> None:
+    a, b = RNG.uniform(0.5, 1, (2, 40)).round(3)
+    fraction, percent = (signed_ranks(differences(k * a, k * b)) for k in (1, 100))
+    assert fraction.p == percent.p
+    assert 100 * fraction.low == pytest.approx(percent.low)
+
+
+def test_signed_ranks_over_folds_are_a_t_test_of_their_means() -> None:
+    d, fold = RNG.normal(1, 2, 30), np.repeat(np.arange(5), 6)
+    ranks = np.sign(d) * stats.rankdata(abs(d))
+    expected = stats.ttest_1samp([ranks[fold == test].mean() for test in range(5)], 0)
+    assert ranks_over_folds(d, fold, 0.25).statistic == pytest.approx(expected.statistic / 1.5)
+    assert ranks_over_folds([], [], 0.25).n == 0
 
 
 def test_effect_sizes_against_loops() -> None:
     a, b = RNG.normal(0.4, 1, (2, 25)).round(1)
-    d = a - b
+    d = (a - b).round(9)
     sizes = sorted(abs(value) for value in d if value)
 
     def mid_rank(value: float) -> float:
@@ -142,6 +203,31 @@ def test_effect_sizes_at_the_edges() -> None:
     assert all(math.isnan(value) for value in effect([], []))
 
 
+# --- seeds --------------------------------------------------------------------------------------
+
+
+def test_seeds_that_agree_are_averaged() -> None:
+    rng = np.random.default_rng(3)
+    d = rng.normal(1, 3, (20, 1)) + rng.normal(0, 0.1, (20, 3))
+    d -= d.mean(axis=0) - d.mean()
+    assert crossed_t(d) == paired_t(d.mean(axis=1), np.zeros(20))
+    assert crossed_t(d[:, :1]) == paired_t(d[:, 0], np.zeros(20))
+
+
+def test_seeds_that_differ_are_a_random_effect() -> None:
+    rng = np.random.default_rng(3)
+    d = rng.normal(1, 3, (20, 1)) + np.array([0.0, 4, 8]) + rng.normal(0, 0.1, (20, 3))
+    found = crossed_t(np.vstack([d, [NAN, 1, 2]]))
+    table = pd.DataFrame(d).stack().rename("d").rename_axis(["patient", "seed"]).reset_index()
+    import statsmodels.formula.api as smf
+    from statsmodels.stats.anova import anova_lm
+
+    squares = anova_lm(smf.ols("d ~ C(patient) + C(seed)", table).fit())["mean_sq"]
+    variance = (squares["C(patient)"] + squares["C(seed)"] - squares["Residual"]) / 60
+    assert found.error == pytest.approx(math.sqrt(variance))
+    assert (found.n, found.df) == (20, 2)
+
+
 # --- many comparisons ---------------------------------------------------------------------------
 
 
@@ -155,108 +241,80 @@ def test_holm_against_its_definition() -> None:
     assert holm(p) == pytest.approx(expected)
 
 
+def test_an_interval_at_the_level_of_holm_agrees_with_the_corrected_p_value() -> None:
+    for seed in range(100):
+        d = np.random.default_rng(seed).normal([0, 0, 0, 1, 2, 3, 0.8], 1, (6, 7)).T
+        tests = [paired_t(one, np.zeros(6)) for one in d]
+        raw = [test.p for test in tests]
+        for test, p, level in zip(tests, holm(raw), holm_levels(raw), strict=True):
+            low, high = test.interval(1 - level)
+            assert (p < 0.05) == (low > 0 or high < 0)
+    assert holm_levels([0.001, 0.02, 0.04, NAN]) == pytest.approx(
+        [0.05 / 3, 0.05 / 2, 0.05, NAN], nan_ok=True
+    )
+    assert holm_levels([0.03, 0.04]) == pytest.approx([0.025, 0.025])
+    assert holm_levels([]).size == 0
+
+
 def test_holm_does_not_count_what_was_not_tested() -> None:
     assert holm([0.01, NAN, 0.03]) == pytest.approx([0.02, NAN, 0.03], nan_ok=True)
     assert holm([]).size == 0
     assert np.isnan(holm([NAN])).all()
 
 
-# --- intervals ----------------------------------------------------------------------------------
-
-
-def test_bca_against_its_formula() -> None:
-    d = RNG.exponential(2, 20)
-    interval = bca(d, seed=5, n_resamples=4000)
-    means = np.array(
-        [np.mean(np.random.default_rng(i).choice(d, 20)) for i in range(4000)]
-    )  # other draws: equal up to Monte Carlo error
-    z0 = stats.norm.ppf(np.mean(means < d.mean()))
-    jack = np.array([np.delete(d, i).mean() for i in range(20)])
-    u = jack.mean() - jack
-    a = (u**3).sum() / (6 * (u**2).sum() ** 1.5)
-    z = stats.norm.ppf([0.025, 0.975])
-    levels = stats.norm.cdf(z0 + (z0 + z) / (1 - a * (z0 + z)))
-    assert interval[:2] == pytest.approx(np.quantile(means, levels), abs=0.12)
-    assert bca(d, seed=5, n_resamples=4000) == interval
-
-
-def test_intervals_at_the_edges() -> None:
-    assert bca([2.0, 2.0, 2.0]) == (2.0, 2.0, "zero variance")
-    assert math.isnan(bca([2.0]).low)
-    assert math.isnan(two_level([1.0, 2, 3], [0, 0, 0]).low)
-    assert math.isnan(two_level([], []).low)
-    assert two_level([2.0, 2, 2], [0, 1, 1])[:2] == (2.0, 2.0)
-
-
-def test_two_levels_vary_as_folds_and_patients_do() -> None:
-    fold = np.repeat(np.arange(5), 12)
-    shift = np.array([-3.0, -1, 0, 1, 3])
-    d = shift[fold] + RNG.normal(0, 1, 60)
-    interval = two_level(d, fold, seed=1)
-    means = []
-    for i in range(4000):
-        rng = np.random.default_rng(i)
-        drawn = rng.integers(5, size=5)
-        means.append(np.mean([rng.choice(d[fold == f], 12).mean() for f in drawn]))
-    assert interval[:2] == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.15)
-    assert interval.high - interval.low > 3 * (bca(d).high - bca(d).low) / 2
-
-
 # --- mixed model --------------------------------------------------------------------------------
 
 
-def scores(methods: int, organs: int, patients: int = 24, gap: float = 0.0) -> pd.DataFrame:
-    rng = np.random.default_rng(11)
-    rows = [
-        {"method": f"m{m}", "organ": f"o{k}", "patient": f"p{p}", "fold": p % 4, "value": value}
-        for m, k, p in itertools.product(range(methods), range(organs), range(patients))
-        for value in [60 + 3 * m + 5 * k + 4 * np.sin(p) + rng.normal(0, 2)]
-        if rng.random() >= gap
-    ]
-    return pd.DataFrame(rows)
+def runs_of(seed: int, spread: float, seeds: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return differences of 60 patients, with the fold and seed of each."""
+    rng = np.random.default_rng(seed)
+    fold, of_seed = np.tile(np.arange(60) % 5, seeds), np.repeat(np.arange(seeds), 60)
+    d = 1 + rng.normal(0, spread, (seeds, 5))[of_seed, fold] + 2 * of_seed
+    return d + rng.normal(0, 1, d.size), fold, of_seed
 
 
-def test_with_two_methods_it_is_the_paired_t() -> None:
-    rows = scores(methods=2, organs=1)
-    wide = rows.pivot(index="patient", columns="method", values="value")
-    found = mixed_model(rows, [("m1", "m0"), ("m0", "m1")])
-    expected = stats.ttest_rel(wide["m1"], wide["m0"])
-    contrast = found.contrasts["m1", "m0"]
-    assert contrast.diff == pytest.approx(float((wide["m1"] - wide["m0"]).mean()), abs=1e-6)
-    assert contrast.p == pytest.approx(2 * stats.norm.sf(abs(expected.statistic)), rel=1e-3)
-    assert found.contrasts["m0", "m1"].diff == pytest.approx(-contrast.diff)
-    assert found.note == ""
+def test_the_mixed_model_is_the_corrected_t_where_folds_differ_and_data_are_complete() -> None:
+    d, fold, seed = runs_of(1, 2.0)
+    means = [d[fold == test].mean() for test in range(5)]
+    found, expected = mixed_model(d, fold, seed, 0.25), corrected_t(means, np.zeros(5), 0.25)
+    assert found[:6] == pytest.approx(expected[:6], rel=1e-3)
 
 
-def test_it_averages_over_organs_and_bears_gaps() -> None:
-    rows = scores(methods=3, organs=3, gap=0.1)
-    found = mixed_model(rows, [("m2", "m0"), ("m2", "m1")])
-    assert found.rows == len(rows)
-    for pair, true in ((("m2", "m0"), 6.0), (("m2", "m1"), 3.0)):
-        contrast = found.contrasts[pair]
-        assert contrast.low < true < contrast.high
-        assert contrast.p < 0.01
-    organs = rows.groupby(["organ", "method"])["value"].mean().unstack()
-    assert found.contrasts["m2", "m0"].diff == pytest.approx(
-        float((organs["m2"] - organs["m0"]).mean()), abs=0.3
-    )
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_mixed_model_is_that_of_statsmodels(seeds: int) -> None:
+    from statsmodels.regression.mixed_linear_model import MixedLM
+
+    d, fold, seed = runs_of(2, 2.0, seeds)
+    d[:17] = NAN
+    rows = pd.DataFrame({"d": d, "run": fold, "seed": seed}).dropna()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if seeds > 1:
+            model = MixedLM.from_formula(
+                "d ~ 1", rows, groups="seed", re_formula="1", vc_formula={"run": "0 + C(run)"}
+            )
+        else:
+            model = MixedLM.from_formula("d ~ 1", rows, groups="run")
+        expected = model.fit(reml=True)
+    found = mixed_model(d, fold, seed, 0.25)
+    assert found.n == 5 * seeds
+    assert found.diff == pytest.approx(float(expected.fe_params.iloc[0]), rel=1e-3)
+    error = found.error / math.sqrt(1 + 5 * seeds * 0.25)
+    assert error == pytest.approx(float(expected.bse_fe.iloc[0]), rel=5e-3)
 
 
-def test_patients_that_do_not_vary_fall_back_to_clustered_errors() -> None:
-    rng = np.random.default_rng(0)
-    rows = scores(methods=2, organs=1).assign(value=lambda r: 50 + rng.normal(0, 1, len(r)))
-    centred = rows["value"] - rows.groupby("patient")["value"].transform("mean")
-    found = mixed_model(rows.assign(value=50 + centred), [("m1", "m0")])
-    assert "clustered by patient" in found.note
-    assert not math.isnan(found.contrasts["m1", "m0"].p)
-
-
-def test_a_model_of_nothing_is_nan() -> None:
-    rows = scores(methods=2, organs=1)
-    for nothing in (rows[rows["method"] == "m0"], rows.assign(value=7.0), rows.assign(value=NAN)):
-        found = mixed_model(nothing, [("m1", "m0")])
-        assert math.isnan(found.contrasts["m1", "m0"].p)
-        assert found.note
+def test_a_mixed_model_of_nothing_is_nan() -> None:
+    d, fold, seed = runs_of(3, 1.0)
+    one = fold == 0
+    for values, note in (
+        (np.full_like(d, NAN), "n too small"),
+        (np.where(one, d, NAN), "n too small"),
+        (fold.astype(float), "no variance within runs"),
+    ):
+        found = mixed_model(values, fold, seed, 0.25)
+        assert math.isnan(found.p)
+        assert found.note == note
+    assert mixed_model(np.zeros_like(d), fold, seed, 0.25).p == 1.0
 
 
 # --- rankings -----------------------------------------------------------------------------------

@@ -1,0 +1,115 @@
+"""Which method of a column is best, and which are not proven worse: the bold rule."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from bench.reporting.column import ComparisonColumn
+from bench.stats.multiple import ALPHA
+
+if TYPE_CHECKING:
+    from bench.reporting.style import Mark
+
+Rule = Literal["holm", "paper", "mean"]
+"""The criterion for a better method: the primary test after Holm's correction; the paired t-test
+over folds without correction, as in the paper; the mean alone."""
+
+
+class Standing(NamedTuple):
+    """Who leads a column.
+
+    Attributes
+    ----------
+    leaders
+        Methods without gaps of which the printed mean is at least that of every other method, each
+        on the cells that both have.
+    ahead
+        Where nobody leads: methods with gaps that are ahead of all others where they have scores.
+    """
+
+    leaders: tuple[str, ...]
+    ahead: tuple[str, ...]
+
+
+def standing(column: ComparisonColumn, digits: int | None = None) -> Standing:
+    """Return who leads a column; with complete data, the best printed means.
+
+    Parameters
+    ----------
+    column
+        The scores.
+    digits
+        Printed decimals; by default those of the column.
+    """
+    sign = 1 if column.higher_is_better else -1
+    digits = column.digits if digits is None else digits
+    beaten = set()
+    for a, b in column.pairs:
+        of_a, of_b = (sign * round(mean, digits) for mean in column.test(a, b)[0].means)
+        if of_a < of_b:
+            beaten.add(a)
+        elif of_b < of_a:
+            beaten.add(b)
+    scored = column.means.dropna().index
+    first = [m for m in column.competitors if m not in beaten and m in scored]
+    gaps = column.incomplete
+    leaders = tuple(method for method in first if method not in gaps)
+    return Standing(leaders, () if leaders else tuple(first))
+
+
+def marks(
+    column: ComparisonColumn, rule: Rule = "holm", digits: int | None = None
+) -> dict[str, Mark]:
+    """Return the mark of every competitor by the bold rule (specification: Statistics).
+
+    The leader is `best` if it beats every other method, else `best_tied`; those that it does not
+    beat are `tied`. Where nobody leads, because the one that is ahead lacks cells or because each
+    is behind another on what they share, all that no other beats are `tied`. Where no test is
+    possible, only the leader is marked.
+
+    Parameters
+    ----------
+    column
+        The scores.
+    rule
+        The criterion, applied to all pairs of competitors.
+    digits
+        Printed decimals; by default those of the column.
+    """
+    found: dict[str, Mark] = dict.fromkeys(column.competitors, "")
+    if len(column.means[list(column.competitors)].dropna()) < 2:
+        return found
+    best = standing(column, digits).leaders
+    if rule == "mean":
+        return found | dict.fromkeys(best, "best")
+    p_values = _p_values(column, rule)
+    if all(p != p for p in p_values.values()):
+        return found | dict.fromkeys(best, "best_tied")
+    scored = [m for m in column.competitors if column.means[m] == column.means[m]]
+    tied = [
+        method
+        for method in scored
+        if not any(
+            p_values[frozenset((method, other))] < ALPHA
+            and (best or _behind(column, method, other))
+            for other in best or scored
+            if other != method
+        )
+    ]
+    found |= dict.fromkeys(tied, "tied")
+    alone = tuple(tied) == best and len(best) == 1
+    return found | dict.fromkeys(best, "best" if alone else "best_tied")
+
+
+def _p_values(column: ComparisonColumn, rule: Rule) -> dict[frozenset[str], float]:
+    if rule == "holm":
+        return column.p_values
+    return {frozenset(pair): column.plain_t(*pair).p for pair in column.pairs}
+
+
+def _behind(column: ComparisonColumn, method: str, other: str) -> bool:
+    """Tell whether the mean of a method is worse than that of another on what both have."""
+    flipped = (method, other) not in column.pairs
+    own, its = column.test(*((other, method) if flipped else (method, other)))[0].means
+    worse = own < its if column.higher_is_better else own > its
+    return worse is not flipped

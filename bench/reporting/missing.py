@@ -1,0 +1,98 @@
+"""What methods have no score for, by kind: phrases and counts of reports."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from bench.reporting.cells import ABSENT, EMPTY, FAILED
+from bench.reporting.column import ComparisonColumn
+from bench.reporting.text import counted, number
+
+
+class Counts(NamedTuple):
+    """(Case, organ) pairs of one method in a column.
+
+    Attributes
+    ----------
+    scored
+        Pairs with a score; those of the next two that have one are among them.
+    missed, hallucinated
+        The organ is present and nothing is predicted; it is absent and something is.
+    failed
+        Missed or hallucinated pairs without a score of their own.
+    absent
+        The organ is absent, and nothing is predicted: right, and nothing to score.
+    gaps
+        Pairs that another method has and this one lacks.
+    zeros
+        Pairs with a score of 0.
+    """
+
+    scored: int
+    missed: int
+    hallucinated: int
+    failed: int
+    absent: int
+    gaps: int
+    zeros: int
+
+
+def counts(column: ComparisonColumn) -> dict[str, Counts]:
+    """Return the counts of every competitor."""
+    status = column.rows.groupby(["method", "status"], observed=True).size()
+    gaps = column.incomplete
+    found = {}
+    for method in column.competitors:
+        at = column.cells.methods.index(method)
+        kinds = column.cells.kinds_CM[:, at]
+        found[method] = Counts(
+            int(np.isin(kinds, [EMPTY, FAILED, ABSENT], invert=True).sum()),
+            int(status.get((method, "missed"), 0)),
+            int(status.get((method, "hallucinated"), 0)),
+            int((kinds == FAILED).sum()),
+            int((kinds == ABSENT).sum()),
+            int(gaps[method].sum()) if method in gaps else 0,
+            int((column.cells.values_CM[:, at] == 0).sum()),
+        )
+    return found
+
+
+def gaps(column: ComparisonColumn) -> list[str]:
+    """Name the runs and patients that competitors lack in a column, one phrase per method."""
+    found = []
+    index = column.cells.index
+    for method, lacking in column.incomplete.items():
+        values = column.fold_values[method] if column.unit == "fold" else None
+        runs = [] if values is None else [f"fold {fold}" for _, fold in values.index[values.isna()]]
+        names = list(map(str, np.unique(index["patient"][lacking])))
+        some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        if runs:
+            what = ", ".join(dict.fromkeys(runs))
+        else:
+            what = f"{counted(len(names), column.patient_noun)} ({some})"
+        found.append(f"{column.styles.name(method)} {what}")
+    return found
+
+
+def substitutes(column: ComparisonColumn) -> list[str]:
+    """Say what failures and correct absences count as, where there are some."""
+    cells, unit = column.cells, column.measure_unit
+    unit = f" {unit}" if unit else ""
+    chosen = [cells.methods.index(method) for method in column.competitors]
+    kinds = cells.kinds_CM[:, chosen]
+    where = f"{column.label}: " if column.label else ""
+    found = []
+    if failed := int((kinds == FAILED).sum()):
+        found.append(
+            f"{where}{counted(failed, 'failure')} without a score of their own count as "
+            f"{number(cells.worst, column.digits)}{unit}, the worst measured"
+        )
+    disputed = (kinds == ABSENT).any(axis=1) & ~np.isin(kinds, [ABSENT, EMPTY]).all(axis=1)
+    if absent := int((kinds[disputed] == ABSENT).sum()):
+        found.append(
+            f"{where}{counted(absent, 'correct absence')}, where another method predicts an organ "
+            f"that is not there, count as {number(cells.best, column.digits)}{unit} against it"
+        )
+    return found

@@ -1,0 +1,327 @@
+"""Comparisons with missing values, each against the numbers by hand."""
+
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from public import public_scores
+from scipy import stats
+from tables import result_table
+
+from bench.errors import BenchError
+from bench.reporting import scores
+from bench.reporting.column import ComparisonColumn, columns
+from bench.reporting.comparison import Compared, Comparison, compare
+from bench.reporting.marks import marks, standing
+from bench.reporting.missing import counts, gaps, substitutes
+from bench.reporting.sentences import sentences
+from bench.reporting.style import MethodStyles
+from bench.reports.significance import Significance
+from bench.results.files import Tables
+
+NAN = float("nan")
+
+
+def column_of(folder: Path, table: pd.DataFrame, **options: object) -> ComparisonColumn:
+    path = folder / "mine.csv"
+    table.to_csv(path, index=False)
+    (column,) = columns(scores.read_csv(path, **options), MethodStyles())
+    return column
+
+
+def long(values: dict[str, list[float]], **more: object) -> pd.DataFrame:
+    """Return one row per method and case; ``more`` are columns by case."""
+    return pd.concat(
+        pd.DataFrame(
+            {"task": "t", "case": [f"c{i}" for i in range(len(of))], "method": method, "value": of}
+            | more
+        )
+        for method, of in values.items()
+    )
+
+
+def only(column: ComparisonColumn) -> Comparison:
+    (one,) = compare(column, column.pairs)
+    return one
+
+
+# --- cases 35 to 39 of public bug reports -------------------------------------------------------
+
+
+def hardest_left_out() -> pd.DataFrame:
+    """A equals B in 20 cases and has no value in the hardest of every fold."""
+    rng = np.random.default_rng(0)
+    hard = np.arange(25) % 5 == 4
+    b = np.where(hard, 10, 90) + rng.normal(size=25).round(2)
+    return long({"B": b, "A": np.where(hard, NAN, b)}, fold=np.arange(25) // 5)
+
+
+def test_a_method_is_not_better_for_leaving_out_the_hardest_cases(tmp_path: Path) -> None:
+    column = column_of(tmp_path, hardest_left_out())
+    one = only(column)
+    assert (one.primary.diff, one.primary.p, one.primary.note) == (0.0, 1.0, "identical")
+    assert (one.only_a, one.only_b, one.patients) == (5, 0, 20)
+    # B is level with A on all that A has, and A can be no better for what it lacks.
+    assert marks(column) == {"A": "tied", "B": "best_tied"}
+    found = sentences(Compared(column, [one]))
+    assert "B and A are identical (5 folds, 20 patients, without 5 scores" in found[0]
+    assert gaps(column) == ["A 5 patients (c14, c19, c24, ...)"]
+
+
+def test_equal_differences_are_ties_in_percent_and_as_fractions(tmp_path: Path) -> None:
+    a = [0.755, 0.668, 0.721, 0.774, 0.689, 0.592, 0.932, 0.800, 0.595, 0.724]
+    b = [0.765, 0.613, 0.706, 0.719, 0.679, 0.567, 0.922, 0.810, 0.570, 0.724]
+    found = []
+    for scale in (1, 100):
+        table = long({"B": scale * np.array(b), "A": scale * np.array(a)})
+        found.append(only(column_of(tmp_path, table)))
+    for one in found:
+        assert one.ranks.p == 0.046875  # all 2^9 signs of the ranks, ties exact
+    assert found[0].primary.p == pytest.approx(found[1].primary.p)
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_a_table_of_a_spreadsheet_is_refused_with_the_remedy(
+    separator: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text(f"task{separator}case{separator}method{separator}value\n")
+    with pytest.raises(BenchError, match="export with commas, and with points"):
+        scores.read_csv(path)
+
+
+# --- ten more, the numbers by hand --------------------------------------------------------------
+
+
+def test_1_only_shared_cases_count(tmp_path: Path) -> None:
+    a = [80.0, NAN, 84, 90, 70, 66]
+    b = [70.0, 75, NAN, 85, 69, 60]
+    one = only(column_of(tmp_path, long({"b": b, "a": a})))
+    expected = stats.ttest_rel([80, 90, 70, 66], [70, 85, 69, 60])
+    by_hand = expected.confidence_interval(0.95)
+    assert (one.a, one.b) == ("b", "a")
+    assert one.primary.diff == -(10 + 5 + 1 + 6) / 4
+    assert one.primary.p == pytest.approx(expected.pvalue)
+    assert one.interval == pytest.approx((-by_hand.high, -by_hand.low))
+    assert (one.primary.n, one.only_a, one.only_b) == (4, 1, 1)
+
+
+def test_2_a_fold_value_of_a_pair_is_of_the_cases_that_both_have(tmp_path: Path) -> None:
+    a = [80.0, 70, NAN, 90, 60, 50]
+    b = [70.0, 65, 10, 85, NAN, 48]
+    one = only(column_of(tmp_path, long({"b": b, "a": a}, fold=[0, 0, 0, 1, 1, 1])))
+    folds = [(75 - 67.5), (70 - 66.5)]
+    error = math.sqrt((1 / 2 + 1) * np.var(folds, ddof=1))
+    assert one.primary.diff == pytest.approx(-np.mean(folds))
+    assert one.primary.statistic == pytest.approx(-np.mean(folds) / error)
+
+
+def test_3_an_organ_that_one_lacks_is_left_out_for_that_patient(tmp_path: Path) -> None:
+    liver = long({"b": [70.0, 71, 74, 60], "a": [80.0, 82, 83, 71]}, organ="liver")
+    spleen = long({"b": [50.0, 51, NAN, 40], "a": [NAN, 57, 59, 46]}, organ="spleen")
+    one = only(column_of(tmp_path, pd.concat([liver, spleen])))
+    patients = [10, (11 + 6) / 2, 9, (11 + 6) / 2]
+    assert one.primary.diff == pytest.approx(-np.mean(patients))
+    assert one.primary.p == pytest.approx(stats.ttest_1samp(patients, 0).pvalue)
+
+
+def test_4_scans_of_a_patient_are_one_value(tmp_path: Path) -> None:
+    values = {"b": [70.0, 72, 60, 50, 55, 58], "a": [75.0, NAN, 64, 51, 57, 66]}
+    patient = ["p1", "p1", "p2", "p3", "p3", "p3"]
+    one = only(column_of(tmp_path, long(values, patient=patient)))
+    patients = [5, 4, (1 + 2 + 8) / 3]
+    assert (one.primary.n, one.patients) == (3, 3)
+    assert one.primary.p == pytest.approx(stats.ttest_1samp(patients, 0).pvalue)
+
+
+def test_5_a_failure_without_a_score_counts_as_the_worst_measured(tmp_path: Path) -> None:
+    values = {"b": [5.0, 6, 9, 4, 30], "a": [4.0, NAN, 8, 4, 20]}
+    status = ["ok"] * 9
+    status.insert(6, "missed")
+    table = long(values).assign(status=status)
+    column = column_of(tmp_path, table, higher_is_better=False)
+    one = only(column)
+    d = np.array([5, 6, 9, 4, 30]) - np.array([4, 30, 8, 4, 20])
+    assert one.primary.diff == pytest.approx(d.mean())
+    assert one.primary.p == pytest.approx(stats.ttest_1samp(d, 0).pvalue)
+    assert (one.primary.n, one.counted, one.only_a) == (5, 1, 0)
+    assert substitutes(column) == [
+        "1 failure without a score of their own count as 30.0, the worst measured"
+    ]
+
+
+def test_6_both_empty_is_no_case_and_no_gap(tmp_path: Path) -> None:
+    values = {"b": [70.0, 75, NAN, 60], "a": [75.0, 76, NAN, 66]}
+    status = ["ok", "ok", "both_empty", "ok"] * 2
+    column = column_of(tmp_path, long(values).assign(status=status))
+    one = only(column)
+    assert (one.primary.n, one.only_a, one.only_b, one.counted) == (3, 0, 0, 0)
+    assert one.primary.diff == -4.0
+    assert gaps(column) == []
+    assert standing(column).leaders == ("a",)
+    assert counts(column)["a"].absent == 1
+
+
+def test_7_a_hallucination_costs_against_a_correct_absence(tmp_path: Path) -> None:
+    values = {"b": [70.0, 75, 0, 60, 81], "a": [70.0, 75, NAN, 60, 80]}
+    status = ["ok", "ok", "hallucinated", "ok", "ok", "ok", "ok", "both_empty", "ok", "ok"]
+    column = column_of(tmp_path, long(values).assign(status=status))
+    one = only(column)
+    assert one.primary.diff == (0 + 0 - 100 + 0 + 1) / 5  # b - a, the absence at 100
+    assert standing(column).leaders == ("a",)
+    assert "count as 100.0 against it" in substitutes(column)[0]
+    assert counts(column)["b"].hallucinated == 1
+
+
+def test_8_without_a_status_zeros_beside_empty_cells_stay_visible(tmp_path: Path) -> None:
+    values = {"b": [70.0, 75, 0, 60], "a": [71.0, 76, NAN, 61]}
+    column = column_of(tmp_path, long(values))
+    one = only(column)
+    assert (one.primary.n, one.only_a, one.only_b) == (3, 1, 0)
+    assert counts(column)["b"].zeros == 1
+    assert standing(column).leaders == ("a",)  # an empty cell beside zeros only is no gap
+
+
+def test_9_nothing_is_best_because_another_has_missing_values(tmp_path: Path) -> None:
+    # c is best on all it has but lacks the easy cases, which makes its own mean the lowest.
+    easy, hard = [95.0, 96, 94, 95], [50.0, 52, 51, 49]
+    values = {
+        "a": easy + hard,
+        "b": [x - 1 for x in easy] + [49.5, 50, 50.5, 47],
+        "c": [NAN] * 4 + [60.0, 61.5, 60.2, 58],
+    }
+    column = column_of(tmp_path, long(values))
+    assert column.means["c"] < column.means["b"] < column.means["a"]
+    who = standing(column)
+    assert (who.leaders, who.ahead) == ((), ("c",))
+    found = sentences(Compared(column, compare(column, column.pairs)))
+    assert found[0] == (
+        "No method is best: ahead where both have scores is c, which lacks 4 (case, organ) pairs."
+    )
+
+
+def test_10_seeds_are_a_random_effect_and_a_seed_that_lacks_is_left_out(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    effects = {0: 0.0, 1: 3.0, 2: 6.0}
+    parts = []
+    d = np.empty((8, 3))
+    for seed, effect in effects.items():
+        b = rng.normal(60, 5, 8).round(1)
+        a = (b + 2 + effect + rng.normal(0, 0.5, 8)).round(1)
+        d[:, seed] = a - b
+        parts.append(long({"b": b, "a": a}, seed=seed))
+    table = pd.concat(parts)
+    table.loc[(table["case"] == "c7") & (table["seed"] == 1), "value"] = NAN
+    one = only(column_of(tmp_path, table))
+    d = d[:7]
+    ms_p, ms_s = 3 * d.mean(axis=1).var(ddof=1), 7 * d.mean(axis=0).var(ddof=1)
+    rest = d - d.mean(axis=1, keepdims=True) - d.mean(axis=0) + d.mean()
+    error = math.sqrt((ms_p + ms_s - (rest**2).sum() / 12) / 21)
+    assert one.primary.n == 7
+    assert one.primary.diff == pytest.approx(-d.mean())
+    assert one.primary.p == pytest.approx(2 * stats.t.sf(d.mean() / error, 2))
+
+
+def test_distances_of_missed_organs_count_in_results_too() -> None:
+    table = result_table(methods=("naive", "inerrant0"), folds=range(5), fractions=[30])
+    (column,) = columns(scores.of_results(table, "hd95_mm"), MethodStyles.of(table))
+    one = only(column)
+    worst = table["hd95_mm"].max()
+    wide = table.assign(hd95_mm=table["hd95_mm"].fillna(worst)).pivot_table(
+        index=["fold", "organ"], columns="method", values="hd95_mm"
+    )
+    diff = (wide["inerrant0"] - wide["naive"]).groupby("fold").mean()
+    assert one.primary.diff == pytest.approx(diff.mean())
+    assert one.counted == 5
+    assert f"count as {worst:.1f} mm, the worst measured" in substitutes(column)[0]
+
+
+# --- tables that cannot be compared -------------------------------------------------------------
+
+
+def test_percent_and_fractions_are_noticed(tmp_path: Path) -> None:
+    table = long({"a": [80.1, 90.2, 70.0], "b": [0.81, 0.9, 0.7], "c": [0.5, 0.6, 0.7]})
+    with pytest.raises(BenchError, match=r"task t: values of b and c are up to 0\.9, those of a "):
+        column_of(tmp_path, table)
+    assert column_of(tmp_path, table, unit="%").measure_unit == "%"
+    assert column_of(tmp_path, table, higher_is_better=False).methods == ("a", "b", "c")
+
+
+def test_methods_without_a_common_case_are_refused_by_name(tmp_path: Path) -> None:
+    table = long({"a": [80.0, 70, NAN, NAN], "b": [NAN, NAN, 70.0, 72]})
+    with pytest.raises(BenchError, match="methods a and b have no case in common"):
+        column_of(tmp_path, table)
+    with pytest.raises(BenchError, match="task t: method b has no value"):
+        column_of(tmp_path, long({"a": [80.0, 70], "b": [NAN, NAN]}))
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("status", ["broken", "ok"], "row 2, column status: 'broken' is none of ok, missed"),
+        ("status", ["both_empty", ""], "row 2, column status: 'both_empty' has a value"),
+        ("patient", ["p", ""], "row 3, column patient: '' is empty"),
+        ("seed", ["0", "x"], "row 3, column seed: 'x' is not a finite number"),
+    ],
+)
+def test_more_columns_are_checked(
+    column: str, values: list[str], message: str, tmp_path: Path
+) -> None:
+    table = long({"a": [80.0, 70]}).assign(**{column: values})
+    with pytest.raises(BenchError, match=re.escape(message)):
+        column_of(tmp_path, table)
+
+
+# --- sentences ----------------------------------------------------------------------------------
+
+INTERVAL = re.compile(r"corrected 95 % CI (\S+) to (\S+); Holm p (?:= (\S+)|< 0\.001);")
+
+
+def parsed(text: str) -> Iterator[tuple[str, float, float, float]]:
+    """Yield sentence, bounds and corrected p value of every comparison that is told."""
+    for line in text.splitlines():
+        if found := INTERVAL.search(line):
+            low, high = (float(bound.replace("−", "-")) for bound in found.groups()[:2])
+            yield line, low, high, float(found[3] or 0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_sentence_agrees_with_its_interval(seed: int, tmp_path: Path) -> None:
+    table = public_scores(methods=6, organs=3, cases=40, seed=seed)
+    if seed:
+        table["fold"] = table["case"].str[4:].astype(int) % 5
+    table.to_csv(tmp_path / "public.csv", index=False)
+    report = Significance(csv=tmp_path / "public.csv").build(Tables.of())
+    found = list(parsed(str(report.files["significance.md"])))
+    assert found
+    for line, low, high, p in found:
+        assert (" exceeds " in line) == (low > 0), line
+        assert (" exceeds " in line) == (p < 0.05), line
+        assert low <= high
+        number = re.search(r"(?:by|is) (\d\S*) ?(?:points)?(?: above| \()", line)
+        if number:
+            assert low <= float(number[1]) <= high, line
+
+
+def test_no_sentence_says_zero_points() -> None:
+    rows = long({"b": [0.70004, 0.6, 0.5, 0.4], "a": [0.7, 0.6, 0.5, 0.4]})
+    rows = rows.assign(
+        label_pct=0, organ="all", seed=0, fold=0, test_to_train=0.0, patient=rows["case"],
+        status="unknown", metric="value", unit="", higher_is_better=True, best=NAN,
+    )  # fmt: skip
+    column = ComparisonColumn(rows, None, MethodStyles())
+    (text,) = sentences(Compared(column, [only(column)]))[:1]
+    assert "differ by less than 0.001, which may be chance" in text
+
+
+def test_two_folds_have_no_interval_in_every_sentence(tmp_path: Path) -> None:
+    values = {"b": [70.0, 71, 74, 60], "a": [80.0, 82, 83, 79]}
+    column = column_of(tmp_path, long(values, fold=[0, 0, 1, 1]))
+    text = sentences(Compared(column, [only(column)]))[0]
+    assert text == (
+        "a is 12.2 points above b, which two folds cannot tell from chance (2 folds, 4 patients)."
+    )
