@@ -7,7 +7,7 @@ at the same distances from each other. Scans of two patients share a few at most
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,6 +37,7 @@ LEAST_COMMON = 12
 LEAST_SHARE = 0.45
 """Share of the landmarks in the part shown by both scans that must agree."""
 SHIFTS_TRIED = 64
+SLICES_AT_ONCE = 16
 
 
 class Landmarks(NamedTuple):
@@ -75,14 +76,17 @@ def landmarks(
     """
     from scipy.ndimage import gaussian_filter, map_coordinates, maximum_filter
 
-    image_XYZ = grey_XYZ.astype(np.float32)
-    content = hashlib.blake2b(f"{image_XYZ.shape}".encode(), digest_size=16)
-    for slice_XY in np.moveaxis(image_XYZ, 2, 0):
-        content.update(np.ascontiguousarray(np.rint(slice_XY).astype(np.int32).T).data)
-    cells_XYZ = np.clip(image_XYZ if hu else _scaled(image_XYZ), *HU_RANGE)
-    for axis, mm in enumerate(spacing_mm):
-        weights = _weights(image_XYZ.shape[axis], mm)
-        cells_XYZ = np.moveaxis(np.tensordot(weights, cells_XYZ, (1, axis)), 0, axis)
+    scaled = _as_hu if hu else _scale_of(grey_XYZ)
+    weights_x, weights_y, weights_z = map(_weights, grey_XYZ.shape, spacing_mm)
+    content = hashlib.blake2b(f"{grey_XYZ.shape}".encode(), digest_size=16)
+    parts = []
+    # A scan of a thousand slices is large: float32 are only those at hand.
+    for start in range(0, grey_XYZ.shape[2], SLICES_AT_ONCE):
+        part_XYZ = grey_XYZ[..., start : start + SLICES_AT_ONCE].astype(np.float32)
+        content.update(np.ascontiguousarray(np.rint(part_XYZ).astype(np.int32).T).data)
+        part_XYZ = np.clip(scaled(part_XYZ), *HU_RANGE)
+        parts.append(np.einsum("ix,jy,xyz->ijz", weights_x, weights_y, part_XYZ, optimize=True))
+    cells_XYZ = np.concatenate(parts, axis=2) @ weights_z.T
     contrast_XYZ: NDArray[np.float32] = np.abs(cells_XYZ - gaussian_filter(cells_XYZ, 2.0))
     peak_XYZ = (contrast_XYZ == maximum_filter(contrast_XYZ, 3)) & (contrast_XYZ > LEAST_CONTRAST)
     inner_XYZ = np.zeros(contrast_XYZ.shape, np.bool_)
@@ -97,7 +101,7 @@ def landmarks(
     looks_ND = looks_ND.reshape(len(at_N3), len(around_D3))
     looks_ND = looks_ND - looks_ND.mean(axis=1, keepdims=True)
     largest_N1 = np.abs(looks_ND).max(axis=1, keepdims=True, initial=1e-6)
-    size = [n * mm / CELL_MM for n, mm in zip(image_XYZ.shape, spacing_mm, strict=True)]
+    size = [n * mm / CELL_MM for n, mm in zip(grey_XYZ.shape, spacing_mm, strict=True)]
     return Landmarks(
         content=content.digest(),
         cells_N3=at_N3.astype(np.float32),
@@ -164,11 +168,18 @@ def _unit(looks_ND: NDArray[np.int8]) -> NDArray[np.float32]:
     return unit_ND
 
 
-def _scaled(image_XYZ: NDArray[np.float32]) -> NDArray[np.float32]:
-    low, high = np.percentile(image_XYZ, (0.5, 99.5))
+def _as_hu(part_XYZ: NDArray[np.float32]) -> NDArray[np.float32]:
+    return part_XYZ
+
+
+def _scale_of(
+    grey_XYZ: NDArray[GreyValue],
+) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """Return what brings values without a unit into the range of HU."""
+    low, high = np.percentile(grey_XYZ, (0.5, 99.5))
     bottom, top = HU_RANGE
-    scaled: NDArray[np.float32] = (image_XYZ - low) / max(high - low, 1e-6) * (top - bottom)
-    return scaled + np.float32(bottom)
+    factor, offset = np.float32((top - bottom) / max(high - low, 1e-6)), np.float32(bottom)
+    return lambda part_XYZ: (part_XYZ - np.float32(low)) * factor + offset
 
 
 def _weights(n: int, mm: float) -> NDArray[np.float32]:
