@@ -58,6 +58,8 @@ def lacking_pairs(table: pd.DataFrame) -> pd.DataFrame:
     fewer = found.join(wanted, on=shared).query("found < wanted")[[*shared, *model]]
     key = [*RUN, "round", *pair]
     expected = fewer.merge(pairs, on=shared)[key]
+    if expected.empty:
+        return expected
     present = pd.MultiIndex.from_frame(table[key])
     lacking: pd.DataFrame = expected[~pd.MultiIndex.from_frame(expected).isin(present)]
     return lacking.sort_values(key, ignore_index=True)

@@ -168,7 +168,8 @@ def _board(
     fractions = sorted({int(pct) for pct in group["label_pct"]}, reverse=True)
     lines, styles = lines_of(rows if by == "round" else group, line), MethodStyles.of(group)
     methods = tuple(str(keys[line.index("method")]) for keys in lines)
-    expected = {keys: _expected_runs(group, by, keys) for keys in lines}
+    held = group[["domain", "organ", "seed", "fold"]].drop_duplicates()
+    expected = {keys: _expected_runs(held, by, keys) for keys in lines}
     lacking = set(lacking_pairs(rows)[[*line, "label_pct"]].itertuples(index=False, name=None))
 
     runs_name = "folds" if group["seed"].nunique() == 1 else "runs"
