@@ -52,6 +52,10 @@ def plan_table(runs: list[Run], store: Store, *, pictures: bool = False) -> Rend
             duration(sum(known)) if len(known) == len(new) else "not yet known",
         )
     conditions = _table("data set", "profile", "network", "labelled", "folds", "methods")
+    conditions.columns[0].no_wrap, conditions.columns[0].overflow = False, "fold"
+    for column in conditions.columns[1:]:
+        column.min_width = len(str(column.header))
+    conditions.columns[-1].min_width = 16
     grouped: dict[tuple[str, ...], list[Run]] = defaultdict(list)
     for run in runs:
         condition = run.condition

@@ -334,8 +334,8 @@ def _same_scans(cases: Sequence[Case], summaries: Mapping[str, _CaseSummary]) ->
             yield Problem(
                 severity="error",
                 case=leak.first.id,
-                message=f"{said} and would be trained on and tested; remove one, give them one"
-                " patient in annotations.csv, or run with --accept-twins",
+                message=f"{said} and would be trained on and tested; remove one, in a folder of"
+                " your own give both one patient in annotations.csv, or run with --accept-twins",
             )
         else:
             yield Problem(severity="warning", case=leak.first.id, message=f"{said}; remove one")

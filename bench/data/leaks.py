@@ -67,8 +67,9 @@ def refuse_leaks(
         raise BenchError(
             f"{dataset.name}: {dataset.files(first)[0]} (case {first.id}) and"
             f" {dataset.files(second)[0]} (case {second.id}) hold the same scan ({evidence}),"
-            f" which would be trained on and tested{others}: remove one, or give both one patient"
-            " in annotations.csv; `bench data check` lists all, --accept-twins runs nevertheless"
+            f" which would be trained on and tested{others}: remove one or, in a folder of your"
+            " own, give both one patient in annotations.csv; `bench data check` lists all,"
+            " --accept-twins runs nevertheless"
         )
 
 

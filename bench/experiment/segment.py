@@ -192,7 +192,8 @@ def _segment(
     if geometry.sheared:
         yield Remark(
             f"{where}: its slices are tilted; ITK-SNAP and 3D Slicer refuse the label map as they"
-            " refuse such scans in NIfTI, and take a DICOM segmentation (--dicom-seg) of a series"
+            " refuse such scans in NIfTI"
+            + (", and take a DICOM segmentation (--dicom-seg)" if scan.is_series else "")
         )
     maps = _Maps(len(images.organs), targets)
     labels_XYZ = _predict(
