@@ -21,6 +21,7 @@ from bench.cli.console import Console, complain, remark, tolerate_terminals
 from bench.cli.execute import execute, register
 from bench.cli.options import (
     AcceptTwins,
+    AsJson,
     DataRoot,
     DatasetArguments,
     Datasets,
@@ -172,19 +173,25 @@ def plan(
     device: Device = None,
     pictures: Pictures = None,
     accept_twins: AcceptTwins = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show the stages that a run would compute and an estimate of the time; writes nothing.
 
     Takes the options of `bench run`, so that only one word of a command changes.
     """
+    from bench.cli.answers import plan_of, tell
     from bench.cli.views import plan_table
     from bench.engine.launcher import parse_launcher
 
-    console = Console()
+    console = Console(stderr=as_json)
     request = _request(ctx)
     parse_launcher(request.launcher)
     store, runs = _planned(request, console, remember=False)
-    console.print(plan_table(runs, store, pictures=request.pictures))
+    found = plan_of(runs, store, pictures=request.pictures)
+    if as_json:
+        tell(found)
+    else:
+        console.print(plan_table(found))
 
 
 @command()
@@ -199,17 +206,25 @@ def status(
     ] = False,
     plugin: Plugins = None,
     store_root: StoreRoot = None,
+    as_json: AsJson = False,
 ) -> None:
     """List the stages in the store: done, running, failed and waiting."""
+    if watch and as_json:
+        raise BenchError("--watch is for people; ask for --json again and again instead")
     plug_in(plugin)
     store = existing_store(store_root)
     if watch:
         from bench.cli import watch as display
 
         raise typer.Exit(display.watch(store, Console()))
+    from bench.cli.answers import status_of, tell
     from bench.cli.views import status_lines
 
-    Console().print(status_lines(store), soft_wrap=True)
+    found = status_of(store)
+    if as_json:
+        tell(found)
+    else:
+        Console().print(status_lines(found), soft_wrap=True)
 
 
 @command()
@@ -253,14 +268,20 @@ def list_(
         bool, typer.Option("--verbose", "-v", help="Data sets with numbers and licence.")
     ] = False,
     plugin: Plugins = None,
+    as_json: AsJson = False,
 ) -> None:
     """List what there is to choose from."""
-    from bench.cli.views import listing, releases
+    from bench.cli.answers import list_of, releases, tell
+    from bench.cli.views import listing
 
     plug_in(plugin)
     if verbose and what != "datasets":
         raise BenchError(f"--verbose is for datasets, not for {what}")
-    Console().print(releases() if verbose else listing(what))
+    found = releases() if verbose else list_of(what)
+    if as_json:
+        tell(found)
+    else:
+        Console().print(listing(found))
 
 
 @command()
@@ -276,6 +297,7 @@ def check(
         ),
     ] = None,
     plugin: Plugins = None,
+    as_json: AsJson = False,
 ) -> None:
     """Check on generated data that methods follow the rules of the suite; exit code 1 if not.
 
@@ -284,6 +306,7 @@ def check(
     """
     import tempfile
 
+    from bench.cli.answers import check_of, tell
     from bench.cli.views import print_verdicts
     from bench.experiment.conformance import SLICES, MethodUnderTest, run_checks
     from bench.nets.catalogue import parse_network
@@ -297,8 +320,11 @@ def check(
         names = method or registry.names("methods")
         under_test = [MethodUnderTest(name, Path(folder), network) for name in names]
         verdicts = ((one.label, run_checks(one)) for one in under_test)
-        if not print_verdicts(verdicts, Console()):
-            raise typer.Exit(ExitCode.FAILED)
+        found = check_of(print_verdicts(verdicts, Console(stderr=as_json)))
+    if as_json:
+        tell(found)
+    if not found.passed:
+        raise typer.Exit(ExitCode.FAILED)
 
 
 @command()
@@ -406,16 +432,29 @@ def data_check(
     dataset: Datasets = None,
     plugin: Plugins = None,
     data: DataRoot = None,
+    as_json: AsJson = False,
 ) -> None:
     """Read every case and report organs, annotations, spacing and problems; exit code 2 if any."""
+    from bench.cli.answers import data_check_of, tell
     from bench.cli.views import print_check
+    from bench.data.check import check
     from bench.experiment.selection import parse_datasets
 
     plug_in(plugin)
-    console = Console()
-    found = parse_datasets([*(datasets or []), *(dataset or [])], data)
-    wrong = [one for one in found if print_check(one, console)]
-    if wrong:
+    console = Console(stderr=as_json)
+    results = []
+    for one in parse_datasets([*(datasets or []), *(dataset or [])], data):
+        with console.status("reading") as spinner:
+            result = check(
+                one, lambda done, total: spinner.update(f"reading case {done} of {total}")
+            )
+        results.append(result)
+        if not as_json:
+            print_check(result, one, console)
+    found = data_check_of(results)
+    if as_json:
+        tell(found)
+    if found.errors:
         raise typer.Exit(ExitCode.FIXABLE)
 
 
@@ -562,14 +601,16 @@ def report_(
     ] = None,
     plugin: Plugins = None,
     store_root: StoreRoot = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write a report from results, and print it: `bench report leaderboard`."""
+    from bench.cli.answers import report_of, tell
     from bench.params import parse_brackets
     from bench.reporting.board import to_console
     from bench.results.files import Tables
 
     plug_in(plugin)
-    console = Console()
+    console = Console(stderr=as_json)
     report_name, options = parse_brackets(name)
     report = _report(report_name, options)
     folder = out or Path(report_name)
@@ -577,6 +618,9 @@ def report_(
     files = (results or _result_files(store_root)) if report.needs_results else []
     with console.status(f"building {report_name}"):
         document = report.build(Tables.read(files, remark))
+    if as_json:
+        tell(report_of(report_name, document.write(folder), document.boards))
+        return
     console.print(to_console(document.boards))
     for path in document.write(folder):
         console.print(str(path), soft_wrap=True)

@@ -114,6 +114,13 @@ AcceptTwins = Annotated[
 Quiet = Annotated[
     bool, _computed("--quiet", "-q", help="Print errors and the paths of results only.")
 ]
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="Print one JSON document for programs, and everything else to standard error.",
+    ),
+]
 DataRoot = Annotated[
     Path | None,
     _found(

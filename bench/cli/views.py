@@ -3,103 +3,68 @@
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from bench.cli.answers import ListAnswer, PlanAnswer, StatusAnswer, Value
 from bench.engine.store import Store
-from bench.experiment.durations import Durations
-from bench.experiment.plan import Run, graph_of, requests
-from bench.params import Params
-from bench.plugins import registry
 from bench.reporting.text import NONE, counted, duration
 from bench.stage import Stage
 
 if TYPE_CHECKING:
+    from bench.data.check import CheckResult
     from bench.data.dataset import Dataset
     from bench.experiment.conformance import Verdict
-    from bench.plugins.registry import Kind
 
 
-def plan_table(runs: list[Run], store: Store, *, pictures: bool = False) -> RenderableType:
-    """Return conditions, and per kind of stage: how many, shared between runs, done, new, time."""
-    graph = graph_of(runs, pictures=pictures)
-    asked = requests(runs, pictures=pictures)
-    missing = {key for key, stage in graph.stages.items() if not store.is_done(stage)}
-    seconds = Durations.of(store, graph.stages).estimate
+def plan_table(plan: PlanAnswer) -> RenderableType:
+    """Return the tables of conditions and of kinds of stages, and the time in all."""
     table = _table("stage", "stages", "requested", "shared", "done", "new", "estimated time")
-    total, unknown = 0.0, False
-    kinds: dict[str, list[Stage]] = defaultdict(list)
-    for stage in graph.in_order():
-        kinds[type(stage).__name__].append(stage)
-    for kind, stages in kinds.items():
-        new = [stage for stage in stages if stage.key in missing]
-        known = [s for stage in new if (s := seconds(stage)) is not None]
-        total += sum(known)
-        unknown |= len(known) < len(new)
-        _add(
-            table,
-            kind,
-            str(len(stages)),
-            str(sum(asked[stage.key] for stage in stages)),
-            str(sum(asked[stage.key] > 1 for stage in stages)),
-            str(len(stages) - len(new)),
-            str(len(new)),
-            duration(sum(known)) if len(known) == len(new) else "not yet known",
-        )
+    for kind in plan.kinds:
+        counts = (kind.stages, kind.requested, kind.shared, kind.done, kind.new)
+        time = "not yet known" if kind.seconds is None else duration(kind.seconds)
+        _add(table, kind.kind, *map(str, counts), time)
     conditions = _table("data set", "profile", "network", "labelled", "folds", "methods")
     conditions.columns[0].no_wrap, conditions.columns[0].overflow = False, "fold"
     for column in conditions.columns[1:]:
         column.min_width = len(str(column.header))
     conditions.columns[-1].min_width = 16
-    grouped: dict[tuple[str, ...], list[Run]] = defaultdict(list)
-    for run in runs:
-        condition = run.condition
-        name = condition.source.dataset.label
-        grouped[
-            name, condition.profile.label, str(condition.network), f"{condition.label_pct} %"
-        ].append(run)
-    for key, members in grouped.items():
-        folds = sorted({run.condition.fold for run in members})
-        _add(
-            conditions,
-            *key,
-            ", ".join(map(str, folds)),
-            ", ".join(dict.fromkeys(run.method for run in members)),
-        )
-    estimate = f"about {duration(total)} of work on one slot"
-    if unknown:
-        estimate = (
-            "time not known before some of it has run" if not total else f"more than {estimate}"
-        )
-    note = f"{len(graph)} stages, {len(missing)} to compute" + (f": {estimate}" if missing else "")
+    for at in plan.conditions:
+        share, folds = f"{at.label_pct} %", ", ".join(map(str, at.folds))
+        _add(conditions, at.dataset, at.profile, at.network, share, folds, ", ".join(at.methods))
+    estimate = f"about {duration(plan.seconds)} of work on one slot"
+    if not plan.seconds_complete:
+        unknown = "time not known before some of it has run"
+        estimate = f"more than {estimate}" if plan.seconds else unknown
+    note = f"{plan.stages} stages, {plan.new} to compute" + (f": {estimate}" if plan.new else "")
     return Group(conditions, "", table, "", Text(note))
 
 
-def status_lines(store: Store) -> Text:
-    """Return every stage of the store with its state, finished ones last, and counts per state."""
-    counts: Counter[str] = Counter()
-    rows = []
-    stages, unread = store.survey()
-    for stage in stages:
-        state = store.state(stage)
-        counts[state] += 1
-        receipt = store.receipt(stage) if state == "done" else {}
-        seconds = f"{receipt['wall_seconds']:.1f}" if receipt else ""
-        rows.append((stage.key, stage.title, state, seconds, str(receipt.get("finished", ""))))
-    rows.sort(key=lambda row: row[-1])
-    if not rows and not unread:
+def status_lines(status: StatusAnswer) -> Text:
+    """Return every stage with its state, and counts per state."""
+    if not status.stages and not status.unread:
         return Text("the store is empty")
+    rows = [
+        (
+            stage.key,
+            stage.title,
+            stage.state,
+            "" if stage.seconds is None else f"{stage.seconds:.1f}",
+            stage.finished or "",
+        )
+        for stage in status.stages
+    ]
     # A table of rich takes a millisecond per row, which is long in a store of thousands.
     table = _columns(("key", "what", "state", "seconds", "finished"), rows) if rows else []
-    summary = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
-    reasons = Counter(each.cause.reason for each in unread)
+    summary = ", ".join(f"{count} {state}" for state, count in status.counts.items())
+    reasons = Counter(each.reason for each in status.unread)
     lines = [f"{count} {reason}" for reason, count in sorted(reasons.items())]
-    if any(each.in_doubt for each in unread):
+    if any(each.in_doubt for each in status.unread):
         lines.append("`bench verify` names what is missing or wrong, and the command that mends it")
     return Text("\n".join([*table, *([""] if rows else []), *filter(None, [summary, *lines])]))
 
@@ -136,84 +101,47 @@ def describe_stage(stage: Stage, store: Store) -> RenderableType:
     return Group(*parts)
 
 
-def listing(what: str) -> RenderableType:
+HEADINGS = {
+    "networks": {"name": "network", "dims": "sees", "options": "options", "summary": "what it is"},
+    "methods": {"name": "method", "summary": "what it does", "citation": "published in"},
+    "datasets": {
+        "name": "data set",
+        "summary": "what it is",
+        "annotated_pairs": "annotated pairs",
+        "source": "where to get it",
+    },
+    "metrics": {"name": "metric", "summary": "what it is"},
+    "profiles": {"name": "profile"},
+    "reports": {"name": "report", "summary": "what it does"},
+    "launchers": {"name": "launcher", "summary": "what it does"},
+}
+"""Fields of a list as people call them, where that is not their name."""
+
+
+def listing(found: ListAnswer) -> RenderableType:
     """Return the available names, one line each."""
-    from bench.data.dataset import Dataset
-    from bench.engine.launcher import AnyLauncher
-    from bench.evaluation import metrics
-    from bench.experiment.method import Method
-    from bench.experiment.profiles import PROFILES
-    from bench.nets import catalogue
-    from bench.reporting.report import Report
-
-    if what == "networks":
-        table = _table("network", "sees", "options", "what it is")
-        for name in catalogue.names():
-            network = catalogue.load(name)
-            sees = "volumes" if network.dims == 3 else "slices"
-            _add(table, name, sees, network.options(), network.summary())
-        return Group(
-            table,
-            "",
-            Text("ENCODER: any encoder of segmentation_models_pytorch, e.g. resnet34", style="dim"),
-        )
-    if what == "profiles":
-        table = _table("profile", "network", "max_side", "steps", "batch_size", "lr", "n_folds")
-        for name, profile in PROFILES.items():
-            size = profile.max_side, profile.steps
-            rates = profile.training.batch_size, profile.training.lr
-            _add(table, name, profile.network, *map(str, (*size, *rates, profile.n_folds)))
+    headings = HEADINGS[found.what]
+    names = list(found.items[0]) if found.items else ["name"]
+    table = _table(*(headings.get(name, name) for name in names))
+    for item in found.items:
+        _add(table, *(_cell(name, item) for name in names))
+    if found.what != "networks":
         return table
-    if what == "methods":
-        table = _table("method", "what it does", "published in")
-        for name in registry.names("methods"):
-            method = registry.load("methods", name, Method)  # type: ignore[type-abstract]
-            _add(table, name, registry.summary("methods", name), method.citation)
-        return table
-    if what == "datasets":
-        table = _table("data set", "what it is", "where to get it")
-        for name in registry.names("datasets"):
-            dataset = registry.load("datasets", name, Dataset)  # type: ignore[type-abstract]
-            _add(table, name, dataset.summary, dataset.source)
-        return table
-    if what == "metrics":
-        table = _table("metric", "title", "unit", "best", "what it is")
-        for name, metric in metrics.every().items():
-            _add(table, name, metric.title, metric.unit, metric.best, metric.definition())
-        return table
-    kind: Kind = "reports" if what == "reports" else "launchers"
-    base: type[Params] = Report if kind == "reports" else AnyLauncher
-    table = _table(kind.removesuffix("s"), "what it does", "options")
-    for name in registry.names(kind):
-        options = registry.load(kind, name, base).options()
-        _add(table, name, registry.summary(kind, name), options)
-    return table
+    encoders = "ENCODER: any encoder of segmentation_models_pytorch, e.g. resnet34"
+    return Group(table, "", Text(encoders, style="dim"))
 
 
-def releases() -> RenderableType:
-    """Return the data sets with their numbers and licences, one line each."""
-    from bench.data.release import Release, every_choice
-
-    table = _table("data set", "cases", "organs", "annotated pairs", "licence", "where to get it")
-    for name, dataset in every_choice():
-        if isinstance(dataset, Release):
-            cases, _ = dataset.expected()
-            pairs = dataset.annotated_pairs()
-            numbers = (str(cases), str(len(dataset.own_organs)), str(pairs or "by its table"))
-            _add(table, name, *numbers, dataset.licence, " or ".join(dataset.urls))
-        else:
-            _add(table, name, NONE, NONE, NONE, NONE, dataset.source)
-    return table
+def _cell(name: str, item: Mapping[str, Value]) -> str:
+    value = item[name]
+    if name == "dims":
+        return "volumes" if value == 3 else "slices"
+    if name == "annotated_pairs" and value is None and item["cases"] is not None:
+        return "by its table"
+    return NONE if value is None else str(value)
 
 
-def print_check(dataset: Dataset, console: Console) -> bool:
-    """Check a data set, print the findings and return whether there are errors."""
-    from bench.data.check import check
-
-    with console.status("reading") as spinner:
-        result = check(
-            dataset, lambda done, total: spinner.update(f"reading case {done} of {total}")
-        )
+def print_check(result: CheckResult, dataset: Dataset, console: Console) -> None:
+    """Print the findings of the check of a data set."""
     console.print(
         f"{result.dataset}: {counted(result.cases, 'case')} of "
         f"{counted(result.patients, 'patient')}, "
@@ -244,23 +172,25 @@ def print_check(dataset: Dataset, console: Console) -> bool:
         where = "" if named else f"{problem.case}: "
         line = Text(f"{problem.severity}: {where}{problem.message}", style=style)
         console.print(line, soft_wrap=True)
-    errors = sum(problem.severity == "error" for problem in result.problems)
-    warnings = len(result.problems) - errors
+    errors, warnings = len(result.errors), len(result.warnings)
     console.print(f"{counted(errors, 'error')}, {counted(warnings, 'warning')}")
-    return errors > 0
 
 
-def print_verdicts(verdicts: Iterable[tuple[str, Iterable[Verdict]]], console: Console) -> bool:
-    """Print the rules that each method passes or breaks; return whether all pass."""
-    kept = True
+def print_verdicts(
+    verdicts: Iterable[tuple[str, Iterable[Verdict]]], console: Console
+) -> list[tuple[str, list[Verdict]]]:
+    """Print the rules that each method passes or breaks, one by one, and return them all."""
+    kept = []
     for method, found in verdicts:
         console.print(method, style="bold")
+        rules = []
         for verdict in found:
-            kept &= verdict.problem is None
+            rules.append(verdict)
             state = ("ok  ", "green") if verdict.problem is None else ("FAIL", "red")
             console.print(Text.assemble("  ", state, f" {verdict.rule}"), soft_wrap=True)
             if verdict.problem is not None:
                 console.print(f"       {verdict.problem}", style="red", soft_wrap=True)
+        kept.append((method, rules))
     return kept
 
 

@@ -14,6 +14,7 @@ import pytest
 import tree
 import typer
 import walk
+from pages import ROOT, table
 
 from bench.cli import main as cli
 from bench.experiment.method import Method
@@ -29,10 +30,10 @@ from bench.experiment.selection import (
 from bench.params import parse_brackets
 from bench.plugins import registry
 
-ROOT = Path(__file__).parents[2]
 PAGES = sorted(
     [
         ROOT / "README.md",
+        ROOT / "AGENTS.md",
         ROOT / "CONTRIBUTING.md",
         ROOT / "CHANGELOG.md",
         *ROOT.glob("docs/**/*.md"),
@@ -121,22 +122,6 @@ def test_links_lead_somewhere(page: Path) -> None:
                 re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings
             }
             assert anchor in slugs, target
-
-
-def table(text: str, header: str) -> dict[str, list[str]]:
-    """Return the rows of the table whose first heading is ``header``: first cell -> other cells."""
-    rows: dict[str, list[str]] = {}
-    inside = False
-    for line in text.splitlines():
-        cells = [cell.strip() for cell in line.strip("| ").split("|")] if line[:1] == "|" else []
-        if not cells:
-            inside = False
-        elif cells[0] == header:
-            inside = True
-        elif inside and not set(cells[0]) <= set(":-"):
-            rows[cells[0].strip("`")] = cells[1:]
-    assert rows, f"no table with the heading {header!r}"
-    return rows
 
 
 METHODS_PAGE = (ROOT / "docs/reference/methods.md").read_text(encoding="utf-8")
