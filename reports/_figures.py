@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 import numpy as np
 import pandas as pd
 
+from bench.reporting.column import ComparisonColumn
 from bench.reporting.comparison import Compared
 from bench.reporting.style import MethodStyles
-from bench.reporting.text import NONE, signed
+from bench.reporting.text import signed
 from bench.results.tables import PARTS
 
 if TYPE_CHECKING:
@@ -23,6 +24,15 @@ if TYPE_CHECKING:
 
 BOXES_ACROSS = 64
 NAME_WIDTH = 60
+SHORT = 26
+"""Characters of a name beside a line of a forest plot or a matrix."""
+ROW = 0.2
+"""Height of such a line, in inches."""
+NUMBERED = 9
+"""Methods of a matrix whose cells have numbers."""
+BETTER, WORSE, UNTESTED = "#0067A5", "#B04A00", "#8A8A8A80"
+ON_COLOUR = "#FEFEFE"
+"""Text on these; a page draws black and white in its own colours, which this is not."""
 SEGMENT_LOSS = "segment/loss"
 Drawn = ParamSpec("Drawn")
 
@@ -73,16 +83,19 @@ def to_png(figure: Figure) -> bytes:
 
 
 @names_as_text
-def boxes(rows: pd.DataFrame) -> Figure:
+def boxes(rows: pd.DataFrame, anchors: pd.Series | None = None) -> Figure:
     """Draw Figure 4 of the paper: a row per label fraction, organs side by side, methods as boxes.
 
     Boxes show the patients' DSC; whiskers reach 1.5 interquartile ranges, and points are patients
-    beyond. More than ``BOXES_ACROSS`` boxes of one fraction are split into several rows.
+    beyond, and those whose pictures the page has. More than ``BOXES_ACROSS`` boxes of one fraction
+    are split into several rows.
 
     Parameters
     ----------
     rows
         Final models of one data set, profile and network.
+    anchors
+        For rows of patients with pictures, where the page shows them; the point is a link there.
     """
     import seaborn as sns
     from matplotlib import patheffects
@@ -93,7 +106,10 @@ def boxes(rows: pd.DataFrame) -> Figure:
     styles = MethodStyles.of(rows)
     methods = styles.sort(rows["method"])
     patient = ["method", "label_pct", "organ", "seed", "patient"]
-    values = rows.groupby(patient, as_index=False).agg(DSC=("dsc", "mean"))
+    linked = rows.assign(anchor=None if anchors is None else anchors)
+    values = linked.groupby(patient, as_index=False).agg(
+        DSC=("dsc", "mean"), anchor=("anchor", "first")
+    )
     values["name"] = values["method"].map(_names(styles))
     organs = sorted(rows["organ"].unique())
     n_lines = -(-len(organs) * len(methods) // BOXES_ACROSS)
@@ -112,13 +128,15 @@ def boxes(rows: pd.DataFrame) -> Figure:
             y="DSC",
             order=line,
             **_methods_as_hue(methods, styles),
-            fliersize=1.5,
+            showfliers=False,
+            linecolor="black",
             linewidth=0.7,
             saturation=1,
             medianprops={"color": "white", "linewidth": 1.2, "path_effects": outlined},
             legend=False,
             ax=axis,
         )
+        _points(axis, values[values["label_pct"] == pct], line, methods)
         axis.set(title=f"{pct} % labelled", xlabel="", ylabel="DSC (%)", ylim=(-2, 102))
         axis.set_xticks(range(len(line)), line)  # also where no organ of the row has results
         axis.set_xlim(-0.5, len(lines[0]) - 0.5)  # as wide boxes in a shorter last row
@@ -135,49 +153,127 @@ def boxes(rows: pd.DataFrame) -> Figure:
     return figure
 
 
+def _points(axis: Any, values: pd.DataFrame, organs: Sequence[str], methods: Sequence[str]) -> None:
+    """Draw the patients beyond the whiskers, and as links those that have an anchor."""
+    for (organ, method), own in values.dropna(subset="DSC").groupby(["organ", "method"]):
+        if organ not in organs:
+            continue
+        low, high = own["DSC"].quantile([0.25, 0.75])
+        reach = 1.5 * (high - low)
+        beyond = (own["DSC"] < low - reach) | (own["DSC"] > high + reach)
+        shown = own[beyond | own["anchor"].notna()]
+        step = 0.8 / len(methods)  # seaborn's boxes of one organ fill 0.8
+        place = organs.index(organ) + step * (methods.index(method) - (len(methods) - 1) / 2)
+        for dsc, anchor in zip(shown["DSC"], shown["anchor"], strict=True):
+            (point,) = axis.plot(
+                place, dsc, "o", markersize=3, color="white", markeredgecolor="black", mew=0.7
+            )
+            point.set_zorder(3)
+            if isinstance(anchor, str):
+                point.set_url(f"#{anchor}")
+
+
 @names_as_text
-def significance_map(group: Sequence[Compared]) -> Figure:
-    """Draw every pair of methods, one panel per column: line minus column.
+def forest(compared: Compared, order: Sequence[str]) -> Figure:
+    """Draw the mean difference of every method to the leader, with its interval.
 
     Parameters
     ----------
-    group
-        The columns of one task, with all pairs compared.
+    compared
+        A column with all its pairs compared.
+    order
+        Its competitors from the leader down.
     """
-    import seaborn as sns
     from matplotlib import pyplot as plt
 
-    largest = max(len(compared.column.competitors) for compared in group)
-    side = 1.6 + 0.62 * largest
-    across = min(2, len(group))
-    down = -(-len(group) // across)
-    figure, axes = plt.subplots(
-        down, across, figsize=(side * across, side * down), squeeze=False, layout="constrained"
-    )
-    for axis, compared in zip(axes.flat, group, strict=False):
-        differences, texts = _matrix(compared)
-        limit = float(np.nanmax(np.abs(differences.to_numpy()), initial=1e-9))
-        sns.heatmap(
-            differences,
-            annot=texts,
-            fmt="",
-            cmap="PuOr_r" if compared.column.higher_is_better else "PuOr",
-            center=0,
-            vmin=-limit,
-            vmax=limit,
-            cbar=False,
-            square=True,
-            linewidths=0.5,
-            ax=axis,
-            annot_kws={"size": 7},
+    column, leader = compared.column, order[0]
+    figure, axis = plt.subplots(figsize=(4.3, 0.75 + ROW * len(order)), layout="constrained")
+    axis.axvline(0, color="black", linewidth=0.8)
+    axis.plot(0, 0, "D", color=column.styles.colour(leader), markeredgecolor="black", markersize=5)
+    for found in compared.comparisons:
+        if leader not in (found.a, found.b):
+            continue
+        method, sign = (found.a, 1) if found.b == leader else (found.b, -1)
+        line, colour = order.index(method), column.styles.colour(method)
+        ends = [sign * bound for bound in found.interval]
+        axis.plot(ends, [line, line], color="black", linewidth=1.2, marker="|", markersize=4)
+        axis.plot(
+            sign * found.primary.diff,
+            line,
+            "o",
+            color=colour if found.significant else "white",
+            markeredgecolor="black" if found.significant else colour,
+            markeredgewidth=0.7 if found.significant else 2,
+            markersize=5.5,
         )
-        axis.set_title(compared.column.label or compared.column.task, size=9)
-        axis.set(xlabel="", ylabel="")
-        axis.tick_params(labelsize=8, length=0)
-        axis.tick_params(axis="x", rotation=90)
-        axis.tick_params(axis="y", rotation=0)
-    for axis in axes.flat[len(group) :]:
-        axis.axis("off")
+    axis.set_ylim(len(order) - 0.4, -0.6)
+    axis.set_yticks(range(len(order)), [_numbered(order, method, column) for method in order])
+    axis.tick_params(labelsize=8)
+    axis.tick_params(axis="y", length=0)
+    unit = {"%": "points"}.get(column.measure_unit, column.measure_unit)
+    within = f" in {unit}" if unit else ""
+    axis.set_xlabel(f"{column.measure}: difference to 1{within}", size=8)
+    axis.grid(axis="x", linewidth=0.4, alpha=0.5)
+    axis.spines[["top", "right", "left"]].set_visible(False)
+    return figure
+
+
+@names_as_text
+def matrix(compared: Compared, order: Sequence[str]) -> Figure:
+    """Draw which method beats which: line against column, coloured where significant.
+
+    Up to ``NUMBERED`` methods have the differences in the cells, more have signs.
+
+    Parameters
+    ----------
+    compared
+        A column with all its pairs compared.
+    order
+        Its competitors from the leader down.
+    """
+    from matplotlib import pyplot as plt
+    from matplotlib.patches import Rectangle
+
+    column, size = compared.column, len(order)
+    side = ROW if size > NUMBERED else 2 * ROW
+    figure, axis = plt.subplots(
+        figsize=(1.7 + side * size, 0.4 + side * size), layout="constrained"
+    )
+    for found in compared.comparisons:
+        a, b = order.index(found.a), order.index(found.b)
+        for line, place, diff in ((a, b, found.primary.diff), (b, a, -found.primary.diff)):
+            better = (diff > 0) == column.higher_is_better
+            fill = (BETTER if better else WORSE) if found.significant else "none"
+            if np.isnan(diff):
+                fill = UNTESTED
+            axis.add_patch(
+                Rectangle(
+                    (place - 0.5, line - 0.5),
+                    1,
+                    1,
+                    facecolor=fill,
+                    edgecolor="black",
+                    linewidth=0.3,
+                )
+            )
+            sign = "·" if not found.significant else "+" if better else "−"
+            axis.text(
+                place,
+                line,
+                sign if size > NUMBERED else signed(diff, column.digits),
+                ha="center",
+                va="center",
+                size=7.5,
+                color=ON_COLOUR if found.significant else "black",
+                weight="bold" if found.significant else "normal",
+            )
+    axis.plot([-0.5, size - 0.5], [-0.5, size - 0.5], color="black", linewidth=0.3)
+    axis.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), aspect="equal")
+    axis.xaxis.tick_top()
+    axis.set_xticks(range(size), [str(place + 1) for place in range(size)])
+    axis.set_yticks(range(size), [_numbered(order, method, column) for method in order])
+    axis.tick_params(labelsize=8, length=0)
+    axis.spines[:].set_visible(False)
     return figure
 
 
@@ -315,21 +411,11 @@ def terms(values: pd.DataFrame, styles: MethodStyles) -> Figure:
     return _figure(grid)
 
 
-def _matrix(compared: Compared) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return differences (line minus column) and their texts, an asterisk where significant."""
-    column, styles = compared.column, compared.column.styles
-    name = _names(styles)
-    names = [name(method) for method in column.competitors]
-    differences = pd.DataFrame(np.nan, names, names)
-    texts = pd.DataFrame("", names, names)
-    for found in compared.comparisons:
-        a, b = name(found.a), name(found.b)
-        star = " *" if found.significant else ""
-        for line, other, diff in ((a, b, found.primary.diff), (b, a, -found.primary.diff)):
-            differences.loc[line, other] = diff
-            text = signed(diff, column.digits)
-            texts.loc[line, other] = text if text == NONE else text + star
-    return differences, texts
+def _numbered(order: Sequence[str], method: str, column: ComparisonColumn) -> str:
+    """Return place and name of a method, a long name cut."""
+    name = column.styles.name(method)
+    short = name if len(name) <= SHORT else f"{name[: SHORT - 1]}…"
+    return f"{short}\u2002{order.index(method) + 1}"
 
 
 def _names(styles: MethodStyles) -> Callable[[str], str]:

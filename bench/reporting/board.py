@@ -245,8 +245,15 @@ def to_html(boards: Sequence[Board], heading: str) -> str:
     return page.render(heading, [page.Chapter("", parts)])
 
 
-def to_part(board: Board, name: str) -> str:
+def to_part(board: Board, name: str) -> page.Part:
     """Return a board as part of a page; ``name`` must be unique on the page."""
+    prose = "".join(f"<p>{html.escape(sentence)}</p>\n" for sentence in board.prose)
+    title = html.escape(board.title)
+    return page.Part(f"<h3>{title}</h3>\n{prose}{to_table(board, name)}", board.notes)
+
+
+def to_table(board: Board, name: str) -> str:
+    """Return the table of a board as HTML that scrolls sideways, its title as the table's name."""
     left: list[CSSDict] = [{"selector": "", "props": LABEL_CSS}]
     table = (
         board.frame.style.hide(axis="index")
@@ -256,11 +263,9 @@ def to_part(board: Board, name: str) -> str:
         .apply(_properties, board=board, properties=CSS, swatch=True, axis=None)
         .set_table_styles(dict.fromkeys(board.names[: board.labels], left))
     )
-    notes = "\n".join(f"<li>{html.escape(note)}</li>" for note in board.notes)
-    prose = "".join(f"<p>{html.escape(sentence)}</p>\n" for sentence in board.prose)
     return (
-        f"<h3>{html.escape(board.title)}</h3>\n{prose}<div class='scroll'>\n"
-        f"{table.to_html()}</div>\n<ul class='notes'>\n{notes}\n</ul>"
+        f"<div class='scroll' tabindex='0' role='region' aria-label='{html.escape(board.title)}'"
+        f" data-labels='{board.labels}'>\n{table.to_html()}</div>"
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -12,7 +14,7 @@ from bench.reporting import board, page, scores
 from bench.reporting.board import Board
 from bench.reporting.column import columns, domain_columns
 from bench.reporting.comparison import MOST_PAIRS, Compared, compare
-from bench.reporting.page import Chapter
+from bench.reporting.page import Chapter, Part
 from bench.reporting.pictures import opened
 from bench.reporting.report import Document, Report
 from bench.reporting.style import MethodStyles
@@ -22,21 +24,19 @@ from bench.results.files import Tables
 from bench.results.tables import CELL, GROUP, group_name
 
 from .. import _figures, fairness, leaderboard, relabelling, significance, training
-from . import gallery
+from . import gallery, glance
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_PIXELS = 2**24
 """Pixels of a contact sheet; those of the suite have fewer."""
+_LINK = re.compile(r'<a xlink:href="#(case-\d+-\d+)">')
 HEADING = "Training methods on partially labelled organs"
-MAP = (
-    "Mean difference of the fold values, line minus column, in points. Asterisk: significant by "
-    "the corrected resampled t-test after Holm's correction for all pairs of the panel."
-)
 BOXES = (
     "DSC per test patient. Boxes: quartiles and median; whiskers: 1.5 interquartile ranges; "
-    "points: patients beyond. n as in the leaderboard."
+    "points: patients beyond, and those with pictures, to which a click leads. n as in the "
+    "leaderboard."
 )
 LOSSES = (
     "Loss of the segmentation network, means over a twentieth of a training and over folds. Each "
@@ -60,13 +60,29 @@ class Html(Report):
     @override
     def build(self, tables: Tables) -> Document:
         shown = leaderboard.leaderboards(tables.results)
-        text = page.render(HEADING, list(_chapters(tables, shown)), list(_lead(tables.results)))
+        groups = [group_name(group) for _, group in tables.results.groupby(GROUP)]
+        compared = list(_compared(tables.results))
+        text = page.render(
+            HEADING,
+            list(_chapters(tables, shown, compared)),
+            list(_lead(tables.results)),
+            opening=glance.opening(compared, dict(zip(groups, shown, strict=True))),
+            scripts=[path.read_text(encoding="utf-8") for path in (gallery.SCRIPT, glance.SCRIPT)],
+            styles=[path.read_text(encoding="utf-8") for path in (gallery.STYLE, glance.STYLE)],
+        )
         return Document({"report.html": text}, shown)
+
+
+def _compared(results: pd.DataFrame) -> Iterator[Compared]:
+    """Yield every column with all pairs compared, thoroughly where they are not too many."""
+    for column in columns(scores.of_results(results), MethodStyles.of(results)):
+        thorough = len(column.pairs) <= MOST_PAIRS
+        yield Compared(column, compare(column, column.pairs, thorough=thorough))
 
 
 def _lead(results: pd.DataFrame) -> Iterator[str]:
     styles = MethodStyles.of(results)
-    methods = [styles.name(name) for name in styles.sort(results["method"])]
+    methods = set(results["method"])
     runs = results[[*CELL, "seed", "fold"]].drop_duplicates()
     patients = results[["dataset", "patient"]].drop_duplicates()
     sizes = (
@@ -74,7 +90,7 @@ def _lead(results: pd.DataFrame) -> Iterator[str]:
         counted(len(runs), "run"),
         counted(len(patients), "test patient"),
     )
-    yield f"{', '.join(sizes)}: {', '.join(methods)}."
+    yield f"{', '.join(sizes)}."
     crowded = [
         f"{column.task}, {column.label}"
         for column in columns(scores.of_results(results), styles)
@@ -86,17 +102,13 @@ def _lead(results: pd.DataFrame) -> Iterator[str]:
             f"{'; '.join(crowded)}. `bench report 'significance[reference=NAME]'` compares with "
             "one."
         )
-    yield "Click on a heading to sort a table. Every chapter starts on a new page when printed."
 
 
-def _chapters(tables: Tables, final: Sequence[Board]) -> Iterator[Chapter]:
+def _chapters(
+    tables: Tables, final: Sequence[Board], every: Sequence[Compared]
+) -> Iterator[Chapter]:
     results, styles = tables.results, MethodStyles.of(tables.results)
-    every = list(columns(scores.of_results(results), styles))
-    compared = [
-        Compared(column, compare(column, column.pairs))
-        for column in every
-        if 0 < len(column.pairs) <= MOST_PAIRS
-    ]
+    compared = [one for one in every if 0 < len(one.comparisons) <= MOST_PAIRS]
     yield Chapter(
         "Leaderboard",
         _parts(
@@ -112,20 +124,15 @@ def _chapters(tables: Tables, final: Sequence[Board]) -> Iterator[Chapter]:
         ),
     )
     if compared:
-        maps = [
-            page.figure(
-                _figures.to_svg(_figures.significance_map(group)), MAP, f"{task}: significance map"
-            )
-            for task, group in significance.by_task(compared).items()
-        ]
         domains = [
             Compared(column, compare(column, column.pairs, thorough=False))
             for column in domain_columns(results, "dsc", styles)
             if 0 < len(column.pairs) <= MOST_PAIRS
         ]
-        boards = _parts("significance", significance.boards(compared, [], domains))
-        yield Chapter("Significance", (*maps, *boards))
-    yield Chapter("Boxplots", tuple(_each(final_models(results), _figures.boxes, BOXES, "DSC")))
+        yield Chapter(
+            "Significance", _parts("significance", significance.boards(compared, [], domains))
+        )
+    yield Chapter("Boxplots", tuple(_boxplots(final_models(results), tables.pictures)))
     if not tables.curves.empty:
         yield Chapter("Training", tuple(_training(tables.curves, styles)))
     if not tables.audit.empty:
@@ -143,15 +150,29 @@ def _chapters(tables: Tables, final: Sequence[Board]) -> Iterator[Chapter]:
         yield Chapter(
             "Cases",
             (
-                gallery.predictions(tables.pictures, final_models(results), styles),
-                gallery.relabelled(tables.pictures, styles),
+                Part(gallery.predictions(tables.pictures, final_models(results), styles)),
+                Part(gallery.relabelled(tables.pictures, styles)),
             ),
         )
     yield Chapter("Fairness", _parts("fairness", fairness.boards(fairness.costs(results), styles)))
     yield Chapter("Provenance", _parts("provenance", [_provenance(results)]))
 
 
-def _sheets(sheets: pd.DataFrame) -> Iterator[str]:
+def _boxplots(final: pd.DataFrame, pictures: pd.DataFrame) -> Iterator[Part]:
+    """Yield the boxplots, in which the point of a pictured patient leads to the worst case."""
+    where = gallery.anchors(pictures, final)
+    linked = final.merge(where, how="left", on=[*gallery.CELL, "case"]).set_axis(final.index)
+    cases = dict(zip(where["anchor"], where["case"], strict=True))
+    for part in _each(final, _figures.boxes, BOXES, "DSC", anchors=linked["anchor"]):
+        yield Part(_LINK.sub(lambda found: _named(found[0], cases[found[1]]), part.html))
+
+
+def _named(link: str, case: str) -> str:
+    """Return a link within a figure with its case, which is shown where a pointer rests on it."""
+    return f"{link}<title>case {escape(case)}</title>"
+
+
+def _sheets(sheets: pd.DataFrame) -> Iterator[Part]:
     """Yield the contact sheet of the first fold of each data set and label fraction."""
     hidden = sheets.assign(hidden=-sheets["label_pct"])
     ordered = hidden.sort_values([*GROUP, "hidden", "seed", "fold"])
@@ -166,7 +187,7 @@ def _sheets(sheets: pd.DataFrame) -> Iterator[str]:
         yield page.picture(row["png"], size, DATA, title, instead=row["title"])
 
 
-def _training(curves: pd.DataFrame, styles: MethodStyles) -> Iterator[str]:
+def _training(curves: pd.DataFrame, styles: MethodStyles) -> Iterator[Part]:
     values = curve_values(curves)
     segment = values[values["name"] == _figures.SEGMENT_LOSS]
     yield from _each(segment, _figures.losses, LOSSES, "losses", styles=styles)
@@ -178,7 +199,7 @@ def _training(curves: pd.DataFrame, styles: MethodStyles) -> Iterator[str]:
 
 def _each(
     rows: pd.DataFrame, draw: Callable[..., Figure], caption: str, title: str, **options: Any
-) -> Iterator[str]:
+) -> Iterator[Part]:
     """Yield a figure per data set, profile and network."""
     for _, group in rows.groupby(GROUP):
         yield page.figure(
@@ -186,7 +207,7 @@ def _each(
         )
 
 
-def _parts(name: str, boards: Sequence[Board]) -> tuple[str, ...]:
+def _parts(name: str, boards: Sequence[Board]) -> tuple[Part, ...]:
     return tuple(board.to_part(one, f"{name}{number}") for number, one in enumerate(boards))
 
 

@@ -1,8 +1,10 @@
 """The page with everything: complete, offline, the same for the same tables."""
 
 import base64
+import hashlib
 import json
 import re
+from html import unescape
 from html.parser import HTMLParser
 
 import pytest
@@ -10,9 +12,12 @@ from tables import audit_table, curves_table, pictures_table, result_table, shee
 
 from bench.errors import BenchError
 from bench.plugins import registry
-from bench.reporting import page
-from bench.reporting.page import Chapter
+from bench.reporting import page, scores
+from bench.reporting.column import columns
+from bench.reporting.comparison import Compared, compare
+from bench.reporting.page import Chapter, Part
 from bench.reporting.report import Report
+from bench.reporting.sentences import sentences
 from bench.reporting.style import MethodStyles
 from bench.reports import _figures
 from bench.reports.html import Html, _lead
@@ -44,7 +49,7 @@ class Structure(HTMLParser):
             self.links.append(str(given["href"]))
         if tag in ("img", "script", "link"):
             self.loaded += [str(given[name]) for name in ("src", "href") if name in given]
-        if tag in ("section", "table"):
+        if tag in ("section", "details", "table", "li"):
             self.ids.append(str(given.get("id")))
 
     def handle_endtag(self, tag: str) -> None:
@@ -81,9 +86,7 @@ def test_the_page_is_whole_and_loads_nothing(text: str) -> None:
     assert not structure.open
     assert all(address.startswith("data:image/png;base64,") for address in structure.loaded)
     assert not re.findall(r"(?:src|href)=['\"]https?:|url\((?!#)|@import", text)
-    assert {link.removeprefix("#") for link in structure.links if "chapter" in link} <= set(
-        structure.ids
-    )
+    assert {link.removeprefix("#") for link in structure.links} <= set(structure.ids)
     tables_ids = [name for name in structure.ids if name.startswith("T_")]
     assert len(set(tables_ids)) == len(tables_ids) > 8
     for chapter in (
@@ -92,6 +95,43 @@ def test_the_page_is_whole_and_loads_nothing(text: str) -> None:
     ):  # fmt: skip
         assert f"<h2>{chapter}</h2>" in text
     assert "INERRANT exceeds INERRANT⁰ by" in text
+
+
+def test_a_browser_runs_the_script_of_the_page_and_no_other(text: str) -> None:
+    (policy,) = re.findall(r'Content-Security-Policy\' content="([^"]*)"', text)
+    scripts = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    assert len(scripts) == 1
+    digest = base64.b64encode(hashlib.sha256(scripts[0].encode()).digest()).decode()
+    assert policy.startswith("default-src 'none'; ")
+    assert f"script-src 'sha256-{digest}';" in policy
+    assert not re.search(r"<[^>]* on\w+=", text)
+
+
+def test_the_first_screen_says_what_the_statistics_say(tables: Tables, text: str) -> None:
+    opening = unescape(text[text.index("<section class='opening'>") : text.index("<details")])
+    found = list(columns(scores.of_results(tables.results), MethodStyles.of(tables.results)))
+    answers = [re.findall("<li>(.*?)</li>", one) for one in opening.split("<article")[1:]]
+    assert len(answers) == len(found) == 2
+    for column, told in zip(found, answers, strict=True):
+        compared = Compared(column, compare(column, column.pairs))
+        said = sentences(compared)
+        assert told[0] == said[0]
+        assert len(told) == 3
+        for text_ in told[1:]:
+            assert any(one.endswith(text_) for one in said)
+
+
+def test_the_answer_on_two_methods_is_not_said_twice() -> None:
+    text = built(Tables.of(results=result_table(methods=["naive", "inerrant"], fractions=[30])))
+    opening = text[text.index("<section class='opening'>") : text.index("<details")]
+    assert len(re.findall("<li>", opening)) == 1
+
+
+def test_notes_are_printed_once(text: str) -> None:
+    notes = re.findall(r"<li id='note\d+'>(.*?)</li>", text)
+    assert len(set(notes)) == len(notes) > 10
+    assert text.count("A difference that is not significant is not shown to be absent") == 1
+    assert "<p class='refs'>Notes <a href='#note1'>1</a>, <a href='#note2'>2</a>" in text
 
 
 def test_equal_tables_give_equal_bytes(tables: Tables, text: str) -> None:
@@ -171,7 +211,9 @@ def test_names_are_escaped() -> None:
     text = built(Tables.of(results=table))
     assert "<b>&" not in text
     assert "&lt;b&gt;&amp;" in text
-    rendered = page.render("a < b", [Chapter("<i>", ("<p>as it is</p>",))], ["x & y"])
+    part = Part("<p>as it is</p>", ("n < m",))
+    rendered = page.render("a < b", [Chapter("<i>", (part,))], ["x & y"])
+    assert "n &lt; m" in rendered
     assert "a &lt; b" in rendered
     assert "<p>as it is</p>" in rendered
     assert "x &amp; y" in rendered

@@ -1,0 +1,162 @@
+"""The first screen: per condition the answer, the leaderboard, differences and who beats whom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bench.reporting import board, page
+from bench.reporting.board import Board
+from bench.reporting.column import ComparisonColumn
+from bench.reporting.comparison import Compared
+from bench.reporting.marks import standing
+from bench.reporting.sentences import sentence, sentences
+from bench.reporting.text import listed
+
+from .. import _figures
+
+TEMPLATE = Path(__file__).with_name("glance.html.j2")
+SCRIPT = Path(__file__).with_name("glance.js")
+STYLE = Path(__file__).with_name("glance.css")
+FOREST = (
+    "Mean difference to the first with its corrected 95 % interval. Filled: significant after "
+    "Holm's correction. Hollow: may be chance."
+)
+MATRIX = (
+    "Line against column. Blue: better, orange: worse, both significant after Holm's correction. "
+    "Without colour: may be chance. Grey: not tested."
+)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What the first screen shows of a condition; table and figures are HTML."""
+
+    title: str
+    choice: str
+    answer: list[str]
+    table: str
+    figures: list[str]
+
+
+def opening(compared: Sequence[Compared], boards: Mapping[str, Board]) -> str:
+    """Return the first screen as HTML.
+
+    Parameters
+    ----------
+    compared
+        Every column with all its comparisons; a column of one method has none.
+    boards
+        The leaderboard of every task.
+    """
+    from jinja2 import Environment
+
+    lines: dict[str, set[str]] = {}  # of the leaderboard of a task: all methods of its columns
+    for one in compared:
+        lines.setdefault(one.column.task, set()).update(one.column.methods)
+    panels = []
+    for number, one in enumerate(compared):
+        task, styles = one.column.task, one.column.styles
+        ranking = _ranking(one.column, boards[task], styles.sort(lines[task]))
+        table = board.to_table(ranking, f"glance{number}")
+        panels.append(_panel(one, table, one_task=len(boards) == 1))
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    return template.render(panels=panels)
+
+
+def answer(compared: Compared) -> list[str]:
+    """Return the verdict on a column, and its leader beside the next and the first of the methods.
+
+    The sentences are those of the significance report.
+    """
+    column = compared.column
+    order = ranked(column)
+    if len(order) < 2:
+        return []
+    leader, second = order[:2]
+    others = [second, *(m for m in column.competitors if m not in (leader, second))][:2]
+    beside = [
+        sentence(found, column)
+        for other in others
+        for found in compared.comparisons
+        if {found.a, found.b} == {leader, other}
+    ]
+    told = sentences(compared)
+    verdict = [text for text in told[:1] if not text.endswith(tuple(beside))]
+    return [*verdict, *beside]
+
+
+def ranked(column: ComparisonColumn) -> list[str]:
+    """Return the competitors: who leads first, as the sentences say, then the others by mean."""
+    who = standing(column)
+    first = list(who.leaders or who.ahead)[:1]
+    sign = -1 if column.higher_is_better else 1
+    means = (sign * column.means).fillna(np.inf)
+    return sorted(column.competitors, key=lambda method: (method not in first, means[method]))
+
+
+def _panel(compared: Compared, table: str, *, one_task: bool) -> Panel:
+    column = compared.column
+    order = ranked(column)
+    title = f"{column.task}, {column.label} labelled"
+    figures = []
+    if compared.comparisons:
+        leader = column.styles.name(order[0])
+        figures = [
+            page.figure(
+                _figures.to_svg(_figures.forest(compared, order)),
+                FOREST,
+                instead=f"Differences to {leader}: {listed([*map(column.styles.name, order[1:])])}",
+            ).html,
+            page.figure(
+                _figures.to_svg(_figures.matrix(compared, order)),
+                MATRIX,
+                instead=f"Which of {len(order)} methods beats which, as in the table of paired "
+                "differences",
+            ).html,
+        ]
+    leaders = standing(column).leaders
+    where = column.label if one_task else title
+    best = f": {column.styles.name(leaders[0])}" if leaders else ": nobody leads"
+    return Panel(
+        title,
+        where + best,
+        answer(compared),
+        table,
+        figures,
+    )
+
+
+def _ranking(column: ComparisonColumn, whole: Board, methods: Sequence[str]) -> Board:
+    """Return the column of the leaderboard by itself, the best first, the upper bounds last.
+
+    Parameters
+    ----------
+    whole
+        The leaderboard, a line for each of ``methods``.
+    """
+    order = [*ranked(column), *(m for m in column.methods if m not in column.competitors)]
+    lines = [methods.index(method) for method in order]
+    shown = ["method", f"{column.label_pct} %", "n"]
+    places = [whole.names.index(name) for name in shown]
+    frame = whole.frame.iloc[lines, places].reset_index(drop=True)
+    frame = frame.rename(columns={shown[1]: f"{column.measure} in {column.measure_unit}"})
+    frame.insert(0, "#", [_place(column.competitors, method, order) for method in order])
+    assert whole.marks is not None
+    marks = np.insert(whole.marks[np.ix_(lines, places)], 0, "", axis=1)
+    return Board(
+        title=f"{column.task}, {column.label}: {column.measure}",
+        frame=frame,
+        notes=(),
+        marks=marks,
+        labels=2,
+        colours=column.styles.colours(order),
+    )
+
+
+def _place(competitors: Sequence[str], method: str, order: Sequence[str]) -> str:
+    return str(order.index(method) + 1) if method in competitors else ""
