@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bench.cli import upkeep
+from bench.cli import foreign, upkeep
 from bench.cli.codes import EPILOG, ExitCode
 from bench.cli.console import Console, complain, remark, tolerate_terminals
 from bench.cli.execute import execute, register
@@ -70,6 +70,7 @@ app = typer.Typer(
 command = partial(app.command, epilog=EPILOG)
 data_app = typer.Typer(help="Look at a data set, get one, or export it.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+app.add_typer(foreign.results_app, name="results")
 
 
 def _print_versions(asked: bool) -> None:

@@ -1,0 +1,306 @@
+"""Results of other frameworks as a table of scores, which ``bench report significance`` takes.
+
+Three formats: ``summary.json`` of nnU-Net v2; the raw tables of MONAI's ``MetricsSaver``; and a
+folder with a CSV for each method, cases by organs, as public benchmarks publish them. Values stay
+as they are; a missing one keeps its kind where the source tells it.
+"""
+
+from __future__ import annotations
+
+import csv
+import glob
+import io
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from bench.errors import BenchError, neutral, unknown_name
+from bench.evaluation.status import Status
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Framework = Literal["nnunet", "monai", "folder"]
+Infinite = Literal["missed", "hallucinated"]
+COLUMNS = ("task", "case", "method", "organ", "fold", "value", "status")
+"""Of the table, in order; ``fold`` only where folds are known."""
+_FOLD = re.compile(r"fold_(\d+)")
+_IMAGE = re.compile(
+    r"(\.nii\.gz|\.seg\.nrrd|\.(nii|nrrd|mha|mhd|npy|npz|png|tif|tiff|dcm|h5))$", re.IGNORECASE
+)
+
+
+class Score(NamedTuple):
+    """One value: the raw name of a case, the label of an organ as the source calls it."""
+
+    case: str
+    organ: str
+    value: float
+    status: Status | Literal[""] = ""
+
+
+class Source(NamedTuple):
+    """Scores of one method from one file."""
+
+    path: Path
+    method: str
+    fold: int | None
+    scores: list[Score]
+
+
+def imported(
+    framework: Framework,
+    paths: Sequence[Path],
+    *,
+    dataset: str,
+    metric: str,
+    methods: Sequence[str] = (),
+    organs: Mapping[str, str] | None = None,
+    infinite: Infinite | None = None,
+    folded: bool = True,
+) -> pd.DataFrame:
+    """Return results of another framework as a table of scores (``COLUMNS``).
+
+    Parameters
+    ----------
+    framework
+        Whose format it is.
+    paths
+        Files, or folders for ``folder``.
+    dataset, metric
+        Together the task of the table. For nnU-Net the metric is a key of its file, ``Dice``; in a
+        folder of methods it is the name of their files, if they are folders.
+    methods
+        One for all files, or one for each; none for ``folder``, whose files are named after them.
+    organs
+        Names of labels, by what the source calls them; a label of empty name is left out.
+    infinite
+        What an infinite value stands for. MONAI writes one where one of two masks is empty.
+    folded
+        Whether ``fold_N`` in the path of nnU-Net's files is the fold of their cases.
+
+    Raises
+    ------
+    BenchError
+        Names the file, and the row and column, of what is not as expected.
+    """
+    import pandas as pd
+
+    sources = list(_sources(framework, paths, metric, methods))
+    rows = pd.concat([_rows(source, infinite) for source in sources], ignore_index=True)
+    rows["organ"] = _renamed(rows["organ"], organs or {})
+    rows = rows[rows["organ"] != ""]
+    for name in ("case", "method", "organ"):
+        for text in rows[name].unique():
+            if text.strip() in ("", "nan") or neutral(text) != text:
+                raise BenchError(f"{name} {text!r}: is no name; correct it in the source")
+    known = {source.fold is not None for source in sources} if folded else {False}
+    if len(known) > 1:
+        raise BenchError(
+            "fold_N is in the path of some files, not of others: name all so, or give --no-folds"
+        )
+    if known == {False}:
+        rows = rows.drop(columns="fold")
+    rows = rows.assign(task=f"{dataset}, {metric}")
+    return refuse_repeated(rows[[name for name in COLUMNS if name in rows]])
+
+
+def refuse_repeated(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table itself; raise if a method has two values for a case and organ."""
+    repeated = table.duplicated(["task", "case", "method", "organ"])
+    if repeated.any():
+        row = table[repeated].iloc[0]
+        raise BenchError(
+            f"{row['task']}: method {row['method']} has two values of {row['organ']} for case "
+            f"{row['case']}: leave one out, or give the second file a --method of its own"
+        )
+    return table
+
+
+def _sources(
+    framework: Framework, paths: Sequence[Path], metric: str, methods: Sequence[str]
+) -> Iterator[Source]:
+    if framework == "folder":
+        if methods:
+            raise BenchError("--method is not for folder: its files are named after the methods")
+        for folder in paths:
+            for method, path in _of_methods(folder, metric):
+                yield Source(path, method, None, list(_wide(path)))
+        return
+    if len(methods) not in (1, len(paths)):
+        raise BenchError(
+            f"{len(methods)} methods are named for {len(paths)} files: give --method once, or once "
+            "for each file"
+        )
+    named = methods if len(methods) == len(paths) else [*methods] * len(paths)
+    for path, method in zip(paths, named, strict=True):
+        if framework == "nnunet":
+            numbers = _FOLD.findall("/".join(path.parts))
+            fold = int(numbers[-1]) if numbers else None
+            yield Source(path, method, fold, list(_summary(path, metric)))
+        else:
+            yield Source(path, method, None, list(_raw(path)))
+
+
+def _rows(source: Source, infinite: Infinite | None) -> pd.DataFrame:
+    import pandas as pd
+
+    if not source.scores:
+        raise BenchError(f"{source.path}: holds no case")
+    names = _case_names(source.path, list(dict.fromkeys(score.case for score in source.scores)))
+    rows = pd.DataFrame(source.scores)
+    rows["case"] = rows["case"].map(names)
+    unbounded = rows["value"].map(math.isinf)
+    if unbounded.any() and infinite is None:
+        row = rows[unbounded].iloc[0]
+        raise BenchError(
+            f"{source.path}: case {row['case']}, {row['organ']}: the value is infinite, as where "
+            "one of two masks is empty: say which with --infinite missed (or hallucinated)"
+        )
+    rows["status"] = rows["status"].mask(unbounded, infinite or "")
+    rows["value"] = rows["value"].mask(unbounded)
+    return rows.assign(method=source.method, fold=source.fold)
+
+
+def _case_names(path: Path, texts: Sequence[str]) -> dict[str, str]:
+    """Return the case of each file: its name, with that of its folder where names are alike."""
+    parts = {text: [part for part in re.split(r"[\\/]+", text) if part] for text in texts}
+    for length in (1, 2):
+        found = {text: "/".join(part[-length:]) for text, part in parts.items()}
+        if len(set(found.values())) == len(found):
+            return {text: _IMAGE.sub("", found[text]) for text in found}
+    raise BenchError(f"{path}: two cases have one name: {_twice(list(found.values()))}")
+
+
+def _twice(names: Sequence[str]) -> str:
+    return next(name for name in names if names.count(name) > 1)
+
+
+def _renamed(organs: pd.Series, names: Mapping[str, str]) -> pd.Series:
+    known = set(organs.unique())
+    for name in names:
+        if name not in known:
+            raise unknown_name("label", name, known)
+    return organs.map(lambda label: names.get(label, label))
+
+
+def _summary(path: Path, metric: str) -> Iterator[Score]:
+    """Yield the scores of nnU-Net v2's ``summary.json``, which counts the voxels of both masks."""
+    try:
+        document = json.loads(_text(path))
+    except json.JSONDecodeError as error:
+        raise BenchError(f"{path}: no JSON: {error}") from None
+    cases = document.get("metric_per_case") if isinstance(document, dict) else None
+    if not isinstance(cases, list):
+        raise BenchError(f"{path}: has no list metric_per_case, as the summary.json of nnU-Net v2")
+    for number, case in enumerate(cases):
+        where = f"{path}: metric_per_case[{number}]"
+        file = _entry(case, "prediction_file", str, where)
+        labels = _entry(case, "metrics", dict, where)
+        for label, values in labels.items():
+            at = f"{where}, label {label}"
+            if isinstance(values, dict) and metric not in values:
+                raise unknown_name(f"metric in {at}", metric, values)
+            value = _entry(values, metric, float, at)
+            predicted, true = (_entry(values, name, float, at) for name in ("n_pred", "n_ref"))
+            status = _status(predicted > 0, true > 0)
+            if status == "both_empty" and not math.isnan(value):
+                raise BenchError(f"{at}: {metric} is {value:g}, but both masks are empty")
+            yield Score(file, label, value, status)
+
+
+def _status(predicted: bool, true: bool) -> Status:
+    if predicted:
+        return "ok" if true else "hallucinated"
+    return "missed" if true else "both_empty"
+
+
+def _entry(holder: Any, name: str, kind: type, where: str) -> Any:
+    """Return a member of a JSON object; a number may be NaN, and null is NaN."""
+    if not isinstance(holder, dict) or name not in holder:
+        raise BenchError(f"{where}: {name} is missing; expected is the summary.json of nnU-Net v2")
+    value = holder[name]
+    if kind is float:
+        value = math.nan if value is None else value
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+    if not isinstance(value, kind):
+        raise BenchError(f"{where}: {name} is {value!s:.100}, which was not expected there")
+    return value
+
+
+def _raw(path: Path) -> Iterator[Score]:
+    """Yield the scores of ``METRIC_raw.csv``, as MONAI's ``MetricsSaver`` writes it."""
+    header = _text(path).partition("\n")[0].strip()
+    if not re.fullmatch(r"filename(\W).+\1mean", header):
+        raise BenchError(
+            f"{path} row 1: not the raw table of MONAI's MetricsSaver (METRIC_raw.csv, "
+            "metric_details of it), whose columns are filename, the classes and mean"
+        )
+    return (score for score in _wide(path) if score.organ != "mean")
+
+
+def _of_methods(folder: Path, metric: str) -> Iterator[tuple[str, Path]]:
+    """Yield method and file: ``METHOD.csv``, or ``METHOD/METRIC.csv``."""
+    if not folder.is_dir():
+        raise BenchError(f"{folder}: is no folder; name the one that holds a CSV for each method")
+    flat = sorted(folder.glob("*.csv"))
+    nested = sorted(folder.glob(f"*/{glob.escape(metric)}.csv"))
+    if flat and nested:
+        raise BenchError(
+            f"{folder}: holds both METHOD.csv ({flat[0].name}) and METHOD/{metric}.csv "
+            f"({nested[0].parent.name}): keep one kind"
+        )
+    if not flat and not nested:
+        raise BenchError(f"{folder}: holds neither METHOD.csv nor METHOD/{metric}.csv")
+    yield from ((path.stem, path) for path in flat)
+    yield from ((path.parent.name, path) for path in nested)
+
+
+def _wide(path: Path) -> Iterator[Score]:
+    """Yield the scores of a table whose rows are cases and whose columns are organs."""
+    text = _text(path)
+    header = text.partition("\n")[0]
+    separator = next((mark for mark in "\t," if mark in header), None)
+    if separator is None or ";" in header:
+        raise BenchError(f"{path} row 1: columns must be separated by commas or tabs")
+    try:
+        lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True))
+    except csv.Error as error:
+        raise BenchError(f"{path}: not a CSV: {error}") from None
+    organs = lines[0][1:]
+    cases = [line[0] for line in lines[1:] if line]
+    for column, names in {"column": organs, "case": cases}.items():
+        if len(set(names)) < len(names):
+            raise BenchError(f"{path}: {column} {_twice(names)} occurs twice")
+    for number, line in enumerate(lines[1:], start=2):
+        if line and len(line) != len(lines[0]):
+            raise BenchError(f"{path} row {number}: {len(line)} columns, not {len(lines[0])}")
+        for organ, cell in zip(organs, line[1:], strict=False):
+            value = _number(cell)
+            if value is None:
+                raise BenchError(
+                    f"{path} row {number}, column {organ}: '{cell:.100}' is no number; leave the "
+                    "cell empty if it is missing"
+                )
+            yield Score(line[0], organ, value)
+
+
+def _number(cell: str) -> float | None:
+    """Return the number in a cell, NaN if it is missing; None if there is another text."""
+    if cell.strip().lower() in ("", "na"):
+        return math.nan
+    try:
+        return None if "_" in cell else float(cell)  # Python takes 1_000 for a number
+    except ValueError:
+        return None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BenchError(f"{path}: cannot be read as text: {error}") from None
