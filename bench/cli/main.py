@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bench.cli import foreign, upkeep
+from bench.cli import foreign, share, upkeep
 from bench.cli.codes import EPILOG, ExitCode
 from bench.cli.console import Console, complain, remark, tolerate_terminals
 from bench.cli.execute import execute, register
 from bench.cli.options import (
     AcceptTwins,
     AsJson,
+    Collect,
     DataRoot,
     DatasetArguments,
     Datasets,
@@ -43,7 +44,7 @@ from bench.cli.options import (
     Seeds,
     StoreRoot,
 )
-from bench.cli.stores import existing_store, plug_in
+from bench.cli.stores import existing_store, plug_in, result_files
 from bench.engine.devices import use_device
 from bench.engine.provenance import EXPERIMENT
 from bench.errors import BenchError, explain
@@ -113,11 +114,13 @@ def run(
     device: Device = None,
     pictures: Pictures = None,
     accept_twins: AcceptTwins = None,
+    collect_only: Collect = False,
     quiet: Quiet = False,
 ) -> None:
     """Train, predict and evaluate methods; print their leaderboard.
 
-    Results in the store are not computed again. The same command continues an interrupted run.
+    Results in the store are not computed again. The same command continues an interrupted run, or
+    with --collect shows what there is of it.
     With --launcher slurm it submits jobs and ends at once; the last of them writes the results.
     """
     from bench.engine.launcher import Submitter, parse_launcher
@@ -129,14 +132,18 @@ def run(
     request = _request(ctx)
     launched = parse_launcher(request.launcher)
     console = Console(quiet=quiet)
-    store, runs = _planned(request, console)
+    store, runs = _planned(request, console, remember=not collect_only)
     graph = graph_of(runs, pictures=request.pictures)
     n_done = sum(store.is_done(stage) for stage in graph.stages.values())
-    if n_done < len(graph):  # a finished experiment can be shown from a read-only store
+    # A finished experiment can be shown from a read-only store.
+    if n_done < len(graph) and not collect_only:
         check_folder(store.root)
         os.environ[EXPERIMENT] = request.record()
     console.print(_plan_line(runs, len(graph), n_done))
-    if isinstance(launched, Submitter):
+    if collect_only:
+        share.print_missing(runs, store, console)
+        exit_code: int = ExitCode.DONE
+    elif isinstance(launched, Submitter):
         exit_code = _submit(graph, store, launched, request)
     else:
         exit_code = execute(graph, store, launched, console)
@@ -593,8 +600,8 @@ def report_(
         list[Path] | None,
         typer.Argument(
             exists=True,
-            dir_okay=False,
-            help="Results tables (.parquet); all of the store if not given.",
+            help="Results tables (.parquet), packs (.zip), stores and folders of them, together;"
+            " the default store if not given.",
         ),
     ] = None,
     out: Annotated[
@@ -609,6 +616,7 @@ def report_(
     from bench.params import parse_brackets
     from bench.reporting.board import to_console
     from bench.results.files import Tables
+    from bench.results.sources import tables_of
 
     plug_in(plugin)
     console = Console(stderr=as_json)
@@ -616,7 +624,10 @@ def report_(
     report = _report(report_name, options)
     folder = out or Path(report_name)
     check_folder(folder)
-    files = (results or _result_files(store_root)) if report.needs_results else []
+    files: list[Path] = []
+    if report.needs_results:
+        files = [file for source in results or [] for file in tables_of(source)]
+        files = files or result_files(store_root)
     with console.status(f"building {report_name}"):
         document = report.build(Tables.read(files, remark))
     if as_json:
@@ -627,6 +638,7 @@ def report_(
         console.print(str(path), soft_wrap=True)
 
 
+command()(share.pack)
 command()(upkeep.verify)
 command()(upkeep.gc)
 command()(upkeep.logs)
@@ -730,16 +742,3 @@ def _plan_line(runs: list[Run], n_stages: int, n_done: int) -> str:
         counted(n_stages, "stage"),
     )
     return f"plan      {', '.join(sizes)}: {n_done} done, {n_stages - n_done} to compute"
-
-
-def _result_files(store_root: Path | None) -> list[Path]:
-    from bench.engine import cluster
-
-    store = existing_store(store_root)
-    folder = store.root / "results"
-    paths = sorted(folder.glob("*.parquet"))
-    if not paths and cluster.submissions(store):
-        raise BenchError(f"no results in {folder} yet: bench status --watch shows the jobs")
-    if not paths:
-        raise BenchError(f"no results in {folder}: run something first")
-    return paths

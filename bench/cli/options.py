@@ -104,6 +104,13 @@ Pictures = Annotated[
     bool | None,
     _computed("--pictures/--no-pictures", help="Also render predictions, for `bench report html`."),
 ]
+Collect = Annotated[
+    bool,
+    _computed(
+        "--collect",
+        help="Compute nothing: write the results of what is finished, and name what is missing.",
+    ),
+]
 AcceptTwins = Annotated[
     bool | None,
     _computed(

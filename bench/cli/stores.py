@@ -41,3 +41,23 @@ def existing_store(given: Path | None) -> Store:
     if not root.is_dir():
         raise BenchError(f"no store at {root}: run something first, or name one with --store")
     return Store(root)
+
+
+def result_files(store_root: Path | None) -> list[Path]:
+    """Return the results tables of a store.
+
+    Raises
+    ------
+    BenchError
+        There are none yet.
+    """
+    from bench.engine import cluster
+
+    store = existing_store(store_root)
+    folder = store.root / "results"
+    paths = sorted(folder.glob("*.parquet"))
+    if not paths and cluster.submissions(store):
+        raise BenchError(f"no results in {folder} yet: bench status --watch shows the jobs")
+    if not paths:
+        raise BenchError(f"no results in {folder}: run something first")
+    return paths

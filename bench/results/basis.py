@@ -132,9 +132,13 @@ def _described(
     old = sorted({str(files[record["_file"]]) for record in rows}) if files else []
     inside = bool(files) and right["_file"] in {record["_file"] for record in rows}
     without = f", or leave out {', '.join(old)}" if old and not inside else ""
+    here = there = ""
+    if files and files[example["_file"]].parent != files[right["_file"]].parent:
+        here, there = f" in {files[example['_file']]}", f" in {files[right['_file']]}"
     return (
         f"{_named(example)} and {_named(right)} of {right['dataset']} stand on different "
-        f"{rule.what} ({name} {other}, {name} {value}), so they do not compare: repeat the older, "
+        f"{rule.what} ({name} {other}{here}, {name} {value}{there}), so they do not compare: "
+        "repeat the older, "
         f"`{_command(rows, typed)}`{without}"
     )
 

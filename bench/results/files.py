@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from bench.results import packs
 from bench.results.schema import Schema
 from bench.results.tables import AUDIT, CURVES, LAYERS, PICTURES, RESULTS, SHEETS, TARGETS
 
@@ -44,13 +45,13 @@ class Tables:
 
         ``remark`` is called with a line about runs that are left out (:meth:`Schema.load_all`).
         """
-        sets = list(dict.fromkeys(map(_results_path, paths)))
+        sets = results_among(paths)
 
         def load(schema: Schema) -> pd.DataFrame:
             if schema is RESULTS:
                 return schema.load_all(sets, remark)
             files = (beside(path, schema) for path in sets)
-            return schema.load_all([path for path in files if path.is_file()])
+            return schema.load_all([path for path in files if packs.is_file(path)])
 
         return cls(load)
 
@@ -93,6 +94,11 @@ class Tables:
 def beside(path: Path, schema: Schema) -> Path:
     """Return where the table of another schema lies that belongs to the results in ``path``."""
     return path.with_suffix(f".{schema.name}.parquet")
+
+
+def results_among(paths: Sequence[Path]) -> list[Path]:
+    """Return the results tables that some tables belong to, each once."""
+    return list(dict.fromkeys(map(_results_path, paths)))
 
 
 def _results_path(path: Path) -> Path:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from bench import memory
 from bench.errors import BenchError, neutral
 from bench.files import replacing
+from bench.results import packs
 from bench.results.asked import again
 from bench.results.basis import other_data, why_apart
 
@@ -71,6 +72,9 @@ class Fault(NamedTuple):
     problem: str
 
 
+Across = Callable[["pd.DataFrame", Sequence[Path], Sequence[str], Sequence[str]], str]
+
+
 @dataclass(frozen=True)
 class Schema:
     """The schema of a table: builds, checks, writes and reads it.
@@ -89,6 +93,9 @@ class Schema:
         Columns that name a run: if a run is in several files, the newest wins.
     checks
         Rules between columns or rows: each check yields a fault for every broken rule.
+    across
+        Returns how rows of several folders or packs contradict each other, empty if they do not;
+        called with the rows, the files that their column ``_file`` counts, ``run`` and ``key``.
     plugged
         Returns the columns of plug-ins, which follow the declared ones.
     """
@@ -100,6 +107,7 @@ class Schema:
     key: tuple[str, ...]
     run: tuple[str, ...]
     checks: tuple[Callable[[pd.DataFrame], Iterator[Fault]], ...] = ()
+    across: Across | None = None
     plugged: Callable[[], Mapping[str, Column]] = dict
 
     @property
@@ -182,20 +190,21 @@ class Schema:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        if not path.is_file():
+        if not packs.is_file(path):
             raise BenchError(f"{path}: no such {self.name} table, run `bench run` first")
         try:
             # Repeated values take next to nothing in a file: look before memory is taken.
             free = memory.available()
-            if (size := path.stat().st_size) > free:
+            if (size := packs.size(path)) > free:
                 raise ValueError(f"{size} bytes, more than the memory that is free")
-            metadata = pq.read_metadata(path)
-            if (rows := metadata.num_rows) > MAX_ROWS:
-                raise ValueError(f"{rows} rows, more than {MAX_ROWS}")
-            groups = map(metadata.row_group, range(metadata.num_row_groups))
-            if (size := sum(group.total_byte_size for group in groups)) > free:
-                raise ValueError(f"{size} bytes of values, more than the memory that is free")
-            arrow = pq.read_table(path, page_checksum_verification=True)
+            with packs.opened(path) as file:
+                metadata = pq.read_metadata(file)
+                if (rows := metadata.num_rows) > MAX_ROWS:
+                    raise ValueError(f"{rows} rows, more than {MAX_ROWS}")
+                groups = map(metadata.row_group, range(metadata.num_row_groups))
+                if (size := sum(group.total_byte_size for group in groups)) > free:
+                    raise ValueError(f"{size} bytes of values, more than the memory that is free")
+                arrow = pq.read_table(file, page_checksum_verification=True)
             tag = (arrow.schema.metadata or {}).get(b"bench.schema", b"none")
             table: pd.DataFrame = arrow.to_pandas(self_destruct=True, split_blocks=True)
             del arrow
@@ -223,8 +232,9 @@ class Schema:
     ) -> pd.DataFrame:
         """Load several tables as one, the empty table for no path.
 
-        If a run is in several files, the newest wins. ``remark`` is called with a line for each
-        file of which runs are left out that stand on other data than those in the newest.
+        If a run is in several files of a folder, the newest wins. ``remark`` is called with a line
+        for each file of which runs are left out that stand on other data than those in the newest.
+        Those of several folders or packs have to agree (``across``).
 
         Raises
         ------
@@ -238,14 +248,16 @@ class Schema:
         if len(paths) == 1:
             return self.load(paths[0])
         loaded = {path: self.load(path) for path in paths}
-        newest_first = sorted(paths, key=lambda path: (-path.stat().st_mtime_ns, str(path)))
+        newest_first = sorted(paths, key=lambda path: (-packs.modified_ns(path), str(path)))
         table = pd.concat(
             [loaded[path].assign(_file=number) for number, path in enumerate(newest_first)],
             ignore_index=True,
         )
+        together = f"the {len(paths)} {self.name} tables together"
+        if self.across and (problem := self.across(table, newest_first, self.run, self.key)):
+            raise BenchError(problem)
         first = table.groupby(list(self.run))["_file"].transform("min")
         newest = table["_file"] == first
-        together = f"the {len(paths)} {self.name} tables together"
         if problem := why_apart(table[newest], newest_first):
             raise BenchError(f"{together}: {problem}")
         left_out = other_data(table[newest], table[~newest], self.run)

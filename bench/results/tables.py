@@ -14,6 +14,7 @@ from bench.evaluation.metrics import METRICS, NAN, Metric, every, plugged
 from bench.evaluation.status import Status
 from bench.results.basis import BASIS, UNLABELLED
 from bench.results.schema import Column, Fault, Schema
+from bench.results.sources import contradiction
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -200,6 +201,7 @@ RESULTS = Schema(
     run=RUN,
     plugged=plugged_metrics,
     checks=(_counts_agree, _scores_agree, _one_model_a_round, _one_truth),
+    across=contradiction,
 )
 """Scores: one row per evaluated (method, round, case, organ)."""
 
