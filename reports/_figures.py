@@ -104,7 +104,7 @@ def boxes(rows: pd.DataFrame, anchors: pd.Series | None = None) -> Figure:
 
     outlined = [patheffects.withStroke(linewidth=2.4, foreground="black")]
     styles = MethodStyles.of(rows)
-    methods = styles.sort(rows["method"])
+    methods = styles.sort(rows["method"].unique())
     patient = ["method", "label_pct", "organ", "seed", "patient"]
     linked = rows.assign(anchor=None if anchors is None else anchors)
     values = linked.groupby(patient, as_index=False).agg(
@@ -293,7 +293,7 @@ def losses(curves: pd.DataFrame, styles: MethodStyles) -> Figure:
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     own = curves[curves["name"] == SEGMENT_LOSS]
-    methods = styles.sort(own["method"])
+    methods = styles.sort(own["method"].unique())
     grid = sns.relplot(
         own.assign(
             where=own["round"] + (own["part"] + 0.5) / PARTS,

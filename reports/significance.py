@@ -360,7 +360,7 @@ def _ranks(group: Sequence[Compared]) -> Iterator[Board]:
     lines, colours, taus, patients = [], [], [], []
     for compared in group:
         column = compared.column
-        values, _ = column.common()
+        values, _ = column.common
         found = column.stability()
         if found is None:
             continue
@@ -396,7 +396,7 @@ def _across(found: Sequence[ComparisonColumn]) -> Board | None:
         return None
     values = [
         (1 if column.higher_is_better else -1)
-        * column.common()[1][[column.competitors.index(method) for method in shared]]
+        * column.common[1][[column.competitors.index(method) for method in shared]]
         for column in found
     ]
     ranked = friedman(np.array(values, dtype=np.float64))

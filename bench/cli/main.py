@@ -628,7 +628,7 @@ def report_(
     if report.needs_results:
         files = [file for source in results or [] for file in tables_of(source)]
         files = files or result_files(store_root)
-    with console.status(f"building {report_name}"):
+    with Console(stderr=True).status(f"building {report_name}"):
         document = report.build(Tables.read(files, remark))
     if as_json:
         tell(report_of(report_name, document.write(folder), document.boards))

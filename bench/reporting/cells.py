@@ -9,7 +9,7 @@ predicts an organ that is not there, a correct absence as the best possible one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -65,6 +65,8 @@ class Cells:
         Names of the methods.
     index
         The columns ``KEY`` of every cell, sorted.
+    codes
+        Their values, each column numbered in its order.
     values_CM
         Scores, NaN where there is none.
     kinds_CM
@@ -77,6 +79,7 @@ class Cells:
 
     methods: tuple[str, ...]
     index: pd.DataFrame
+    codes: Mapping[str, NDArray[np.intp]]
     values_CM: NDArray[np.float64]
     kinds_CM: NDArray[np.int8]
     worst: float
@@ -86,9 +89,10 @@ class Cells:
     @classmethod
     def of(cls, rows: pd.DataFrame, methods: Sequence[str]) -> Self:
         """Return the cells of the rows of one column (``bench.reporting.scores``)."""
-        grouped = rows.groupby(list(KEY), sort=True)
-        cell = grouped.ngroup().to_numpy()
-        _, first = np.unique(cell, return_index=True)
+        import pandas as pd
+
+        codes = {name: pd.factorize(rows[name], sort=True)[0] for name in KEY}
+        cell, first = _numbered(list(codes.values()))
         index = rows[list(KEY)].iloc[first].reset_index(drop=True)
         place = {method: number for number, method in enumerate(methods)}
         method = rows["method"].map(place).to_numpy(dtype=np.intp)
@@ -106,7 +110,8 @@ class Cells:
             worst = float(score[known].min() if high else score[known].max())
             best = _best(score[known], rows["best"].iloc[0], high=high)
         explained = bool((status != UNKNOWN).any())
-        return cls(tuple(methods), index, values, kinds, worst, best, explained)
+        codes = {name: code[first] for name, code in codes.items()}
+        return cls(tuple(methods), index, codes, values, kinds, worst, best, explained)
 
     @cached_property
     def largest(self) -> float:
@@ -182,8 +187,7 @@ class Cells:
     def _codes(self, level: tuple[str, ...]) -> tuple[pd.DataFrame, NDArray[np.intp]]:
         known: dict[tuple[str, ...], Any] = self._levels
         if level not in known:
-            numbers = self.index.groupby(list(level), sort=True).ngroup().to_numpy()
-            _, first = np.unique(numbers, return_index=True)
+            numbers, first = _numbered([self.codes[name] for name in level])
             known[level] = self.index[list(level)].iloc[first].reset_index(drop=True), numbers
         found: tuple[pd.DataFrame, NDArray[np.intp]] = known[level]
         return found
@@ -191,6 +195,18 @@ class Cells:
     @cached_property
     def _levels(self) -> dict[tuple[str, ...], Any]:
         return {}
+
+
+def _numbered(codes: Sequence[NDArray[np.intp]]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the number of each row of codes, in their order, and where each is first."""
+    import pandas as pd
+
+    numbers = codes[0]
+    for code in codes[1:]:
+        size = int(code.max(initial=0)) + 1
+        numbers, _ = pd.factorize(numbers * size + code, sort=True)
+    first = np.flatnonzero(~pd.Series(numbers).duplicated().to_numpy())
+    return numbers, first[np.argsort(numbers[first])]
 
 
 class Means(NamedTuple):

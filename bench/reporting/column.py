@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from bench.evaluation.metrics import MetricName
-from bench.reporting.cells import Cells, Shared
+from bench.reporting.cells import Cells, Means, Shared
 from bench.reporting.scores import of_results
 from bench.reporting.style import MethodStyles
 from bench.results.tables import GROUP
@@ -109,12 +109,12 @@ class ComparisonColumn:
     styles: MethodStyles
     domain: str | None = None
 
-    @property
+    @cached_property
     def task(self) -> str:
         """Data set, profile and network, or the task of a CSV."""
         return str(self.rows["task"].iloc[0])
 
-    @property
+    @cached_property
     def label_pct(self) -> int:
         """Label fraction in percent; 0 if there is none."""
         return int(self.rows["label_pct"].iloc[0])
@@ -140,27 +140,27 @@ class ComparisonColumn:
         """Decimals to print: 1, or 3 for values that are fractions."""
         return 3 if self.rows["value"].abs().max() <= 1 else 1
 
-    @property
+    @cached_property
     def higher_is_better(self) -> bool:
         """Whether larger values are better."""
         return bool(self.rows["higher_is_better"].iloc[0])
 
-    @property
+    @cached_property
     def unit(self) -> Unit:
         """The independent units of the primary test: folds, or patients if folds are unknown."""
         return "fold" if self.test_to_train else "patient"
 
-    @property
+    @cached_property
     def test_to_train(self) -> float:
         """Test patients over training patients of a fold; 0 if folds are unknown."""
         return float(self.rows["test_to_train"].iloc[0])
 
-    @property
+    @cached_property
     def run_noun(self) -> str:
         """What one run is called: a fold, if there is one seed."""
         return "fold" if self.rows["seed"].nunique() == 1 else "run"
 
-    @property
+    @cached_property
     def patient_noun(self) -> str:
         """What one patient is called: a case where the table does not know patients."""
         known = self.unit == "fold" or (self.rows["patient"] != self.rows["case"]).any()
@@ -169,7 +169,7 @@ class ComparisonColumn:
     @cached_property
     def methods(self) -> tuple[str, ...]:
         """Methods in the order of every table."""
-        return tuple(self.styles.sort(self.rows["method"]))
+        return tuple(self.styles.sort(self.rows["method"].unique()))
 
     @cached_property
     def organs(self) -> tuple[str, ...]:
@@ -181,12 +181,12 @@ class ComparisonColumn:
         """The scores by cell and method."""
         return Cells.of(self.rows, self.methods)
 
-    @property
+    @cached_property
     def competitors(self) -> tuple[str, ...]:
         """The compared methods: all but the upper bounds."""
         return tuple(method for method in self.methods if not self.styles.is_upper_bound(method))
 
-    @property
+    @cached_property
     def pairs(self) -> tuple[tuple[str, str], ...]:
         """All pairs of competitors, the later in the order of methods first."""
         return tuple((b, a) for a, b in combinations(self.competitors, 2))
@@ -210,13 +210,11 @@ class ComparisonColumn:
     def _frame(self, index: list[str]) -> pd.DataFrame:
         import pandas as pd
 
-        columns = {}
-        for number, method in enumerate(self.methods):
-            found, values = self._averaged(self.cells.values_CM[:, number])
-            columns[method] = pd.Series(values, pd.MultiIndex.from_frame(found[index]))
-        return pd.DataFrame(columns)
+        groups = pd.MultiIndex.from_frame(self._own[0].groups[index])
+        values = np.stack([own.values for own in self._own])
+        return pd.DataFrame(values.T, groups, list(self.methods))
 
-    def _averaged(self, values: NDArray[np.float64]) -> tuple[pd.DataFrame, NDArray[np.float64]]:
+    def _averaged(self, values: NDArray[np.float64]) -> Means:
         """Return one mean for each run, or each patient where folds are unknown."""
         if self.unit == "fold":
             run = ["seed", "fold"]
@@ -229,15 +227,16 @@ class ComparisonColumn:
         """Return two methods on what both have."""
         shared = self.cells.shared(a, b)
         if shared.whole:
-            values = np.stack([self._own[self.methods.index(method)] for method in (a, b)], axis=1)
+            own = [self._own[self.methods.index(method)].values for method in (a, b)]
         else:
-            values = np.stack([self._averaged(one)[1] for one in shared.values.T], axis=1)
+            own = [self._averaged(one).values for one in shared.values.T]
+        values = np.stack(own, axis=1)
         return Pair(self.cells, shared, values[~np.isnan(values).any(axis=1)])
 
     @cached_property
-    def _own(self) -> list[NDArray[np.float64]]:
+    def _own(self) -> list[Means]:
         """The averages of each method over its own cells."""
-        return [self._averaged(values)[1] for values in self.cells.values_CM.T]
+        return [self._averaged(values) for values in self.cells.values_CM.T]
 
     def _settled(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         return settled(values, self.cells.largest)
@@ -281,14 +280,12 @@ class ComparisonColumn:
         found = {method: self.cells.lacking(method, others) for method in others}
         return {method: cells for method, cells in found.items() if cells.any()}
 
+    @cached_property
     def common(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return means of the competitors over the cells that all of them have.
+        """Means of the competitors over the cells that all of them have.
 
-        Returns
-        -------
-        tuple
-            Patient x method, seeds and organs averaged; and one mean for each method, as a board
-            averages. Both without rows or NaN where no cell is common.
+        Patient x method, seeds and organs averaged; and one mean for each method, as a board
+        averages. Both without rows or NaN where no cell is common.
         """
         values_CM = self.cells.common(self.competitors)
         patients = [
@@ -298,7 +295,7 @@ class ComparisonColumn:
             for values in values_CM.T
         ]
         wide = np.stack(patients, axis=1)
-        means = np.array([_mean(self._averaged(values)[1]) for values in values_CM.T])
+        means = np.array([_mean(self._averaged(values).values) for values in values_CM.T])
         return self._settled(wide[~np.isnan(wide).any(axis=1)]), self._settled(means)
 
     def stability(self) -> Stability | None:
@@ -306,7 +303,7 @@ class ComparisonColumn:
 
         None where these are of fewer than two patients.
         """
-        values, _ = self.common()
+        values, _ = self.common
         if len(values) < 2:
             return None
         return bootstrap_ranks(values if self.higher_is_better else -values)

@@ -88,12 +88,12 @@ def organ_values(
         ``by``, ``organ``, ``value``, ``patients``, and ``COUNTS``: rows with a value (``scored``),
         NaN, zero, missed, hallucinated, both empty.
     """
-    unit = [*by, "organ"]
-    counted = _counted(table, metric)
-    patients = counted.groupby([*unit, "patient"], as_index=False).agg(value=("value", "mean"))
-    values = patients.groupby(unit).agg(value=("value", "mean"), patients=("patient", "nunique"))
-    counts = counted.groupby(unit)[list(COUNTS)].sum()
-    return values.join(counts).reset_index()
+    unit, units = _numbered(table, [*by, "organ"])
+    patient, _ = _numbered(table, ["patient"])
+    patients = table[metric].groupby([unit, patient]).mean().groupby(level=0)
+    values = patients.agg(value="mean", patients="size")
+    counts = _counts(table, metric).groupby(unit).sum()
+    return units.join(values).join(counts)
 
 
 def fold_values(
@@ -107,11 +107,14 @@ def fold_values(
         ``by``, ``value``, ``organs`` (those with a value), ``seg_steps``, ``device_s``, ``peak_mb``
         and ``COUNTS``.
     """
-    by = list(by)
-    organs = organ_values(table, metric, by)
+    return _fold_values(table, organ_values(table, metric, by), list(by))
+
+
+def _fold_values(table: pd.DataFrame, organs: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     values = organs.groupby(by).agg(value=("value", "mean"), organs=("value", "count"))
     counts = organs.groupby(by)[list(COUNTS)].sum()
-    cost = table.groupby(by)[list(COSTS)].max()
+    run, runs = _numbered(table, by)
+    cost = runs.join(table[list(COSTS)].groupby(run).max()).set_index(by)
     return values.join(counts).join(cost).reset_index()
 
 
@@ -144,10 +147,10 @@ def cell_values(
     by = list(by)
     per_organ = "organ" in by
     run = [*(name for name in by if name != "organ"), "seed", "fold"]
-    folds = fold_values(table, metric, run)
+    organs = organ_values(table, metric, run)
+    folds = _fold_values(table, organs, run)
     if per_organ:
-        costs = folds[[*run, *COSTS]]
-        folds = organ_values(table, metric, run).merge(costs, on=run).assign(organs=1)
+        folds = organs.merge(folds[[*run, *COSTS]], on=run).assign(organs=1)
     cells = folds.groupby(by).agg(
         mean=("value", "mean"),
         std=("value", "std"),
@@ -162,18 +165,18 @@ def cell_values(
         peak_mb=("peak_mb", "max"),
     )
     counts = folds.groupby(by)[list(COUNTS)].sum()
-    patients = table.groupby(by).agg(patients=("patient", "nunique"))
-    cell_organ = [*by, *([] if per_organ else ["organ"])]
-    pooled = (
-        table.groupby([*cell_organ, "seed", "patient"])[metric]
-        .mean()
-        .groupby(cell_organ)
-        .mean()
-        .groupby(by)
-        .mean()
-        .rename("patient_mean")
+    patient, _ = _numbered(table, ["patient"])
+    organ, pooled = _numbered(table, [*by, *([] if per_organ else ["organ"])])
+    means = table[metric].groupby([organ, table["seed"], patient]).mean().groupby(level=0).mean()
+    cell, patients = _numbered(table, by)
+    patients["patients"] = patient.groupby(cell).nunique()
+    pooled["patient_mean"] = means
+    return (
+        cells.join(counts)
+        .join(patients.set_index(by))
+        .join(pooled.groupby(by)["patient_mean"].mean())
+        .reset_index()
     )
-    return cells.join(counts).join(patients).join(pooled).reset_index()
 
 
 def audit_fold_values(audit: pd.DataFrame, by: Sequence[str] = (*RUN, "round")) -> pd.DataFrame:
@@ -246,14 +249,22 @@ def curve_values(table: pd.DataFrame) -> pd.DataFrame:
     return groups.agg(["mean", "std"]).join(groups.size().rename("runs")).reset_index()
 
 
-def _counted(table: pd.DataFrame, metric: MetricName) -> pd.DataFrame:
-    """Add ``value`` and a 0 or 1 per row for each of ``COUNTS``."""
+def _numbered(table: pd.DataFrame, by: Sequence[str]) -> tuple[pd.Series, pd.DataFrame]:
+    """Return the group of each row, numbered in the order of keys, and the keys by number.
+
+    Texts are compared once where a table is grouped several times.
+    """
+    numbers = table.groupby(list(by)).ngroup()
+    first = ~numbers.duplicated()
+    keys = table.loc[first, list(by)].set_axis(numbers[first]).sort_index()
+    return numbers, keys.rename_axis(index=None)
+
+
+def _counts(table: pd.DataFrame, metric: MetricName) -> pd.DataFrame:
+    """Return a 0 or 1 per row for each of ``COUNTS``."""
+    import pandas as pd
+
     values = table[metric]
-    counts = {status: (table["status"] == status).astype("int64") for status in STATUSES}
-    return table.assign(
-        value=values,
-        scored=values.notna().astype("int64"),
-        nan=values.isna().astype("int64"),
-        zero=(values == 0).astype("int64"),
-        **counts,
-    )
+    found = {"scored": values.notna(), "nan": values.isna(), "zero": values == 0}
+    found |= {status: table["status"] == status for status in STATUSES}
+    return pd.DataFrame({name: found[name].astype("int64") for name in COUNTS})

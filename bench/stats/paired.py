@@ -57,11 +57,11 @@ class Tested(NamedTuple):
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
         """Return the confidence interval of the mean difference; NaN where there is no test."""
-        from scipy import stats
+        from scipy.special import stdtrit
 
         if self.error == 0:
             return self.diff, self.diff
-        half = float(stats.t.isf((1 - level) / 2, self.df)) * self.error
+        half = -float(stdtrit(self.df, (1 - level) / 2)) * self.error
         return self.diff - half, self.diff + half
 
 
@@ -159,7 +159,7 @@ def crossed_t(diff_PS: ArrayLike) -> Tested:
     diff_PS
         Differences a - b, patients in rows, seeds in columns; a patient that lacks one is left out.
     """
-    from scipy import stats
+    from scipy.special import fdtrc
 
     values = np.asarray(diff_PS, dtype=np.float64)
     values = values[~np.isnan(values).any(axis=1)]
@@ -174,7 +174,7 @@ def crossed_t(diff_PS: ArrayLike) -> Tested:
     rest = values - of_patients[:, None] - of_seeds + mean
     freedom = (n_patients - 1) * (n_seeds - 1)
     ms_rest = float((rest**2).sum()) / freedom
-    if ms_seeds <= ms_rest or stats.f.sf(ms_seeds / ms_rest, n_seeds - 1, freedom) > _POOLED:
+    if ms_seeds <= ms_rest or fdtrc(n_seeds - 1, freedom, ms_seeds / ms_rest) > _POOLED:
         return simple
     error = math.sqrt((ms_patients + ms_seeds - ms_rest) / values.size)
     return tested(n_patients, mean, error, n_seeds - 1)
@@ -182,29 +182,36 @@ def crossed_t(diff_PS: ArrayLike) -> Tested:
 
 def tested(n: int, mean: float, error: float, df: float) -> Tested:
     """Return the t-test of a mean with a standard error that is not zero."""
-    from scipy import stats
+    from scipy.special import stdtr  # scipy.stats takes longer to import than a report to build
 
     statistic = mean / error
-    return Tested(n, mean, error, df, statistic, 2 * float(stats.t.sf(abs(statistic), df)))
+    return Tested(n, mean, error, df, statistic, 2 * float(stdtr(df, -abs(statistic))))
 
 
 def effect(a: ArrayLike, b: ArrayLike) -> Effect:
     """Return effect sizes of the paired difference a - b (specification: Statistics)."""
-    from scipy import stats
-
     diff = differences(a, b)
     n = diff.size
     if not n:
         return Effect(NAN, NAN, NAN, NAN)
     superiority = float((diff > 0).mean() + (diff == 0).mean() / 2)
     moved = diff[diff != 0]
-    ranks = stats.rankdata(np.abs(moved))
-    rank_biserial = float((ranks * np.sign(moved)).sum() / ranks.sum()) if moved.size else 0.0
+    ranks = signed_by_rank(moved)
+    rank_biserial = float(ranks.sum() / np.abs(ranks).sum()) if moved.size else 0.0
     if _degenerate(diff) is not None:
         return Effect(0.0 if not moved.size else NAN, NAN, rank_biserial, superiority)
     dz = float(diff.mean() / diff.std(ddof=1))
     hedges = 1 - 3 / (4 * (n - 1) - 1)
     return Effect(dz, dz * hedges, rank_biserial, superiority)
+
+
+def signed_by_rank(values: NDArray[np.float64] | NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the rank of each absolute value, the mean of tied ones, with the sign of the value."""
+    size = np.abs(values)
+    ordered = np.sort(size, kind="stable")  # sorted values are two sorted runs: no work
+    last, first = (np.searchsorted(ordered, size, side) for side in ("right", "left"))
+    signed: NDArray[np.float64] = np.sign(values) * (first + last + 1) / 2
+    return signed
 
 
 def needed_correlation(
@@ -231,9 +238,9 @@ def needed_correlation(
     float
         Below -1: significant at any correlation. Above 1: not significant even at correlation 1.
     """
-    from scipy import stats
+    from scipy.special import stdtrit
 
-    critical = float(stats.t.ppf((1 + LEVEL) / 2, n - 1))
+    critical = float(stdtrit(n - 1, (1 + LEVEL) / 2))
     variance = diff**2 / (critical**2 * (1 / n + test_to_train))
     return (std_a**2 + std_b**2 - variance) / (2 * std_a * std_b)
 

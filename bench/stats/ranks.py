@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .paired import LEVEL, NAN, Tested, corrected_t
+from .paired import LEVEL, NAN, Tested, corrected_t, signed_by_rank
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -105,7 +105,7 @@ def ranks_over_folds(diff: ArrayLike, fold: ArrayLike, test_to_train: float) -> 
     values = np.asarray(diff, dtype=np.float64)
     if not values.size:
         return corrected_t([], [], test_to_train)
-    ranks = _signed(values) / values.size
+    ranks = signed_by_rank(values) / values.size
     _, run = np.unique(np.asarray(fold), return_inverse=True)
     means = np.bincount(run, ranks) / np.bincount(run)
     return corrected_t(means, np.zeros_like(means), test_to_train)
@@ -119,18 +119,9 @@ def _lattice(values: NDArray[np.float64]) -> tuple[NDArray[np.int64], float]:
     return whole // common, finest * common
 
 
-def _signed(values: NDArray[np.float64] | NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the rank of each absolute value with the sign of the value."""
-    size = np.abs(values)
-    ordered = np.sort(size, kind="stable")  # sorted values are two sorted runs: no work
-    last, first = (np.searchsorted(ordered, size, side) for side in ("right", "left"))
-    signed: NDArray[np.float64] = np.sign(values) * (first + last + 1) / 2
-    return signed
-
-
 def _tested(values: NDArray[np.int64]) -> tuple[float, float]:
     """Return T of whole numbers and its two-sided p value."""
-    signed = _signed(values)
+    signed = signed_by_rank(values)
     statistic, moved = float(signed.sum()), np.abs(signed[signed != 0])
     if not moved.size:
         return 0.0, 1.0

@@ -57,9 +57,9 @@ class Friedman(NamedTuple):
 
 def rank(values: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return ranks along the last axis, 1 for the largest value; ties share the smaller rank."""
-    from scipy import stats
-
-    ranks: NDArray[np.int64] = stats.rankdata(-values, method="min", axis=-1).astype(np.int64)
+    ranks = np.ones(values.shape, np.int64)
+    for other in np.moveaxis(values, -1, 0):
+        ranks += other[..., None] > values
     return ranks
 
 
@@ -78,8 +78,6 @@ def bootstrap_ranks(
     n_resamples
         Bootstrap samples.
     """
-    from scipy import stats
-
     n_patients, n_methods = values_PM.shape
     rng = np.random.default_rng(seed)
     weights_BP = rng.multinomial(n_patients, np.full(n_patients, 1 / n_patients), n_resamples)
@@ -89,10 +87,21 @@ def bootstrap_ranks(
     if np.ptp(full) == 0:
         return Stability(full, shares, NAN)
     patterns, counts = np.unique(ranks_BM, axis=0, return_counts=True)
-    taus = np.array([stats.kendalltau(full, pattern).statistic for pattern in patterns])
+    taus = np.array([kendall_tau(full, pattern) for pattern in patterns])
     known = ~np.isnan(taus)
     tau = float(np.average(taus[known], weights=counts[known])) if known.any() else NAN
     return Stability(full, shares, tau)
+
+
+def kendall_tau(a: NDArray[np.int64], b: NDArray[np.int64]) -> float:
+    """Return Kendall's tau-b of two rankings of the same methods; NaN where either ties all."""
+    first, second = np.triu_indices(a.size, 1)
+    of_a, of_b = np.sign(a[first] - a[second]), np.sign(b[first] - b[second])
+    untied_a, untied_b = np.count_nonzero(of_a), np.count_nonzero(of_b)
+    if not untied_a or not untied_b:
+        return NAN
+    tau = int(of_a @ of_b) / math.sqrt(untied_a) / math.sqrt(untied_b)
+    return min(1.0, max(-1.0, tau))
 
 
 def friedman(values_BM: NDArray[np.float64]) -> Friedman:

@@ -165,7 +165,7 @@ def _board(
     line = LINE[by]
     cells = cell_values(rows, metric, [*CELL, *(name for name in line if name != "method")])
     cells = cells.set_index([*line, "label_pct"]).sort_index()
-    fractions = sorted({int(pct) for pct in group["label_pct"]}, reverse=True)
+    fractions = sorted(map(int, group["label_pct"].unique()), reverse=True)
     lines, styles = lines_of(rows if by == "round" else group, line), MethodStyles.of(group)
     methods = tuple(str(keys[line.index("method")]) for keys in lines)
     held = group[["domain", "organ", "seed", "fold"]].drop_duplicates()

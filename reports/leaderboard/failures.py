@@ -40,7 +40,7 @@ def failure_boards(rows: pd.DataFrame, metric: MetricName, title: str) -> list[B
     if lost.empty:
         return []
     styles = MethodStyles.of(rows)
-    methods = styles.sort(rows["method"])
+    methods = styles.sort(rows["method"].unique())
     cells = {"method": [styles.name(method) for method in methods]}
     for pct in sorted(rows["label_pct"].unique(), reverse=True):
         counts, pairs = (

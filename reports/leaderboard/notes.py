@@ -45,9 +45,9 @@ def notes_of(
     fold_value = "the mean over the fold's test patients"
     if by != "organ":
         fold_value = f"the unweighted mean over organs of {fold_value}"
-    organs = sorted(set(group["organ"]))
-    seeds = sorted({int(seed) for seed in group["seed"]})
-    folds = sorted({int(fold) for fold in group["fold"]})
+    organs = sorted(group["organ"].unique())
+    seeds = sorted(map(int, group["seed"].unique()))
+    folds = sorted(map(int, group["fold"].unique()))
     notes = [
         f"{measured.title} in {measured.unit}, {better} is better. Mean ± standard deviation "
         f"(n − 1) over fold values; a fold value{' (one per seed)' if len(seeds) > 1 else ''} is "
@@ -157,12 +157,11 @@ def _gaps(group: pd.DataFrame, rows: pd.DataFrame, metric: MetricName, by: By) -
     """Name the runs that a cell lacks and another method or label fraction has."""
     line = ["method", "round"] if by == "round" else ["method"]
     values = fold_values(rows, metric, [*CELL, *line[1:], "seed", "fold"])
-    runs = sorted(
-        {(int(seed), int(fold)) for seed, fold in zip(group["seed"], group["fold"], strict=True)}
-    )
+    distinct = group[["seed", "fold"]].drop_duplicates()
+    runs = sorted(zip(map(int, distinct["seed"]), map(int, distinct["fold"]), strict=True))
     several_seeds = len({seed for seed, _ in runs}) > 1
     missing, absent, undefined = [], [], []
-    fractions = sorted({int(pct) for pct in group["label_pct"]}, reverse=True)
+    fractions = sorted(map(int, group["label_pct"].unique()), reverse=True)
     for keys, pct in product(lines_of(rows if by == "round" else group, line), fractions):
         here = values[(values[line] == list(keys)).all(axis=1) & (values["label_pct"] == pct)]
         name = keys[0] + (f" round {keys[1]}" if by == "round" else "")

@@ -20,7 +20,7 @@ from bench.stats.paired import (
     paired_t,
 )
 from bench.stats.ranks import ranks_over_folds, signed_ranks
-from bench.stats.stability import bootstrap_ranks, friedman
+from bench.stats.stability import bootstrap_ranks, friedman, kendall_tau
 
 RNG = np.random.default_rng(3)
 NAN = float("nan")
@@ -254,6 +254,25 @@ def test_an_interval_at_the_level_of_holm_agrees_with_the_corrected_p_value() ->
     )
     assert holm_levels([0.03, 0.04]) == pytest.approx([0.025, 0.025])
     assert holm_levels([]).size == 0
+
+
+@pytest.mark.parametrize("decimals", [2, 17])
+def test_holm_is_that_of_statsmodels_bit_by_bit(decimals: int) -> None:
+    from statsmodels.stats.multitest import multipletests
+
+    rng = np.random.default_rng(decimals)
+    for size in (1, 2, 15, 171):
+        p = (rng.random(size) ** 4).round(decimals)
+        assert np.array_equal(holm(p), multipletests(p, method="holm")[1])
+
+
+def test_tau_is_that_of_scipy_bit_by_bit() -> None:
+    rng = np.random.default_rng(0)
+    for size in (2, 3, 7, 20):
+        for most in (1, 3, 20):
+            a, b = rng.integers(0, most, (2, size))
+            expected = stats.kendalltau(a, b).statistic
+            assert np.array_equal(kendall_tau(a, b), expected, equal_nan=True)
 
 
 def test_holm_does_not_count_what_was_not_tested() -> None:
