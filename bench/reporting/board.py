@@ -278,7 +278,8 @@ def _properties(
     cells = [[properties[mark] for _, mark in line] for line in board.lines()]
     if swatch:
         for line, colour in zip(cells, board.colours, strict=False):
-            line[0] += f"border-left: 6px solid {colour};"
+            shown = "currentColor" if colour == "#000000" else colour  # black on dark is nothing
+            line[0] += f"border-left: 6px solid {shown};"
     return pd.DataFrame(cells, index=frame.index, columns=frame.columns)
 
 

@@ -18,8 +18,8 @@ POLICY = (
     "base-uri 'none'; form-action 'none'"
 )
 """The browser loads nothing, and runs no script but the page's own, whatever a name holds."""
-_PAINT = re.compile(r"\b(fill|stroke): #(000000|ffffff)")
-_INK = {"000000": "currentColor", "ffffff": "var(--paper)"}
+_PAINT = re.compile(r"\b(fill|stroke): #(000000|333333|ffffff)")
+_INK = {"000000": "currentColor", "333333": "currentColor", "ffffff": "var(--paper)"}
 
 
 @dataclass(frozen=True)

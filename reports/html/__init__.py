@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 2**24
 """Pixels of a contact sheet; those of the suite have fewer."""
-_LINK = re.compile(r'<a xlink:href="#(case-\d+-\d+)">')
+_LINK = re.compile(r'<a xlink:href="#(case-\d+-\d+)" target="_blank">')
+"""A link as matplotlib draws it."""
 HEADING = "Training methods on partially labelled organs"
 BOXES = (
     "DSC per test patient. Boxes: quartiles and median; whiskers: 1.5 interquartile ranges; "
@@ -164,12 +165,12 @@ def _boxplots(final: pd.DataFrame, pictures: pd.DataFrame) -> Iterator[Part]:
     linked = final.merge(where, how="left", on=[*gallery.CELL, "case"]).set_axis(final.index)
     cases = dict(zip(where["anchor"], where["case"], strict=True))
     for part in _each(final, _figures.boxes, BOXES, "DSC", anchors=linked["anchor"]):
-        yield Part(_LINK.sub(lambda found: _named(found[0], cases[found[1]]), part.html))
+        yield Part(_LINK.sub(lambda found: _named(found[1], cases[found[1]]), part.html))
 
 
-def _named(link: str, case: str) -> str:
-    """Return a link within a figure with its case, which is shown where a pointer rests on it."""
-    return f"{link}<title>case {escape(case)}</title>"
+def _named(anchor: str, case: str) -> str:
+    """Return the start of a link on the same page, with a name where a pointer rests on it."""
+    return f'<a xlink:href="#{anchor}"><title>case {escape(case)}</title>'
 
 
 def _sheets(sheets: pd.DataFrame) -> Iterator[Part]:

@@ -121,10 +121,13 @@ def _panel(compared: Compared, table: str, *, one_task: bool) -> Panel:
         ]
     leaders = standing(column).leaders
     where = column.label if one_task else title
-    best = f": {column.styles.name(leaders[0])}" if leaders else ": nobody leads"
+    best = "nobody leads"
+    if leaders:
+        tied = f"{len(leaders)} methods alike"
+        best = column.styles.name(leaders[0]) if len(leaders) == 1 else tied
     return Panel(
         title,
-        where + best,
+        f"{where}: {best}",
         answer(compared),
         table,
         figures,
