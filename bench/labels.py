@@ -1,4 +1,6 @@
-"""Values of label maps that stand for no organ."""
+"""What label maps hold: names of organs, and values that stand for none."""
+
+import re
 
 VOID = 254
 """Nobody says what this voxel is: neither learned from nor measured. It is not an organ that is not
@@ -6,3 +8,8 @@ annotated, which is a flag of the case."""
 
 MAX_ORGANS = VOID - 1
 """Organs have the values 1 to K; 255 marks relabelled background in pseudo-labels."""
+
+
+def plain(organ: str) -> str:
+    """Return what is compared of an organ's name: ``Left_Kidney`` is ``left kidney``."""
+    return re.sub(r"[\W_]+", "", organ).casefold()

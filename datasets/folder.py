@@ -9,7 +9,7 @@ import csv
 import json
 import re
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -30,7 +30,7 @@ from bench.data.nifti import (
 )
 from bench.errors import BenchError, neutral, unknown_name
 from bench.files import file_size
-from bench.labels import MAX_ORGANS, VOID
+from bench.labels import MAX_ORGANS, VOID, plain
 from bench.params import format_brackets
 from bench.reporting.text import counted
 
@@ -43,7 +43,10 @@ MAX_TEXT_BYTES = 2**26
 _OTHER_IMAGES = (".nrrd", ".mha", ".mhd", ".hdr", ".img", ".dcm", ".tif", ".tiff", ".png", ".npz")
 
 
-_PATIENT = ("patient", "patientid", "patientname", "subject", "subjectid")
+_PATIENT = re.compile(
+    "(patient|patienten|pat|subject|subj|person|proband)s?(id|ids|name|number|no|nr|key|code)?"
+    "|pid|mrn"
+)
 """Names of the column of patients, in lower case without spaces, hyphens and underscores."""
 
 
@@ -165,7 +168,9 @@ class Folder(Dataset):
         try:
             if file_size(path) > MAX_TEXT_BYTES:
                 raise ValueError(f"larger than {MAX_TEXT_BYTES} bytes")
-            description = json.loads(path.read_text(encoding="utf-8-sig"))
+            description = json.loads(
+                path.read_text(encoding="utf-8-sig"), object_pairs_hook=_each_once
+            )
         except RecursionError:
             raise BenchError(f"{path}: is nested too deeply; correct the file") from None
         except (ValueError, OSError) as error:
@@ -206,6 +211,14 @@ class Folder(Dataset):
         if not with_image:
             raise BenchError(f"{self.root / 'imagesTr'}: no case found; expected {self.layout}")
         return tuple(sorted(with_image))
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the entries of an object; of two with one name JSON keeps the last without a word."""
+    for name, count in Counter(name for name, _ in pairs).items():
+        if count > 1:
+            raise ValueError(f"{name!r} stands in it {count} times")
+    return dict(pairs)
 
 
 def _clauses(where: str) -> list[tuple[str, set[str]]]:
@@ -355,8 +368,13 @@ def _read_labels(path: Path, labels: Any) -> _Labels:
     names: dict[str, list[int]] = {}
     for text, value in pairs:
         name = _name(path, "label", text).strip()
-        if not name or name in names:
-            raise BenchError(f"{path}: organs need different, non-empty names")
+        if not plain(name):
+            raise BenchError(f"{path}: a label has no name; give it one")
+        if alike := [other for other in names if plain(other) == plain(name)]:
+            raise BenchError(
+                f"{path}: the labels {alike[0]} and {name} are the same name, capitals and blanks"
+                " aside; give one organ one label, or a list of values"
+            )
         values = value if isinstance(value, list) else [value]
         names[name] = sorted({_label_value(path, name, single) for single in values})
         if not names[name]:
@@ -456,8 +474,8 @@ def _annotated_cases(
 
 def _patient_column(table: Path, columns: list[str], organs: tuple[str, ...]) -> str | None:
     """Return the column that names patients, however it is spelt; None without one."""
-    plain = {name: re.sub(r"[\W_]+", "", name).casefold() for name in columns[1:]}
-    found = [name for name in plain if plain[name] in _PATIENT and name not in organs]
+    others = [name for name in columns[1:] if name not in organs]
+    found = [name for name in others if _PATIENT.fullmatch(plain(name))]
     if len(found) > 1:
         raise BenchError(
             f"{table}: the columns {', '.join(found)} all seem to name the patient; keep one of"

@@ -9,9 +9,10 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from typing_extensions import override
 
 from bench.data.catalogue import parse_dataset
-from bench.data.joined import Joined, Member, known_organs, plain, same_channels, united
+from bench.data.joined import Joined, Member, known_organs, same_channels, united
 from bench.data.release import PAPER7
 from bench.errors import BenchError, unknown_name
+from bench.labels import plain
 from bench.params import (
     format_brackets,
     parse_brackets,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
@@ -18,7 +17,7 @@ from typing_extensions import override
 from bench.data.dataset import Case, Dataset
 from bench.data.intensity import Channel, listed
 from bench.errors import BenchError, unknown_name
-from bench.labels import VOID
+from bench.labels import VOID, plain
 from bench.params import Params
 from bench.reporting.text import counted
 from bench.seeds import generator
@@ -43,11 +42,6 @@ class Member(Params):
     def organs(self) -> tuple[str, ...]:
         """The organs that it brings, in its own spelling."""
         return self.dataset.organs if self.keeps is None else self.keeps
-
-
-def plain(organ: str) -> str:
-    """Return what is compared of an organ's name: ``Left_Kidney`` is ``left kidney``."""
-    return re.sub(r"[\W_]+", "", organ).casefold()
 
 
 def united(lists: Iterable[Sequence[str]]) -> tuple[str, ...]:

@@ -471,7 +471,15 @@ FOLDERS = {
     ),
     "organ twice": (
         lambda r: edit_json(r, labels={"0": "background", "1": "liver", "2": "liver"}),
-        "different, non-empty names",
+        "the labels liver and liver are the same name",
+    ),
+    "organs alike": (
+        lambda r: edit_json(r, labels={"background": 0, "Left_Kidney": 1, "left kidney": 2}),
+        "the labels Left_Kidney and left kidney are the same name",
+    ),
+    "entry twice": (
+        lambda r: (r / "dataset.json").write_text('{"labels": {"liver": 1, "liver": 2}}'),
+        "'liver' stands in it 2 times",
     ),
     "channel without files": (
         lambda r: edit_json(r, channel_names={"0": "CT", "1": "PET"}),

@@ -142,7 +142,7 @@ def test_equal_scans_too_small_for_landmarks_are_found(tmp_path: Path) -> None:
     assert "case_001, case_003 hold the same scan (equal voxels)" in found.message
 
 
-@pytest.mark.parametrize("column", ["Patient", "patient_id", "PatientID", "Subject"])
+@pytest.mark.parametrize("column", ["Patient", "PatientID", "pid", "Patienten-ID", "Subject no"])
 def test_patients_are_known_by_any_spelling_of_the_column(column: str, tmp_path: Path) -> None:
     root = trees.nnunet(tmp_path, 4)
     table = root / "annotations.csv"
