@@ -639,6 +639,7 @@ def report_(
 
 
 command()(share.pack)
+command()(share.admit)
 command()(upkeep.verify)
 command()(upkeep.gc)
 command()(upkeep.logs)

@@ -86,3 +86,23 @@ def print_missing(runs: Sequence[Run], store: Store, console: Console) -> None:
             f"{cell.fold}, seed {cell.seed}: {done} of {len(stages)} stages are done",
             soft_wrap=True,
         )
+
+
+def admit(
+    base: Annotated[
+        Path, typer.Argument(file_okay=False, exists=True, help="The repository without it.")
+    ],
+    proposed: Annotated[
+        Path, typer.Argument(file_okay=False, exists=True, help="The repository with it.")
+    ],
+) -> None:
+    """Check packs that a pull request adds to leaderboard/, and that it changes nothing else.
+
+    Schema, checksums, receipts, versions, truths, duplicates. Nothing of it is executed.
+    """
+    from bench.experiment.admission import admit as check
+    from bench.reporting.text import counted
+
+    for made in check(base, proposed):
+        rows = counted(made.rows, "row")
+        Console().print(f"{made.pack}  {', '.join(made.methods)}: {rows}", soft_wrap=True)

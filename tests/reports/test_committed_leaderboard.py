@@ -7,6 +7,7 @@ import pytest
 from bench.plugins import registry
 from bench.reporting.report import Report
 from bench.results.files import Tables
+from bench.results.sources import tables_of
 
 ROOT = Path(__file__).parents[2] / "leaderboard"
 
@@ -21,7 +22,7 @@ ROOT = Path(__file__).parents[2] / "leaderboard"
     ],
 )
 def test_committed_reports_regenerate_byte_for_byte(folder: str, name: str, tmp_path: Path) -> None:
-    tables = sorted((ROOT / folder).glob("*.parquet"))
+    tables = tables_of(ROOT / folder)
     report = registry.load("reports", name, Report).from_overrides("report", name, {})
     written = report.build(Tables.read(tables)).write(tmp_path)
     assert {path.suffix for path in written} == {".md", ".csv", ".tex", ".html"}
