@@ -15,6 +15,7 @@ from bench.data.dataset import Case
 from bench.data.nifti import SUFFIXES, load_labels
 from bench.data.release import Archive, Files, Release, Scans, find_file, placed, read_table
 from bench.errors import BenchError
+from bench.labels import VOID
 
 SPLITS = {"train": 1082, "val": 57, "test": 89}
 RENAMED = {
@@ -50,7 +51,10 @@ STRUCTURES = (
 
 
 class TotalSegmentator(Release):
-    """A mask that is missing or empty means that the structure is outside the scan."""
+    """A mask that is missing or empty means that the structure is outside the scan.
+
+    A voxel in the masks of two structures counts as of unknown class.
+    """
 
     called = "totalsegmentator"
     summary = "1228 CT of any part of the body, 117 structures (TotalSegmentator v2)"
@@ -117,7 +121,8 @@ class TotalSegmentator(Release):
             on_image = placed(found, affine, self.file_of(case))
             if found.shape != labels.shape or not np.array_equal(on_image.affine, affine):
                 raise BenchError(f"{where}: is not on the grid of the image; download it again")
-            labels[np.asarray(found.dataobj) > 0] = self.number(organ)
+            drawn = np.asarray(found.dataobj) > 0
+            labels[drawn] = np.where(labels[drawn] == 0, self.number(organ), VOID)
         return Nifti1Image(labels, affine)
 
     def _masks(self, folder: Path) -> dict[str, Path]:

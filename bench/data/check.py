@@ -320,9 +320,10 @@ def _left_out(summaries: Mapping[str, _CaseSummary]) -> Iterator[str]:
     """Yield how many voxels nobody annotated (the label ``ignore``)."""
     shares = [summary.void for summary in summaries.values() if summary.void]
     if shares:
+        texts = dict.fromkeys(f"{100 * share:.2f}" for share in (min(shares), max(shares)))
         yield (
-            f"{counted(len(shares), 'case')} with voxels of unknown class, {100 * min(shares):.2g}"
-            f" to {100 * max(shares):.2g} % of theirs; neither learned from nor measured"
+            f"{counted(len(shares), 'case')} with voxels of unknown class, {' to '.join(texts)} %"
+            " of theirs; neither learned from nor measured"
         )
 
 

@@ -367,6 +367,19 @@ def test_a_structure_without_a_mask_is_annotated_and_out_of_view(tree):
     ]
 
 
+def test_voxels_in_two_masks_of_totalsegmentator_are_of_no_known_class(tree, tmp_path):
+    root = shutil.copytree(tree("totalsegmentator"), tmp_path / "copy")
+    (liver,) = root.rglob("s0011/segmentations/liver.nii.gz")
+    shutil.copy(liver, liver.with_name("stomach.nii.gz"))
+    dataset = opened(root, "totalsegmentator[organs=liver:stomach:kidney_l]")
+    (case,) = (case for case in dataset.cases() if case.id == "s0011")
+    drawn = np.asarray(nib.load(liver).dataobj) > 0
+    labels = np.asarray(dataset.labels(case).dataobj)
+    assert (labels[drawn] == VOID).all()
+    assert (labels == dataset.organs.index("kidney_l") + 1).any()
+    assert any("neither learned from nor measured" in said for said in check(dataset).remarks)
+
+
 def test_the_split_of_totalsegmentator_is_that_of_its_table(tree, tmp_path):
     test = opened(tree("totalsegmentator"), "totalsegmentator[split=test]")
     assert (ids(test), test.name) == (["s0001"], "totalsegmentator[split=test]")

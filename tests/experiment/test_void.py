@@ -141,7 +141,7 @@ def test_ignored_voxels_of_a_folder_are_kept_from_file_to_score(tmp_path: Path) 
     assert share == 16 * 14 * 5 / (32 * 28 * 10)
     result = check(dataset)
     assert not result.errors
-    said = "6 cases with voxels of unknown class, 12 to 12 % of theirs; neither learned"
+    said = "6 cases with voxels of unknown class, 12.50 % of theirs; neither learned"
     assert any(remark.startswith(said) for remark in result.remarks)
 
     store = Store(tmp_path / "store")
