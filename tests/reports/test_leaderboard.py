@@ -254,7 +254,8 @@ def test_renderings_escape_and_keep_every_cell():
     assert all(cell.replace("_", r"\_") in markdown for cell in cells)
     assert all(cell in html for cell in cells)
     assert "<h1>L &amp; &lt;b&gt;</h1>" in html
-    assert "http" not in html
+    assert "http:" not in html
+    assert "https:" not in html
     latex = board.to_latex(boards)
     assert r"INERRANT\textsuperscript{0}" in latex
     assert r"[score=a\_b]" in latex

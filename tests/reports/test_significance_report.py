@@ -64,7 +64,8 @@ def test_every_pair_of_competitors_in_every_column(table: pd.DataFrame, tmp_path
     for text in ("Nadeau & Bengio 2003", "Corrected 95 % CI", "REML", "Kendall", "Friedman p"):
         assert text in texts[".md"]
     assert "At 30 %: the best mean is that of INERRANT" in texts[".md"]
-    assert "http" not in texts[".html"]
+    assert "http:" not in texts[".html"]
+    assert "https:" not in texts[".html"]
 
 
 def test_a_reference_makes_a_smaller_family(table: pd.DataFrame, tmp_path: Path) -> None:
