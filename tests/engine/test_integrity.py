@@ -326,7 +326,7 @@ def test_a_file_replaced_while_it_is_read_is_refused(
 
     store.register([stage])
     with monkeypatch.context() as patch:
-        patch.setattr("bench.data.pool.threads", lambda: ThreadPoolExecutor(1))
+        patch.setattr("bench.data.pool.threads", lambda *_: ThreadPoolExecutor(1))
         patch.setattr(Folder, "labels", replaced)
         outcome, message = run_stage(store, stage)
     assert outcome == "refused"
@@ -357,7 +357,7 @@ def test_a_preparation_goes_on_with_the_cases_it_has(
         read.append(case.id)
         return image(self, case)
 
-    monkeypatch.setattr("bench.data.pool.threads", lambda: ThreadPoolExecutor(1))
+    monkeypatch.setattr("bench.data.pool.threads", lambda *_: ThreadPoolExecutor(1))
     monkeypatch.setattr(Folder, "image", counted)
     with pytest.raises(KeyboardInterrupt):
         run_stage(store, stage)
@@ -406,8 +406,8 @@ def test_a_folder_in_the_place_of_a_resume_state_is_moved_away(
     path = tmp_path / "resume.pt"
     (path / "inside").mkdir(parents=True)
     assert load_state(path, "Train-1") is None
-    assert f"{path} is a folder; it is moved to resume.pt." in capsys.readouterr().out
     save_state(path, "Train-1", b"weights")
+    assert f"{path} is no file; it is moved to resume.pt." in capsys.readouterr().err
     assert load_state(path, "Train-1") == b"weights"
 
 
