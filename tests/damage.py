@@ -304,10 +304,11 @@ def beside_kinds() -> Iterator[Kind]:
     """Yield damage to what lies beside the outputs: nothing of it reaches a table."""
     texts = {"empty": "", "garbage": "\0{", "[]": "[]", "{}": "{}", "null": "null"}
     for name, text in texts.items():
-        yield Kind(f"stage.json: {name}", at(DESCRIPTION, partial(_write, text=text)))
+        spoil = at(DESCRIPTION, partial(_write, text=text))
+        yield Kind(f"stage.json: {name}", spoil, victim(DESCRIPTION))
     yield Kind("stage.json: deleted", at(DESCRIPTION, Path.unlink))
-    yield Kind("stage.json: of another", at(DESCRIPTION, _another_description))
-    yield Kind("stage.json: edited", at(DESCRIPTION, edited(_other_seed)))
+    for name, way in {"of another": _another_description, "edited": edited(_other_seed)}.items():
+        yield Kind(f"stage.json: {name}", at(DESCRIPTION, way), victim(DESCRIPTION))
     train = victim(RECEIPT)
     for name in ("FAILED", "CLAIM", "log.txt", "events.jsonl", "attempt.0a0b0c0d"):
         yield Kind(f"{name}: binary", at(train, partial(_put, name=name)))

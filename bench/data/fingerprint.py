@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -119,10 +120,15 @@ def _state(path: Path) -> tuple[int, int, int, int]:
 
 
 def _remembered(memory: Path) -> dict[str, str]:
-    """Return the digests of a memory file; none if it is damaged: they are found again."""
+    """Return the digests of a memory file; none if it is damaged, which is said."""
     try:
         found = json.loads(memory.read_bytes())
         files: dict[str, str] = found["files"]
-        return files if found["sha256"] == digest(files) else {}
-    except (FileNotFoundError, IsADirectoryError, ValueError, TypeError, KeyError, RecursionError):
+        if found["sha256"] == digest(files):
+            return files
+    except (FileNotFoundError, IsADirectoryError):
         return {}
+    except (ValueError, TypeError, KeyError, RecursionError):
+        pass
+    print(f"damaged: {memory}: not used; all files are read again", file=sys.stderr)
+    return {}

@@ -315,11 +315,11 @@ class Store:
         Returns
         -------
         list of str
-            What had to be moved out of the way (:meth:`clear_misplaced`).
+            What had to be moved out of the way (:meth:`clear_misplaced`) or written anew.
         """
-        moved = []
+        mended = []
         for stage in stages:
-            moved += self.clear_misplaced(stage)
+            mended += self.clear_misplaced(stage)
             path = self.folder(stage) / "stage.json"
             found = _read_text(path)
             # Runtime parameters (the path of the data) are refreshed until the stage is done.
@@ -329,11 +329,13 @@ class Store:
             if done and found is not None and (found == text or self._describes(found, stage)):
                 continue
             if found != text:
+                if _is_damaged(path, found, stage.key):
+                    mended.append(f"{path} is not as it was written; it is written anew")
                 path.parent.mkdir(parents=True, exist_ok=True)
                 # One that a power loss leaves empty is written anew.
                 write_atomically(path, text, durable=False)
             self.forgive(stage)
-        return moved
+        return mended
 
     def _describes(self, text: str, stage: Stage) -> bool:
         """Tell whether a text is the ``stage.json`` of a stage, runtime parameters aside."""
@@ -586,6 +588,17 @@ def _read_text(path: Path) -> str | None:
         return read_bounded(path, MAX_BYTES).decode()
     except _UNUSABLE:
         return None
+
+
+def _is_damaged(path: Path, text: str | None, key: str) -> bool:
+    """Tell whether a ``stage.json`` is there and not as this or an earlier version wrote it."""
+    if text is None:
+        return path.exists()
+    try:
+        data = json.loads(text)
+        return not (is_whole(data, key) or (data["key"] == key and "sha256" not in data))
+    except _UNUSABLE:
+        return True
 
 
 def _read_receipt(path: Path, key: str) -> dict[str, Any] | None:

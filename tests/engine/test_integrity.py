@@ -372,11 +372,15 @@ def test_a_preparation_goes_on_with_the_cases_it_has(
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'"x"'])
-def test_an_unreadable_memory_of_digests_is_made_anew(content: bytes, tmp_path: Path) -> None:
+def test_an_unreadable_memory_of_digests_is_made_anew(
+    content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     root = trees.nnunet(tmp_path / "data", 3, shape=(16, 14, 4))
     key = prepared(root, "Images").key
     (tmp_path / "digests.json").write_bytes(content)
+    capsys.readouterr()
     assert prepared(root, "Images").key == key
+    assert f"{tmp_path / 'digests.json'}: not used" in capsys.readouterr().err
     noted = (tmp_path / "digests.json").read_text()
     assert len(json.loads(noted)["files"]) == 6
     digest = next(iter(json.loads(noted)["files"].values()))

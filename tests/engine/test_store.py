@@ -415,3 +415,20 @@ def test_a_worker_moves_what_was_put_in_the_way_since(
     (store.folder(TOY) / "CLAIM").mkdir()
     assert run_stage(store, TOY)[0] == "done"
     assert "CLAIM is no file; moved to" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"key": "Toy-000000000000"}'])
+@pytest.mark.parametrize("done", [False, True])
+def test_a_damaged_description_is_written_anew_with_a_word(
+    content: str, done: bool, store: Store
+) -> None:
+    assert store.register([TOY]) == []
+    path = store.folder(TOY) / "stage.json"
+    whole = path.read_text()
+    if done:
+        run_stage(store, TOY)
+    path.write_text(content)
+    (line,) = store.register([TOY])
+    assert line.startswith(str(path))
+    assert path.read_text() == whole
+    assert store.register([TOY]) == []
