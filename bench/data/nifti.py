@@ -16,7 +16,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import IO, Any, Literal, NamedTuple, TypeVar
 
 import nibabel as nib
 import numpy as np
@@ -68,6 +68,8 @@ _DEFLATE_RATIO = 1032
 
 _HEADER_BYTES = Nifti2Header.sizeof_hdr
 _PIECE_BYTES = 2**20
+_PADDING_BYTES = 512
+"""What may follow the voxels: some writers fill up their last block."""
 _SLICES = 16
 
 MAX_INTEGER_BYTES = 4
@@ -374,8 +376,10 @@ def load(path: Path, where: str) -> Nifti1Image:
         with path.open("rb") as file:
             if not path.name.lower().endswith(".gz"):
                 header = _header(file.read(_HEADER_BYTES), size, where)
+                _refuse_rest(size - _n_bytes(header), _n_bytes(header), where)
                 # Not memory-mapped: a file that changes or a share that drops would kill us.
                 return _image(header, path)
+            _refuse_plain(file, where)
             with gzip.GzipFile(fileobj=file) as stream:
                 head = stream.read(_HEADER_BYTES)
                 header = _header(head, size * _DEFLATE_RATIO, where)
@@ -499,12 +503,16 @@ def _inflate(stream: gzip.GzipFile, head: bytes, n_bytes: int, where: str) -> by
     extra = 0
     while piece := stream.read(_PIECE_BYTES):
         extra += len(piece)
-        if extra > _PIECE_BYTES:
-            raise BenchError(
-                f"{where}: holds more than the {n_bytes} bytes that its header announces; convert"
-                " the scan anew"
-            )
+        _refuse_rest(extra, n_bytes, where)
     return data
+
+
+def _refuse_rest(extra: int, n_bytes: int, where: str) -> None:
+    if extra > _PADDING_BYTES:
+        raise BenchError(
+            f"{where}: holds more than the {n_bytes} bytes that its header announces; convert"
+            " the scan anew"
+        )
 
 
 def _image(header: Nifti1Header, source: Path | bytearray) -> Nifti1Image:
@@ -747,6 +755,14 @@ def _as_nifti(labels: NDArray[np.uint8], geometry: Geometry) -> Nifti1Image:
     image.set_sform(affine, code="scanner")
     image.set_qform(affine, code="unknown" if geometry.sheared else "scanner")
     return image
+
+
+def _refuse_plain(file: IO[bytes], where: str) -> None:
+    """Refuse a file that is named as compressed and holds a header as it is."""
+    start = file.read(4)
+    file.seek(0)
+    if int.from_bytes(start, "little") in (348, 540) or int.from_bytes(start, "big") in (348, 540):
+        raise BenchError(f"{where}: is named .gz and is not compressed; rename it to end with .nii")
 
 
 def _unreadable(where: str, error: Exception) -> BenchError:

@@ -320,3 +320,24 @@ def test_the_memory_that_counts_is_that_of_the_control_group(tmp_path, monkeypat
     assert memory.available() == 450_000  # less than 500 kB in float32
     with pytest.raises(BenchError, match=r"50 x 50 x 50 voxels do not fit into the 0\.0 GiB"):
         load(path, str(path))
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_a_file_with_more_than_its_header_announces_is_refused(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"scan{suffix}"
+    nib.save(nib.Nifti1Image(np.zeros((8, 8, 4), np.int16), np.eye(4)), path)
+    opener = gzip.open if suffix.endswith("gz") else open
+    with opener(path, "ab") as file:
+        file.write(bytes(512))  # a last block that was filled up
+    load(path, "case")
+    with opener(path, "ab") as file:
+        file.write(b"\0")
+    with pytest.raises(BenchError, match="holds more than the 864 bytes"):
+        load(path, "case")
+
+
+def test_a_file_that_is_not_compressed_but_named_so_is_to_be_renamed(tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Image(np.zeros((8, 8, 4), np.int16), np.eye(4)), tmp_path / "scan.nii")
+    path = (tmp_path / "scan.nii").rename(tmp_path / "scan.nii.gz")
+    with pytest.raises(BenchError, match=r"not compressed; rename it to end with \.nii$"):
+        load(path, "case")
