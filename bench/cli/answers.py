@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import typer
 
-from bench.data.check import CheckResult
+from bench.data.findings import CheckResult
 from bench.engine.store import Store
 from bench.experiment.durations import Durations
 from bench.experiment.plan import Run, graph_of, requests

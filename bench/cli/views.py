@@ -17,8 +17,8 @@ from bench.reporting.text import NONE, counted, duration
 from bench.stage import Stage
 
 if TYPE_CHECKING:
-    from bench.data.check import CheckResult
     from bench.data.dataset import Dataset
+    from bench.data.findings import CheckResult
     from bench.experiment.conformance import Verdict
 
 

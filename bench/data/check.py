@@ -11,13 +11,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from itertools import combinations
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from nibabel.nifti1 import Nifti1Image
 from numpy.typing import NDArray
 
 from bench.data.dataset import Case, Dataset
+from bench.data.findings import CheckResult, OrganSummary, Problem, Range
 from bench.data.intensity import TISSUE_HU, unlike_hu
 from bench.data.landmarks import Landmarks, landmarks
 from bench.data.leaks import find_leaks
@@ -26,7 +27,6 @@ from bench.data.pool import HELD_AT_ONCE, threads
 from bench.errors import BenchError
 from bench.files import file_size
 from bench.labels import VOID
-from bench.params import Params
 from bench.reporting.text import counted
 
 SPACING_FACTOR = 2.5
@@ -35,65 +35,6 @@ USUAL_MM = (0.05, 20.0)
 """Edges of the voxels of clinical scans."""
 
 _SIDE_OF_BODY = {"liver": "right", "spleen": "left"}
-
-
-class Problem(Params):
-    """One finding."""
-
-    severity: Literal["error", "warning"]
-    case: str | None
-    """Id, or None for the whole data set."""
-    message: str
-
-
-class OrganSummary(Params):
-    """How often an organ is annotated and how large it is."""
-
-    organ: str
-    annotated: int
-    """Cases in which it is annotated."""
-    present: int
-    """Cases in which it is annotated and has a voxel."""
-    median_ml: float | None
-    """Over the cases in which it is present; None without any."""
-
-
-class Range(Params):
-    """Smallest and largest value over the readable cases."""
-
-    low: float
-    high: float
-
-
-class CheckResult(Params):
-    """What :func:`check` found."""
-
-    dataset: str
-    cases: int
-    patients: int
-    readable: int
-    """Cases read without error; the ranges below are over these, None without any."""
-    organs: tuple[OrganSummary, ...]
-    shape: tuple[Range, Range, Range] | None
-    """Voxels along canonical X, Y, Z."""
-    spacing_mm: tuple[Range, Range, Range] | None
-    """Along canonical X, Y, Z."""
-    values: tuple[Range, ...]
-    """Of each channel, HU or as in its file; () without a readable case."""
-    remarks: tuple[str, ...]
-    """What the data set says of itself."""
-    problems: tuple[Problem, ...]
-    """Errors first, then by case."""
-
-    @property
-    def errors(self) -> tuple[Problem, ...]:
-        """The findings that stop every run."""
-        return tuple(problem for problem in self.problems if problem.severity == "error")
-
-    @property
-    def warnings(self) -> tuple[Problem, ...]:
-        """The findings that the user should look at."""
-        return tuple(problem for problem in self.problems if problem.severity == "warning")
 
 
 class _CaseSummary(NamedTuple):
