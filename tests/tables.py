@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from bench.evaluation.audit import relabel_audit
-from bench.evaluation.masks import mask_status
 from bench.evaluation.metrics import METRICS, dice_percent
 from bench.evaluation.overlay import overlay_png, scan_png
+from bench.evaluation.status import mask_status
 from bench.experiment.method import Method
 from bench.plugins import registry
 from bench.results.basis import BASIS

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.evaluation.overlay import body_box, radiological, split_evenly
+from bench.evaluation.surfaces import border
 from bench.labels import VOID
 
 Colour = tuple[int, int, int]
@@ -162,16 +163,16 @@ def paint(
         mask = covered >= min(128, int(covered.max()))
         if not mask.any() or not covered.max():
             continue
-        border = mask & ~_inner(mask)
+        edge = border(mask)
         if value == VOID:
             picture[mask & ((rows + columns) % 6 < 2)] = VOID_COLOUR
             continue
         own = np.array(colour(int(value) - 1), np.uint8)
         if int(value) - 1 in dotted:
-            border &= (rows + columns) % 4 < 2
+            edge &= (rows + columns) % 4 < 2
         else:
             picture[mask] = ((1 - FILL) * picture[mask] + FILL * own).astype(np.uint8)
-        picture[border] = own
+        picture[edge] = own
     return picture
 
 
@@ -181,11 +182,3 @@ def _including(window: slice, held: Sequence[int] | NDArray[np.intp]) -> slice:
         return window
     stop = None if window.stop is None else max(window.stop, int(held[-1]) + 1)
     return slice(min(window.start or 0, int(held[0])), stop)
-
-
-def _inner(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the pixels of a mask whose four neighbours are in it."""
-    from scipy import ndimage
-
-    inner: NDArray[np.bool_] = ndimage.binary_erosion(mask)
-    return inner

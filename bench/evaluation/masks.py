@@ -11,7 +11,7 @@ import numpy as np
 
 from bench.errors import BenchError
 from bench.evaluation.metrics import NAN, Metric
-from bench.evaluation.status import Status
+from bench.evaluation.status import Status, mask_status
 from bench.evaluation.surfaces import surface_distances
 from bench.labels import VOID
 
@@ -83,13 +83,6 @@ def without_void(
         return prediction_XYZ, truth_XYZ
     said_XYZ = truth_XYZ != VOID
     return prediction_XYZ * said_XYZ, truth_XYZ * said_XYZ
-
-
-def mask_status(n_pred: int, n_gt: int) -> Status:
-    """Return which of the two masks are empty."""
-    if n_gt:
-        return "ok" if n_pred else "missed"
-    return "hallucinated" if n_pred else "both_empty"
 
 
 def scores(masks: OrganMasks, metrics: Mapping[str, Metric]) -> dict[str, float]:

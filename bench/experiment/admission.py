@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -160,8 +161,6 @@ def _check_origin(path: Path, pack: Path, results: pd.DataFrame) -> None:
 
 
 def _has(receipt: dict[str, object], text: str) -> bool:
-    import hashlib
-
     listed = receipt.get("sha256")
     digest = hashlib.sha256(text.encode()).hexdigest()
     return isinstance(listed, dict) and digest in listed.values()

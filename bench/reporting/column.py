@@ -219,6 +219,10 @@ class ComparisonColumn:
         if self.unit == "fold":
             run = ["seed", "fold"]
             return self.cells.means(values, [*run, "organ", "patient"], [*run, "organ"], run)
+        return self._by_patient(values)
+
+    def _by_patient(self, values: NDArray[np.float64]) -> Means:
+        """Return one mean for each patient: over its scans, then organs, then seeds."""
         return self.cells.means(
             values, ["seed", "organ", "patient"], ["seed", "patient"], ["patient"]
         )
@@ -288,13 +292,7 @@ class ComparisonColumn:
         averages. Both without rows or NaN where no cell is common.
         """
         values_CM = self.cells.common(self.competitors)
-        patients = [
-            self.cells.means(
-                values, ["seed", "organ", "patient"], ["seed", "patient"], ["patient"]
-            ).values
-            for values in values_CM.T
-        ]
-        wide = np.stack(patients, axis=1)
+        wide = np.stack([self._by_patient(values).values for values in values_CM.T], axis=1)
         means = np.array([_mean(self._averaged(values).values) for values in values_CM.T])
         return self._settled(wide[~np.isnan(wide).any(axis=1)]), self._settled(means)
 

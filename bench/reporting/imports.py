@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from bench.errors import BenchError, neutral, unknown_name
-from bench.evaluation.status import Status
+from bench.evaluation.status import Status, mask_status
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -206,16 +206,10 @@ def _summary(path: Path, metric: str) -> Iterator[Score]:
                 raise unknown_name(f"metric in {at}", metric, values)
             value = _entry(values, metric, float, at)
             predicted, true = (_entry(values, name, float, at) for name in ("n_pred", "n_ref"))
-            status = _status(predicted > 0, true > 0)
+            status = mask_status(predicted > 0, true > 0)
             if status == "both_empty" and not math.isnan(value):
                 raise BenchError(f"{at}: {metric} is {value:g}, but both masks are empty")
             yield Score(file, label, value, status)
-
-
-def _status(predicted: bool, true: bool) -> Status:
-    if predicted:
-        return "ok" if true else "hallucinated"
-    return "missed" if true else "both_empty"
 
 
 def _entry(holder: Any, name: str, kind: type, where: str) -> Any:

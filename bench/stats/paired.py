@@ -20,7 +20,7 @@ _ROUNDING = 1e-12
 """A spread this small relative to the mean is due to rounding."""
 _POOLED = 0.25
 """Seeds whose effects have a larger p value are taken as equal."""
-_DIGITS = 10
+DIGITS = 10
 """Significant digits of the largest score that differences are told apart by."""
 
 
@@ -103,7 +103,7 @@ def settled(values: ArrayLike, largest: float) -> NDArray[np.float64]:
     numbers = np.asarray(values, dtype=np.float64)
     if not math.isfinite(largest) or largest <= 0:
         return numbers
-    rounded: NDArray[np.float64] = np.round(numbers, _DIGITS - 1 - math.floor(math.log10(largest)))
+    rounded: NDArray[np.float64] = np.round(numbers, DIGITS - 1 - math.floor(math.log10(largest)))
     return rounded
 
 

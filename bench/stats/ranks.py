@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .paired import LEVEL, NAN, Tested, corrected_t, signed_by_rank
+from .paired import DIGITS, LEVEL, NAN, Tested, corrected_t, signed_by_rank
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -22,7 +22,6 @@ LEAST = 6
 """With fewer pairs a two-sided signed-rank test cannot reach p < 0.05."""
 _EXACT = 25
 """Up to so many pairs the distribution of T is enumerated, ties included; then it is normal."""
-_DIGITS = 10
 
 
 class SignedRanks(NamedTuple):
@@ -113,7 +112,7 @@ def ranks_over_folds(diff: ArrayLike, fold: ArrayLike, test_to_train: float) -> 
 
 def _lattice(values: NDArray[np.float64]) -> tuple[NDArray[np.int64], float]:
     """Return sorted values as multiples of the largest common step, and the step."""
-    finest = 10.0 ** (math.floor(math.log10(float(np.abs(values).max()))) - _DIGITS)
+    finest = 10.0 ** (math.floor(math.log10(float(np.abs(values).max()))) - DIGITS)
     whole = np.rint(values / finest).astype(np.int64)
     common = max(int(np.gcd.reduce(whole)), 1)
     return whole // common, finest * common
