@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec
@@ -174,19 +174,23 @@ def _points(axis: Any, values: pd.DataFrame, organs: Sequence[str], methods: Seq
 
 
 @names_as_text
-def forest(compared: Compared, order: Sequence[str]) -> Figure:
+def forest(compared: Compared, places: Mapping[str, str]) -> Figure:
     """Draw the mean difference of every method to the leader, with its interval.
+
+    An interval ends in an arrow where it is wider than any possible difference.
 
     Parameters
     ----------
     compared
         A column with all its pairs compared.
-    order
-        Its competitors from the leader down.
+    places
+        Its competitors from the leader down, and their places
+        (:func:`bench.reporting.marks.ranked`).
     """
     from matplotlib import pyplot as plt
 
-    column, leader = compared.column, order[0]
+    column, order = compared.column, list(places)
+    leader, most = order[0], column.cells.largest
     figure, axis = plt.subplots(figsize=(4.3, 0.75 + ROW * len(order)), layout="constrained")
     axis.axvline(0, color="black", linewidth=0.8)
     axis.plot(0, 0, "D", color=column.styles.colour(leader), markeredgecolor="black", markersize=5)
@@ -195,8 +199,11 @@ def forest(compared: Compared, order: Sequence[str]) -> Figure:
             continue
         method, sign = (found.a, 1) if found.b == leader else (found.b, -1)
         line, colour = order.index(method), column.styles.colour(method)
-        ends = [sign * bound for bound in found.interval]
-        axis.plot(ends, [line, line], color="black", linewidth=1.2, marker="|", markersize=4)
+        ends = sorted(sign * bound for bound in found.interval)
+        axis.plot(np.clip(ends, -most, most), [line, line], color="black", linewidth=1.2)
+        for end, beyond in zip(ends, "<>", strict=True):
+            mark = "|" if abs(end) <= most else beyond
+            axis.plot(np.clip(end, -most, most), line, mark, color="black", markersize=4)
         axis.plot(
             sign * found.primary.diff,
             line,
@@ -207,7 +214,7 @@ def forest(compared: Compared, order: Sequence[str]) -> Figure:
             markersize=5.5,
         )
     axis.set_ylim(len(order) - 0.4, -0.6)
-    axis.set_yticks(range(len(order)), [_numbered(order, method, column) for method in order])
+    axis.set_yticks(range(len(order)), [_numbered(places, method, column) for method in order])
     axis.tick_params(labelsize=8)
     axis.tick_params(axis="y", length=0)
     unit = {"%": "points"}.get(column.measure_unit, column.measure_unit)
@@ -219,7 +226,7 @@ def forest(compared: Compared, order: Sequence[str]) -> Figure:
 
 
 @names_as_text
-def matrix(compared: Compared, order: Sequence[str]) -> Figure:
+def matrix(compared: Compared, places: Mapping[str, str]) -> Figure:
     """Draw which method beats which: line against column, coloured where significant.
 
     Up to ``NUMBERED`` methods have the differences in the cells, more have signs.
@@ -228,13 +235,13 @@ def matrix(compared: Compared, order: Sequence[str]) -> Figure:
     ----------
     compared
         A column with all its pairs compared.
-    order
-        Its competitors from the leader down.
+    places
+        As for :func:`forest`.
     """
     from matplotlib import pyplot as plt
     from matplotlib.patches import Rectangle
 
-    column, size = compared.column, len(order)
+    column, order, size = compared.column, list(places), len(places)
     side = ROW if size > NUMBERED else 2 * ROW
     figure, axis = plt.subplots(
         figsize=(1.7 + side * size, 0.4 + side * size), layout="constrained"
@@ -270,8 +277,8 @@ def matrix(compared: Compared, order: Sequence[str]) -> Figure:
     axis.plot([-0.5, size - 0.5], [-0.5, size - 0.5], color="black", linewidth=0.3)
     axis.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), aspect="equal")
     axis.xaxis.tick_top()
-    axis.set_xticks(range(size), [str(place + 1) for place in range(size)])
-    axis.set_yticks(range(size), [_numbered(order, method, column) for method in order])
+    axis.set_xticks(range(size), list(places.values()))
+    axis.set_yticks(range(size), [_numbered(places, method, column) for method in order])
     axis.tick_params(labelsize=8, length=0)
     axis.spines[:].set_visible(False)
     return figure
@@ -411,11 +418,11 @@ def terms(values: pd.DataFrame, styles: MethodStyles) -> Figure:
     return _figure(grid)
 
 
-def _numbered(order: Sequence[str], method: str, column: ComparisonColumn) -> str:
-    """Return place and name of a method, a long name cut."""
+def _numbered(places: Mapping[str, str], method: str, column: ComparisonColumn) -> str:
+    """Return name and place of a method, a long name cut."""
     name = column.styles.name(method)
     short = name if len(name) <= SHORT else f"{name[: SHORT - 1]}…"
-    return f"{short}\u2002{order.index(method) + 1}"
+    return f"{short}\u2002{places[method]}"
 
 
 def _names(styles: MethodStyles) -> Callable[[str], str]:

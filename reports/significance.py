@@ -17,6 +17,7 @@ from bench.reporting import board, scores
 from bench.reporting.board import Board
 from bench.reporting.column import ComparisonColumn, columns, domain_columns
 from bench.reporting.comparison import MOST_PAIRS, Compared, Comparison, compare
+from bench.reporting.marks import ranked
 from bench.reporting.missing import Counts, counts, gaps, substitutes
 from bench.reporting.report import Document, Report
 from bench.reporting.sentences import digits_of, sentences
@@ -26,6 +27,9 @@ from bench.results.files import Tables
 from bench.stats.stability import friedman
 
 HEADING = "Which differences are real"
+MOST_PRINTED = 30
+"""Comparisons of a table that the terminal shows; of more, those with the first method."""
+BRIEF = "Shown are {} of {} comparisons, those with the first method; the files have all."
 LIMITS_OF_FOLDS = (
     "Two methods are compared on the (case, organ) pairs that both have. The test that decides is "
     "the corrected resampled t over folds (Nadeau & Bengio 2003), two-sided, of the mean "
@@ -137,7 +141,7 @@ class Significance(Report):
             numbers([*overall, *organs, *domains]),
             "%.6g",
         )
-        return Document(files, _first(overall, domains))
+        return Document(files, _first(overall, domains, brief=self.reference is None))
 
     def _compared(
         self, found: Iterable[ComparisonColumn], *, thorough: bool = True
@@ -187,24 +191,39 @@ def boards(
     return [*found, across] if across else found
 
 
-def _first(overall: Sequence[Compared], domains: Sequence[Compared]) -> list[Board]:
+def _first(
+    overall: Sequence[Compared], domains: Sequence[Compared], *, brief: bool = False
+) -> list[Board]:
     """Return the main table of every task."""
     mixed = by_task(domains)
     return [
-        differences(group, notes=[MIXED] if task in mixed else [])
+        differences(group, notes=[MIXED] if task in mixed else [], brief=brief)
         for task, group in by_task(overall).items()
     ]
 
 
 def differences(
-    group: Sequence[Compared], what: str = "paired differences", notes: Sequence[str] = ()
+    group: Sequence[Compared],
+    what: str = "paired differences",
+    notes: Sequence[str] = (),
+    *,
+    brief: bool = False,
 ) -> Board:
-    """Return a table of a task: differences, intervals, p values; sentences above the main one."""
+    """Return a table of a task: differences, intervals, p values; sentences above the main one.
+
+    ``brief`` leaves out the comparisons without the first method of a column where there are more
+    than ``MOST_PRINTED``.
+    """
     column = group[0].column
     over_folds = column.unit == "fold"
     lines, bold = [], []
+    total = sum(len(compared.comparisons) for compared in group)
+    brief = brief and total > MOST_PRINTED
     for compared in group:
+        first = next(iter(ranked(compared.column)))
         for found in compared.comparisons:
+            if brief and first not in (found.a, found.b):
+                continue
             test, digits = found.primary, digits_of(found, compared.column)
             lines.append(
                 {
@@ -239,6 +258,7 @@ def differences(
         what,
         frame,
         [
+            *([BRIEF.format(len(lines), total)] if brief else []),
             *notes,
             *([f"Missing: {'; '.join(missing)}."] if missing and whole else []),
             *([f"{'; '.join(counting)}."] if counting else []),
@@ -248,7 +268,9 @@ def differences(
             *LIMITS,
         ],
         bold=bold,
-        prose=[text for one in group for text in sentences(one)] if whole and not domain else [],
+        prose=[text for one in group for text in sentences(one, each=not brief)]
+        if whole and not domain
+        else [],
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+import numpy as np
+
 from bench.reporting.column import ComparisonColumn
 from bench.stats.multiple import ALPHA
 
@@ -55,6 +57,25 @@ def standing(column: ComparisonColumn, digits: int | None = None) -> Standing:
     gaps = column.incomplete
     leaders = tuple(method for method in first if method not in gaps)
     return Standing(leaders, () if leaders else tuple(first))
+
+
+def ranked(column: ComparisonColumn) -> dict[str, str]:
+    """Return the competitors from the first to the last, and the place of each as text.
+
+    Who leads comes first, as the sentences say, then the others by their printed mean. Methods that
+    are alike share the smaller place, with a sign of equality: ``1=``, ``1=``, ``3``.
+    """
+    who = standing(column)
+    first = who.leaders or who.ahead
+    sign = -1 if column.higher_is_better else 1
+    means = (sign * column.means.round(column.digits)).fillna(np.inf)
+    keys = {m: (0, 0.0) if m in first else (1, float(means[m])) for m in column.competitors}
+    order = sorted(keys, key=lambda method: keys[method])
+    found = [keys[method] for method in order]
+    return {
+        method: f"{found.index(keys[method]) + 1}{'=' if found.count(keys[method]) > 1 else ''}"
+        for method in order
+    }
 
 
 def marks(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bench.reporting.column import ComparisonColumn
@@ -29,11 +30,12 @@ def domains(rows: pd.DataFrame) -> list[str]:
     return [f"Test patients are of {len(patients)} domains and averaged together: {sizes}."]
 
 
-def sentences(compared: Compared) -> list[str]:
+def sentences(compared: Compared, *, each: bool = True) -> list[str]:
     """Return sentences on the best method of a column and its difference from each other one.
 
     If no method is ahead, or all comparisons are with one reference, every comparison gets one.
-    The last says which differences so few folds or patients can show.
+    The last says which differences so few folds or patients can show. Without ``each``, comparisons
+    get none.
     """
     column, found = compared.column, compared.comparisons
     with_reference = len({comparison.b for comparison in found}) == 1
@@ -47,11 +49,30 @@ def sentences(compared: Compared) -> list[str]:
     told += [
         where + sentence(comparison, column)
         for comparison in found
-        if best is None or best in (comparison.a, comparison.b)
+        if each and (best is None or best in (comparison.a, comparison.b))
     ]
     told += [_starting(where, text) for text in _power(compared)]
     most = max((comparison.primary.n for comparison in found), default=0)
     return [*told, *([FEW_FOLDS] if column.unit == "fold" and most == 2 else [])]
+
+
+def alone(column: ComparisonColumn) -> str:
+    """Return a sentence on a column without two methods to compare: what is there."""
+    name, digits = column.styles.name, column.digits
+    unit = f" {column.measure_unit}" if column.measure_unit else ""
+    found = [
+        f"{name(method)} {number(float(column.means[method]), digits)}{unit}"
+        + (" (upper bound)" if column.styles.is_upper_bound(method) else "")
+        for method in column.methods
+    ]
+    n = counted(column.rows["patient"].nunique(), column.patient_noun)
+    if column.unit == "fold":
+        runs = len(column.rows[["seed", "fold"]].drop_duplicates())
+        n = f"{counted(runs, column.run_noun)}, {n}"
+    where = f"At {column.label}: " if column.label else ""
+    told = _starting(where, f"mean {column.measure}: {listed(found)} ({n}).")
+    lacking = "a second method" if column.competitors else "two methods other than upper bounds"
+    return f"{told} To compare, run {lacking}."
 
 
 def _starting(where: str, text: str) -> str:
@@ -69,23 +90,37 @@ def _verdict(column: ComparisonColumn, who: Standing) -> str:
             [f"{name(m)}, which lacks {int(gaps[m].sum())} (case, organ) pairs" for m in who.ahead]
         )
         return f"no method is best: ahead where both have scores is {ahead}."
-    best = who.leaders[0]
+    best, *alike = who.leaders
     marked = marks(column)
     tied = [m for m, mark in marked.items() if mark in ("tied", "best_tied") and m != best]
-    verdict = (
-        f"not proven better than {listed([name(method) for method in tied])}"
-        if tied
-        else "better than every other method after correction"
-    )
-    if not tied and marked[best] != "best":
+    if tied:
+        verdict = f"not proven better than {_methods(column, tied)}"
+    elif marked[best] == "best":
+        verdict = "better than every other method after correction"
+    else:
         verdict = "not tested"
     mean = number(float(column.means[best]), column.digits)
     unit = f" {column.measure_unit}" if column.measure_unit else ""
-    what = "the best mean is that of"
+    what = "the best mean"
     if column.incomplete:
-        what = "the best mean on the cases that both have, against each other method, is that of"
-    # The name of a method may end in a full stop.
-    return f"{what} {name(best)}, {mean}{unit}, {verdict}".removesuffix(".") + "."
+        what += " on the cases that both have, against each other method,"
+    if not alike:
+        # The name of a method may end in a full stop.
+        return f"{what} is that of {name(best)}, {mean}{unit}, {verdict}".removesuffix(".") + "."
+    if len(who.leaders) == len(column.competitors):
+        return f"all {len(who.leaders)} methods have the same rounded mean, {mean}{unit}."
+    others = [method for method in tied if method not in alike]
+    shared = f"{what} is shared by {listed([name(m) for m in who.leaders])}, {mean}{unit}"
+    if others:
+        shared += f", not proven better than {_methods(column, others, alike)}"
+    return shared.removesuffix(".") + "."
+
+
+def _methods(column: ComparisonColumn, methods: Sequence[str], apart: Sequence[str] = ()) -> str:
+    """Name methods, or say that they are all but the first and those ``apart``."""
+    if len(methods) > 2 and len(methods) + len(apart) + 1 == len(column.competitors):
+        return f"any of the {len(methods)} others"
+    return listed([column.styles.name(method) for method in methods])
 
 
 def sentence(comparison: Comparison, column: ComparisonColumn) -> str:

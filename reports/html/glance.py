@@ -12,8 +12,8 @@ from bench.reporting import board, page
 from bench.reporting.board import Board
 from bench.reporting.column import ComparisonColumn
 from bench.reporting.comparison import Compared
-from bench.reporting.marks import standing
-from bench.reporting.sentences import sentence, sentences
+from bench.reporting.marks import ranked, standing
+from bench.reporting.sentences import alone, sentence, sentences
 from bench.reporting.text import listed
 
 from .. import _figures
@@ -74,9 +74,9 @@ def answer(compared: Compared) -> list[str]:
     The sentences are those of the significance report.
     """
     column = compared.column
-    order = ranked(column)
+    order = list(ranked(column))
     if len(order) < 2:
-        return []
+        return [alone(column)]
     leader, second = order[:2]
     others = [second, *(m for m in column.competitors if m not in (leader, second))][:2]
     beside = [
@@ -90,27 +90,18 @@ def answer(compared: Compared) -> list[str]:
     return [*verdict, *beside]
 
 
-def ranked(column: ComparisonColumn) -> list[str]:
-    """Return the competitors: who leads first, as the sentences say, then the others by mean."""
-    who = standing(column)
-    first = list(who.leaders or who.ahead)[:1]
-    sign = -1 if column.higher_is_better else 1
-    means = (sign * column.means).fillna(np.inf)
-    return sorted(column.competitors, key=lambda method: (method not in first, means[method]))
-
-
 def _panel(compared: Compared, table: str, *, one_task: bool) -> Panel:
     column = compared.column
     order = ranked(column)
     title = f"{column.task}, {column.label} labelled"
     figures = []
     if compared.comparisons:
-        leader = column.styles.name(order[0])
+        leader, *others = map(column.styles.name, order)
         figures = [
             page.figure(
                 _figures.to_svg(_figures.forest(compared, order)),
                 FOREST,
-                instead=f"Differences to {leader}: {listed([*map(column.styles.name, order[1:])])}",
+                instead=f"Differences to {leader}: {listed(others)}",
             ).html,
             page.figure(
                 _figures.to_svg(_figures.matrix(compared, order)),
@@ -142,15 +133,16 @@ def _ranking(column: ComparisonColumn, whole: Board, methods: Sequence[str]) -> 
     whole
         The leaderboard, a line for each of ``methods``.
     """
-    order = [*ranked(column), *(m for m in column.methods if m not in column.competitors)]
+    places = ranked(column)
+    order = [*places, *(m for m in column.methods if m not in places)]
     lines = [methods.index(method) for method in order]
     shown = ["method", f"{column.label_pct} %", "n"]
-    places = [whole.names.index(name) for name in shown]
-    frame = whole.frame.iloc[lines, places].reset_index(drop=True)
+    chosen = [whole.names.index(name) for name in shown]
+    frame = whole.frame.iloc[lines, chosen].reset_index(drop=True)
     frame = frame.rename(columns={shown[1]: f"{column.measure} in {column.measure_unit}"})
-    frame.insert(0, "#", [_place(column.competitors, method, order) for method in order])
+    frame.insert(0, "#", [places.get(method, "") for method in order])
     assert whole.marks is not None
-    marks = np.insert(whole.marks[np.ix_(lines, places)], 0, "", axis=1)
+    marks = np.insert(whole.marks[np.ix_(lines, chosen)], 0, "", axis=1)
     return Board(
         title=f"{column.task}, {column.label}: {column.measure}",
         frame=frame,
@@ -159,7 +151,3 @@ def _ranking(column: ComparisonColumn, whole: Board, methods: Sequence[str]) -> 
         labels=2,
         colours=column.styles.colours(order),
     )
-
-
-def _place(competitors: Sequence[str], method: str, order: Sequence[str]) -> str:
-    return str(order.index(method) + 1) if method in competitors else ""

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from bench.plugins import registry
@@ -27,4 +28,8 @@ def test_committed_reports_regenerate_byte_for_byte(folder: str, name: str, tmp_
     written = report.build(Tables.read(tables)).write(tmp_path)
     assert {path.suffix for path in written} == {".md", ".csv", ".tex", ".html"}
     for path in written:
-        assert path.read_bytes() == (ROOT / folder / path.name).read_bytes(), path.name
+        committed = ROOT / folder / path.name
+        if path.name == "significance.csv":  # the optimum of a mixed model varies with the machine
+            pd.testing.assert_frame_equal(pd.read_csv(path), pd.read_csv(committed), rtol=1e-4)
+        else:
+            assert path.read_bytes() == committed.read_bytes(), path.name

@@ -127,6 +127,18 @@ def test_the_answer_on_two_methods_is_not_said_twice() -> None:
     assert len(re.findall("<li>", opening)) == 1
 
 
+def test_one_method_is_said_to_be_alone() -> None:
+    score = r"[\d.]+ %"
+    for methods, told in (
+        (["inerrant"], rf"INERRANT {score}"),
+        (["inerrant", "full"], rf"INERRANT {score} and Full labels {score} \(upper bound\)"),
+    ):
+        text = built(Tables.of(results=result_table(methods=methods, fractions=[30])))
+        (said,) = re.findall("<li>(At 30 %.*?)</li>", text)
+        end = r"\(3 folds, 9 patients\)\. To compare, run a second method\."
+        assert re.fullmatch(rf"At 30 %: mean DSC: {told} {end}", said)
+
+
 def test_notes_are_printed_once(text: str) -> None:
     notes = re.findall(r"<li id='note\d+'>(.*?)</li>", text)
     assert len(set(notes)) == len(notes) > 10

@@ -112,6 +112,25 @@ def test_more_pairs_than_anyone_reads_need_a_reference(tmp_path: Path) -> None:
         many.build(Tables.of())
 
 
+def test_the_terminal_shows_at_most_thirty_pairs_or_the_first_against_all(
+    tmp_path: Path,
+) -> None:
+    for methods, printed in ((8, 28), (9, 8)):
+        scores = [
+            f"t,c{case},m{method},{method + case % 3 * (method % 2) / 10}"
+            for case in range(9)
+            for method in range(methods)
+        ]
+        (tmp_path / "s.csv").write_text("task,case,method,value\n" + "\n".join(scores))
+        document = Significance(csv=tmp_path / "s.csv").build(Tables.of())
+        (shown,) = document.boards
+        assert len(shown.frame) == printed
+        document.write(tmp_path)
+        assert len(pd.read_csv(tmp_path / "significance.csv")) == methods * (methods - 1) / 2
+    assert all("m8" in pair for pair in shown.frame["comparison"])
+    assert "Shown are 8 of 36 comparisons, those with the first method" in shown.notes[0]
+
+
 def test_one_method_is_nothing_to_compare(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="nothing to compare"):
         built(Significance(), result_table(methods=["inerrant", "full"]), tmp_path)
