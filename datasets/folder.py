@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,10 +15,19 @@ from typing import Any, ClassVar, NamedTuple
 from nibabel.nifti1 import Nifti1Image
 from pydantic import field_validator
 
+from bench.data.annotations import (
+    MAX_TEXT_BYTES,
+    Annotations,
+    clauses,
+    composed,
+    enumerated,
+    read_annotations,
+)
 from bench.data.dataset import Case, Dataset
 from bench.data.nifti import (
     MAX_LABEL,
     SUFFIXES,
+    file_stem,
     in_order,
     load,
     load_channels,
@@ -28,7 +35,7 @@ from bench.data.nifti import (
     locate,
     split_channel,
 )
-from bench.errors import BenchError, neutral, unknown_name
+from bench.errors import BenchError, neutral
 from bench.files import file_size
 from bench.labels import MAX_ORGANS, VOID, plain
 from bench.params import format_brackets
@@ -37,17 +44,7 @@ from bench.reporting.text import counted
 MAX_NAME_BYTES = 100
 """Names of the data set, its organs and channels become parts of file names."""
 
-MAX_TEXT_BYTES = 2**26
-"""Size of ``dataset.json`` and ``annotations.csv``."""
-
 _OTHER_IMAGES = (".nrrd", ".mha", ".mhd", ".hdr", ".img", ".dcm", ".tif", ".tiff", ".png", ".npz")
-
-
-_PATIENT = re.compile(
-    "(patient|patienten|pat|subject|subj|person|proband)s?(id|ids|name|number|no|nr|key|code)?"
-    "|pid|mrn"
-)
-"""Names of the column of patients, in lower case without spaces, hyphens and underscores."""
 
 
 class Folder(Dataset):
@@ -67,7 +64,7 @@ class Folder(Dataset):
     def _one_spelling(cls, where: str) -> str:
         """Normalise the text of a filter, because it enters keys and names."""
         return "&".join(
-            f"{column}={'|'.join(sorted(wanted))}" for column, wanted in sorted(_clauses(where))
+            f"{column}={'|'.join(sorted(wanted))}" for column, wanted in sorted(clauses(where))
         )
 
     @property
@@ -75,7 +72,7 @@ class Folder(Dataset):
         """``name`` of dataset.json (without it the folder's), and the filter."""
         named = self._description().get("name")
         if named:
-            named = _name(self.root / "dataset.json", "name", named)
+            named = _name(self._json, "name", named)
         plain = re.sub(r"[^\w.+-]+", "_", named or self.root.resolve().name).strip("_") or "unnamed"
         return format_brackets(plain, {"where": self.where} if self.where else {})
 
@@ -87,7 +84,7 @@ class Folder(Dataset):
     @property
     def channel_names(self) -> tuple[str, ...]:
         """``channel_names`` of dataset.json, or its older ``modality``; else one CT channel."""
-        return _read_channels(self.root / "dataset.json", self._description())
+        return _read_channels(self._json, self._description())
 
     def cases(self) -> tuple[Case, ...]:
         """Return the cases that match the filter, sorted by id.
@@ -102,8 +99,8 @@ class Folder(Dataset):
         organs = self.organs
         found = self._find_cases()
         table = _find_table(self.root)
-        if table.exists():
-            cases = _annotated_cases(table, organs, found, self.where)
+        if (annotations := self._annotations(found)) is not None:
+            cases = annotations.cases(self.where)
         elif self.where:
             raise BenchError(f"where={self.where} needs the columns of {table}, which is missing")
         else:
@@ -118,9 +115,24 @@ class Folder(Dataset):
                 )
         return tuple(cases)
 
+    def remarks(self) -> tuple[str, ...]:
+        """Return that no column names patients, if there is a table without one."""
+        annotations = self._annotations(self._find_cases())
+        return () if annotations is None else annotations.remarks()
+
     def doubts(self) -> tuple[str, ...]:
-        """Return whether dataset.json lists other training cases than there are."""
-        return tuple(_unlisted(self._description(), self._find_cases()))
+        """Return whether files or columns are not read that may be meant to be."""
+        found = self._find_cases()
+        doubts = list(_unlisted(self._description(), found))
+        doubts += [
+            f"{folder.name} holds the folders {enumerated(inner)}, which are not read; move their"
+            f" scans into {folder.name} itself, or the folders away"
+            for folder in (self._images, self._label_maps)
+            if (inner := _folders(folder))
+        ]
+        if (annotations := self._annotations(found)) is not None:
+            doubts += annotations.doubts(self.where)
+        return tuple(doubts)
 
     def files(self, case: Case) -> tuple[Path, ...]:
         """Return the image, one file or one per channel, and the label map."""
@@ -146,23 +158,40 @@ class Folder(Dataset):
             values[ignored], names[ignored] = VOID, "ignore"
         return load_labels(path, values, names, locate(self.name, case.id, path, "label map"))
 
+    @property
+    def _json(self) -> Path:
+        return _entry(self.root, "dataset.json")
+
+    @property
+    def _images(self) -> Path:
+        return _entry(self.root, "imagesTr")
+
+    @property
+    def _label_maps(self) -> Path:
+        return _entry(self.root, "labelsTr")
+
+    def _annotations(self, found: tuple[str, ...]) -> Annotations | None:
+        """Return the flags of the cases that were found; None without a table."""
+        table = _find_table(self.root)
+        return read_annotations(table, self.organs, found) if table.exists() else None
+
     def _image_paths(self, case: Case) -> tuple[Path, ...]:
-        whole = self.root / "imagesTr" / case.id
+        whole = self._images / case.id
         numbers = range(len(self.channel_names))
         numbered = tuple(_existing(_channel_stem(whole, number)) for number in numbers)
         return numbered if numbered[0].is_file() else (_existing(whole),)
 
     def _label_path(self, case: Case) -> Path:
-        return _existing(self.root / "labelsTr" / case.id)
+        return _existing(self._label_maps / case.id)
 
     def _description(self) -> dict[str, Any]:
-        path = self.root / "dataset.json"
+        path = self._json
         if not path.exists():
             what = "file" if self.root.is_dir() else "folder"
             missing = path if self.root.is_dir() else self.root
             inner = sorted(found.parent.name for found in self.root.glob("*/dataset.json"))
             remedy = (
-                f"name one below it, {_enumerate(inner)}" if inner else f"expected {self.layout}"
+                f"name one below it, {enumerated(inner)}" if inner else f"expected {self.layout}"
             )
             raise BenchError(f"{what} not found: {missing}; {remedy}")
         try:
@@ -181,35 +210,37 @@ class Folder(Dataset):
 
     def _labels(self) -> _Labels:
         """Return what the label values mean."""
-        return _read_labels(self.root / "dataset.json", self._description().get("labels"))
+        return _read_labels(self._json, self._description().get("labels"))
 
     def _find_cases(self) -> tuple[str, ...]:
         """Return the sorted ids of all cases, each with one image and one label map."""
         if isinstance(self._description().get("dataset"), dict):
             raise BenchError(
-                f"{self.root / 'dataset.json'}: names files elsewhere (entry dataset), which"
+                f"{self._json}: names files elsewhere (entry dataset), which"
                 " are not read; link them into imagesTr and labelsTr, and remove the entry"
             )
-        images = _nifti_names(self.root / "imagesTr", self.layout)
-        labels = _nifti_names(self.root / "labelsTr", self.layout)
+        images = _nifti_names(self._images, self.layout)
+        labels = _nifti_names(self._label_maps, self.layout)
         with_image: dict[str, dict[int | None, Path]] = defaultdict(dict)
         for stem, name in images.items():
             case, channel = (stem, None) if stem in labels else split_channel(stem)
-            with_image[case][channel] = self.root / "imagesTr" / name
+            with_image[case][channel] = self._images / name
         for case, files in with_image.items():
             in_order(case, files, self.channels, "dataset.json names")
         if alone := sorted(with_image.keys() - labels.keys()):
             raise BenchError(
-                f"{self.root / 'labelsTr'}: no label map for {_enumerate(alone)}; add it (empty,"
+                f"{self._label_maps}: no label map for {enumerated(alone)}; add it (empty,"
                 " with all flags 0 in annotations.csv, if nothing is annotated) or remove the image"
+                f"{_unread(self._label_maps)}"
             )
         if alone := sorted(labels.keys() - with_image.keys()):
             raise BenchError(
-                f"{self.root / 'imagesTr'}: no image for the label maps {_enumerate(alone)}; add"
-                " it or remove the label map"
+                f"{self._images}: no image for the label maps {enumerated(alone)}; add"
+                f" it or remove the label map{_unread(self._images)}"
             )
         if not with_image:
-            raise BenchError(f"{self.root / 'imagesTr'}: no case found; expected {self.layout}")
+            unread = _unread(self._images)
+            raise BenchError(f"{self._images}: no case found; expected {self.layout}{unread}")
         return tuple(sorted(with_image))
 
 
@@ -221,31 +252,14 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _clauses(where: str) -> list[tuple[str, set[str]]]:
-    """Split ``tier=A|B&split=train`` into columns and accepted values."""
-    clauses = []
-    for clause in filter(None, (part.strip() for part in where.split("&"))):
-        column, equals, values = clause.partition("=")
-        wanted = {value.strip() for value in values.split("|")}
-        if not equals or not column.strip() or "" in wanted:
-            raise ValueError("write column=value, several joined by &, alternatives by |")
-        clauses.append((column.strip(), wanted))
-    return clauses
-
-
 def _channel_stem(whole: Path, number: int) -> Path:
     return whole.with_name(f"{whole.name}_{number:04d}")
 
 
-def _composed(text: str) -> str:
-    """Return a name as equal text however its accents are encoded: macOS takes them apart."""
-    return unicodedata.normalize("NFC", text)
-
-
 def _stem(name: str) -> str | None:
-    """Return the name of a NIfTI file without its suffix; None for other files."""
-    suffix = next((end for end in SUFFIXES if name.lower().endswith(end)), None)
-    return None if suffix is None else _composed(name[: -len(suffix)])
+    """Return the name of a NIfTI file without its suffix, accents composed; None for others."""
+    stem = file_stem(name)
+    return None if stem is None else composed(stem)
 
 
 def _existing(stem: Path) -> Path:
@@ -289,6 +303,28 @@ def _nifti_names(folder: Path, layout: str) -> dict[str, str]:
     return names
 
 
+def _entry(root: Path, name: str) -> Path:
+    """Return the file or folder of this name, whatever its capitals; as given without one."""
+    inside = root.iterdir() if root.is_dir() else ()
+    alike = sorted(path for path in inside if path.name.lower() == name.lower())
+    if len(alike) > 1:
+        raise BenchError(f"{root}: both {alike[0].name} and {alike[1].name}; remove one of them")
+    return alike[0] if alike else root / name
+
+
+def _folders(folder: Path) -> list[str]:
+    """Return the names of the folders in a folder, hidden ones left out."""
+    return sorted(
+        path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
+    )
+
+
+def _unread(folder: Path) -> str:
+    """Return the end of a message about files that may lie in folders of a folder."""
+    inner = _folders(folder)
+    return f" (not read: the folders in it, {enumerated(inner)})" if inner else ""
+
+
 def _find_table(root: Path) -> Path:
     """Return ``annotations.csv``, whether or not it exists; refuse what may be meant as it."""
     table = root / "annotations.csv"
@@ -318,7 +354,7 @@ def _unlisted(description: Mapping[str, Any], found: tuple[str, ...]) -> Iterato
     if missing := sorted(listed - set(found)):
         yield (
             f"dataset.json lists {counted(len(listed), 'training case')}, the folder holds"
-            f" {len(found)}; missing: {_enumerate(missing)}"
+            f" {len(found)}; missing: {enumerated(missing)}"
         )
     elif isinstance(number, int) and number != len(found):
         yield (
@@ -341,7 +377,7 @@ def _read_channels(path: Path, description: Mapping[str, Any]) -> tuple[str, ...
 
 def _name(path: Path, what: str, name: Any) -> str:
     """Return a name of dataset.json that fits into tables, file names and terminals."""
-    text = _composed(str(name))
+    text = composed(str(name))
     if len(text.encode(errors="replace")) > MAX_NAME_BYTES:
         start = text[: MAX_NAME_BYTES // 2]
         raise BenchError(f"{path}: {what} {start}... is longer than {MAX_NAME_BYTES} bytes")
@@ -430,103 +466,3 @@ def _refuse_overlap(path: Path, names: Mapping[str, list[int]]) -> None:
         f"{path}: value {value} is in both regions {first} and {second}; organs must not overlap."
         f" Name the parts: {json.dumps(written)}"
     )
-
-
-def _annotated_cases(
-    table: Path, organs: tuple[str, ...], found: tuple[str, ...], where: str
-) -> list[Case]:
-    """Return the cases of ``annotations.csv`` that match ``where``, sorted by id."""
-    rows = _read_table(table)
-    columns = list(next(iter(rows.values())))
-    if missing := [organ for organ in organs if organ not in columns]:
-        raise BenchError(
-            f"{table}: no column for {_enumerate(missing)} of dataset.json (columns:"
-            f" {', '.join(columns)}); names must be equal"
-        )
-    if missing := sorted(set(found) - rows.keys()):
-        raise BenchError(f"{table}: no row for case {_enumerate(missing)}; add one for each")
-    if alien := sorted(rows.keys() - set(found)):
-        raise BenchError(
-            f"{table}: row for {_enumerate(alien)}, which has no image; remove the row or add the"
-            " case"
-        )
-    clauses = _clauses(where)
-    for column, wanted in clauses:
-        if column not in columns:
-            raise unknown_name(f"column in where={where}, of {table}:", column, columns)
-        values = {row[column] for row in rows.values()}
-        if unmet := sorted(wanted - values):
-            raise unknown_name(f"value of column {column} in {table}:", unmet[0], values)
-    patients = _patient_column(table, columns, organs)
-    cases = []
-    for case in sorted(rows):
-        row = rows[case]
-        flags = tuple(_flag(table, case, organ, row[organ]) for organ in organs)
-        patient = case if patients is None else row[patients]
-        if not patient:
-            raise BenchError(f"{table}: patient of case {case} is blank; fill it in")
-        if all(row[column] in wanted for column, wanted in clauses):
-            cases.append(Case(id=case, patient=patient, annotated=flags))
-    if not cases:
-        raise BenchError(f"{table}: no case has {where}; relax the filter")
-    return cases
-
-
-def _patient_column(table: Path, columns: list[str], organs: tuple[str, ...]) -> str | None:
-    """Return the column that names patients, however it is spelt; None without one."""
-    others = [name for name in columns[1:] if name not in organs]
-    found = [name for name in others if _PATIENT.fullmatch(plain(name))]
-    if len(found) > 1:
-        raise BenchError(
-            f"{table}: the columns {', '.join(found)} all seem to name the patient; keep one of"
-            " these names"
-        )
-    return found[0] if found else None
-
-
-def _read_table(table: Path) -> dict[str, dict[str, str]]:
-    """Return case -> column -> text."""
-    try:
-        if file_size(table) > MAX_TEXT_BYTES:
-            raise csv.Error(f"larger than {MAX_TEXT_BYTES} bytes")
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            lines = [[_composed(cell).strip() for cell in line] for line in reader if any(line)]
-    except (UnicodeDecodeError, csv.Error, OSError) as error:
-        raise BenchError(f"{table}: not readable as UTF-8 CSV ({error})") from None
-    for number, line in enumerate(lines, start=1):
-        if any(neutral(cell) != cell for cell in line):
-            raise BenchError(f"{table}: row {number} holds control characters; remove them")
-    if not lines or lines[0][0] != "case":
-        raise BenchError(
-            f"{table}: the first column must be named case, and commas separate the columns"
-        )
-    header, *body = lines
-    if len(set(header)) < len(header):
-        raise BenchError(f"{table}: two columns of one name in {', '.join(header)}")
-    if not body:
-        raise BenchError(f"{table}: no rows; add one for each case, or delete the file")
-    rows: dict[str, dict[str, str]] = {}
-    for line in body:
-        if len(line) != len(header):
-            raise BenchError(
-                f"{table}: row of case {line[0]} has {counted(len(line), 'cell')}, the header"
-                f" {len(header)}"
-            )
-        if line[0] in rows:
-            raise BenchError(f"{table}: two rows for case {line[0]}; remove one")
-        rows[line[0]] = dict(zip(header, line, strict=True))
-    return rows
-
-
-def _flag(table: Path, case: str, organ: str, text: str) -> bool:
-    if text not in ("0", "1"):
-        raise BenchError(
-            f"{table}: case {case}, column {organ}: {text!r}; write 1 (annotated) or 0 (not)"
-        )
-    return text == "1"
-
-
-def _enumerate(names: list[str], limit: int = 10) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more

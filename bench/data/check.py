@@ -233,7 +233,10 @@ def _warnings(
     for case, summary in summaries.items():
         yield from ((case, message) for message in summary.warnings)
     yield from ((None, message) for message in dataset.doubts())
-    yield from _spacing_outliers(summaries)
+    measured = {case.id for case in cases if case.spacing_known}
+    yield from _spacing_outliers(
+        {case: summary for case, summary in summaries.items() if case in measured}
+    )
     drawn = [any(flags) for flags in zip(*(case.annotated for case in cases), strict=True)]
     if never := [organ for organ, some in zip(dataset.organs, drawn, strict=True) if not some]:
         yield None, f"annotated in no case, so neither learned nor measured: {', '.join(never)}"

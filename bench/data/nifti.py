@@ -316,6 +316,12 @@ def load_channels(files: Mapping[str, Path]) -> Nifti1Image:
     return Nifti1Image(np.moveaxis(np.stack(volumes), 0, -1), np.asarray(first.native_affine))
 
 
+def file_stem(name: str) -> str | None:
+    """Return the name of a NIfTI file without its suffix; None for other files."""
+    suffix = next((end for end in SUFFIXES if name.lower().endswith(end)), None)
+    return None if suffix is None else name[: -len(suffix)]
+
+
 def split_channel(stem: str) -> tuple[str, int | None]:
     """Return case and channel of a name like ``CASE_0000``; None without a number."""
     match = _NUMBERED.fullmatch(stem)

@@ -377,6 +377,42 @@ def test_the_table_of_flags_is_found_however_it_is_spelt(root, name):
     assert Folder(root=root).cases() == before
 
 
+@pytest.mark.parametrize(
+    ("separator", "encoding", "first", "organ", "suffix"),
+    [
+        (",", "utf-8", "case", "liver", "_0000.nii.gz"),
+        (";", "utf-8-sig", "Case", "Liver", ".nii.gz"),
+        ("\t", "utf-16", "case_id", "LIVER", "_0000"),
+    ],
+)
+def test_the_table_of_a_spreadsheet_is_read(root, separator, encoding, first, organ, suffix):
+    before = Folder(root=root).cases()
+    table = [[name.replace("liver", organ) for name in row] for row in rows(root)]
+    table[0][0], table[2][0] = first, f"imagesTr/case_001{suffix}"
+    table[3][3:] = [f"{flag}.0" for flag in table[3][3:]]
+    hint = "sep=;\n" if separator == ";" else ""
+    text = hint + "".join(separator.join(row) + "\n" for row in table)
+    (root / "annotations.csv").write_bytes(text.encode(encoding))
+    assert Folder(root=root).cases() == before
+
+
+def test_columns_that_may_name_the_patient_and_folders_are_not_passed_over(root):
+    rename(root, "dataset.json", "Dataset.JSON")
+    rename(root, "imagesTr", "ImagesTr")
+    (root / "ImagesTr/more").mkdir()
+    edit_rows(root, lambda t: t[0].__setitem__(1, "owner"))
+    folders, patients = Folder(root=root).doubts()
+    assert "ImagesTr holds the folders more" in folders
+    assert "cases share values of tier in annotations.csv" in patients
+    assert "read by filters alone: owner, tier" in Folder(root=root).remarks()[0]
+    edit_rows(root, lambda t: t[2].__setitem__(1, t[1][1]))
+    assert "values of owner and of tier" in Folder(root=root).doubts()[1]
+    assert "values of owner in" in Folder(root=root, where="tier=A|B").doubts()[1]
+    edit_rows(root, lambda t: t[0].__setitem__(1, "patient"))
+    assert len(Folder(root=root).doubts()) == 1
+    assert Folder(root=root).remarks() == ()
+
+
 def test_files_about_an_image_and_labels_as_whole_numbers_with_a_point_are_accepted(root):
     before = Folder(root=root).cases()
     (root / f"{IMAGE}.md5").write_text("0123")
@@ -434,10 +470,6 @@ def edit_rows(root, change):
 
 def rename(root, old, new):
     (root / old).rename(root / new)
-
-
-def write_annotation_text(root, text):
-    (root / "annotations.csv").write_text(text)
 
 
 FOLDERS = {
@@ -540,14 +572,37 @@ FOLDERS = {
         lambda r: shutil.copy(r / "annotations.csv", r / "Annotations.CSV"),
         "Annotations.CSV: flags are read from one file",
     ),
-    "no case column": (lambda r: edit_rows(r, lambda t: t[0].__setitem__(0, "id")), "named case"),
-    "semicolons": (
-        lambda r: write_annotation_text(r, "case;liver\ncase_000;1\n"),
-        "commas separate",
+    "no case column": (
+        lambda r: edit_rows(r, lambda t: t[0].__setitem__(0, "id")),
+        "no column is called case .columns: id, patient",
+    ),
+    "two case columns": (
+        lambda r: edit_rows(r, lambda t: t[0].__setitem__(2, "Case ID")),
+        "the columns case, Case ID all seem to name the case",
+    ),
+    "one organ twice": (
+        lambda r: edit_rows(r, lambda t: t[0].__setitem__(2, "Kidney L")),
+        "Kidney L and kidney_l are both a column of kidney_l",
+    ),
+    "another encoding": (
+        lambda r: (r / "annotations.csv").write_bytes("case\nM\xfcller".encode("latin-1")),
+        "line 2 is no UTF-8 text; save the table anew",
+    ),
+    "lost zeros": (
+        lambda r: edit_rows(r, lambda t: t[2].__setitem__(0, "case_1")),
+        "no row for case case_001, and no image for the rows of case_1",
+    ),
+    "images in folders": (
+        lambda r: [(r / "imagesTr/b").mkdir(), rename(r, IMAGE, "imagesTr/b/case_001_0000.nii.gz")],
+        "no image for the label maps case_001.*not read: the folders in it, b",
+    ),
+    "two dataset.json": (
+        lambda r: shutil.copy(r / "dataset.json", r / "Dataset.JSON"),
+        "both Dataset.JSON and dataset.json; remove one",
     ),
     "no rows": (lambda r: edit_rows(r, lambda t: t.__delitem__(slice(1, None))), "no rows"),
     "organ without column": (
-        lambda r: edit_rows(r, lambda t: t[0].__setitem__(4, "Spleen")),
+        lambda r: edit_rows(r, lambda t: t[0].__setitem__(4, "Milz")),
         "no column for spleen of dataset.json",
     ),
     "case without row": (

@@ -1,0 +1,297 @@
+"""``annotations.csv`` of a folder: which organ is annotated in which case, and whose scan it is."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from bench.data.dataset import Case
+from bench.data.nifti import file_stem, split_channel
+from bench.errors import BenchError, neutral, unknown_name
+from bench.files import file_size
+from bench.labels import plain
+from bench.reporting.text import counted
+
+MAX_TEXT_BYTES = 2**26
+"""Size of ``annotations.csv``, and of ``dataset.json`` beside it."""
+
+MOST_SCANS = 10
+"""More cases with one value of a column are no patient."""
+
+_SEPARATORS = ",;\t"
+"""What spreadsheets put between columns, according to the country."""
+
+_CASE = re.compile("cases?(id|name)?")
+_PATIENT = re.compile(
+    "(patient|patienten|pat|subject|subj|person|proband)s?(id|ids|name|number|no|nr|key|code)?"
+    "|pid|mrn"
+)
+"""Names of the columns of cases and patients as :func:`bench.labels.plain` spells them."""
+
+_FLAGS = {"1": True, "1.0": True, "0": False, "0.0": False}
+
+
+class Annotations(NamedTuple):
+    """The table of a folder, its columns told apart."""
+
+    path: Path
+    rows: Mapping[str, Mapping[str, str]]
+    """Case -> column -> text."""
+    organs: Mapping[str, str]
+    """Organ -> column."""
+    patient: str | None
+    """Column that names the patient."""
+    others: tuple[str, ...]
+    """Columns that nothing but a filter reads."""
+
+    def cases(self, where: str) -> list[Case]:
+        """Return the cases that match a filter such as ``tier=A|B&split=train``, sorted by id.
+
+        Raises
+        ------
+        BenchError
+            A column or value of the filter that does not exist, no case that matches; a flag that
+            is neither 0 nor 1; a patient without a name.
+        """
+        wanted = clauses(where)
+        for column, values in wanted:
+            held = {row.get(column, "") for row in self.rows.values()}
+            known = next(iter(self.rows.values()))
+            if column not in known:
+                raise unknown_name(f"column in where={where}, of {self.path}:", column, known)
+            if unmet := sorted(values - held):
+                raise unknown_name(f"value of column {column} in {self.path}:", unmet[0], held)
+        found = []
+        for case, row in sorted(self.rows.items()):
+            flags = tuple(self._flag(case, organ) for organ in self.organs)
+            patient = case if self.patient is None else row[self.patient]
+            if not patient:
+                raise BenchError(f"{self.path}: patient of case {case} is blank; fill it in")
+            if all(row[column] in values for column, values in wanted):
+                found.append(Case(id=case, patient=patient, annotated=flags))
+        if not found:
+            raise BenchError(f"{self.path}: no case has {where}; relax the filter")
+        return found
+
+    def remarks(self) -> tuple[str, ...]:
+        """Return which columns are not read, where none names the patients."""
+        if self.patient is not None or not self.others:
+            return ()
+        return (
+            f"{self.path.name} has no column patient: each case counts as a patient of its own;"
+            f" read by filters alone: {', '.join(self.others)}",
+        )
+
+    def doubts(self, where: str) -> tuple[str, ...]:
+        """Return whether a column that is not read looks like that of the patients."""
+        if self.patient is not None:
+            return ()
+        filtered = {column for column, _ in clauses(where)}
+        likely = [name for name in self.others if name not in filtered and self._groups(name)]
+        if not likely:
+            return ()
+        return (
+            f"cases share values of {' and of '.join(likely)} in {self.path.name}; if these are"
+            " patients, call the column patient: their scans may be trained on and tested",
+        )
+
+    def _groups(self, column: str) -> bool:
+        """Tell whether some cases share a value, and none is that of very many."""
+        sizes = Counter(row[column] for row in self.rows.values())
+        return len(sizes) > 1 and 1 < max(sizes.values()) <= MOST_SCANS
+
+    def _flag(self, case: str, organ: str) -> bool:
+        text = self.rows[case][self.organs[organ]]
+        if text not in _FLAGS:
+            raise BenchError(
+                f"{self.path}: case {case}, column {organ}: {text!r}; write 1 (annotated) or 0"
+                " (not)"
+            )
+        return _FLAGS[text]
+
+
+def read_annotations(table: Path, organs: Sequence[str], cases: Collection[str]) -> Annotations:
+    """Read ``annotations.csv`` of a folder with these organs and cases.
+
+    Columns are separated by commas, semicolons or tabs; a cell of a case may also be the name of
+    its file. Capitals, blanks and underscores in the names of columns do not matter.
+
+    Raises
+    ------
+    BenchError
+        No such text; a column or row that is missing, there twice, or of no organ or case.
+    """
+    header, *body = _lines(table)
+    first = _case_column(table, header)
+    for name in header:
+        if header.count(name) > 1:
+            raise BenchError(f"{table}: two columns of one name in {', '.join(header)}")
+    others = [name for name in header if name != header[first]]
+    drawn = {organ: _column(table, others, organ) for organ in organs}
+    if missing := [organ for organ, column in drawn.items() if column is None]:
+        raise BenchError(
+            f"{table}: no column for {enumerated(missing)} of dataset.json (columns:"
+            f" {', '.join(header)}); names must be equal"
+        )
+    if not body:
+        raise BenchError(f"{table}: no rows; add one for each case, or delete the file")
+    named = [name for name in others if name not in drawn.values()]
+    patient = _patient_column(table, named)
+    return Annotations(
+        path=table,
+        rows=_rows(table, header, body, first, cases),
+        organs={organ: column for organ, column in drawn.items() if column is not None},
+        patient=patient,
+        others=tuple(name for name in named if name and name != patient),
+    )
+
+
+def clauses(where: str) -> list[tuple[str, set[str]]]:
+    """Split ``tier=A|B&split=train`` into columns and accepted values."""
+    found = []
+    for clause in filter(None, (part.strip() for part in where.split("&"))):
+        column, equals, values = clause.partition("=")
+        wanted = {value.strip() for value in values.split("|")}
+        if not equals or not column.strip() or "" in wanted:
+            raise ValueError("write column=value, several joined by &, alternatives by |")
+        found.append((column.strip(), wanted))
+    return found
+
+
+def composed(text: str) -> str:
+    """Return a name as equal text however its accents are encoded: macOS takes them apart."""
+    return unicodedata.normalize("NFC", text)
+
+
+def enumerated(names: Sequence[str], limit: int = 10) -> str:
+    """Return names as a list, the first ten of many."""
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
+def _lines(table: Path) -> list[list[str]]:
+    """Return the cells of every line that is not empty; at least one line."""
+    text = _text(table)
+    start, _, rest = text.partition("\n")
+    if start.strip().lower() in {f"sep={separator}" for separator in (";", ",")}:
+        text = rest  # how spreadsheets are told
+    try:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text))
+        lines = [[composed(cell).strip() for cell in line] for line in reader if any(line)]
+    except csv.Error as error:
+        raise BenchError(f"{table}: not readable as CSV ({error})") from None
+    for number, line in enumerate(lines, start=1):
+        if any(neutral(cell) != cell for cell in line):
+            raise BenchError(f"{table}: row {number} holds control characters; remove them")
+    if not lines:
+        raise BenchError(f"{table}: is empty; write the header case,patient,ORGANS, or delete it")
+    return lines
+
+
+def _text(table: Path) -> str:
+    try:
+        if file_size(table) > MAX_TEXT_BYTES:
+            raise BenchError(f"{table}: is larger than {MAX_TEXT_BYTES} bytes; is it a table?")
+        content = table.read_bytes()
+    except OSError as error:
+        raise BenchError(f"{table}: not readable ({error.strerror or error})") from None
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return content.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise BenchError(
+            f"{table}: line {line} is no UTF-8 text; save the table anew as CSV in UTF-8"
+        ) from None
+
+
+def _separator(text: str) -> str:
+    """Return what parts the cells of the header: the separator that leaves a column of cases."""
+    for separator in _SEPARATORS:
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+        cells = next(filter(any, rows), [])
+        if len(cells) > 1 and any(_CASE.fullmatch(plain(cell)) for cell in cells):
+            return separator
+    return ","
+
+
+def _case_column(table: Path, header: Sequence[str]) -> int:
+    found = [place for place, name in enumerate(header) if _CASE.fullmatch(plain(name))]
+    if not found:
+        raise BenchError(
+            f"{table}: no column is called case (columns: {', '.join(header)}); call that of the"
+            " cases so"
+        )
+    if len(found) > 1:
+        names = ", ".join(header[place] for place in found)
+        raise BenchError(f"{table}: the columns {names} all seem to name the case; keep one")
+    return found[0]
+
+
+def _column(table: Path, names: Iterable[str], organ: str) -> str | None:
+    """Return the column of an organ, whatever its capitals and blanks."""
+    found = [name for name in names if plain(name) == plain(organ)]
+    if len(found) > 1:
+        raise BenchError(f"{table}: {' and '.join(found)} are both a column of {organ}; keep one")
+    return found[0] if found else None
+
+
+def _patient_column(table: Path, names: Iterable[str]) -> str | None:
+    """Return the column that names patients, however it is spelt; None without one."""
+    found = [name for name in names if _PATIENT.fullmatch(plain(name))]
+    if len(found) > 1:
+        raise BenchError(
+            f"{table}: the columns {', '.join(found)} all seem to name the patient; keep one of"
+            " these names"
+        )
+    return found[0] if found else None
+
+
+def _rows(
+    table: Path,
+    header: Sequence[str],
+    body: Iterable[Sequence[str]],
+    first: int,
+    cases: Collection[str],
+) -> dict[str, dict[str, str]]:
+    """Return case -> column -> text, a row for each case and no other."""
+    known = frozenset(cases)
+    rows: dict[str, dict[str, str]] = {}
+    for line in body:
+        if len(line) != len(header):
+            raise BenchError(
+                f"{table}: row of case {line[min(first, len(line) - 1)]} has"
+                f" {counted(len(line), 'cell')}, the header {len(header)}"
+            )
+        case = _case(line[first], known)
+        if case in rows:
+            raise BenchError(f"{table}: two rows for case {case}; remove one")
+        rows[case] = dict(zip(header, line, strict=True))
+    missing, alien = sorted(known - rows.keys()), sorted(rows.keys() - known)
+    if missing and alien:
+        raise BenchError(
+            f"{table}: no row for case {enumerated(missing)}, and no image for the rows of"
+            f" {enumerated(alien)}; call the cases in it as their files are called"
+        )
+    if missing:
+        raise BenchError(f"{table}: no row for case {enumerated(missing)}; add one for each")
+    if alien:
+        raise BenchError(
+            f"{table}: row for {enumerated(alien)}, which has no image; remove the row or add the"
+            " case"
+        )
+    return rows
+
+
+def _case(cell: str, known: Collection[str]) -> str:
+    """Return the case that a cell names by its id or by one of its files."""
+    name = PurePosixPath(cell.replace("\\", "/")).name
+    stem = file_stem(name) or name
+    return next((text for text in (cell, stem, split_channel(stem)[0]) if text in known), cell)
