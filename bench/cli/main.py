@@ -76,11 +76,11 @@ app.add_typer(foreign.results_app, name="results")
 
 def _print_versions(asked: bool) -> None:
     if asked:
-        from bench.engine.provenance import provenance
+        from bench.engine.provenance import UNKNOWN, provenance
 
-        found = provenance()
         names = ("bench", "commit", "python", "torch", "monai", "segmentation-models-pytorch")
-        typer.echo("\n".join(f"{name} {found[name]}" for name in names if found.get(name)))
+        found = {name: text for name in names if (text := provenance().get(name)) != UNKNOWN}
+        typer.echo("\n".join(f"{name} {text}" for name, text in found.items() if text))
         raise typer.Exit
 
 

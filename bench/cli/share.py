@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -70,6 +71,7 @@ def print_missing(runs: Sequence[Run], store: Store, console: Console) -> None:
         No model of any run is evaluated, so there are no results.
     """
     from bench.experiment.plan import graph_of
+    from bench.reporting.text import counted
 
     if not any(store.is_done(result.evaluation) for run in runs for result in run.rounds):
         raise BenchError(
@@ -80,10 +82,11 @@ def print_missing(runs: Sequence[Run], store: Store, console: Console) -> None:
     console.print(f"finished  {len(runs) - len(missing)} of {len(runs)} runs")
     for run in missing:
         cell, stages = run.condition, graph_of([run], pictures=False).stages.values()
-        done = sum(map(store.is_done, stages))
+        states = Counter(map(store.state, stages))
         console.print(
             f"missing   {run.method} on {cell.source.dataset.label} at {cell.label_pct} %, fold "
-            f"{cell.fold}, seed {cell.seed}: {done} of {len(stages)} stages are done",
+            f"{cell.fold}, seed {cell.seed}: of {counted(len(stages), 'stage')} "
+            + ", ".join(f"{count} {state}" for state, count in sorted(states.items())),
             soft_wrap=True,
         )
 

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
 import bench
 
 _PACKAGES = ("torch", "numpy", "scipy", "nibabel", "monai", "segmentation-models-pytorch")
 
-
+UNKNOWN = "unknown"
+"""The commit of a program that was installed from files, not from a repository."""
 EXPERIMENT = "BENCH_EXPERIMENT"
 """Name of the file in the store's ``experiments/`` for which stages are computed."""
 
 
 @cache
 def provenance() -> dict[str, str]:
-    """Return versions, the commit of the checkout (if it is one) and the platform."""
+    """Return versions, the commit (of the checkout, or installed from git) and the platform."""
     from bench.engine.sharing import cores
 
     return {
@@ -58,6 +60,15 @@ def _version(package: str) -> str:
         return ""
 
 
+def _installed_commit() -> str:
+    """Return the commit that pip recorded when it installed from a git repository (PEP 610)."""
+    try:
+        recorded = distribution("organ-bench").read_text("direct_url.json")
+        return str(json.loads(recorded or "{}").get("vcs_info", {}).get("commit_id", ""))
+    except (PackageNotFoundError, ValueError, AttributeError):
+        return ""
+
+
 def _commit() -> str:
     folder = Path(__file__).parent
 
@@ -76,5 +87,5 @@ def _commit() -> str:
 
     # An installed package may be inside another repository: only this suite's counts.
     if git("ls-files", "--error-unmatch", "provenance.py") == "":
-        return "unknown"
+        return _installed_commit() or UNKNOWN
     return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "-uno") else "")

@@ -6,7 +6,7 @@ import filecmp
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -118,16 +118,17 @@ def _admit_pack(path: Path, base: Path, proposed: Path) -> Admitted:
     tables = Tables.read(members)
     for schema in BESIDE:
         getattr(tables, schema.name)  # reads and checks it
-    results = tables.results
+    mine = {member: RESULTS.load(member) for member in results_among(members)}
+    results = RESULTS.merged(mine)
     if results.empty:
         raise BenchError(f"{path}: holds no results")
     _check_origin(path, pack, results)
-    others = tables_of(base / path.parent)
-    for other in results_among(others):
-        _check_new(path, results, other, RESULTS.load(other), base)
-    known = Tables.read(others).results
-    _check_conditions(path, results, known)
-    _check_fits([*others, *members], base, proposed)
+    others = results_among(tables_of(base / path.parent))
+    loaded = {other: RESULTS.load(other) for other in others}
+    for other, known in loaded.items():
+        _check_new(path, results, other, known, base)
+    _check_conditions(path, results, RESULTS.merged(loaded))
+    _check_fits(loaded | mine, base, proposed)
     return Admitted(path, sorted(set(results["method"])), len(results))
 
 
@@ -201,9 +202,9 @@ def _check_conditions(path: Path, results: pd.DataFrame, known: pd.DataFrame) ->
         )
 
 
-def _check_fits(files: Sequence[Path], base: Path, proposed: Path) -> None:
+def _check_fits(loaded: Mapping[Path, pd.DataFrame], base: Path, proposed: Path) -> None:
     try:
-        Tables.read(files).results  # noqa: B018 - it is read when it is asked for
+        RESULTS.merged(loaded)
     except BenchError as error:
         raise BenchError(str(error).replace(f"{proposed}/", "").replace(f"{base}/", "")) from None
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.data.simulate import Split
 from bench.engine.events import read_events
+from bench.engine.provenance import UNKNOWN
 from bench.engine.store import Store
 from bench.errors import BenchError
 from bench.experiment import basis
@@ -128,6 +129,8 @@ def _receipt(store: Store, stage: Stage) -> dict[str, Any]:
 
 
 def _records(store: Store, stage: RecordsStage) -> list[dict[str, Any]]:
+    if damage := store.damage(stage):
+        raise BenchError(f"{store.folder(stage)}: {damage}; `bench verify --repair` mends it")
     with _reading(store, stage):
         return stage.records(store.out(stage))
 
@@ -192,7 +195,7 @@ def _setting(run: Run, store: Store) -> _Setting:
 def _software(receipt: dict[str, Any]) -> str:
     """Name what computed a training: program, commit if it is known, torch."""
     commit, _, changed = receipt["commit"].partition("-")
-    at = "" if commit == "unknown" else f" at {commit[:12]}{' with changes' if changed else ''}"
+    at = "" if commit == UNKNOWN else f" at {commit[:12]}{' with changes' if changed else ''}"
     return f"bench {receipt['bench']}{at}, torch {receipt['torch']}"
 
 

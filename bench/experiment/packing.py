@@ -11,7 +11,7 @@ from bench.engine.provenance import provenance
 from bench.engine.store import Store
 from bench.errors import BenchError
 from bench.results import packs
-from bench.results.files import BESIDE, Tables, beside, results_among
+from bench.results.files import BESIDE, beside, results_among
 from bench.results.tables import PICTURES, RESULTS, SHEETS
 from bench.stage import Stage, ancestors
 from bench.stages.evaluate import Evaluate
@@ -49,7 +49,8 @@ def pack(files: Sequence[Path], out: Path, *, pictures: bool = False) -> Packed:
         program cannot read, scores that are not those in the store.
     """
     files = results_among(files)
-    results = Tables.read(files).results
+    loaded = {file: RESULTS.load(file) for file in files}
+    results = RESULTS.merged(loaded)
     tables: dict[str, Path] = {}
     behind: dict[str, dict[str, Any]] = {packs.RECEIPTS: {}, packs.SCORES: {}}
     outside = []
@@ -66,7 +67,7 @@ def pack(files: Sequence[Path], out: Path, *, pictures: bool = False) -> Packed:
                 schema.load(other)
                 tables[other.name] = other
         store = Store(file.absolute().parent.parent)
-        keys = sorted(set(RESULTS.load(file)["stage"]))
+        keys = sorted(set(loaded[file]["stage"]))
         if file.absolute().parent.name == "results" and store.folders():
             _gather(store.find_all(keys), store, behind)
         else:

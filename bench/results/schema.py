@@ -230,30 +230,40 @@ class Schema:
     def load_all(
         self, paths: Sequence[Path], remark: Callable[[str], None] = lambda _: None
     ) -> pd.DataFrame:
-        """Load several tables as one, the empty table for no path.
+        """Load several tables as one: :meth:`merged` of those that :meth:`load` returns."""
+        return self.merged({path: self.load(path) for path in paths}, remark)
+
+    def merged(
+        self, loaded: Mapping[Path, pd.DataFrame], remark: Callable[[str], None] = lambda _: None
+    ) -> pd.DataFrame:
+        """Return the tables of several files as one, the empty table for no file.
 
         If a run is in several files of a folder, the newest wins. ``remark`` is called with a line
         for each file of which runs are left out that stand on other data than those in the newest.
         Those of several folders or packs have to agree (``across``).
 
+        Parameters
+        ----------
+        loaded
+            File -> what :meth:`load` returned for it.
+
         Raises
         ------
         BenchError
-            As :meth:`load`, also when runs of different files do not fit together.
+            Runs of different files do not fit together.
         """
         import pandas as pd
 
-        if not paths:
+        if not loaded:
             return self.frame([])
-        if len(paths) == 1:
-            return self.load(paths[0])
-        loaded = {path: self.load(path) for path in paths}
-        newest_first = sorted(paths, key=lambda path: (-packs.modified_ns(path), str(path)))
+        if len(loaded) == 1:
+            return next(iter(loaded.values()))
+        newest_first = sorted(loaded, key=lambda path: (-packs.modified_ns(path), str(path)))
         table = pd.concat(
             [loaded[path].assign(_file=number) for number, path in enumerate(newest_first)],
             ignore_index=True,
         )
-        together = f"the {len(paths)} {self.name} tables together"
+        together = f"the {len(loaded)} {self.name} tables together"
         if self.across and (problem := self.across(table, newest_first, self.run, self.key)):
             raise BenchError(problem)
         first = table.groupby(list(self.run))["_file"].transform("min")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import helpers
@@ -19,6 +20,8 @@ import pytest
 import trees
 from command import Answer, Bench
 
+import bench as package
+from bench.engine import provenance
 from bench.plugins import registry
 
 TINY = "phantom[n_cases=4,scale=0.25]"
@@ -582,3 +585,24 @@ def test_every_command_explains_its_options(bench: Bench, command: str) -> None:
     answer = bench(command, "--help")
     assert answer.code == 0
     assert f"bench {command}" in answer.out
+
+
+@pytest.mark.parametrize(
+    ("recorded", "told"),
+    [
+        (None, None),
+        ('{"url": "file:///a", "dir_info": {}}', None),
+        ('{"url": "https://a", "vcs_info": {"vcs": "git", "commit_id": "c0ffee"}}', "c0ffee"),
+    ],
+)
+def test_the_version_names_a_commit_only_where_it_is_known(
+    recorded: str | None, told: str | None, bench: Bench, monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    installed = SimpleNamespace(read_text=lambda _: recorded)
+    monkeypatch.setattr(provenance, "distribution", lambda _: installed)
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "provenance.py"))
+    monkeypatch.setattr(provenance, "provenance", provenance.provenance.__wrapped__)
+    lines = dict(line.split(" ", 1) for line in bench("--version").out.splitlines())
+    assert lines["bench"] == package.__version__
+    assert lines.get("commit") == told

@@ -74,7 +74,7 @@ def test_a_damaged_output_costs_the_table_that_is_made_of_it(
     path, problems = save([run], copy)
     assert len(problems) == 1
     assert "targets.parquet: not written" in problems[0]
-    assert f"{copy.folder(run.targets)}: its output cannot be read" in problems[0]
+    assert f"{copy.folder(run.targets)}: targets.json has 2 bytes, not the" in problems[0]
     tables = Tables.read([path])
     assert not tables.results.empty
     assert not tables.curves.empty
