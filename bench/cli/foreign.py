@@ -51,6 +51,14 @@ def import_(
     folds: Annotated[
         bool, typer.Option("--folds/--no-folds", help="Take folds from fold_N in nnU-Net's paths.")
     ] = True,
+    patients: Annotated[
+        Path | None,
+        typer.Option(
+            "--patients",
+            metavar="FILE.csv",
+            help="Columns case and patient; without, each case is a patient.",
+        ),
+    ] = None,
     lower_is_better: Annotated[
         bool, typer.Option("--lower-is-better", help="Say so in the command for the report.")
     ] = False,
@@ -81,6 +89,7 @@ def import_(
         organs=dict(map(_named, organ or ())),
         infinite=infinite,
         folded=folds,
+        patients=patients,
     )
     whole = refuse_repeated(_with_earlier(out, rows)) if out.exists() else rows
     write_atomically(out, whole.to_csv(index=False, lineterminator="\n"))
@@ -107,7 +116,8 @@ def _with_earlier(out: Path, rows: pd.DataFrame) -> pd.DataFrame:
     if list(earlier.columns) != list(rows.columns):
         raise BenchError(
             f"{out}: has the columns {', '.join(earlier.columns)}, to be added are "
-            f"{', '.join(rows.columns)}: folds must be known of all methods or none (--no-folds)"
+            f"{', '.join(rows.columns)}: give --patients for all methods or none, and --no-folds "
+            "where folds are not known of all"
         )
     return pd.concat([earlier, rows], ignore_index=True)
 
@@ -115,7 +125,8 @@ def _with_earlier(out: Path, rows: pd.DataFrame) -> pd.DataFrame:
 def _summary(rows: pd.DataFrame) -> str:
     from bench.reporting.text import counted
 
-    sizes = (counted(rows[name].nunique(), name) for name in ("method", "case", "organ"))
+    names = [name for name in ("method", "case", "patient", "organ") if name in rows]
+    sizes = (counted(rows[name].nunique(), name) for name in names)
     kinds = rows["status"][~rows["status"].isin(["", "ok"])].value_counts()
     said = "".join(f", {count} {kind}" for kind, count in sorted(kinds.items()))
     empty = int(rows["value"].isna().sum())

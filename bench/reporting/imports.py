@@ -19,14 +19,15 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from bench.errors import BenchError, neutral, unknown_name
 from bench.evaluation.status import Status, mask_status
+from bench.reporting.text import listed
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Framework = Literal["nnunet", "monai", "folder"]
 Infinite = Literal["missed", "hallucinated"]
-COLUMNS = ("task", "case", "method", "organ", "fold", "value", "status")
-"""Of the table, in order; ``fold`` only where folds are known."""
+COLUMNS = ("task", "case", "patient", "method", "organ", "fold", "value", "status")
+"""Of the table, in order; ``patient`` and ``fold`` only where they are known."""
 _FOLD = re.compile(r"fold_(\d+)")
 _IMAGE = re.compile(
     r"(\.nii\.gz|\.seg\.nrrd|\.(nii|nrrd|mha|mhd|npy|npz|png|tif|tiff|dcm|h5))$", re.IGNORECASE
@@ -61,6 +62,7 @@ def imported(
     organs: Mapping[str, str] | None = None,
     infinite: Infinite | None = None,
     folded: bool = True,
+    patients: Path | None = None,
 ) -> pd.DataFrame:
     """Return results of another framework as a table of scores (``COLUMNS``).
 
@@ -81,6 +83,8 @@ def imported(
         What an infinite value stands for. MONAI writes one where one of two masks is empty.
     folded
         Whether ``fold_N`` in the path of nnU-Net's files is the fold of their cases.
+    patients
+        A CSV with the columns ``case`` and ``patient`` that names the patient of every case.
 
     Raises
     ------
@@ -104,6 +108,8 @@ def imported(
         )
     if known == {False}:
         rows = rows.drop(columns="fold")
+    if patients is not None:
+        rows["patient"] = rows["case"].map(_patients(patients, list(rows["case"].unique())))
     rows = rows.assign(task=f"{dataset}, {metric}")
     return refuse_repeated(rows[[name for name in COLUMNS if name in rows]])
 
@@ -118,6 +124,31 @@ def refuse_repeated(table: pd.DataFrame) -> pd.DataFrame:
             f"{row['case']}: leave one out, or give the second file a --method of its own"
         )
     return table
+
+
+def _patients(path: Path, cases: Sequence[str]) -> dict[str, str]:
+    """Return the patient of every case; other cases of the table are passed over."""
+    header, body = _lines(path)
+    names = [name.strip().lower() for name in header]
+    if sorted(names) != ["case", "patient"]:
+        raise BenchError(f"{path} row 1: the columns are case and patient, not {listed(header)}")
+    found: dict[str, str] = {}
+    for number, line in body:
+        case, patient = (line[names.index(name)].strip() for name in ("case", "patient"))
+        for name, text in {"case": case, "patient": patient}.items():
+            if not text or neutral(text) != text:
+                raise BenchError(f"{path} row {number}: {name} {text!r} is no name")
+        if found.setdefault(case, patient) != patient:
+            raise BenchError(
+                f"{path} row {number}: case {case} is of {found[case]} and of {patient}; keep one"
+            )
+    if unnamed := sorted(set(cases) - found.keys()):
+        more = f" and {len(unnamed) - 1} more" if len(unnamed) > 1 else ""
+        raise BenchError(
+            f"{path}: names no patient of case {unnamed[0]}{more}; its cases are "
+            f"{', '.join(sorted(found)[:3])}, ...: write them as the results do"
+        )
+    return found
 
 
 def _sources(
@@ -256,6 +287,25 @@ def _of_methods(folder: Path, metric: str) -> Iterator[tuple[str, Path]]:
 
 def _wide(path: Path) -> Iterator[Score]:
     """Yield the scores of a table whose rows are cases and whose columns are organs."""
+    header, body = _lines(path)
+    organs = header[1:]
+    cases = [line[0] for _, line in body]
+    for column, names in {"column": organs, "case": cases}.items():
+        if len(set(names)) < len(names):
+            raise BenchError(f"{path}: {column} {_twice(names)} occurs twice")
+    for number, line in body:
+        for organ, cell in zip(organs, line[1:], strict=True):
+            value = _number(cell)
+            if value is None:
+                raise BenchError(
+                    f"{path} row {number}, column {organ}: '{cell:.100}' is no number; leave the "
+                    "cell empty if it is missing"
+                )
+            yield Score(line[0], organ, value)
+
+
+def _lines(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Return the names of the columns, and the number and the cells of every row below."""
     text = _text(path)
     header = text.partition("\n")[0]
     separator = next((mark for mark in "\t," if mark in header), None)
@@ -265,22 +315,11 @@ def _wide(path: Path) -> Iterator[Score]:
         lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True))
     except csv.Error as error:
         raise BenchError(f"{path}: not a CSV: {error}") from None
-    organs = lines[0][1:]
-    cases = [line[0] for line in lines[1:] if line]
-    for column, names in {"column": organs, "case": cases}.items():
-        if len(set(names)) < len(names):
-            raise BenchError(f"{path}: {column} {_twice(names)} occurs twice")
-    for number, line in enumerate(lines[1:], start=2):
-        if line and len(line) != len(lines[0]):
+    body = [(number, line) for number, line in enumerate(lines[1:], start=2) if line]
+    for number, line in body:
+        if len(line) != len(lines[0]):
             raise BenchError(f"{path} row {number}: {len(line)} columns, not {len(lines[0])}")
-        for organ, cell in zip(organs, line[1:], strict=False):
-            value = _number(cell)
-            if value is None:
-                raise BenchError(
-                    f"{path} row {number}, column {organ}: '{cell:.100}' is no number; leave the "
-                    "cell empty if it is missing"
-                )
-            yield Score(line[0], organ, value)
+    return lines[0], body
 
 
 def _number(cell: str) -> float | None:

@@ -189,3 +189,45 @@ def test_infinite_values_are_failures_if_the_user_says_so(bench: Bench) -> None:
     failed = table[table["status"] == "missed"]
     assert failed[["case", "organ"]].to_numpy().tolist() == [["case_1", "class1"]]
     assert failed["value"].isna().all()
+
+
+def test_cases_of_one_patient_are_one_value(bench: Bench) -> None:
+    Path("raw.csv").write_text(RAW)
+    command = ["results", "import", "monai", "raw.csv", "-d", "AMOS", "--organ", "class1="]
+    Path("who.csv").write_text("Patient,case\nAnn,case_0\nAnn,case_1\nBob,case_2\nEve,other\n")
+    named = ["--patients", "who.csv", "-o", "scores.csv"]
+    answer = bench(*command, "-m", "A", *named)
+    assert (answer.code, answer.err) == (0, "")
+    assert "1 method, 3 cases, 2 patients, 1 organ" in answer.out
+    assert bench(*command, "-m", "B", *named, "--append").code == 0
+    table = read_csv(Path("scores.csv"))
+    assert table["patient"].to_list() == ["Ann", "Ann", "Bob"] * 2
+    before = Path("scores.csv").read_bytes()
+    unlike = bench(*command, "-m", "C", "-o", "scores.csv", "--append")
+    assert (unlike.code, unlike.err.count("\n")) == (2, 1)
+    assert "give --patients for all methods or none" in unlike.err
+    assert Path("scores.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("case,patient\ncase_0,A\n", "names no patient of case case_1 and 1 more; its cases are"),
+        ("case,patient\ncase_0,A\ncase_0,B\n", "row 3: case case_0 is of A and of B"),
+        ("case,patient\ncase_0,\n", "row 2: patient '' is no name"),
+        ("case,who\ncase_0,A\n", "row 1: the columns are case and patient, not case and who"),
+        ("case,patient\ncase_0\n", "row 2: 1 columns, not 2"),
+        ("case;patient\n", "must be separated by commas or tabs"),
+    ],
+)
+def test_a_table_of_patients_that_does_not_match_is_refused(
+    bench: Bench, text: str, message: str
+) -> None:
+    Path("raw.csv").write_text(RAW)
+    Path("who.csv").write_text(text)
+    command = ["results", "import", "monai", "raw.csv", "-m", "M", "-d", "D", "-o", "scores.csv"]
+    answer = bench(*command, "--patients", "who.csv")
+    assert (answer.code, answer.out, answer.err.count("\n")) == (2, "", 1)
+    assert "who.csv" in answer.err
+    assert message in answer.err
+    assert not Path("scores.csv").exists()
