@@ -53,6 +53,28 @@ class Fit(NamedTuple):
     of_patients: float
 
 
+class _Solved(NamedTuple):
+    """The model at given ratios of its variances.
+
+    Attributes
+    ----------
+    variance, inverse
+        Of the run means, in units of the variance of patients; shape (J, J).
+    weights, pulls
+        Rows of the inverse summed, and times the residuals of the run means; shape (J,).
+    mean, precision, scale
+        Estimate, its precision in the same units, and the variance of patients.
+    """
+
+    variance: NDArray[np.float64]
+    inverse: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    pulls: NDArray[np.float64]
+    mean: float
+    precision: float
+    scale: float
+
+
 def mixed_model(diff: ArrayLike, fold: ArrayLike, seed: ArrayLike, test_to_train: float) -> Tested:
     """Fit ``difference ~ 1 + (1 | seed) + (1 | seed:fold)`` by REML and test the mean.
 
@@ -111,29 +133,40 @@ def reml(runs: Runs) -> Fit:
 
     n_runs, total = runs.sizes.size, int(runs.sizes.sum())
     several = bool(0 < runs.same_seed.sum() < n_runs**2) and bool(runs.same_seed.sum() > n_runs)
-    one = np.ones(n_runs)
+    effects = np.stack([np.eye(n_runs), runs.same_seed][: 1 + several])
 
-    def solved(ratios: NDArray[np.float64]) -> tuple[float, float, float, float]:
-        """Return mean, precision of the mean, squares and log determinant, by variance ratios."""
-        variance = np.diag(ratios[0] + 1 / runs.sizes)
-        if several:
-            variance = variance + ratios[1] * runs.same_seed
-        inverse = np.linalg.inv(variance)
-        precision = float(one @ inverse @ one)
-        mean = float(one @ inverse @ runs.means) / precision
-        rest = runs.means - mean
-        return mean, precision, float(rest @ inverse @ rest), float(np.linalg.slogdet(variance)[1])
+    def solved(ratios: NDArray[np.float64]) -> _Solved:
+        variance = np.diag(1 / runs.sizes) + np.tensordot(ratios, effects, 1)
+        inverse: NDArray[np.float64] = np.linalg.inv(variance)
+        weights: NDArray[np.float64] = inverse.sum(axis=1)
+        precision = float(weights.sum())
+        mean = float(weights @ runs.means) / precision
+        pulls = inverse @ (runs.means - mean)
+        squares = runs.within + float(pulls @ (runs.means - mean))
+        return _Solved(variance, inverse, weights, pulls, mean, precision, squares / (total - 1))
 
-    def deviance(ratios: NDArray[np.float64]) -> float:
-        _, precision, squares, log_determinant = solved(ratios)
-        scale = (squares + runs.within) / (total - 1)
-        return (total - 1) * math.log(scale) + log_determinant + math.log(precision)
+    def deviance(ratios: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        """Return the deviance and its gradient, without which the last digits depend on the CPU."""
+        found = solved(ratios)
+        value = (total - 1) * math.log(found.scale) + math.log(found.precision)
+        value += float(np.linalg.slogdet(found.variance)[1])
+        gradient = [
+            float((found.inverse * effect).sum())
+            - float(found.pulls @ effect @ found.pulls) / found.scale
+            - float(found.weights @ effect @ found.weights) / found.precision
+            for effect in effects
+        ]
+        return value, np.array(gradient)
 
-    start = np.full(1 + several, float(runs.means.var()) * total / runs.within)
+    start = np.full(len(effects), float(runs.means.var()) * total / runs.within)
     best = minimize(
-        deviance, start, method="L-BFGS-B", bounds=[(0, None)] * start.size, options={"ftol": 1e-10}
+        deviance,
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(0, None)] * start.size,
+        options={"ftol": 0, "gtol": 1e-10},
     ).x
-    mean, precision, squares, _ = solved(best)
-    scale = (squares + runs.within) / (total - 1)
+    *_, mean, precision, scale = solved(best)
     of_seeds = float(best[1]) * scale if several else 0.0
     return Fit(mean, math.sqrt(scale / precision), of_seeds, float(best[0]) * scale, scale)

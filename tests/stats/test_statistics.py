@@ -296,7 +296,7 @@ def test_the_mixed_model_is_the_corrected_t_where_folds_differ_and_data_are_comp
     d, fold, seed = runs_of(1, 2.0)
     means = [d[fold == test].mean() for test in range(5)]
     found, expected = mixed_model(d, fold, seed, 0.25), corrected_t(means, np.zeros(5), 0.25)
-    assert found[:6] == pytest.approx(expected[:6], rel=1e-3)
+    assert found[:6] == pytest.approx(expected[:6], rel=1e-8)
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
