@@ -364,6 +364,15 @@ def check_of(verdicts: Iterable[tuple[str, Sequence[Verdict]]]) -> CheckAnswer:
 
 
 @dataclass(frozen=True)
+class RefusedDataset:
+    """A data set of which no case could be listed, and why."""
+
+    dataset: str
+    """As it was given."""
+    message: str
+
+
+@dataclass(frozen=True)
 class DataCheckAnswer(Answer):
     """``bench data check``."""
 
@@ -372,14 +381,18 @@ class DataCheckAnswer(Answer):
     errors: int
     warnings: int
     datasets: tuple[CheckResult, ...]
+    refused: tuple[RefusedDataset, ...]
 
 
-def data_check_of(results: Sequence[CheckResult]) -> DataCheckAnswer:
+def data_check_of(
+    results: Sequence[CheckResult], refused: Sequence[RefusedDataset]
+) -> DataCheckAnswer:
     """Return the findings of several data sets."""
     return DataCheckAnswer(
-        errors=sum(len(result.errors) for result in results),
+        errors=sum(len(result.errors) for result in results) + len(refused),
         warnings=sum(len(result.warnings) for result in results),
         datasets=tuple(results),
+        refused=tuple(refused),
     )
 
 

@@ -442,25 +442,36 @@ def data_check(
     data: DataRoot = None,
     as_json: AsJson = False,
 ) -> None:
-    """Read every case and report organs, annotations, spacing and problems; exit code 2 if any."""
-    from bench.cli.answers import data_check_of, tell
+    """Read every case and report organs, annotations, spacing and problems; exit code 2 if any.
+
+    A data set that cannot be read at all is named, and the others are checked.
+    """
+    from bench.cli.answers import RefusedDataset, data_check_of, tell
     from bench.cli.views import print_check
+    from bench.data.catalogue import parse_dataset
     from bench.data.check import check
-    from bench.experiment.selection import parse_datasets
+    from bench.experiment.selection import dataset_names
 
     plug_in(plugin)
     console = Console(stderr=as_json)
-    results = []
-    for one in parse_datasets([*(datasets or []), *(dataset or [])], data):
-        with console.status("reading") as spinner:
-            result = check(
-                one, lambda done, total: spinner.update(f"reading case {done} of {total}")
-            )
+    results, refused = [], []
+    for name in dataset_names([*(datasets or []), *(dataset or [])]):
+        try:
+            one = parse_dataset(name, data)
+            with console.status("reading") as spinner:
+                result = check(
+                    one, lambda done, total: spinner.update(f"reading case {done} of {total}")
+                )
+        except (BenchError, OSError) as error:
+            message = explain(error) if isinstance(error, OSError) else str(error)
+            complain(f"error: {message}")
+            refused.append(RefusedDataset(name, message))
+            continue
         results.append(result)
         if not as_json:
             print_check(result, one, console)
-    found = data_check_of(results)
-    if as_json:
+    found = data_check_of(results, refused)
+    if as_json and results:
         tell(found)
     if found.errors:
         raise typer.Exit(ExitCode.FIXABLE)

@@ -150,8 +150,12 @@ def parse_methods(texts: Sequence[str]) -> list[tuple[str, Method]]:
 
 def parse_datasets(texts: Sequence[str], data_root: Path | None) -> list[Dataset]:
     """Return the data sets of ``--dataset``: registered names or folders, options in brackets."""
-    names = _given("data set", [name for text in texts for name in split_datasets(text)])
-    return _once(parse_dataset(name, data_root) for name in names)
+    return _once(parse_dataset(name, data_root) for name in dataset_names(texts))
+
+
+def dataset_names(texts: Sequence[str]) -> list[str]:
+    """Return the names of ``--dataset``, each once, before any is looked for."""
+    return _once(_given("data set", [name for text in texts for name in split_datasets(text)]))
 
 
 def parse_profiles(texts: Sequence[str]) -> list[Profile]:

@@ -110,9 +110,11 @@ def test_a_faulty_data_set_is_a_document_and_exit_code_2(bench: Bench, tmp_path:
     assert len(found["datasets"][0]["shape"]) == 3
     image = next((root / "imagesTr").iterdir())
     image.write_bytes(image.read_bytes()[:-200])
-    faulty = bench("data", "check", str(root), "--json")
+    faulty = bench("data", "check", "./nothing", str(root), "--json")
     found = document(faulty.out)
-    assert (faulty.code, found["errors"]) == (2, 1)
+    assert (faulty.code, found["errors"]) == (2, 2)
+    assert [one["dataset"] for one in found["refused"]] == ["./nothing"]
+    assert found["refused"][0]["message"] in faulty.err
     (problem,) = [one for one in found["datasets"][0]["problems"] if one["severity"] == "error"]
     assert problem["case"] in image.name
 
