@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from bench.cli.console import Console, complain
 from bench.data.dataset import Case, Dataset
@@ -14,6 +15,12 @@ from bench.errors import BenchError
 from bench.files import check_folder, replacing
 from bench.reporting.text import counted
 from bench.stages.images import slug
+
+if TYPE_CHECKING:
+    from PIL.PngImagePlugin import PngInfo
+
+_MARK = "page of bench data preview"
+"""Entry of the PNG files: the number of the page."""
 
 
 class Simulation(NamedTuple):
@@ -68,15 +75,46 @@ def write_sheets(
                 if not page.n_drawn:
                     complain(f"error: {dataset.label}: no case could be read, nothing is drawn")
                     continue
-                target = path if number == 1 else path.with_stem(f"{path.stem}-{number}")
+                target = _page_path(path, number)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with replacing(target, durable=False) as unfinished:
-                    page.image.save(unfinished, "PNG", optimize=True)
+                    page.image.save(unfinished, "PNG", optimize=True, pnginfo=_mark(number))
                 drawn = counted(page.n_drawn, "case")
                 console.print(f"{target}  {dataset.label}, {drawn}", soft_wrap=True)
+        for old in _pages_after(path, number):
+            old.unlink()
+            console.print(f"{old} is removed, a page of an earlier sheet", soft_wrap=True)
     if n_faults:
         complain(f"error: {counted(n_faults, 'case')} not drawn; mend what is named above")
     return not n_faults
+
+
+def _page_path(path: Path, number: int) -> Path:
+    return path if number == 1 else path.with_stem(f"{path.stem}-{number}")
+
+
+def _mark(number: int) -> PngInfo:
+    """Return what tells a page from pictures of other origin, which are left alone."""
+    from PIL.PngImagePlugin import PngInfo
+
+    mark = PngInfo()
+    mark.add_text(_MARK, str(number))
+    return mark
+
+
+def _pages_after(path: Path, number: int) -> Iterator[Path]:
+    """Yield the pages of an earlier sheet that this one, of fewer pages, did not replace."""
+    from PIL import Image
+
+    for later in count(number + 1):
+        target = _page_path(path, later)
+        try:
+            with Image.open(target) as picture:
+                if picture.info.get(_MARK) != str(later):
+                    return
+        except OSError:
+            return
+        yield target
 
 
 def _paths(datasets: Sequence[Dataset], out: Path) -> list[Path]:

@@ -70,10 +70,12 @@ def select(cases: Sequence[Case], n: int, named: Sequence[str] = ()) -> Selectio
     """
     if named:
         known = {case.id: case for case in cases}
-        for name in named:
-            if name not in known:
-                raise unknown_name("case", name, known)
-        chosen = tuple(known[name] for name in dict.fromkeys(named))
+        # A name may itself hold a comma.
+        single = [part for name in named for part in ([name] if name in known else name.split(","))]
+        for name in single:
+            if name.strip() not in known:
+                raise unknown_name("case", name.strip(), known)
+        chosen = tuple(known[name] for name in dict.fromkeys(map(str.strip, single)))
         return Selection(chosen, f"{len(chosen)} of {counted(len(cases), 'case')}, as named")
     if n >= len(cases):
         return Selection(tuple(cases), f"all {len(cases)} cases" if len(cases) > 1 else "one case")

@@ -51,7 +51,7 @@ class Canvas:
         face = font(self.text_px + size, bold=bold)
         self._pen.text(
             at,
-            text,
+            _legible(text),
             fill=ink,
             font=face,
             anchor=anchor,
@@ -124,9 +124,24 @@ def font(size: int, *, bold: bool = False) -> FreeTypeFont:
     return ImageFont.truetype(str(path), size)
 
 
+@cache
+def _has_glyph(character: str) -> bool:
+    from matplotlib.ft2font import FT2Font
+
+    faces = (FT2Font(str(font(12, bold=bold).path)) for bold in (False, True))
+    return all(face.get_char_index(ord(character)) for face in faces)
+
+
+def _legible(text: str) -> str:
+    """Return a line with the characters that the font lacks by their numbers, ``U+809D``."""
+    if text.isascii():
+        return text
+    return "".join(one if _has_glyph(one) else f"U+{ord(one):04X}" for one in text)
+
+
 def text_width(text: str, face: FreeTypeFont) -> int:
     """Return the length of a line in pixels."""
-    return int(np.ceil(face.getlength(text)))
+    return int(np.ceil(face.getlength(_legible(text))))
 
 
 def chip_size(text: str, text_px: int) -> tuple[int, int]:

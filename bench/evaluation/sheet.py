@@ -36,7 +36,7 @@ MEANING: dict[State, str] = {
     "empty": "annotated, but absent from the scan",
     "missing": "not annotated",
     "hidden": "hidden by the simulation (dotted in the pictures)",
-    "unopened": "annotated, scan not opened",
+    "unopened": "annotated, not on this page",
     "unread": "annotated, scan cannot be read",
 }
 

@@ -38,7 +38,8 @@ def test_small_sets_are_shown_whole_and_of_others_an_even_part() -> None:
     places = [CASES.index(one) for one in chosen.cases]
     assert len(places) == 12
     assert set(np.diff(places)) <= {16, 17}
-    assert [one.id for one in select(CASES, 12, ["c150", "c003", "c150"]).cases] == ["c150", "c003"]
+    assert [one.id for one in select(CASES, 12, ["c150,c003", "c150"]).cases] == ["c150", "c003"]
+    assert len(select([case("a,b", True)], 12, ["a,b"]).cases) == 1
     with pytest.raises(BenchError, match="unknown case 'c3'"):
         select(CASES, 12, ["c3"])
 
@@ -157,6 +158,12 @@ def test_pages_and_data_sets_are_files_of_their_own(
         "s-Generated.png",
         "s-LIVER.png",
     ]
+    answer = bench("data", "preview", str(gaps), "-o", "s.png", "--slices", "1", "--cases", "5")
+    Image.new("L", (3, 3)).save("s-3.png")
+    assert (answer.code, Path("s-2.png").exists()) == (0, True)
+    answer = bench("data", "preview", str(gaps), "-o", "s.png", "--case", "case_001,case_003")
+    assert "s-2.png is removed, a page of an earlier sheet" in answer.out
+    assert (Path("s-2.png").exists(), Path("s-3.png").exists()) == (False, True)
     before = Path("s-LIVER.png").read_bytes()
     assert bench("data", "preview", str(other), "-o", "s-LIVER.png", "--slices", "1").code == 0
     assert Path("s-LIVER.png").read_bytes() == before

@@ -144,3 +144,14 @@ def test_text_fits() -> None:
     lines = wrapped("some words and " + "w" * 90, 120, face)
     assert all(text_width(line, face) <= 120 for line in lines)
     assert "".join(lines).replace(" ", "") == "somewordsand" + "w" * 90
+
+
+def test_characters_without_a_glyph_are_written_by_their_numbers() -> None:
+    pictures = []
+    for text in ("\u00fc \u809d", "\u00fc U+809D"):
+        canvas = Canvas((200, 20), 13)
+        canvas.write((2, 2), text)
+        pictures.append(np.asarray(canvas.image))
+    assert np.array_equal(*pictures)
+    assert text_width("\u809d", font(13)) == text_width("U+809D", font(13))
+    assert text_width("\u00fc", font(13)) < text_width("U+00FC", font(13))
