@@ -488,7 +488,7 @@ def data_preview(
         int, typer.Option("--cases", min=1, help="How many cases, evenly spread over all.")
     ] = 12,
     case: Annotated[
-        list[str] | None, typer.Option("--case", metavar="NAME", help="These cases instead, several with commas.")
+        list[str] | None, typer.Option("--case", metavar="NAME", help="Cases to draw instead.")
     ] = None,
     n_slices: Annotated[
         int, typer.Option("--slices", min=1, max=12, help="Most slices of a case.")
