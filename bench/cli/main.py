@@ -578,8 +578,10 @@ def data_export(
     data: DataRoot = None,
 ) -> None:
     """Write a data set for nnU-Net, with the labels and the folds that methods see here."""
+    from bench.data.catalogue import parse_dataset
     from bench.data.export import export_nnunet
     from bench.experiment.selection import parse_datasets
+    from bench.reporting.text import listed
 
     plug_in(plugin)
     console = Console()
@@ -587,7 +589,7 @@ def data_export(
     if len(chosen) > 1:
         raise BenchError(f"{len(chosen)} data sets are named, and each is exported by itself")
     with console.status("reading the list of cases") as spinner:
-        splits = export_nnunet(
+        written = export_nnunet(
             chosen[0],
             out,
             fold=fold,
@@ -599,7 +601,14 @@ def data_export(
         )
     console.print(str(out), soft_wrap=True)
     if labelled < 100:
-        console.print(f"its only split, 0 for nnU-Net, is fold {splits[0].fold} here")
+        console.print(f"its only split, 0 for nnU-Net, is fold {written.splits[0].fold} here")
+    for reason in written.left_out:
+        remark(f"a fold is left out: {reason}")
+    if written.left_out:
+        folds = listed([str(split.fold) for split in written.splits])
+        console.print(f"its splits, from 0 for nnU-Net, are folds {folds} here")
+    if (again := parse_dataset(str(out)).name) != chosen[0].name:
+        remark(f"read by bench, {out} is called {again}, not {chosen[0].name}: its folds are others")
 
 
 @command("report")

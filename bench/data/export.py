@@ -6,7 +6,7 @@ import csv
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import nibabel as nib
 import numpy as np
@@ -25,6 +25,15 @@ Gaps = Literal["ignore", "flags"]
 background of a case that lacks an organ, or background, with the flags in ``annotations.csv``."""
 
 
+class Exported(NamedTuple):
+    """What was written."""
+
+    splits: tuple[Split, ...]
+    """In the order of ``splits_final.json``."""
+    left_out: tuple[str, ...]
+    """Why folds are not among them."""
+
+
 def export_nnunet(
     dataset: Dataset,
     folder: Path,
@@ -35,33 +44,40 @@ def export_nnunet(
     seed: int,
     gaps: Gaps,
     progress: Callable[[int, int], None] = lambda *_: None,
-) -> list[Split]:
-    """Write images, visible labels, flags and splits; return the splits in their order.
+) -> Exported:
+    """Write images, visible labels, flags and splits.
 
-    Where every label is visible (100 %) the splits are those of all folds; else hidden labels are
-    those of one fold, and the only split is its.
+    Where every label is visible (100 %) the splits are those of all folds that are possible; else
+    hidden labels are those of one fold, and the only split is its.
 
     Raises
     ------
     BenchError
-        The folder is not empty, a case cannot be read, or the split is impossible
+        The folder is not empty, a case cannot be read, or no split is possible
         (:func:`bench.data.simulate.make_split`).
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BenchError(f"{folder}: is not empty; name a new folder")
     cases = dataset.cases()
-    splits = [
-        make_split(
-            cases,
-            dataset.organs,
-            dataset=dataset.name,
-            fold=number,
-            n_folds=n_folds,
-            label_pct=label_pct,
-            seed=seed,
-        )
-        for number in (range(n_folds) if label_pct == 100 else [fold])
-    ]
+    splits: list[Split] = []
+    refused: list[BenchError] = []
+    for number in range(n_folds) if label_pct == 100 else [fold]:
+        try:
+            splits.append(
+                make_split(
+                    cases,
+                    dataset.organs,
+                    dataset=dataset.name,
+                    fold=number,
+                    n_folds=n_folds,
+                    label_pct=label_pct,
+                    seed=seed,
+                )
+            )
+        except BenchError as error:
+            refused.append(error)
+    if not splits:
+        raise refused[0]
     visible = {case.id: splits[0].flags.get(case.id, case.annotated) for case in cases}
     for name in ("imagesTr", "labelsTr"):
         (folder / name).mkdir(parents=True)
@@ -82,7 +98,7 @@ def export_nnunet(
     # Last: without it the folder is no data set.
     description = _description(dataset, len(cases), ignored if ignores else None)
     (folder / "dataset.json").write_text(json.dumps(description, indent=1))
-    return splits
+    return Exported(tuple(splits), tuple(map(str, refused)))
 
 
 def _visible(

@@ -85,6 +85,21 @@ def test_the_command_says_which_split_it_is(bench: Bench, tmp_path: Path) -> Non
     assert "6 cases of 6 patients" in out
 
 
+def test_an_impossible_fold_is_left_out_and_another_name_is_said(
+    bench: Bench, tmp_path: Path
+) -> None:
+    trees.nnunet(tmp_path / "set", 6, hidden=dict.fromkeys(range(5), ("spleen",)))
+    command = ("data", "export", "nnunet", "--n-folds", "3", "-o")
+    code, out, err = bench(*command, "out", "./set")
+    assert (code, out) == (0, "out\nits splits, from 0 for nnU-Net, are folds 0 and 2 here\n")
+    assert "a fold is left out: Generated: spleen is annotated in no training patient of" in err
+    assert len(json.loads(Path("out/splits_final.json").read_text())) == 2
+    code, _, err = bench(*command, "one", "./set[where=patient=patient_005|patient_001]")
+    assert (code, err.count("\n")) == (2, 1)
+    code, _, err = bench(*command, "part", "./set[where=tier=A|B]")
+    assert "is called Generated_where_tier_A_B, not Generated[where=tier=A|B]: its folds" in err
+
+
 def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
     dataset = Folder(root=trees.nnunet(tmp_path / "set", 6))
     with pytest.raises(BenchError, match="is not empty; name a new folder"):
