@@ -607,8 +607,9 @@ def data_export(
     if written.left_out:
         folds = listed([str(split.fold) for split in written.splits])
         console.print(f"its splits, from 0 for nnU-Net, are folds {folds} here")
-    if (again := parse_dataset(str(out)).name) != chosen[0].name:
-        remark(f"read by bench, {out} is called {again}, not {chosen[0].name}: its folds are others")
+    name, again = chosen[0].name, parse_dataset(str(out)).name
+    if again != name:
+        remark(f"read by bench, {out} is called {again}, not {name}: its folds are others")
 
 
 @command("report")
