@@ -83,17 +83,19 @@ def to_png(figure: Figure) -> bytes:
 
 
 @names_as_text
-def boxes(rows: pd.DataFrame, anchors: pd.Series | None = None) -> Figure:
+def boxes(scores: pd.DataFrame, styles: MethodStyles, anchors: pd.Series | None = None) -> Figure:
     """Draw Figure 4 of the paper: a row per label fraction, organs side by side, methods as boxes.
 
-    Boxes show the patients' DSC; whiskers reach 1.5 interquartile ranges, and points are patients
-    beyond, and those whose pictures the page has. More than ``BOXES_ACROSS`` boxes of one fraction
-    are split into several rows.
+    Boxes show the scores of patients; whiskers reach 1.5 interquartile ranges, and points are
+    patients beyond, and those whose pictures the page has. More than ``BOXES_ACROSS`` boxes of one
+    fraction are split into several rows.
 
     Parameters
     ----------
-    rows
-        Final models of one data set, profile and network.
+    scores
+        Scores of one task (``bench.reporting.scores``).
+    styles
+        How the methods are shown.
     anchors
         For rows of patients with pictures, where the page shows them; the point is a link there.
     """
@@ -103,29 +105,29 @@ def boxes(rows: pd.DataFrame, anchors: pd.Series | None = None) -> Figure:
     from matplotlib.patches import Patch
 
     outlined = [patheffects.withStroke(linewidth=2.4, foreground="black")]
-    styles = MethodStyles.of(rows)
-    methods = styles.sort(rows["method"].unique())
+    methods = styles.sort(scores["method"].unique())
     patient = ["method", "label_pct", "organ", "seed", "patient"]
-    linked = rows.assign(anchor=None if anchors is None else anchors)
+    linked = scores.assign(anchor=None if anchors is None else anchors)
     values = linked.groupby(patient, as_index=False).agg(
-        DSC=("dsc", "mean"), anchor=("anchor", "first")
+        value=("value", "mean"), anchor=("anchor", "first")
     )
     values["name"] = values["method"].map(_names(styles))
-    organs = sorted(rows["organ"].unique())
+    organs = sorted(scores["organ"].unique())
     n_lines = -(-len(organs) * len(methods) // BOXES_ACROSS)
     lines = [list(line) for line in np.array_split(organs, min(n_lines, len(organs)))]
     facets = [
-        (pct, line) for pct in sorted(rows["label_pct"].unique(), reverse=True) for line in lines
+        (pct, line) for pct in sorted(scores["label_pct"].unique(), reverse=True) for line in lines
     ]
     width = max(5.8, 0.17 * len(lines[0]) * len(methods))
     figure, axes = plt.subplots(
         len(facets), figsize=(width, 2.4 * len(facets)), squeeze=False, layout="constrained"
     )
+    label, limits = _scale(scores)
     for axis, (pct, line) in zip(axes.flat, facets, strict=True):
         sns.boxplot(
             values[(values["label_pct"] == pct) & values["organ"].isin(line)],
             x="organ",
-            y="DSC",
+            y="value",
             order=line,
             **_methods_as_hue(methods, styles),
             showfliers=False,
@@ -137,7 +139,7 @@ def boxes(rows: pd.DataFrame, anchors: pd.Series | None = None) -> Figure:
             ax=axis,
         )
         _points(axis, values[values["label_pct"] == pct], line, methods)
-        axis.set(title=f"{pct} % labelled", xlabel="", ylabel="DSC (%)", ylim=(-2, 102))
+        axis.set(title=f"{pct} % labelled" if pct else "", xlabel="", ylabel=label, ylim=limits)
         axis.set_xticks(range(len(line)), line)  # also where no organ of the row has results
         axis.set_xlim(-0.5, len(lines[0]) - 0.5)  # as wide boxes in a shorter last row
         sns.despine(ax=axis)
@@ -153,20 +155,29 @@ def boxes(rows: pd.DataFrame, anchors: pd.Series | None = None) -> Figure:
     return figure
 
 
+def _scale(scores: pd.DataFrame) -> tuple[str, tuple[float, float] | None]:
+    """Return the label of an axis of scores, and its limits where the scale is known."""
+    first = scores.iloc[0]
+    label = f"{first['metric']} ({first['unit']})" if first["unit"] else str(first["metric"])
+    low, high = scores["value"].min(), scores["value"].max()
+    most = 100.0 if first["best"] == 100 else 1.0 if low >= 0 and high <= 1 else None
+    return label, None if most is None else (-0.02 * most, 1.02 * most)
+
+
 def _points(axis: Any, values: pd.DataFrame, organs: Sequence[str], methods: Sequence[str]) -> None:
     """Draw the patients beyond the whiskers, and as links those that have an anchor."""
-    for (organ, method), own in values.dropna(subset="DSC").groupby(["organ", "method"]):
+    for (organ, method), own in values.dropna(subset="value").groupby(["organ", "method"]):
         if organ not in organs:
             continue
-        low, high = own["DSC"].quantile([0.25, 0.75])
+        low, high = own["value"].quantile([0.25, 0.75])
         reach = 1.5 * (high - low)
-        beyond = (own["DSC"] < low - reach) | (own["DSC"] > high + reach)
+        beyond = (own["value"] < low - reach) | (own["value"] > high + reach)
         shown = own[beyond | own["anchor"].notna()]
         step = 0.8 / len(methods)  # seaborn's boxes of one organ fill 0.8
         place = organs.index(organ) + step * (methods.index(method) - (len(methods) - 1) / 2)
-        for dsc, anchor in zip(shown["DSC"], shown["anchor"], strict=True):
+        for score, anchor in zip(shown["value"], shown["anchor"], strict=True):
             (point,) = axis.plot(
-                place, dsc, "o", markersize=3, color="white", markeredgecolor="black", mew=0.7
+                place, score, "o", markersize=3, color="white", markeredgecolor="black", mew=0.7
             )
             point.set_zorder(3)
             if isinstance(anchor, str):
@@ -214,6 +225,7 @@ def forest(compared: Compared, places: Mapping[str, str]) -> Figure:
             markersize=5.5,
         )
     axis.set_ylim(len(order) - 0.4, -0.6)
+    axis.locator_params(axis="x", nbins=6)
     axis.set_yticks(range(len(order)), [_numbered(places, method, column) for method in order])
     axis.tick_params(labelsize=8)
     axis.tick_params(axis="y", length=0)
@@ -277,7 +289,7 @@ def matrix(compared: Compared, places: Mapping[str, str]) -> Figure:
     axis.plot([-0.5, size - 0.5], [-0.5, size - 0.5], color="black", linewidth=0.3)
     axis.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), aspect="equal")
     axis.xaxis.tick_top()
-    axis.set_xticks(range(size), list(places.values()))
+    axis.set_xticks(range(size), [place.rstrip("=") for place in places.values()])
     axis.set_yticks(range(size), [_numbered(places, method, column) for method in order])
     axis.tick_params(labelsize=8, length=0)
     axis.spines[:].set_visible(False)

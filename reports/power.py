@@ -12,12 +12,11 @@ from pydantic import Field
 from typing_extensions import override
 
 from bench.errors import BenchError, unknown_name
-from bench.evaluation.metrics import MetricName, find
-from bench.reporting import board, scores
+from bench.evaluation.metrics import MetricName
+from bench.reporting import board
 from bench.reporting.board import Board
 from bench.reporting.column import ComparisonColumn, columns
-from bench.reporting.report import Document, Report
-from bench.reporting.style import MethodStyles
+from bench.reporting.report import Document, ScoresReport
 from bench.reporting.text import NONE, number, signed
 from bench.results.files import Tables
 from bench.stats.multiple import ALPHA
@@ -32,12 +31,15 @@ if TYPE_CHECKING:
 HEADING = "What differences this comparison can show"
 PATIENTS = np.unique(np.geomspace(5, 1000, 40).astype(int))
 """Numbers of test patients on the figure's x axis."""
+OVER_FOLDS = (
+    "Over folds: the smallest true difference that the corrected resampled t-test (Nadeau & Bengio "
+    "2003) finds with the stated power, from the standard deviation of the paired differences of "
+    "folds. It says what to expect of another such cross-validation."
+)
 NOTES = (
     "Bold: the observed difference is at least as large as the smallest detectable one. Below it, "
     "that a difference is not significant says little about whether there is one.",
-    "Over folds: the smallest true difference that the corrected resampled t-test (Nadeau & Bengio "
-    "2003) finds with the stated power, from the standard deviation of the paired differences of "
-    "folds. It says what to expect of another such cross-validation.",
+    OVER_FOLDS,
     "Over patients: the same for the paired t-test over test patients, who share the trained "
     "models: training again is not in it, so it is as a rule the smaller.",
     "Both assume normal differences and take the estimated standard deviation as the true one; "
@@ -76,19 +78,18 @@ class Detectable(NamedTuple):
     needed: float
 
 
-class Power(Report):
+class Power(ScoresReport):
     """Smallest detectable difference to a reference method, and the patients needed for one."""
 
     metric: MetricName = "dsc"
     reference: str = "inerrant0"
     power: float = Field(default=0.8, gt=0.5, lt=1)
-    difference: float = Field(default=1.0, gt=0)
-    """The smallest difference that matters, in the unit of the metric."""
+    difference: float | None = Field(default=None, gt=0)
+    """The smallest difference that matters, in the unit of the metric; 1, or 0.01 of fractions."""
 
     @override
     def build(self, tables: Tables) -> Document:
-        table = scores.of_results(tables.results, self.metric)
-        found_columns = list(columns(table, MethodStyles.of(tables.results)))
+        found_columns = list(columns(*self.scored(tables, self.metric)))
         groups = [
             [(column, self._detectable(column)) for column in task]
             for _, task in groupby(found_columns, key=lambda one: one.task)
@@ -117,6 +118,11 @@ class Power(Report):
         files = board.files(stem, shown, HEADING, pd.DataFrame(rows), "%.6g")
         return Document(files | figures, shown)
 
+    def _wanted(self, column: ComparisonColumn) -> float:
+        if self.difference is not None:
+            return self.difference
+        return 0.01 if column.digits > 1 else 1.0
+
     def _detectable(self, column: ComparisonColumn) -> list[Detectable]:
         if self.reference not in column.competitors:
             return []
@@ -141,13 +147,14 @@ class Power(Report):
             over_patients=sd
             / np.sqrt(max(len(of_patients), 1))
             * standard_errors(len(of_patients) - 1, alpha, self.power),
-            needed=needed(self.difference / sd, alpha, self.power) if sd > 0 else float("nan"),
+            needed=needed(self._wanted(column) / sd, alpha, self.power) if sd > 0 else float("nan"),
         )
 
     def _board(
         self, group: Sequence[tuple[ComparisonColumn, list[Detectable]]], left_out: Sequence[str]
     ) -> Board:
         column, styles = group[0][0], group[0][0].styles
+        wanted = self._wanted(column)
         lines, bold = [], []
         for shown, found in group:
             for one in found:
@@ -156,18 +163,20 @@ class Power(Report):
                         "column": shown.label,
                         "comparison": f"{styles.name(one.a)} − {styles.name(one.b)}",
                         "difference": signed(one.diff, shown.digits),
-                        "detectable over folds": self._within_scale(one.over_folds, shown.digits),
+                        "detectable over folds": _within_scale(one.over_folds, shown),
                         "folds": str(one.folds),
-                        "over patients": self._within_scale(one.over_patients, shown.digits),
+                        "over patients": _within_scale(one.over_patients, shown),
                         "patients": str(one.patients),
                         "sd": number(one.sd, shown.digits),
-                        f"patients for {self.difference:g}": NONE
+                        f"patients for {wanted:g}": NONE
                         if np.isnan(one.needed)
                         else f"{np.ceil(one.needed):.0f}",
                     }
                 )
                 bold.append(abs(one.diff) >= one.over_folds > 0)
         frame = pd.DataFrame(lines)
+        if column.unit == "patient":
+            frame = frame.drop(columns=["detectable over folds", "folds"])
         marks = np.full(frame.shape, "", object)
         marks[:, list(frame.columns).index("difference")] = np.where(bold, "best", "")
         unit = f" in {column.measure_unit}" if column.measure_unit else ""
@@ -179,27 +188,21 @@ class Power(Report):
                 f"{column.measure}{unit}; power {100 * self.power:g} %, two-sided, p below "
                 f"{ALPHA:g} divided by the {family} comparisons of a column (Bonferroni, the first "
                 f"step of Holm's correction). sd: standard deviation of the differences of "
-                f"patients. Patients for {self.difference:g}: how many test patients it takes to "
+                f"patients. Patients for {wanted:g}: how many test patients it takes to "
                 f"find a true difference of that size.",
-                *NOTES,
+                *(note for note in NOTES if note != OVER_FOLDS or column.unit == "fold"),
                 *left_out,
             ),
             marks=marks,
             labels=2,
         )
 
-    def _within_scale(self, difference: float, digits: int) -> str:
-        high = find(self.metric).high
-        if high is not None and difference > high:
-            return f"> {high:g}"
-        return number(difference, digits)
-
     @_figures.names_as_text
     def _figure(self, group: Sequence[tuple[ComparisonColumn, list[Detectable]]]) -> Figure:
         """Draw the smallest detectable difference over the number of patients, a panel a column."""
         from matplotlib import pyplot as plt
 
-        styles = group[0][0].styles
+        styles, wanted = group[0][0].styles, self._wanted(group[0][0])
         across = min(2, len(group))
         down = -(-len(group) // across)
         figure, axes = plt.subplots(
@@ -217,7 +220,7 @@ class Power(Report):
                 shown = {"color": styles.colour(one.a), "label": styles.name(one.a)}
                 (lines[one.a],) = axis.plot(*self._curve(one, len(found)), **shown)
                 axis.plot(one.patients, one.over_patients, "o", color=styles.colour(one.a))
-            axis.axhline(self.difference, color="black", linewidth=0.8, linestyle=":")
+            axis.axhline(wanted, color="black", linewidth=0.8, linestyle=":")
             axis.set(title=column.label, xscale="log", yscale="log")
             axis.xaxis.set_major_formatter("{x:g}")
             axis.yaxis.set_major_formatter("{x:g}")
@@ -229,7 +232,7 @@ class Power(Report):
         figure.supylabel(f"detectable difference{f' ({unit})' if unit else ''}", size=10)
         figure.legend(
             handles=list(lines.values()),
-            title=f"against {styles.name(self.reference)}\ndotted: {self.difference:g} {unit}",
+            title=f"against {styles.name(self.reference)}\ndotted: {wanted:g} {unit}",
             loc="outside right upper",
             frameon=False,
         )
@@ -240,6 +243,14 @@ class Power(Report):
         return sizes, [
             one.sd / np.sqrt(n) * standard_errors(n - 1, ALPHA / family, self.power) for n in sizes
         ]
+
+
+def _within_scale(difference: float, column: ComparisonColumn) -> str:
+    """Return a difference, or that it is larger than any can be."""
+    most = column.cells.best
+    if column.higher_is_better and difference > most:
+        return f"> {most:g}"
+    return number(difference, column.digits)
 
 
 def _sd(values: NDArray[np.float64]) -> float:

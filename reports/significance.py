@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,15 +12,14 @@ from typing_extensions import override
 
 from bench.errors import BenchError, unknown_name
 from bench.evaluation.metrics import MetricName
-from bench.reporting import board, scores
+from bench.reporting import board, missing
 from bench.reporting.board import Board
 from bench.reporting.column import ComparisonColumn, columns, domain_columns
 from bench.reporting.comparison import MOST_PAIRS, Compared, Comparison, compare
 from bench.reporting.marks import ranked
-from bench.reporting.missing import Counts, counts, gaps, substitutes
-from bench.reporting.report import Document, Report
+from bench.reporting.missing import gaps, substitutes
+from bench.reporting.report import Document, ScoresReport
 from bench.reporting.sentences import digits_of, sentences
-from bench.reporting.style import MethodStyles
 from bench.reporting.text import NONE, interval, number, p_equation, p_value, signed
 from bench.results.files import Tables
 from bench.stats.stability import friedman
@@ -71,20 +69,6 @@ LEFT_OUT = (
     "an empty value stands for a failure or a correct absence, say so in a column status "
     "(missed, hallucinated, both_empty), and it takes part."
 )
-MISSING = {
-    "missed": "missed",
-    "hallucinated": "hallucinated",
-    "failed": "undefined",
-    "absent": "correct absences",
-    "gaps": "no value",
-    "zeros": "zeros",
-}
-MISSING_NOTES = (
-    "(Case, organ) pairs. Missed: the organ is present, nothing is predicted. Hallucinated: "
-    "predicted where it is absent. Undefined: missed or hallucinated, without a score of its own. "
-    "Correct absences: absent, and nothing predicted; nothing to score. No value: another method "
-    "has one, this one was not run or does not say why.",
-)
 RANKS = (
     "Ranks by the mean over the patients that all methods have, 1 the best; ties share the smaller "
     "rank. Shares: 1000 bootstrap samples of these patients. Tau: mean Kendall correlation of the "
@@ -96,37 +80,19 @@ ACROSS = (
 )
 
 
-class Significance(Report):
+class Significance(ScoresReport):
     """All paired comparisons as Markdown, CSV, LaTeX and HTML."""
 
     metric: MetricName = "dsc"
     reference: str | None = None
     """Compare every method with this one; all pairs if not given."""
-    higher_is_better: bool = True
-    """Of a CSV; metrics of results tables know."""
-    unit: str = ""
-    """Of a CSV; if it is given, methods are not suspected of different units."""
-
-    csv: Path | None = None
-    """Scores of your own, instead of results (``bench.reporting.scores``)."""
-
-    @property
-    @override
-    def needs_results(self) -> bool:
-        return self.csv is None
 
     @override
     def build(self, tables: Tables) -> Document:
+        table, styles = self.scored(tables, self.metric)
         parts: Iterable[ComparisonColumn] = ()
         if self.csv is None:
-            table = scores.of_results(tables.results, self.metric)
-            styles = MethodStyles.of(tables.results)
             parts = domain_columns(tables.results, self.metric, styles)
-        else:
-            table = scores.read_csv(
-                self.csv, higher_is_better=self.higher_is_better, unit=self.unit
-            )
-            styles = MethodStyles()
         overall = list(self._compared(columns(table, styles)))
         organs = list(self._compared(columns(table, styles, per_organ=True), thorough=False))
         domains = list(self._compared(parts, thorough=False))
@@ -182,7 +148,8 @@ def boards(
     for first, (task, group) in zip(
         _first(overall, domains), by_task(overall).items(), strict=True
     ):
-        found += [first, *_missing(group), _otherwise(group), *_ranks(group)]
+        without = missing.boards([compared.column for compared in group])
+        found += [first, *without, _otherwise(group), *_ranks(group)]
         if task in by_organ:
             found.append(differences(by_organ[task], "paired differences by organ"))
         if task in by_domain:
@@ -251,7 +218,7 @@ def differences(
     organs = f", mean over {len(column.organs)} organs" if whole and len(column.organs) > 1 else ""
     unit = f" in {column.measure_unit}" if column.measure_unit else ""
     better = "higher" if column.higher_is_better else "lower"
-    missing = [f"{one.column.label} {gap}".strip() for one in group for gap in gaps(one.column)]
+    lacking = [f"{one.column.label} {gap}".strip() for one in group for gap in gaps(one.column)]
     counting = [phrase for one in group for phrase in substitutes(one.column)] if whole else []
     return _board(
         group,
@@ -260,7 +227,7 @@ def differences(
         [
             *([BRIEF.format(len(lines), total)] if brief else []),
             *notes,
-            *([f"Missing: {'; '.join(missing)}."] if missing and whole else []),
+            *([f"Missing: {'; '.join(lacking)}."] if lacking and whole else []),
             *([f"{'; '.join(counting)}."] if counting else []),
             *([LEFT_OUT] if left_out else []),
             f"{column.measure}{unit}{organs}; {better} is better. Bold: Holm p below 0.05.",
@@ -317,28 +284,6 @@ def numbers(compared: Sequence[Compared]) -> pd.DataFrame:
 
 def _pair(comparison: Comparison, column: ComparisonColumn) -> str:
     return f"{column.styles.name(comparison.a)} − {column.styles.name(comparison.b)}"
-
-
-def _missing(group: Sequence[Compared]) -> Iterator[Board]:
-    """Yield a table of what methods have no score for; none where all have all."""
-    lines, colours, kinds = [], [], set()
-    for compared in group:
-        column = compared.column
-        for method, found in counts(column).items():
-            kinds |= {name for name in MISSING if getattr(found, name)}
-            colours.append(column.styles.colour(method))
-            lines.append((column.label, column.styles.name(method), found))
-    if not kinds:
-        return
-    shown = [name for name in Counts._fields if name == "scored" or name in kinds]
-    frame = pd.DataFrame(
-        [
-            {"column": label, "method": name}
-            | {MISSING.get(kind, kind): str(getattr(found, kind)) for kind in shown}
-            for label, name, found in lines
-        ]
-    )
-    yield _board(group, "what has no score, and why", frame, MISSING_NOTES, colours=colours)
 
 
 def _otherwise(group: Sequence[Compared]) -> Board:

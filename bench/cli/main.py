@@ -628,6 +628,12 @@ def report_(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for the files; ./NAME if not given.")
     ] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option(
+            "--csv", help="Scores of your own, instead of results: task, case, method, value."
+        ),
+    ] = None,
     plugin: Plugins = None,
     store_root: StoreRoot = None,
     as_json: AsJson = False,
@@ -642,7 +648,11 @@ def report_(
     plug_in(plugin)
     console = Console(stderr=as_json)
     report_name, options = parse_brackets(name)
+    if csv is not None:
+        options = {**options, "csv": str(csv)}
     report = _report(report_name, options)
+    if results and not report.needs_results:
+        raise BenchError(f"a CSV and {results[0]} are given: a report takes scores, or results")
     folder = out or Path(report_name)
     check_folder(folder)
     files: list[Path] = []
@@ -700,6 +710,8 @@ def _report(name: str, options: dict[str, str] | None = None) -> Report:
     from bench.reporting.report import Report
 
     plugin = registry.load("reports", name, Report)  # type: ignore[type-abstract]
+    if "csv" in (options or {}) and "csv" not in plugin.model_fields:
+        raise BenchError(f"report {name} takes no CSV: it shows what scores alone do not say")
     return plugin.from_overrides("report", name, options or {})
 
 

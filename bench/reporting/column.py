@@ -201,11 +201,14 @@ class ComparisonColumn:
         return self._frame(["seed", "fold"])
 
     @cached_property
+    def values(self) -> pd.DataFrame:
+        """Values of each method over its own cells: of folds, or patients if folds are unknown."""
+        return self.fold_values if self.unit == "fold" else self._frame(["patient"])
+
+    @cached_property
     def means(self) -> pd.Series:
         """Mean of each method over its own cells, as boards print it."""
-        if self.unit == "fold":
-            return self.fold_values.mean()
-        return self._frame(["patient"]).mean()
+        return self.values.mean()
 
     def _frame(self, index: list[str]) -> pd.DataFrame:
         import pandas as pd

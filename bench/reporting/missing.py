@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from bench.reporting.board import Board
 from bench.reporting.cells import ABSENT, EMPTY, FAILED
 from bench.reporting.column import ComparisonColumn
 from bench.reporting.text import counted, number
+
+NAMES = {
+    "missed": "missed",
+    "hallucinated": "hallucinated",
+    "failed": "undefined",
+    "absent": "correct absences",
+    "gaps": "no value",
+    "zeros": "zeros",
+}
+NOTES = (
+    "(Case, organ) pairs. Missed: the organ is present, nothing is predicted. Hallucinated: "
+    "predicted where it is absent. Undefined: missed or hallucinated, without a score of its own. "
+    "Correct absences: absent, and nothing predicted; nothing to score. No value: another method "
+    "has one, this one was not run or does not say why.",
+)
 
 
 class Counts(NamedTuple):
@@ -96,3 +113,34 @@ def substitutes(column: ComparisonColumn) -> list[str]:
             f"that is not there, count as {number(cells.best, column.digits)}{unit} against it"
         )
     return found
+
+
+def boards(columns: Sequence[ComparisonColumn]) -> Iterator[Board]:
+    """Yield a table of what the methods of a task have no score for; none where all have all."""
+    import pandas as pd
+
+    lines, colours, kinds = [], [], set()
+    for column in columns:
+        for method, found in counts(column).items():
+            kinds |= {name for name in NAMES if getattr(found, name)}
+            colours.append(column.styles.colour(method))
+            lines.append((column.label, column.styles.name(method), found))
+    if not kinds:
+        return
+    shown = [name for name in Counts._fields if name == "scored" or name in kinds]
+    frame = pd.DataFrame(
+        [
+            {"column": label, "method": name}
+            | {NAMES.get(kind, kind): str(getattr(found, kind)) for kind in shown}
+            for label, name, found in lines
+        ]
+    )
+    if not any(column.label for column in columns):
+        frame = frame.drop(columns="column")
+    yield Board(
+        title=f"{columns[0].task}: what has no score, and why",
+        frame=frame,
+        notes=NOTES,
+        labels=list(frame.columns).index("method") + 1,
+        colours=tuple(colours),
+    )

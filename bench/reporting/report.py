@@ -8,11 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
+from bench.evaluation.metrics import MetricName
 from bench.files import replacing
 from bench.params import Params
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from bench.reporting.board import Board
+    from bench.reporting.style import MethodStyles
     from bench.results.files import Tables
 
 
@@ -62,3 +68,37 @@ class Report(Params, abc.ABC):
         BenchError
             The tables lack the rows that it reports.
         """
+
+
+class ScoresReport(Report):
+    """Base of the reports for which scores are enough: those of results, or of a CSV."""
+
+    higher_is_better: bool = True
+    """Of a CSV; metrics of results tables know."""
+    unit: str = ""
+    """Of a CSV; if it is given, methods are not suspected of different units."""
+    csv: Path | None = None
+    """Scores of your own, instead of results (``bench.reporting.scores``)."""
+
+    @property
+    @override
+    def needs_results(self) -> bool:
+        return self.csv is None
+
+    def scored(
+        self, tables: Tables, metric: MetricName = "dsc"
+    ) -> tuple[pd.DataFrame, MethodStyles]:
+        """Return the scores (``bench.reporting.scores``), and how their methods are shown.
+
+        Raises
+        ------
+        BenchError
+            There are no results, or the CSV has a fault.
+        """
+        from bench.reporting import scores
+        from bench.reporting.style import MethodStyles
+
+        if self.csv is None:
+            return scores.of_results(tables.results, metric), MethodStyles.of(tables.results)
+        table = scores.read_csv(self.csv, higher_is_better=self.higher_is_better, unit=self.unit)
+        return table, MethodStyles()

@@ -5,25 +5,28 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from html import escape
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from typing_extensions import override
 
-from bench.reporting import board, page, scores
+from bench.reporting import board, page
 from bench.reporting.board import Board
 from bench.reporting.column import columns, domain_columns
 from bench.reporting.comparison import MOST_PAIRS, Compared, compare
 from bench.reporting.page import Chapter, Part
 from bench.reporting.pictures import opened
-from bench.reporting.report import Document, Report
+from bench.reporting.report import Document, ScoresReport
 from bench.reporting.style import MethodStyles
-from bench.reporting.text import counted
+from bench.reporting.text import counted, listed
 from bench.results.aggregate import audit_cell_values, curve_values, final_models
 from bench.results.files import Tables
 from bench.results.tables import CELL, GROUP, group_name
 
 from .. import _figures, fairness, leaderboard, relabelling, significance, training
+from ..leaderboard import foreign
+from ..leaderboard.notes import By
 from . import gallery, glance
 
 if TYPE_CHECKING:
@@ -34,8 +37,10 @@ MAX_PIXELS = 2**24
 _LINK = re.compile(r'<a xlink:href="#(case-\d+-\d+)" target="_blank">')
 """A link as matplotlib draws it."""
 HEADING = "Training methods on partially labelled organs"
+HEADING_OF_SCORES = "Methods compared"
+BOARDS: tuple[By, ...] = ("method", "rank", "failures", "organ", "domain")
 BOXES = (
-    "DSC per test patient. Boxes: quartiles and median; whiskers: 1.5 interquartile ranges; "
+    "{} per test patient. Boxes: quartiles and median; whiskers: 1.5 interquartile ranges; "
     "points: patients beyond, and those with pictures, to which a click leads. n as in the "
     "leaderboard."
 )
@@ -55,46 +60,58 @@ DATA = (
 TERMS = "Values that the methods' own terms logged, mean over folds; see the table."
 
 
-class Html(Report):
+class Html(ScoresReport):
     """Leaderboard, significance, boxplots, curves, relabelling, cases, provenance on one page."""
 
     @override
     def build(self, tables: Tables) -> Document:
-        shown = leaderboard.leaderboards(tables.results)
-        groups = [group_name(group) for _, group in tables.results.groupby(GROUP)]
-        compared = list(_compared(tables.results))
+        table, styles = self.scored(tables)
+        compared = list(_compared(table, styles))
+        if self.csv is None:
+            standings = {by: leaderboard.leaderboards(tables.results, by=by) for by in BOARDS}
+        else:
+            standings = {by: foreign.leaderboards(table, styles, by) for by in foreign.TITLE}
+        final = standings["method"]
+        tasks = [str(task) for task, _ in table.groupby("task")]
         text = page.render(
-            HEADING,
-            list(_chapters(tables, shown, compared)),
-            list(_lead(tables.results)),
-            opening=glance.opening(compared, dict(zip(groups, shown, strict=True))),
+            HEADING if self.csv is None else HEADING_OF_SCORES,
+            [
+                Chapter("Leaderboard", _parts("leaderboard", list(chain(*standings.values())))),
+                *_chapters(tables, table, styles, compared),
+            ],
+            list(_lead(table, tables, compared)),
+            opening=glance.opening(compared, dict(zip(tasks, final, strict=True))),
             scripts=[path.read_text(encoding="utf-8") for path in (gallery.SCRIPT, glance.SCRIPT)],
             styles=[path.read_text(encoding="utf-8") for path in (gallery.STYLE, glance.STYLE)],
         )
-        return Document({"report.html": text}, shown)
+        return Document({"report.html": text}, final)
 
 
-def _compared(results: pd.DataFrame) -> Iterator[Compared]:
+def _compared(table: pd.DataFrame, styles: MethodStyles) -> Iterator[Compared]:
     """Yield every column with all pairs compared, thoroughly where they are not too many."""
-    for column in columns(scores.of_results(results), MethodStyles.of(results)):
+    for column in columns(table, styles):
         thorough = len(column.pairs) <= MOST_PAIRS
         yield Compared(column, compare(column, column.pairs, thorough=thorough))
 
 
-def _lead(results: pd.DataFrame) -> Iterator[str]:
-    styles = MethodStyles.of(results)
-    methods = set(results["method"])
-    runs = results[[*CELL, "seed", "fold"]].drop_duplicates()
-    patients = results[["dataset", "patient"]].drop_duplicates()
-    sizes = (
-        counted(len(methods), "method"),
-        counted(len(runs), "run"),
-        counted(len(patients), "test patient"),
-    )
-    yield f"{', '.join(sizes)}."
+def _lead(table: pd.DataFrame, tables: Tables, compared: Sequence[Compared]) -> Iterator[str]:
+    """Yield how much there is, and what there is not."""
+    results, first = tables.results, compared[0].column
+    sizes = [counted(table["method"].nunique(), "method")]
+    if results.empty:
+        patients = table[["task", "patient"]].drop_duplicates()
+        sizes.append(counted(len(patients), first.patient_noun))
+    else:
+        patients = results[["dataset", "patient"]].drop_duplicates()
+        sizes.append(counted(len(results[[*CELL, "seed", "fold"]].drop_duplicates()), "run"))
+        sizes.append(counted(len(patients), "test patient"))
+    said = f"{', '.join(sizes)}."
+    if lacking := list(_lacking(tables)):
+        said += f" Not in these results, and so not on this page: {listed(lacking)}."
+    yield said
     crowded = [
-        f"{column.task}, {column.label}"
-        for column in columns(scores.of_results(results), styles)
+        f"{column.task}, {column.label}".removesuffix(", ")
+        for column in (one.column for one in compared)
         if len(column.pairs) > MOST_PAIRS
     ]
     if crowded:
@@ -105,35 +122,34 @@ def _lead(results: pd.DataFrame) -> Iterator[str]:
         )
 
 
+def _lacking(tables: Tables) -> Iterator[str]:
+    """Name what a page shows of complete tables and not of these."""
+    if tables.curves.empty:
+        yield "training curves"
+    if tables.audit.empty and (tables.results.empty or tables.results["round"].any()):
+        yield "relabelling by round"
+    if tables.sheets.empty and tables.pictures.empty:
+        yield "pictures" if tables.results.empty else "pictures (`bench run --pictures`)"
+    if tables.results.empty:
+        yield from ("costs", "provenance")
+
+
 def _chapters(
-    tables: Tables, final: Sequence[Board], every: Sequence[Compared]
+    tables: Tables, table: pd.DataFrame, styles: MethodStyles, every: Sequence[Compared]
 ) -> Iterator[Chapter]:
-    results, styles = tables.results, MethodStyles.of(tables.results)
+    """Yield the chapters after the leaderboard: those of which there is something."""
+    results = tables.results
     compared = [one for one in every if 0 < len(one.comparisons) <= MOST_PAIRS]
-    yield Chapter(
-        "Leaderboard",
-        _parts(
-            "leaderboard",
-            [
-                *final,
-                *(
-                    found
-                    for by in ("rank", "failures", "organ", "domain")
-                    for found in leaderboard.leaderboards(results, by=by)
-                ),
-            ],
-        ),
-    )
     if compared:
         domains = [
             Compared(column, compare(column, column.pairs, thorough=False))
-            for column in domain_columns(results, "dsc", styles)
+            for column in ([] if results.empty else domain_columns(results, "dsc", styles))
             if 0 < len(column.pairs) <= MOST_PAIRS
         ]
         yield Chapter(
             "Significance", _parts("significance", significance.boards(compared, [], domains))
         )
-    yield Chapter("Boxplots", tuple(_boxplots(final_models(results), tables.pictures)))
+    yield Chapter("Boxplots", tuple(_boxplots(table, styles, tables)))
     if not tables.curves.empty:
         yield Chapter("Training", tuple(_training(tables.curves, styles)))
     if not tables.audit.empty:
@@ -155,16 +171,25 @@ def _chapters(
                 Part(gallery.relabelled(tables.pictures, styles)),
             ),
         )
-    yield Chapter("Fairness", _parts("fairness", fairness.boards(fairness.costs(results), styles)))
-    yield Chapter("Provenance", _parts("provenance", [_provenance(results)]))
+    if not results.empty:
+        costs = fairness.boards(fairness.costs(results), styles)
+        yield Chapter("Fairness", _parts("fairness", costs))
+        yield Chapter("Provenance", _parts("provenance", [_provenance(results)]))
 
 
-def _boxplots(final: pd.DataFrame, pictures: pd.DataFrame) -> Iterator[Part]:
+def _boxplots(table: pd.DataFrame, styles: MethodStyles, tables: Tables) -> Iterator[Part]:
     """Yield the boxplots, in which the point of a pictured patient leads to the worst case."""
-    where = gallery.anchors(pictures, final)
-    linked = final.merge(where, how="left", on=[*gallery.CELL, "case"]).set_axis(final.index)
-    cases = dict(zip(where["anchor"], where["case"], strict=True))
-    for part in _each(final, _figures.boxes, BOXES, "DSC", anchors=linked["anchor"]):
+    anchors, cases = None, dict[str, str]()
+    if not tables.pictures.empty:
+        final = final_models(tables.results)
+        where = gallery.anchors(tables.pictures, final)
+        linked = final.merge(where, how="left", on=[*gallery.CELL, "case"])
+        anchors = linked.set_axis(final.index)["anchor"]
+        cases = dict(zip(where["anchor"], where["case"], strict=True))
+    for task, scores in table.groupby("task"):
+        measure = scores["metric"].iloc[0]
+        figure = _figures.boxes(scores, styles, anchors)
+        part = page.figure(_figures.to_svg(figure), BOXES.format(measure), f"{task}: {measure}")
         yield Part(_LINK.sub(lambda found: _named(found[1], cases[found[1]]), part.html))
 
 

@@ -17,6 +17,7 @@ from bench.reporting.sentences import alone, sentence, sentences
 from bench.reporting.text import listed
 
 from .. import _figures
+from ..leaderboard import foreign
 
 TEMPLATE = Path(__file__).with_name("glance.html.j2")
 SCRIPT = Path(__file__).with_name("glance.js")
@@ -93,7 +94,7 @@ def answer(compared: Compared) -> list[str]:
 def _panel(compared: Compared, table: str, *, one_task: bool) -> Panel:
     column = compared.column
     order = ranked(column)
-    title = f"{column.task}, {column.label} labelled"
+    title = f"{column.task}, {column.label} labelled" if column.label else column.task
     figures = []
     if compared.comparisons:
         leader, *others = map(column.styles.name, order)
@@ -111,7 +112,7 @@ def _panel(compared: Compared, table: str, *, one_task: bool) -> Panel:
             ).html,
         ]
     leaders = standing(column).leaders
-    where = column.label if one_task else title
+    where = column.label if one_task and column.label else title
     best = "nobody leads"
     if leaders:
         tied = f"{len(leaders)} methods alike"
@@ -136,15 +137,16 @@ def _ranking(column: ComparisonColumn, whole: Board, methods: Sequence[str]) -> 
     places = ranked(column)
     order = [*places, *(m for m in column.methods if m not in places)]
     lines = [methods.index(method) for method in order]
-    shown = ["method", f"{column.label_pct} %", "n"]
-    chosen = [whole.names.index(name) for name in shown]
+    measured = foreign.heading(column)
+    means = f"{column.label_pct} %" if column.label_pct else measured
+    chosen = [whole.names.index(name) for name in ("method", means, "n")]
     frame = whole.frame.iloc[lines, chosen].reset_index(drop=True)
-    frame = frame.rename(columns={shown[1]: f"{column.measure} in {column.measure_unit}"})
+    frame = frame.rename(columns={means: measured})
     frame.insert(0, "#", [places.get(method, "") for method in order])
     assert whole.marks is not None
     marks = np.insert(whole.marks[np.ix_(lines, chosen)], 0, "", axis=1)
     return Board(
-        title=f"{column.task}, {column.label}: {column.measure}",
+        title=f"{column.task}, {column.label}: {column.measure}".replace(", :", ":"),
         frame=frame,
         notes=(),
         marks=marks,

@@ -17,15 +17,17 @@ from bench.reporting.board import Board
 from bench.reporting.column import columns, domain_columns
 from bench.reporting.marks import Rule
 from bench.reporting.marks import marks as marks_of
-from bench.reporting.report import Document, Report
+from bench.reporting.report import Document, ScoresReport
 from bench.reporting.style import MethodStyles
-from bench.reporting.text import NONE, duration, number
+from bench.reporting.text import NONE, duration
 from bench.results.aggregate import cell_values, final_models, lacking_pairs
 from bench.results.files import Tables
 from bench.results.tables import CELL, GROUP, group_name
 
+from . import foreign
 from .failures import failure_boards
 from .notes import LINE, PARTS, By, bold_notes, lines_of, notes_of
+from .ranks import rank_boards
 
 if TYPE_CHECKING:
     from bench.reporting.style import Mark
@@ -40,25 +42,38 @@ TITLE: dict[By, str] = {
 }
 
 
-class Leaderboard(Report):
+class Leaderboard(ScoresReport):
     """The leaderboard as Markdown, CSV, LaTeX and HTML."""
 
     metric: MetricName = "dsc"
-    digits: int = Field(default=1, ge=0, le=4)
+    digits: int | None = Field(default=None, ge=0, le=4)
+    """Decimals; 1, or 3 for values of a CSV that are fractions."""
     bold: Rule = "holm"
     """Criterion for bold: the corrected test after Holm, the paper's t-test, or the mean alone."""
 
     @override
     def build(self, tables: Tables) -> Document:
-        results = tables.results
+        if self.csv is not None:
+            return self._of_csv(tables)
+        results, digits = tables.results, 1 if self.digits is None else self.digits
         shown = [
             found
             for by in TITLE
-            for found in leaderboards(results, self.metric, by, self.digits, self.bold)
+            for found in leaderboards(results, self.metric, by, digits, self.bold)
         ]
         stem = "leaderboard" if self.metric == "dsc" else f"leaderboard-{self.metric}"
         heading = f"Leaderboard: {find(self.metric).title}"
         return Document(board.files(stem, shown, heading, numbers(results, self.metric)), shown)
+
+    def _of_csv(self, tables: Tables) -> Document:
+        table, styles = self.scored(tables)
+        shown = [
+            found
+            for by in foreign.TITLE
+            for found in foreign.leaderboards(table, styles, by, self.digits, self.bold)
+        ]
+        figures = foreign.numbers(table, styles)
+        return Document(board.files("leaderboard", shown, "Leaderboard", figures), shown)
 
 
 def leaderboard(table: pd.DataFrame, metric: MetricName = "dsc") -> pd.DataFrame:
@@ -122,7 +137,8 @@ def _boards_of(
     last = final_models(group)
     title = f"{group_name(group)}: {find(metric).title}{TITLE[by]}"
     if by == "rank":
-        yield from _rank_boards(last, metric, title)
+        styles = MethodStyles.of(last)
+        yield from rank_boards(columns(scores.of_results(last, metric), styles), styles, title)
     elif by == "failures":
         yield from failure_boards(last, metric, title)
     elif by == "round":
@@ -203,10 +219,12 @@ def _board(
         for position, pct in enumerate(fractions, start=len(line)):
             marks[:, position] = [marked.get((pct, *keys), "") for keys in lines]
     measured = find(metric)
+    runs = len(group[["seed", "fold"]].drop_duplicates())
+    legend = bold_notes(by, bold, marks, upper_bound=bool(group["upper_bound"].any()), runs=runs)
     return Board(
         title=f"{group_name(group)}: {measured.title} in {measured.unit}{TITLE[by]}",
         frame=frame,
-        notes=(*notes_of(group, rows, cells, metric, by), *bold_notes(group, by, bold, marks)),
+        notes=(*notes_of(group, rows, cells, metric, by), *legend),
         marks=marks,
         labels=len(line),
         colours=styles.colours(methods),
@@ -271,42 +289,3 @@ def _marks(
         for method, mark in marks_of(column, bold, digits).items():
             found[(column.label_pct, *([part] if part else []), method)] = mark
     return found
-
-
-def _rank_boards(rows: pd.DataFrame, metric: MetricName, title: str) -> list[Board]:
-    """Return the board of ranks, with their frequency under resampling of patients."""
-    styles = MethodStyles.of(rows)
-    if rows["upper_bound"].all() or rows["method"].nunique() < 2:
-        return []
-    cells: dict[str, dict[str, str]] = {}
-    taus = []
-    for column in columns(scores.of_results(rows, metric), styles):
-        found = column.stability()
-        if found is None:
-            continue
-        cells[column.label] = {
-            method: f"{rank} ({100 * shares[rank - 1]:.0f} %)"
-            for method, rank, shares in zip(
-                column.competitors, found.ranks, found.shares, strict=True
-            )
-        }
-        taus.append(f"{number(found.tau, 2)} at {column.label}")
-    if not cells:
-        return []
-    methods = styles.sort({method for column in cells.values() for method in column})
-    frame = pd.DataFrame(cells).reindex(methods).fillna(NONE)
-    frame.insert(0, "method", [styles.name(method) for method in methods])
-    return [
-        Board(
-            title=title,
-            frame=frame.reset_index(drop=True),
-            notes=(
-                "Rank by the mean over the test patients that all have (1 is best, ties share the "
-                "smaller rank) and, in brackets, how many of 1000 bootstrap samples of the "
-                "patients give the same rank. Upper bounds are left out.",
-                f"Mean Kendall tau between this ranking and those of the samples: "
-                f"{', '.join(taus)}.",
-            ),
-            colours=styles.colours(methods),
-        )
-    ]

@@ -79,14 +79,22 @@ def notes_of(
 
 
 def bold_notes(
-    group: pd.DataFrame, by: By, bold: Rule, marks: np.ndarray[Any, Any]
+    by: By, bold: Rule, marks: np.ndarray[Any, Any], *, upper_bound: bool, runs: int
 ) -> Iterator[str]:
-    """Return the legend of the marks that occur."""
+    """Return the legend of the marks that occur.
+
+    Parameters
+    ----------
+    upper_bound
+        Whether a method is one.
+    runs
+        Number of folds and seeds; 0 where folds are unknown.
+    """
     if not (marks != "").any():
         yield "No significance test applied." if by == "round" else "Nothing to compare."
         return
     where = "of the column" + (f" within its {by}" if by in PARTS else "")
-    aside = "the upper bound aside, " if group["upper_bound"].any() else ""
+    aside = "the upper bound aside, " if upper_bound else ""
     what = (
         f"best mean {where}, {aside}against each other method on the (case, organ) pairs that both "
         "have"
@@ -94,9 +102,9 @@ def bold_notes(
     if bold == "mean":
         yield f"Bold: {what}. No significance test applied."
         return
+    tested = "corrected resampled t-test over folds" if runs else "paired t-test over patients"
     test = {
-        "holm": "the corrected resampled t-test over folds, p below 0.05 after Holm's correction "
-        "for all pairs of the column",
+        "holm": f"the {tested}, p below 0.05 after Holm's correction for all pairs of the column",
         "paper": "the paired t-test over folds, p below 0.05, uncorrected: as in the paper; it "
         "finds differences in 6 to 15 % of comparisons of equally good methods",
     }[bold]
@@ -108,7 +116,7 @@ def bold_notes(
     )
     if not np.isin(marks, ["best", "tied"]).any():
         yield "No test was possible, so nothing but the best mean is marked."
-    elif len(group[["seed", "fold"]].drop_duplicates()) == 2:
+    elif runs == 2:
         yield FEW_FOLDS
 
 

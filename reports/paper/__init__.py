@@ -12,13 +12,12 @@ from typing_extensions import override
 from bench.reporting import board
 from bench.reporting.board import Board
 from bench.reporting.report import Document, Report
-from bench.reporting.scores import require_rows
+from bench.reporting.scores import of_results, require_rows
 from bench.reporting.sentences import domains
 from bench.reporting.style import MethodStyles
 from bench.reporting.text import counted
 from bench.results.aggregate import final_models, lacking_pairs
 from bench.results.files import Tables
-from bench.results.tables import GROUP
 
 from .. import _figures
 from . import claims, descriptions, panels
@@ -68,9 +67,9 @@ class Paper(Report):
 
 def _figure_files(tables: Tables) -> Iterator[tuple[str, str | bytes]]:
     """Yield name and content of Figure 4 and, given pictures, of Figures 5 to 8."""
-    groups = final_models(tables.results).groupby(GROUP)
-    for number, (_, rows) in enumerate(groups, start=1):
-        yield f"figure4-{number}.svg", _figures.to_svg(_figures.boxes(rows))
+    styles = MethodStyles.of(tables.results)
+    for number, (_, own) in enumerate(of_results(tables.results).groupby("task"), start=1):
+        yield f"figure4-{number}.svg", _figures.to_svg(_figures.boxes(own, styles))
     count: Counter[int] = Counter()
     for number, figure in panels.figures(tables.pictures):
         count[number] += 1

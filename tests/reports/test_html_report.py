@@ -6,8 +6,10 @@ import json
 import re
 from html import unescape
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
+from public import public_scores
 from tables import audit_table, curves_table, pictures_table, result_table, sheets_table
 
 from bench.errors import BenchError
@@ -20,7 +22,7 @@ from bench.reporting.report import Report
 from bench.reporting.sentences import sentences
 from bench.reporting.style import MethodStyles
 from bench.reports import _figures
-from bench.reports.html import Html, _lead
+from bench.reports.html import Html
 from bench.results.aggregate import audit_cell_values, curve_values, final_models
 from bench.results.files import Tables
 from bench.results.tables import CELL
@@ -156,7 +158,8 @@ def test_equal_tables_give_equal_bytes(tables: Tables, text: str) -> None:
 def test_boards_with_too_many_methods_to_compare_are_named() -> None:
     methods = [f"inerrant0[lr={number}]" for number in range(26)]
     table = result_table(methods=methods, folds=[0], fractions=[30], organs=["liver"])
-    assert "phantom, profile smoke, unet, 30 %. `bench report" in " ".join(_lead(table))
+    text = built(Tables.of(results=table))
+    assert "phantom, profile smoke, unet, 30 %. `bench report" in text
 
 
 def test_chapters_without_data_are_left_out() -> None:
@@ -218,6 +221,22 @@ def test_no_name_ends_the_data_of_the_browser(tables: Tables) -> None:
     Structure(text)
 
 
+def test_scores_of_a_csv_get_all_that_they_hold(tmp_path: Path) -> None:
+    path = tmp_path / "public.csv"
+    public_scores(methods=4, organs=2, cases=30).assign(task="CT").to_csv(path, index=False)
+    text = Html(csv=path).build(Tables.of()).files["report.html"]
+    assert isinstance(text, str)
+    Structure(text)
+    assert re.findall("<h2>(.*?)</h2>", text) == [
+        *("CT", "Leaderboard", "Significance", "Boxplots", "Notes")
+    ]
+    absent = "training curves, relabelling by round, pictures, costs and provenance"
+    assert f"4 methods, 30 cases. Not in these results, and so not on this page: {absent}." in text
+    opening = text[text.index("<section class='opening'>") : text.index("<details")]
+    assert opening.count("<svg") == 2
+    assert "%" not in re.sub("style='[^']*'|95 % (CI|interval)", "", opening.split("<svg")[0])
+
+
 def test_names_are_escaped() -> None:
     table = result_table(methods=["naive", "inerrant0"]).replace("phantom", "<b>&")
     text = built(Tables.of(results=table))
@@ -253,7 +272,8 @@ def test_names_of_strangers_are_text_in_figures(tables: Tables) -> None:
     rows = final_models(tables.results).query("fold == 0 and label_pct == 30")
     rows = rows.assign(method=rows["method"] + HOSTILE, organ=HOSTILE, title="")
     values = audit_cell_values(audit, (*CELL, "round"))
-    for figure in (_figures.boxes(rows), _figures.rounds(values, MethodStyles())):
+    table, styles = scores.of_results(rows), MethodStyles.of(rows)
+    for figure in (_figures.boxes(table, styles), _figures.rounds(values, MethodStyles())):
         svg = _figures.to_svg(figure)
         assert "&lt;script&gt;" in svg
         assert "<script" not in svg

@@ -11,6 +11,8 @@ from trees import shared_data
 
 from bench.plugins import registry
 from bench.reporting.report import Report
+from bench.reporting.scores import of_results
+from bench.reporting.style import MethodStyles
 from bench.reports import _figures
 from bench.reports.paper import Paper
 from bench.reports.paper.layout import CELLS, LAYOUTS, fitting, measured, published, to_board
@@ -173,7 +175,8 @@ def test_many_boxes_go_on_in_a_further_row(
     monkeypatch.setattr(_figures, "BOXES_ACROSS", across)
     organs = ("kidney", "liver", "spleen")
     table = result_table(methods=("naive", "inerrant"), organs=organs)
-    figure = _figures.boxes(table[(table["organ"] != "spleen") | (table["label_pct"] == 50)])
+    some = table[(table["organ"] != "spleen") | (table["label_pct"] == 50)]
+    figure = _figures.boxes(of_results(some), MethodStyles.of(some))
     shown = [
         (axis.get_title(), tick.get_text())
         for axis in figure.axes

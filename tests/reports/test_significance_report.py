@@ -1,5 +1,6 @@
 """The significance report: files, sentences, options."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -158,12 +159,18 @@ def test_the_command_takes_results_or_a_csv(
     assert code == 0
     assert "x exceeds y" in text
     assert (tmp_path / "significance" / "significance.html").is_file()
-    code, text = run("leaderboard[csv=mine.csv]")
+    for report in ("leaderboard", "html"):
+        code, text = run(report, "--csv", "mine.csv")
+        assert code == 0
+        assert re.search(r"x +73\.5 ± 2\.4 +8\ny +70\.0 ± 0\.0 +8", text)
+    code, text = run("fairness", "--csv", "mine.csv")
+    assert (code, text) == (
+        2,
+        "error: report fairness takes no CSV: it shows what scores alone do not say\n",
+    )
+    code, text = run("leaderboard[csv=mine.csv]", "r.parquet")
     assert code == 2
-    assert "error: unknown parameter of report leaderboard 'csv'" in text
-    code, text = run("significance", "--csv", "mine.csv")
-    assert code == 2
-    assert "error: No such option: --csv" in text
+    assert "error: a CSV and r.parquet are given: a report takes scores, or results" in text
 
 
 def test_it_is_registered_and_does_not_import_torch() -> None:
