@@ -115,7 +115,7 @@ def test_every_registered_method_conforms(name: str, folder: Path) -> None:
     conforms(name, SLICES, folder)
 
 
-@pytest.mark.parametrize("name", ["inerrant", "asdnet", "cps", "dodnet", "uamt"])
+@pytest.mark.parametrize("name", ["inerrant", "asdnet", "dodnet"])
 def test_methods_with_networks_or_rounds_of_their_own_conform_in_3d(
     name: str, folder: Path
 ) -> None:
