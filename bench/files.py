@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.errors import BenchError
+from bench.errors import BenchError, explain
 
 _RANDOM_BYTES = 8
 _UNFINISHED = re.compile(rf"\..+\.[0-9a-f]{{{2 * _RANDOM_BYTES}}}", re.DOTALL)
@@ -125,6 +125,18 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def dead_link(path: Path) -> str:
+    """Say which link on the way to a missing path leads nowhere; empty if none does."""
+    for part in (path, *path.parents):
+        if part.is_symlink() and not os.path.lexists(os.path.realpath(part)):
+            named = "" if part == path else f"{part} "
+            return (
+                f"{named}is a link, and its target {part.readlink()} is missing; mount or fetch it,"
+                " or remove the link"
+            )
+    return ""
+
+
 def read_bounded(path: Path, at_most: int) -> bytes:
     """Return the content of a file of limited size; no more than that is read of any.
 
@@ -170,9 +182,11 @@ def file_size(path: Path, where: str = "") -> int:
     try:
         found = path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        raise BenchError(f"{where or path}: file not found{named and ':' + named}") from None
+        what = dead_link(path) or f"file not found{named and ':' + named}"
+        raise BenchError(f"{where or path}: {what}") from None
     except OSError as error:
-        raise BenchError(f"{where or path}:{named} cannot be read: {error.strerror}") from None
+        error.filename = None
+        raise BenchError(f"{where or path}:{named} cannot be read: {explain(error)}") from None
     if not stat.S_ISREG(found.st_mode):
         raise BenchError(f"{where or path}:{named} is no file; put the file itself in its place")
     return found.st_size

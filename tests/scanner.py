@@ -41,6 +41,9 @@ ORIGIN = np.array([-38.0, -34.0, -15.0])
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
+Writer = Callable[[Path], object]
+
+
 def hounsfield(shape: Sequence[int] = SHAPE) -> NDArray[np.int16]:
     """Return values [row, column, slice] that differ from pixel to pixel."""
     rng = bench.seeds.generator(0, "test-scanner")
@@ -306,12 +309,25 @@ def _cut_header(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:400])
 
 
+def _beside(name: str, content: bytes) -> Writer:
+    def write(folder: Path) -> None:
+        save(series(), folder)
+        (folder / name).write_bytes(content)
+
+    return write
+
+
+def _two_acquisitions() -> list[Dataset]:
+    headers = series()
+    for k, header in enumerate(headers):
+        header.AcquisitionNumber = 1 + k % 2
+    return headers
+
+
 def _two(folder: Path) -> None:
     save(series(), folder)
     save(series(uid="1.2.3.5"), folder, "t{k}.dcm")
 
-
-Writer = Callable[[Path], object]
 
 READ: dict[str, Writer] = {
     "axial": lambda f: save(series(), f),
@@ -370,6 +386,7 @@ READ: dict[str, Writer] = {
     "SEG beside": lambda f: save([company(SegmentationStorage, "SEG"), *series()], f),
     "dose report beside": lambda f: save([screenshot(), *series()], f),
     "a slice copied": _copied,
+    "notes and hidden files beside": _beside("._003.dcm", b"\0\5\x16\7"),
 }
 """Series that are to be read, by what is special about them."""
 
@@ -457,6 +474,20 @@ REFUSED: dict[str, tuple[Writer, str]] = {
         lambda f: save(syntax(series(), DeflatedExplicitVRLittleEndian), f),
         r"00\d\.dcm: .*eflated",
     ),
+    "two phases between each other": (
+        lambda f: save(_two_acquisitions(), f),
+        r"00\d\.dcm: slices of acquisition 1 lie between",
+    ),
+    "two frames of reference": (
+        lambda f: save(change(series(), 2, FrameOfReferenceUID="1.2.6"), f),
+        r"002\.dcm: .*frame of reference",
+    ),
+    "no number of the series": (
+        lambda f: save(change(series(), 2, SeriesInstanceUID=None), f),
+        r"002\.dcm: .*SeriesInstanceUID",
+    ),
+    "an empty slice": (_beside("IM0008", b""), r"IM0008: is empty"),
+    "a slice that is none": (_beside("007.dcm", b"\0" * 999), r"007\.dcm: is no DICOM"),
     "a file is cut": (_cut, r"003\.dcm: "),
     "a header is cut": (_cut_header, r"003\.dcm: "),
     "enhanced, a frame is missing": (

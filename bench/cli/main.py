@@ -342,7 +342,8 @@ def predict(
         list[Path],
         typer.Argument(
             help="Scans: NIfTI files, of several channels all (CASE_0000.nii.gz CASE_0001.nii.gz);"
-            " folders of them; folders of a DICOM series, or of such folders."
+            " folders of them; folders of a DICOM series, or of such folders.",
+            readable=False,
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the label maps.")],

@@ -22,7 +22,7 @@ from bench.data.findings import CheckResult, OrganSummary, Problem, Range
 from bench.data.intensity import TISSUE_HU, unlike_hu
 from bench.data.landmarks import Landmarks, landmarks
 from bench.data.leaks import find_leaks
-from bench.data.nifti import Scan, assemble, locate
+from bench.data.nifti import Scan, assemble, doubtful_place, locate
 from bench.data.pool import HELD_AT_ONCE, threads
 from bench.errors import BenchError
 from bench.files import file_size
@@ -161,18 +161,20 @@ def _case_warnings(
             yield f"channels {first.name} and {second.name} are the same image; a copy of a file?"
     for channel, image_XYZ in zip(dataset.channels, scan.image_CXYZ, strict=True):
         if channel.rule == "window" and (doubt := unlike_hu(image_XYZ)):
-            yield f"{doubt}, or name the modality in dataset.json if it is no CT"
+            yield (
+                f"{doubt}; apply the rescale slope and intercept of the DICOM series, or name the"
+                " modality in dataset.json if it is no CT"
+            )
     spacing_mm = scan.geometry.spacing_mm
     if min(spacing_mm) < USUAL_MM[0] or max(spacing_mm) > USUAL_MM[1]:
         yield f"spacing {_mm(spacing_mm)} mm; is the header in another unit than mm?"
-    coded = any(int(image.header[f"{form}_code"]) for form in ("sform", "qform"))
     if not case.spacing_known:
         yield (
             "the release gives no true voxel size of this scan; metrics in mm will be missing for"
             " it, and its orientation is a guess"
         )
-    elif not coded or np.array_equal(image.affine, np.eye(4)):
-        yield "the header carries no geometry; spacing and orientation are guesses"
+    elif doubt := doubtful_place(image):
+        yield doubt
     if scan.geometry.sheared:
         yield (
             "the axes are not at right angles, as those of a tilted gantry: distances are measured"

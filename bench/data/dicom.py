@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import struct
 import warnings
 from collections import defaultdict
@@ -17,8 +18,8 @@ from numpy.typing import NDArray
 
 from bench.data.nifti import refuse_size
 from bench.data.stack import Plane, stack
-from bench.errors import BenchError
-from bench.files import file_size, sha256
+from bench.errors import BenchError, explain
+from bench.files import dead_link, file_size, sha256
 from bench.reporting.text import counted
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ _CLASSES = (
 """Objects that are slices. Others lie beside them, as structure sets do, and are passed over."""
 
 _MODALITIES = ("CT", "MR", "PT")
+SLICE_SUFFIXES = (".dcm", ".dicom", ".ima")
+"""Ends of names, in lower case, that promise DICOM."""
+
 _FRAMES = ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence")
 _PLACE = (
     ("position", "ImagePositionPatient", "PlanePositionSequence", 3),
@@ -52,6 +56,7 @@ _PLACE = (
 )
 _TAGS = (
     *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesDescription", "Modality"),
+    *("FrameOfReferenceUID", "AcquisitionNumber"),
     *("ImageType", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "SliceThickness"),
     *("PhotometricInterpretation", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence"),
     *(name for _, name, _, _ in _PLACE),
@@ -81,6 +86,9 @@ class Slice(NamedTuple):
 class Series(NamedTuple):
     """A series whose slices make a volume."""
 
+    uid: str
+    modality: str
+    """``CT``, ``MR`` or ``PT``."""
     slices: tuple[Slice, ...]
     """In the order of the volume's third axis."""
     affine: NDArray[np.float64]
@@ -107,9 +115,13 @@ def read_series(folder: Path) -> Nifti1Image:
     BenchError
         As :func:`find_series`, or pixels that cannot be decoded.
     """
+    return read_voxels(find_series(folder))
+
+
+def read_voxels(series: Series) -> Nifti1Image:
+    """Return a series that was found, see :func:`read_series`."""
     import nibabel as nib
 
-    series = find_series(folder)
     voxels_IJK = np.empty(series.shape, np.float32, order="F")
     for k, (one, pixels_RC) in enumerate(_pixels(series.slices)):
         voxels_IJK[:, :, k] = (pixels_RC * one.slope + one.intercept).T
@@ -134,9 +146,9 @@ def find_series(folder: Path) -> Series:
         with _decoding(path):
             header = _header(path)
             if header is None:
-                continue
-            if _is_slice(header):
-                by_series[str(header.SeriesInstanceUID)].append((path, header))
+                _refuse_promised(path)
+            elif _is_slice(header):
+                by_series[_series_of(path, header)].append((path, header))
             else:
                 others[header.SOPClassUID.name] = path
     if len(by_series) != 1:
@@ -148,19 +160,26 @@ def find_series(folder: Path) -> Series:
             f"{folder}: holds {len(by_series)} DICOM series{listed}, must be one; keep each series"
             " in a folder of its own"
         )
-    (files,) = by_series.values()
+    ((uid, files),) = by_series.items()
+    modality = _modality(files[0][1])
+    _refuse_two_origins(files)
     slices = [one for path, header in _once(files) for one in _slices(path, header)]
     rows, columns = slices[0].plane.shape
     refuse_size((columns, rows, len(slices)), str(folder))
     order, affine = stack([one.plane for one in slices])
-    return Series(tuple(slices[k] for k in order), affine)
+    ordered = tuple(slices[k] for k in order)
+    if modality == "CT":
+        headers = dict(files)
+        _refuse_interleaved([(headers[one.path], one.path) for one in ordered])
+    return Series(uid, modality, ordered, affine)
 
 
 def _files(folder: Path) -> list[Path]:
-    """Return the files of a folder; a device among them may never end."""
+    """Return the files of a folder that are not hidden; a device among them may never end."""
     if not folder.is_dir():
-        raise BenchError(f"{folder}: folder not found")
-    files = sorted(path for path in folder.iterdir() if not path.is_dir())
+        raise BenchError(f"{folder}: {dead_link(folder) or 'folder not found'}")
+    inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    files = [path for path in inside if not path.is_dir()]
     for path in files:
         file_size(path)
     return files
@@ -202,6 +221,52 @@ def _is_slice(header: Dataset) -> bool:
     # What other programs save as secondary capture is a slice if it is one of a scanner.
     placed = all(name in header for _, name, _, _ in _PLACE)
     return placed and header.get("Modality") in _MODALITIES and "Rows" in header
+
+
+def _series_of(path: Path, header: Dataset) -> str:
+    uid = header.get("SeriesInstanceUID")
+    if not uid:
+        raise BenchError(f"{path}: the header has no SeriesInstanceUID; export the series anew")
+    return str(uid)
+
+
+def _modality(header: Dataset) -> str:
+    """Return the modality of a slice, by its class where the tag says something else."""
+    if header.get("Modality") in _MODALITIES:
+        return str(header.Modality)
+    name = header.SOPClassUID.name
+    return "CT" if "CT Image" in name else "MR" if "MR Image" in name else "PT"
+
+
+def _refuse_promised(path: Path) -> None:
+    """Raise if a file that is no DICOM has the name of a slice, which would be missing."""
+    suffix = path.suffix.lower()
+    empty = path.stat().st_size == 0
+    if suffix in SLICE_SUFFIXES or (empty and not re.search("[a-z]", suffix)):
+        what = "empty" if empty else "no DICOM by its content"
+        raise BenchError(f"{path}: is {what}; copy it again, or remove it if it is no slice")
+
+
+def _refuse_two_origins(files: Sequence[tuple[Path, Dataset]]) -> None:
+    first, header = files[0]
+    for path, other in files:
+        if other.get("FrameOfReferenceUID") != header.get("FrameOfReferenceUID"):
+            raise BenchError(
+                f"{path}: its position refers to another frame of reference than that of"
+                f" {first.name}; keep each in a folder of its own"
+            )
+
+
+def _refuse_interleaved(ordered: Sequence[tuple[Dataset, Path]]) -> None:
+    """Raise if slices of one acquisition lie between those of another, as two phases may."""
+    begun: set[Any] = set()
+    for number, run in groupby(ordered, key=lambda one: one[0].get("AcquisitionNumber")):
+        if number in begun:
+            raise BenchError(
+                f"{next(run)[1]}: slices of acquisition {number} lie between those of another, as"
+                " if two phases were mixed; keep each acquisition in a folder of its own"
+            )
+        begun.add(number)
 
 
 def _described(files: Sequence[tuple[Path, Dataset]]) -> str:
@@ -385,6 +450,9 @@ def _decoding(path: Path) -> Iterator[None]:
         except BenchError:
             raise
         except Exception as error:  # of a malformed file, pydicom and its decoders raise anything
+            if isinstance(error, OSError) and error.errno is not None:
+                error.filename = None
+                raise BenchError(f"{path}: cannot be read: {explain(error)}") from None
             reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
             raise BenchError(
                 f"{path}: cannot be decoded, truncated or corrupt ({reason}); copy or download it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
@@ -33,6 +34,12 @@ GreyValue = np.integer[Any] | np.float32
 ValueRange = tuple[float, float]
 """Values that are scaled to 0 and 1."""
 
+_MODALITY = {
+    "CT": re.compile("(cb|ce|nc|ld|hr)?ct"),
+    "MR": re.compile("mri?|t[12].*|flair|adc|dwi|pdw?"),
+    "PT": re.compile("pe?t|suv|fdg"),
+}
+"""Words of the name of a channel that tell its modality."""
 _NNUNET: dict[str, Rule] = {"ct": "window", "zscore": "zscore", "rescale_to_0_1": "minmax"}
 _UNSCALED = ("nonorm", "rgb_to_0_1")
 """nnU-Net's channel names for values that it does not scale per volume."""
@@ -64,6 +71,15 @@ class Channel(Params):
     rule: Rule
     hu_window: ValueRange
     """The window of the rule ``window``."""
+
+    @property
+    def modality(self) -> str | None:
+        """``CT``, ``MR`` or ``PT`` as in DICOM, None where the name does not tell which."""
+        words = re.split("[^a-z0-9]+", self.name.lower())
+        named = {kind for kind, known in _MODALITY.items() if any(map(known.fullmatch, words))}
+        if self.rule == "window":  # values in HU, whatever the name
+            named = {"CT"}
+        return named.pop() if len(named) == 1 else None
 
     @property
     def stored_range(self) -> ValueRange:
@@ -108,15 +124,14 @@ def unlike_hu(image_XYZ: NDArray[GreyValue]) -> str | None:
     looked at, too.
     """
     low, high = float(image_XYZ.min()), float(image_XYZ.max())
-    advice = "apply the rescale slope and intercept of the DICOM series"
     if low >= 0 or high < MIN_BONE_HU:
-        return f"values from {low:g} to {high:g} do not look like HU; {advice}"
+        return f"values from {low:g} to {high:g} do not look like HU"
     tissue = np.count_nonzero(image_XYZ > TISSUE_HU)
     dense = np.count_nonzero(image_XYZ > DENSE_HU)
     if dense > DENSE_SHARE * tissue:
         return (
             f"values from {low:g} to {high:g} do not look like HU: {100 * dense / tissue:.0f} % of"
-            f" what is not air is above {DENSE_HU:g} HU, as if 1024 had been added; {advice}"
+            f" what is not air is above {DENSE_HU:g} HU, as if 1024 had been added"
         )
     return None
 

@@ -66,6 +66,13 @@ QUATERNION_ROUNDING = 1e-3
 _DEFLATE_RATIO = 1032
 """The best that gzip can do: no file holds more than this many times its size."""
 
+_PLACE = (
+    *("qform_code", "sform_code", "srow_x", "srow_y", "srow_z"),
+    *(f"quatern_{axis}" for axis in "bcd"),
+    *(f"qoffset_{axis}" for axis in "xyz"),
+)
+"""What a header holds of the place of a scan, besides the size of its voxels."""
+
 _HEADER_BYTES = Nifti2Header.sizeof_hdr
 _PIECE_BYTES = 2**20
 _PADDING_BYTES = 512
@@ -306,14 +313,18 @@ def load_channels(files: Mapping[str, Path]) -> Nifti1Image:
     volumes: list[NDArray[GreyValue]] = []
     first: Geometry | None = None
     for where, path in files.items():
-        values, geometry = _voxels(load(path, where), where, read=_grey_values)
+        one = load(path, where)
+        values, geometry = _voxels(one, where, read=_grey_values)
         _refuse_infinite(values, where)
-        first = first or geometry
+        if first is None:
+            first, place = geometry, one
         other = f"channel 0, {next(iter(files.values())).name},"
         _same_grid(first, geometry, where, other, "resample one channel to the other")
         volumes.append(values)
     assert first is not None, "an image has channels"
-    return Nifti1Image(np.moveaxis(np.stack(volumes), 0, -1), np.asarray(first.native_affine))
+    image = Nifti1Image(np.moveaxis(np.stack(volumes), 0, -1), np.asarray(first.native_affine))
+    copy_place(image, place)
+    return image
 
 
 def file_stem(name: str) -> str | None:
@@ -633,6 +644,34 @@ def to_native(labels_XYZ: NDArray[np.uint8], geometry: Geometry) -> Nifti1Image:
     return _as_nifti(geometry.to_native(labels_XYZ.astype(np.uint8, copy=False)), geometry)
 
 
+def copy_place(image: Nifti1Image, scan: Nifti1Image) -> None:
+    """Give an image on the grid of a scan both transforms of the scan's header and their codes.
+
+    Programs differ in which of the two they follow; so the image is where the scan is in each.
+    """
+    for name in _PLACE:
+        image.header[name] = scan.header[name]
+    image.header["pixdim"][:4] = scan.header["pixdim"][:4]
+
+
+def doubtful_place(image: Nifti1Image) -> str | None:
+    """Say why it is doubtful where a scan is, or which side is left; None if it is not."""
+    codes = [int(image.header[f"{form}_code"]) for form in ("sform", "qform")]
+    if not any(codes) or np.array_equal(image.affine, np.eye(4)):
+        return "the header carries no geometry; spacing and orientation are guesses"
+    if all(codes):
+        sform, qform = (
+            "".join(nib.aff2axcodes(affine))
+            for affine in (image.header.get_sform(), image.header.get_qform())
+        )
+        if sform != qform:
+            return (
+                f"the axes run to {sform} by the sform of the header, which is followed, and to"
+                f" {qform} by its qform; sides may be exchanged: correct the header"
+            )
+    return None
+
+
 def share_to_native(share_XYZ: NDArray[np.uint8], geometry: Geometry) -> Nifti1Image:
     """Return numbers from 0 to 1, stored as 0 to 255, as NIfTI on the grid of the scan's file."""
     image = to_native(share_XYZ, geometry)
@@ -674,6 +713,11 @@ def _voxels(
     shape = image.shape
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
+    if len(shape) < 3:
+        raise BenchError(
+            f"{where}: {counted(len(shape), 'dimension')} {shape}, a single picture and no scan;"
+            " convert the whole series to one 3D volume (one slice has a third axis of length 1)"
+        )
     if len(channels) > 1 and (len(shape) != 4 or shape[3] != len(channels)):
         raise BenchError(
             f"{where}: shape {shape}, expected a 3D volume of {len(channels)} channels"
@@ -681,8 +725,8 @@ def _voxels(
         )
     if len(channels) <= 1 and len(shape) != 3:
         raise BenchError(
-            f"{where}: {counted(len(shape), 'dimension')} {shape}, expected one 3D volume; split"
-            " the series (channels of an image are named in dataset.json)"
+            f"{where}: {len(shape)} dimensions {shape}, expected one 3D volume; split the file by"
+            " its last axis (channels of an image are named in dataset.json)"
         )
     if 0 in shape:
         raise BenchError(f"{where}: shape {shape} has no voxel; convert the scan anew")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ RECORD = "organs-{key}.json"
 
 MAX_RECORD = 2**26
 """Bytes."""
+
+DATA_FOLDERS = ("imagesTr", "labelsTr")
+"""Folders that data sets are read from."""
 
 
 class Outputs:
@@ -34,7 +38,14 @@ class Outputs:
             "values": {"background": 0} | {name: k for k, name in enumerate(organs, start=1)},
         }
 
-    def check(self, targets: Iterable[Path], inputs: Iterable[Path], *, overwrite: bool) -> None:
+    def check(
+        self,
+        targets: Iterable[Path],
+        inputs: Iterable[Path],
+        sources: Iterable[Path],
+        *,
+        overwrite: bool,
+    ) -> None:
         """Refuse to replace what may not be replaced, before anything is computed.
 
         Parameters
@@ -43,28 +54,29 @@ class Outputs:
             The files that would be written.
         inputs
             The scans: files, or folders of series.
+        sources
+            The folders in which they were found.
         overwrite
             Allow to replace files that an earlier call wrote.
 
         Raises
         ------
         BenchError
-            Two scans would be written to one file; a target is a scan, lies in the folder of a
-            series, or exists and is not an unchanged file of an earlier call, or is one without
-            ``overwrite``.
+            The folder is one of scans or of a data set, where label maps would be taken for scans
+            or annotations; two scans would be written to one file; a target is a scan, or exists
+            and is not an unchanged file of an earlier call, or is one without ``overwrite``.
         """
-        scans = {path.resolve() for path in inputs}
+        scans = {os.path.realpath(path) for path in inputs}
         another = "name another folder with --out"
-        if self._folder.resolve() in scans:
-            raise BenchError(f"{self._folder}: is the folder of a series to segment; {another}")
-        known = self._known()
+        self._refuse_mixing({os.path.realpath(path) for path in sources})
+        known = written_into(self._folder)
         seen: set[str] = set()
         own: list[Path] = []
         for target in targets:
             if target.name.casefold() in seen:
                 raise BenchError(f"{target}: two scans would be written to it; rename one")
             seen.add(target.name.casefold())
-            if target.resolve() in scans:
+            if os.path.realpath(target) in scans:
                 raise BenchError(f"{target}: is a scan to segment and would be replaced; {another}")
             if not target.exists() and not target.is_symlink():
                 continue
@@ -85,10 +97,26 @@ class Outputs:
                 f"{own[0]}{more}: written by an earlier call; --overwrite replaces it, or {another}"
             )
 
+    def _refuse_mixing(self, sources: Collection[str]) -> None:
+        """Raise if label maps would lie among scans, and be taken for such the next time."""
+        name = self._folder.name.strip(".")
+        better = self._folder.with_name(f"{name}-labels") if name else "labels"
+        remedy = f"name a folder of their own, such as -o {better}"
+        if os.path.realpath(self._folder) in sources:
+            raise BenchError(
+                f"{self._folder}: holds the scans; label maps among them would be taken for scans"
+                f" later; {remedy}"
+            )
+        if self._folder.name in DATA_FOLDERS:
+            raise BenchError(
+                f"{self._folder}: by its name a folder of a data set, where label maps of a model"
+                f" would be taken for scans or annotations; {remedy}"
+            )
+
     def start(self) -> None:
         """Create the folder, and the record if it is not there."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._write(self._record, self._about | {"files": self._read(self._record)["files"]})
+        self._write(self._record, self._about | {"files": _read(self._record)["files"]})
 
     @contextmanager
     def writing(self, target: Path) -> Iterator[Path]:
@@ -99,36 +127,39 @@ class Outputs:
             self._note(target.name, sha256(unfinished))
 
     def _note(self, name: str, digest: str) -> None:
-        for path in self._records():
-            record = self._read(path)
+        for path in _records(self._folder):
+            record = _read(path)
             if path == self._record:
                 record["files"][name] = digest
             elif record["files"].pop(name, None) is None:
                 continue
             self._write(path, record)
 
-    def _known(self) -> dict[str, set[str]]:
-        known: dict[str, set[str]] = {}
-        for path in self._records():
-            for name, digest in self._read(path)["files"].items():
-                known.setdefault(name, set()).add(digest)
-        return known
-
-    def _records(self) -> list[Path]:
-        return sorted(self._folder.glob(RECORD.format(key="*")))
-
-    @staticmethod
-    def _read(path: Path) -> dict[str, Any]:
-        """Return a record; one without files for what is none."""
-        try:
-            if file_size(path) > MAX_RECORD:
-                return {"files": {}}
-            record = json.loads(path.read_text(encoding="utf-8"))
-            files = {str(name): str(digest) for name, digest in record["files"].items()}
-        except (BenchError, OSError, ValueError, TypeError, KeyError, AttributeError):
-            return {"files": {}}
-        return {**record, "files": files}
-
     @staticmethod
     def _write(path: Path, record: dict[str, Any]) -> None:
         write_atomically(path, json.dumps(record, indent=1))
+
+
+def written_into(folder: Path) -> dict[str, set[str]]:
+    """Return the names of the files that earlier calls wrote into a folder, with checksums."""
+    known: dict[str, set[str]] = {}
+    for path in _records(folder):
+        for name, digest in _read(path)["files"].items():
+            known.setdefault(name, set()).add(digest)
+    return known
+
+
+def _records(folder: Path) -> list[Path]:
+    return sorted(folder.glob(RECORD.format(key="*")))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return a record; one without files for what is none."""
+    try:
+        if file_size(path) > MAX_RECORD:
+            return {"files": {}}
+        record = json.loads(path.read_text(encoding="utf-8"))
+        files = {str(name): str(digest) for name, digest in record["files"].items()}
+    except (BenchError, OSError, ValueError, TypeError, KeyError, AttributeError):
+        return {"files": {}}
+    return {**record, "files": files}

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from bench.errors import BenchError
+from bench.errors import BenchError, explain
+from bench.experiment.below import Below
 
 if TYPE_CHECKING:
     from bench.data.intensity import Channel
-
-_SLICE_SUFFIXES = (".dcm", ".dicom", ".ima")
 
 
 class Found(NamedTuple):
@@ -20,22 +20,35 @@ class Found(NamedTuple):
 
     files: tuple[Path, ...]
     """NIfTI files in the order of the channels, or the folder of a DICOM series."""
+    is_series: bool
     named: bool
     """The command names it, or the folder of its files; otherwise it was found further below."""
 
     @property
-    def is_series(self) -> bool:
-        """Whether the scan is a DICOM series."""
-        return self.files[0].is_dir()
+    def folder(self) -> Path:
+        """Where its files are."""
+        return self.files[0] if self.is_series else self.files[0].parent
 
 
-def find_scans(paths: Sequence[Path], channels: Sequence[Channel]) -> dict[str, Found]:
-    """Return the scans by their names.
+class Search(NamedTuple):
+    """What paths stand for."""
+
+    scans: dict[str, Found]
+    """By names of their own."""
+    notes: tuple[str, ...]
+    """What lies beside and is not segmented, a line each."""
+    problems: tuple[BenchError, ...]
+    """What may be a scan and cannot be opened."""
+
+
+def find_scans(paths: Sequence[Path], channels: Sequence[Channel]) -> Search:
+    """Return the scans that paths stand for.
 
     A NIfTI file is a scan. Of several channels all files are named, ``CASE_0000.nii.gz``,
     ``CASE_0001.nii.gz`` and so on, or one file with channels on the fourth axis. A folder stands
-    for its NIfTI files, is the series of its DICOM files, or holds folders of series at any depth.
-    Scans whose files have one name are told apart by the folders above them: ``s1_ct``, ``s2_ct``.
+    for its NIfTI files, or for the series in it and below it at any depth, each the DICOM files of
+    one folder. Scans whose files have one name are told apart by the folders above them: ``s1_ct``,
+    ``s2_ct``.
 
     Raises
     ------
@@ -43,23 +56,26 @@ def find_scans(paths: Sequence[Path], channels: Sequence[Channel]) -> dict[str, 
         A folder without a scan, or with both kinds; a DICOM file; a file that is named twice; a
         channel that is missing or unknown.
     """
-    from bench.data.nifti import in_order, split_channel
+    from bench.data.nifti import in_order
 
     grouped: dict[tuple[Path, str], dict[int | None, Path]] = defaultdict(dict)
+    series: set[Path] = set()
     below: set[Path] = set()
-    seen: dict[Path, Path] = {}
+    seen: dict[str, Path] = {}
+    notes: list[str] = []
+    problems: list[BenchError] = []
     for named in paths:
-        for path in _expanded(named):
-            if (other := seen.setdefault(path.resolve(), path)) is not path:
+        inside = _look(named)
+        notes += inside.notes()
+        problems += inside.problems
+        series.update(inside.series)
+        below.update(path for path in inside.series if path != named or len(inside.series) > 1)
+        for path in inside.images or inside.series:
+            if (other := seen.setdefault(os.path.realpath(path), path)) is not path:
                 raise BenchError(f"{path}: named twice, the other time as {other}; name it once")
-            if path.is_dir() and path != named:
-                below.add(path)
-            case, number = _stem(path), None
-            if not path.is_dir():
-                case, number = split_channel(case)
-                first = path.with_name(path.name.replace(_stem(path), f"{case}_0000"))
-                if number and len(channels) == 1 and not first.exists():  # a number of the scan
-                    case, number = _stem(path), None
+            case, number = _folder_name(path), None
+            if path not in series:
+                case, number = _case(path, len(channels))
             files = grouped[path.parent, case]
             if number in files:
                 raise BenchError(
@@ -72,72 +88,83 @@ def find_scans(paths: Sequence[Path], channels: Sequence[Channel]) -> dict[str, 
         for (folder, case), files in grouped.items()
     ]
     names = _names([(folder, case) for folder, case, _ in found])
-    return {
-        name: Found(files, named=files[0] not in below)
+    scans = {
+        name: Found(files, is_series=files[0] in series, named=files[0] not in below)
         for name, (_, _, files) in zip(names, found, strict=True)
     }
+    return Search(scans, tuple(notes), tuple(problems))
 
 
-def _expanded(path: Path) -> Iterator[Path]:
-    """Yield the files and folders of series that an argument stands for."""
-    from bench.data.dicom import is_dicom
+def _look(path: Path) -> Below:
+    """Return what an argument stands for."""
+    from bench.data.dicom import SLICE_SUFFIXES, is_dicom
     from bench.data.nifti import SUFFIXES
 
-    is_image = path.name.lower().endswith(SUFFIXES)
-    if path.is_file() and not is_image and (_is_slice_by_name(path) or is_dicom(path)):
+    try:
+        if path.is_dir():
+            return _opened(Below.of(path))
+        if path.is_file() and not path.name.lower().endswith(SUFFIXES):
+            if path.name == "DICOMDIR":
+                raise BenchError(f"{path}: the index of a disc; name its folder, {path.parent}")
+            if path.suffix.lower() in SLICE_SUFFIXES or is_dicom(path):
+                raise BenchError(
+                    f"{path}: one file of a DICOM series; name the folder of the series,"
+                    f" {path.parent}"
+                )
+    except OSError as error:
+        return Below(path, problems=[BenchError(explain(error))])
+    return Below(path, images=[path])
+
+
+def _opened(inside: Below) -> Below:
+    """Return what a folder holds, if it is clear which scans are meant."""
+    if inside.images and inside.series:
         raise BenchError(
-            f"{path}: one file of a DICOM series; name the folder of the series, {path.parent}"
+            f"{inside.folder}: holds NIfTI files, such as {inside.images[0].name}, and the DICOM"
+            f" series {inside.series[0]}; name the one that is meant"
         )
-    if not path.is_dir():
-        yield path
-        return
-    inside = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
-    images = [file for file in inside if file.name.lower().endswith(SUFFIXES) and not file.is_dir()]
-    series = list(_series(path))
-    if images and series:
+    if inside.images or inside.series or inside.problems:
+        return inside
+    if inside.below:
+        first = inside.deeper[0].relative_to(inside.folder)
+        pattern = inside.folder.joinpath(*["*"] * (len(first.parts) - 1), first.name)
         raise BenchError(
-            f"{path}: holds NIfTI files, such as {images[0].name}, and the DICOM series"
-            f" {series[0]}; name the one that is meant"
+            f"{inside.folder}: holds no scan itself; {inside.below}: name the files that are scans,"
+            f" such as {pattern}"
         )
-    if not images and not series:
-        raise BenchError(
-            f"{path}: holds no scan, neither NIfTI files (.nii.gz, .nii) nor DICOM series"
+    raise BenchError(
+        "; ".join(
+            [
+                f"{inside.folder}: holds no scan, neither NIfTI files (.nii.gz, .nii) nor DICOM"
+                " series",
+                *(note.removeprefix(f"{inside.folder}: ") for note in inside.notes()),
+            ]
         )
-    yield from images or series
+    )
 
 
-def _is_slice_by_name(path: Path) -> bool:
-    return path.suffix.lower() in _SLICE_SUFFIXES
+def _case(path: Path, n_channels: int) -> tuple[str, int | None]:
+    """Return the name of a NIfTI file without its suffix, and the number of its channel."""
+    from bench.data.nifti import SUFFIXES, split_channel
+
+    ends = [end for end in SUFFIXES if path.name.lower().endswith(end)]
+    stem = path.name[: -len(ends[0])] if ends else path.name
+    case, number = split_channel(stem)
+    first = path.with_name(path.name.replace(stem, f"{case}_0000"))
+    if number and n_channels == 1 and not os.path.lexists(first):  # a number of the scan
+        return stem, None
+    return case, number
 
 
-def _series(folder: Path) -> Iterator[Path]:
-    """Yield the folder if it holds DICOM files, else those below it that do."""
-    from bench.data.dicom import is_dicom
-
-    inside = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    if any(entry.is_file() and is_dicom(entry) for entry in inside):
-        yield folder
-        return
-    for entry in inside:
-        if entry.is_dir() and not entry.is_symlink():
-            yield from _series(entry)
-
-
-def _stem(path: Path) -> str:
-    """Return the name of a scan: that of its folder, or of its file without suffix."""
-    from bench.data.nifti import SUFFIXES
-
-    if path.is_dir():
-        return path.name if path.name.strip(".") else path.resolve().name or "scan"
-    for suffix in SUFFIXES:
-        if path.name.lower().endswith(suffix):
-            return path.name[: -len(suffix)]
-    return path.name
+def _folder_name(folder: Path) -> str:
+    """Return the name of a series: that of its folder."""
+    name = folder.name if folder.name.strip(".") else os.path.basename(os.path.realpath(folder))
+    return name or "scan"
 
 
 def _names(scans: Sequence[tuple[Path, str]]) -> list[str]:
     """Return a name for each (folder, case), with as many folders above as tell them apart."""
-    above = [folder.resolve().parts[1:] for folder, _ in scans]
+    above = [Path(os.path.realpath(folder)).parts[1:] for folder, _ in scans]
     depth = [0] * len(scans)
     while True:
         names = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Image
     from numpy.typing import NDArray
 
-    from bench.data.intensity import GreyValue
+    from bench.data.intensity import Channel, GreyValue
     from bench.data.nifti import Geometry
     from bench.nets.protocol import FeatureNet
 
@@ -113,7 +114,7 @@ def segment(
         raise BenchError(
             f"{model.key}: {damage}; `bench verify --repair {model.key}` computes it again"
         )
-    found = find_scans(paths, model.images.channels)
+    found, notes, problems = find_scans(paths, model.images.channels)
     if wanted.dicom_seg:
         _check_series(found)
     organs = model.images.organs
@@ -122,8 +123,13 @@ def segment(
     outputs.check(
         (path for files in targets.values() for path in files.values()),
         (path for scan in found.values() for path in scan.files),
+        [*(scan.folder for scan in found.values()), *paths],
         overwrite=overwrite,
     )
+    yield from map(Remark, notes)
+    yield from problems
+    if not found:
+        return
     net = _network(model, store)
     outputs.start()
     for name, scan in found.items():
@@ -135,7 +141,7 @@ def _check_series(found: dict[str, Found]) -> None:
     from bench.data.dicomseg import check_available
 
     for scan in found.values():
-        if not scan.is_series:
+        if not scan.is_series and all(map(os.path.exists, scan.files)):
             raise BenchError(
                 f"{scan.files[0]}: a DICOM segmentation refers to a series, and this is none; leave"
                 " --dicom-seg out"
@@ -165,7 +171,8 @@ def _guarded(scan: Found, made: Iterator[Path | Remark]) -> Iterator[Path | Rema
     except BenchError as error:
         yield error if str(where) in str(error) else BenchError(f"{where}: {error}")
     except OSError as error:
-        yield BenchError(f"{where}: {explain(error)}")
+        reason = explain(error)
+        yield BenchError(reason if str(where) in reason else f"{where}: {reason}")
     except (MemoryError, RuntimeError) as error:  # torch has no other for memory of the CPU
         reason = (str(error).strip().splitlines() or ["out of memory"])[0]
         yield BenchError(f"{where}: {reason}; use a larger machine, or crop the scan")
@@ -181,25 +188,44 @@ def _segment(
     tick: Callable[[str, int, int], None],
 ) -> Iterator[Path | Remark]:
     from bench.data.intensity import unlike_hu
-    from bench.data.nifti import read_image, share_to_native, to_native
+    from bench.data.nifti import (
+        copy_place,
+        doubtful_place,
+        read_image,
+        share_to_native,
+        to_native,
+    )
 
     where = str(scan.files[0])
     images = model.images
-    image_CXYZ, geometry = read_image(_open(scan), where, images.channels, images.refuse_size)
+    before = _state(scan)
+    image = _open(scan, images.channels)
+    image_CXYZ, geometry = read_image(image, where, images.channels, images.refuse_size)
+    _refuse_change(scan, before)
+    if doubt := doubtful_place(image):
+        yield Remark(f"{where}: {doubt}")
     for channel, image_XYZ in zip(images.channels, image_CXYZ, strict=True):
         if channel.rule == "window" and (doubt := unlike_hu(image_XYZ)):
-            yield Remark(f"{where}: {doubt}")
+            remedy = (
+                "though its slope and intercept are applied; look whether this series is meant"
+                if scan.is_series
+                else "apply the rescale slope and intercept of the DICOM series"
+            )
+            yield Remark(f"{where}: {doubt}; {remedy}")
     if geometry.sheared:
         yield Remark(
             f"{where}: its slices are tilted; ITK-SNAP and 3D Slicer refuse the label map as they"
             " refuse such scans in NIfTI"
-            + (", and take a DICOM segmentation (--dicom-seg)" if scan.is_series else "")
+            + (", and take a DICOM segmentation" if scan.is_series else "")
+            + (" (--dicom-seg)" if scan.is_series and "dicom_seg" not in targets else "")
         )
     maps = _Maps(len(images.organs), targets)
     labels_XYZ = _predict(
         model, net, image_CXYZ, geometry, maps, lambda done, of: tick(name, done, of)
     )
     labels = to_native(labels_XYZ, geometry)
+    if not scan.is_series:
+        copy_place(labels, image)
     _save(labels, targets["labels"], outputs)
     yield targets["labels"]
     if (target := targets.get("preview")) is not None:
@@ -207,7 +233,10 @@ def _segment(
             _picture(model, image_CXYZ, labels_XYZ, geometry, name, unfinished)
         yield target
     for what, share_XYZ in maps.finished():
-        _save(share_to_native(share_XYZ, geometry), targets[what], outputs)
+        share = share_to_native(share_XYZ, geometry)
+        if not scan.is_series:
+            copy_place(share, image)
+        _save(share, targets[what], outputs)
         yield targets[what]
     if (target := targets.get("dicom_seg")) is not None:
         import numpy as np
@@ -217,6 +246,7 @@ def _segment(
         if not labels_XYZ.any():
             yield Remark(f"{where}: no organ was found, and a DICOM segmentation cannot be empty")
             return
+        _refuse_change(scan, before)
         with outputs.writing(target) as unfinished:
             write_segmentation(
                 np.asarray(labels.dataobj),
@@ -350,11 +380,36 @@ def _picture(
     sheet.page(heading, [card]).save(path, "PNG")
 
 
-def _open(scan: Found) -> Nifti1Image:
-    from bench.data.dicom import read_series
+def _open(scan: Found, channels: Sequence[Channel]) -> Nifti1Image:
+    from bench.data.dicom import find_series, read_voxels
     from bench.data.nifti import load, load_channels
 
     if len(scan.files) > 1:
         return load_channels({str(path): path for path in scan.files})
     (path,) = scan.files
-    return read_series(path) if scan.is_series else load(path, str(path))
+    if not scan.is_series:
+        return load(path, str(path))
+    series = find_series(path)
+    if len(channels) == 1 and (trained := channels[0].modality) not in (None, series.modality):
+        raise BenchError(
+            f"{path}: its Modality is {series.modality}, but the model was trained on {trained};"
+            f" name a series of {trained}, or a model of {series.modality}"
+        )
+    return read_voxels(series)
+
+
+def _state(scan: Found) -> dict[Path, tuple[int, ...]]:
+    """Return what tells whether the files of a scan are still the same."""
+    files = sorted(scan.folder.iterdir()) if scan.is_series else scan.files
+    found = ((path, path.stat()) for path in files if path.exists())
+    return {path: (s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns) for path, s in found}
+
+
+def _refuse_change(scan: Found, before: dict[Path, tuple[int, ...]]) -> None:
+    now = _state(scan)
+    changed = [path for path in {**before, **now} if before.get(path) != now.get(path)]
+    if changed:
+        raise BenchError(
+            f"{changed[0]}: changed while the scan was read; wait until it is complete, and give"
+            " the command again"
+        )

@@ -138,7 +138,7 @@ FILES = {
     "one slice": (
         lambda r: save_raw(r, IMAGE, np.zeros((32, 28), np.int16)),
         IMAGE,
-        "2 dimensions",
+        "2 dimensions .*single picture.*convert the whole series",
     ),
     "colour image": (
         lambda r: save_raw(

@@ -15,6 +15,7 @@ import scanner
 import trees
 from command import Answer, Bench
 
+from bench.data import dicom
 from bench.experiment import segment
 from bench.stages import images
 
@@ -119,6 +120,88 @@ def test_one_broken_scan_does_not_stop_the_others(predict, tmp_path):
     assert lines[2] == "error: 2 scans not or not wholly segmented; 2 files written to out"
 
 
+@pytest.mark.parametrize(
+    ("scans", "out"),
+    [
+        ("set/imagesTr", "set/imagesTr"),
+        ("set/imagesTr/a_0000.nii.gz", "set/imagesTr/../imagesTr"),
+        ("set/imagesTr", "set/labelsTr"),
+        ("disc/p1", "disc/p1"),
+        ("disc", "disc"),
+    ],
+)
+def test_label_maps_do_not_lie_among_scans(predict, tmp_path, scans, out):
+    scan(tmp_path / "set/imagesTr/a_0000.nii.gz")
+    scanner.save(scanner.series(), tmp_path / "disc/p1")
+    answer = predict(scans, "-o", out)
+    assert answer.code == 2
+    assert re.match(rf"error: {out}: .* such as -o {out}-labels\n", answer.err)
+    assert not list(tmp_path.rglob("organs-*"))
+
+
+def test_a_series_of_another_modality_is_refused(predict, tmp_path):
+    mr = scanner.change(scanner.series(), slice(None), Modality="MR")
+    scanner.save(mr, tmp_path / "disc/mr")
+    scanner.save(scanner.series(), tmp_path / "disc/ct")
+    answer = predict("disc", "-o", "out")
+    assert (answer.code, answer.out) == (2, "out/ct.nii.gz\n")
+    assert "error: disc/mr: its Modality is MR, but the model was trained on CT; name" in answer.err
+
+
+def test_links_that_lead_nowhere_are_named_and_stop_nothing(predict, tmp_path):
+    scan(tmp_path / "in/a.nii.gz")
+    (tmp_path / "in/b.nii.gz").symlink_to("/nowhere/b.nii.gz")
+    (tmp_path / "in/c.nii.gz").symlink_to("c.nii.gz")
+    (tmp_path / "in/d.dcm").symlink_to("/nowhere/d.dcm")
+    answer = predict("in", "-o", "out")
+    assert (answer.code, answer.out) == (2, "out/a.nii.gz\n")
+    said = {line.split(": ")[1]: line for line in answer.err.splitlines()[:-1]}
+    assert list(said) == ["in/d.dcm", "in/b.nii.gz", "in/c.nii.gz"]
+    for name in "bd":
+        assert f"is a link, and its target /nowhere/{name}." in "".join(said.values())
+    assert "symbolic links lead in a circle" in said["in/c.nii.gz"]
+
+
+def test_a_scan_that_changes_while_it_is_read_is_refused(predict, tmp_path, monkeypatch):
+    folder = scanner.save(scanner.series(), tmp_path / "ct")
+    read = dicom.read_voxels
+
+    def slowly(series):
+        scanner.save(scanner.series()[:1], folder, "late{k}.dcm")
+        return read(series)
+
+    monkeypatch.setattr(dicom, "read_voxels", slowly)
+    answer = predict(folder, "-o", "out")
+    assert (answer.code, answer.out) == (2, "")
+    assert "ct/late0.dcm: changed while the scan was read; wait until it is complete" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("sform", "qform", "note"),
+    [
+        ((trees.LPS, 0), (trees.LPS, 0), "carries no geometry"),
+        ((trees.LPS, 0), (trees.LPS, 1), ""),
+        ((trees.LPS, 1), (trees.LPS * [[-1], [1], [1], [1]], 1), "LPS by the sform .* RPS by its"),
+        ((trees.LPS + np.eye(4)[:, [0, 2, 1, 3]] - np.eye(4), 2), (trees.LPS, 1), "tilted"),
+    ],
+)
+def test_a_label_map_is_where_every_program_puts_its_scan(predict, tmp_path, sform, qform, note):
+    image = nib.Nifti1Image(trees.volume(7, SHAPE).image_XYZ, sform[0])
+    image.set_sform(*sform)
+    image.set_qform(*qform)
+    nib.save(image, tmp_path / "a.nii.gz")
+    answer = predict("a.nii.gz", "-o", "out", "--uncertainty")
+    assert answer.code == 0
+    assert re.search(note, answer.err) if note else not answer.err
+    headers = [nib.load(p).header for p in ("a.nii.gz", "out/a.nii.gz", "out/a_uncertainty.nii.gz")]
+    for form in ("sform", "qform"):
+        affines, codes = zip(*(getattr(h, f"get_{form}")(coded=True) for h in headers), strict=True)
+        assert len(set(codes)) == 1
+        for affine in affines[1:]:
+            assert affine is affines[0] is None or np.array_equal(affine, affines[0])
+    assert len({str(h["pixdim"][:4]) for h in headers}) == 1
+
+
 @pytest.mark.parametrize("add", [1024, 3000])
 def test_values_that_are_no_hu_are_noticed(predict, tmp_path, add):
     answer = predict(scan(tmp_path / "a.nii.gz", add), scan(tmp_path / "b.nii.gz"), "-o", "out")
@@ -147,6 +230,7 @@ def test_folders_are_taken_for_the_scans_that_they_hold(predict, tmp_path):
     [
         ("dicom/000.dcm", "one file of a DICOM series; name the folder of the series, dicom"),
         ("empty", "holds no scan, neither NIfTI files"),
+        ("DICOMDIR", "DICOMDIR: the index of a disc; name its folder, ."),
         ("both", "holds NIfTI files, such as a.nii.gz, and the DICOM series both"),
     ],
 )
@@ -157,6 +241,7 @@ def test_what_is_no_scan_is_refused_before_anything_is_written(
         scanner.save(scanner.series(), tmp_path / folder)
     scan(tmp_path / "both/a.nii.gz")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "DICOMDIR").touch()
     answer = predict(scan(tmp_path / "a.nii.gz"), argument, "-o", "out")
     assert answer.code == 2
     assert message in answer.err

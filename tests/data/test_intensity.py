@@ -81,6 +81,18 @@ def test_values_are_always_scaled() -> None:
         rule_of("noNorm")
 
 
+@pytest.mark.parametrize(
+    ("name", "rule", "modality"),
+    [
+        *(("CT", "minmax", "CT"), ("organ", "window", "CT"), ("T2w", "zscore", "MR")),
+        *(("MRI-T1ce", "zscore", "MR"), ("PET", "zscore", "PT"), ("PET/CT", "zscore", None)),
+        ("zscore", "zscore", None),
+    ],
+)
+def test_a_channel_knows_its_modality(name: str, rule: Rule, modality: str | None) -> None:
+    assert Channel(name=name, rule=rule, hu_window=(-160.0, 240.0)).modality == modality
+
+
 def test_a_fusion_reads_both_parts_as_its_complete_one(tmp_path: Path) -> None:
     full = trees.nnunet(tmp_path / "full", 3, channels=["T2", "ADC"])
     other = trees.nnunet(tmp_path / "other", 3, channels=["ADC", "T2"])

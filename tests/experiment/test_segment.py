@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ T2, ADC = (
 
 def names(*paths: str, channels: tuple[Channel, ...] = (T2, ADC)) -> dict[str, list[str]]:
     found = find_scans([Path(path) for path in paths], channels)
-    return {name: [str(path) for path in scan.files] for name, scan in found.items()}
+    return {name: [str(path) for path in scan.files] for name, scan in found.scans.items()}
 
 
 def test_files_are_grouped_by_case_and_ordered_by_channel() -> None:
@@ -43,6 +44,35 @@ def test_a_further_channel_is_no_scan_of_a_model_of_one(tmp_path: Path) -> None:
         (tmp_path / f"a_000{number}.nii.gz").touch()
     with pytest.raises(BenchError, match=r"a_0001.nii.gz: channel 1, but the model was trained on"):
         names(str(tmp_path / "a_0001.nii.gz"), channels=(T2,))
+
+
+def test_what_lies_below_and_is_not_segmented_is_noted(tmp_path: Path) -> None:
+    for name in (
+        *("s0001/ct.nii.gz", "s0001/segmentations/liver.nii.gz", "s0001/segmentations/spleen.nii"),
+        *("s0001/old.nrrd", "s0001/out/ct.nii.gz", "s0001/.trash/ct.nii.gz"),
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "s0001/out/organs-Train-1.json").write_text('{"files": {"ct.nii.gz": "0"}}')
+    (tmp_path / "s0001/more").symlink_to(tmp_path)
+    found = find_scans([tmp_path / "s0001"], (T2,))
+    assert list(found.scans) == ["ct"]
+    lines = (
+        "2 NIfTI files lie below it, the first .*/segmentations/liver.nii.gz, not segmented; name",
+        "1 file not segmented, the first .*/old.nrrd: in a format that is not read; convert",
+        "1 link to folders not followed, the first .*/more; name",
+    )
+    for note, line in zip(found.notes, lines, strict=True):
+        assert re.match(f"{re.escape(str(tmp_path))}/s0001: {line}", note)
+    with pytest.raises(BenchError, match=rf"no scan itself; 3 .*such as {tmp_path}/\*/ct.nii.gz$"):
+        find_scans([tmp_path], (T2,))
+
+
+def test_series_below_a_series_are_scans_too(tmp_path: Path) -> None:
+    for folder in ("p", "p/ct", "p/ct/old"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "1").write_bytes(b"\x08\x00")
+    assert list(find_scans([tmp_path / "p"], (T2,)).scans) == ["p", "ct", "old"]
 
 
 @pytest.mark.parametrize(
