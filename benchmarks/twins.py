@@ -117,7 +117,7 @@ def main() -> None:
         if len(originals) <= given.altered:
             for alter in ALTERATIONS:
                 twin = landmarks(*alter(scan, rng))
-                share = agreement(original, twin)[0]
+                share = agreement(original, twin).share
                 found[alter.__name__].append((is_found(original, twin), share))
     print(f"{len(originals)} scans, {seconds / len(originals):.2f} s each for its landmarks")
     for name, results in found.items():

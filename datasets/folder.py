@@ -56,6 +56,8 @@ class Folder(Dataset):
         "dataset.json, imagesTr/CASE_0000.nii.gz (or CASE.nii.gz) and labelsTr/CASE.nii.gz"
     )
 
+    table: ClassVar[str] = "annotations.csv"
+
     where: str = ""
     """Use only cases with these values in ``annotations.csv``, such as ``tier=A|B&split=train``."""
 

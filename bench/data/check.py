@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from bench.data.dataset import Case, Dataset
 from bench.data.findings import CheckResult, OrganSummary, Problem, Range
 from bench.data.intensity import TISSUE_HU, unlike_hu
-from bench.data.landmarks import Landmarks, landmarks
-from bench.data.leaks import find_leaks
+from bench.data.landmarks import Landmarks, landmarks, recognisable
+from bench.data.leaks import find_leaks, remedy
 from bench.data.nifti import Scan, assemble, doubtful_place, locate
 from bench.data.pool import HELD_AT_ONCE, threads
 from bench.errors import BenchError
@@ -92,7 +92,7 @@ def check(
         Problem(severity="warning", case=case, message=message)
         for case, message in _warnings(dataset, cases, summaries)
     ]
-    problems += _same_scans(cases, summaries)
+    problems += _same_scans(dataset, cases, summaries)
     read = list(summaries.values())
     return CheckResult(
         dataset=dataset.name,
@@ -106,7 +106,7 @@ def check(
             Range(low=min(r.low for r in of_cases), high=max(r.high for r in of_cases))
             for of_cases in zip(*(summary.values for summary in read), strict=True)
         ),
-        remarks=(*dataset.remarks(), *_left_out(summaries)),
+        remarks=(*dataset.remarks(), *_left_out(summaries), *_unrecognisable(summaries)),
         problems=tuple(sorted(problems, key=lambda p: (p.severity, p.case or "", p.message))),
     )
 
@@ -273,7 +273,20 @@ def _left_out(summaries: Mapping[str, _CaseSummary]) -> Iterator[str]:
         )
 
 
-def _same_scans(cases: Sequence[Case], summaries: Mapping[str, _CaseSummary]) -> Iterator[Problem]:
+def _unrecognisable(summaries: Mapping[str, _CaseSummary]) -> Iterator[str]:
+    """Yield in how many scans the search for twins has little to go by."""
+    n = sum(not recognisable(summary.landmarks) for summary in summaries.values())
+    if n:
+        yield (
+            f"{n} of {counted(len(summaries), 'scan')} show little that tells them from others (as"
+            " small, closely cropped or generated ones): copies of theirs are found if all voxels"
+            " are equal"
+        )
+
+
+def _same_scans(
+    dataset: Dataset, cases: Sequence[Case], summaries: Mapping[str, _CaseSummary]
+) -> Iterator[Problem]:
     scans = {case: summary.landmarks for case, summary in summaries.items()}
     for leak in find_leaks(cases, scans):
         said = f"{leak.first.id}, {leak.second.id} hold the same scan ({leak.evidence})"
@@ -281,8 +294,8 @@ def _same_scans(cases: Sequence[Case], summaries: Mapping[str, _CaseSummary]) ->
             yield Problem(
                 severity="error",
                 case=leak.first.id,
-                message=f"{said} and would be trained on and tested; remove one, in a folder of"
-                " your own give both one patient in annotations.csv, or run with --accept-twins",
+                message=f"{said} and would be trained on and tested;"
+                f" {remedy(dataset, leak)}, or run with --accept-twins",
             )
         else:
             yield Problem(severity="warning", case=leak.first.id, message=f"{said}; remove one")

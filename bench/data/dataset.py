@@ -70,6 +70,8 @@ class Dataset(Part, abc.ABC):
     """Scans show a part of the body, so that an organ outside of it is no news."""
     sided: ClassVar[bool] = False
     """The sides of its labels are known, so that reversed ones are an error."""
+    table: ClassVar[str] = ""
+    """File in which its owner says what is annotated, and whose scan it is; "" where nobody can."""
     label_fractions: ClassVar[tuple[int, ...]] = (100, 70, 50, 30, 10)
     """Percentages of labelled volumes that the paper (or this suite) reports for the data set."""
 

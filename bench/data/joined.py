@@ -132,8 +132,8 @@ class Joined(Dataset, abc.ABC):
                 other = scans.setdefault((space, case.id), name)
                 if other != name or name in found:
                     raise BenchError(
-                        f"{self.name}: {other} and {name} are the same case; filter one of the "
-                        "sources, for example with where="
+                        f"{self.name}: {other} and {name} are the same case; leave one of the"
+                        " sources out, or filter it if it is a folder of your own ([where=...])"
                     )
                 found[name] = case.model_copy(
                     update={

@@ -36,6 +36,10 @@ LEAST_COMMON = 12
 """Landmarks that must agree under one shift."""
 LEAST_SHARE = 0.45
 """Share of the landmarks in the part shown by both scans that must agree."""
+LEAST_OWN = 6
+"""Landmarks that must agree and look like no other of their own scan. Scans of patients have 50 and
+more; a body without texture, as generated ones are, looks the same in many places and like any
+other of its kind."""
 SHIFTS_TRIED = 64
 SLICES_AT_ONCE = 16
 
@@ -51,6 +55,22 @@ class Landmarks(NamedTuple):
     """Extent of the scan in cells."""
     looks_ND: NDArray[np.int8]
     """The surroundings of each, up to brightness and contrast."""
+
+
+class Agreement(NamedTuple):
+    """How far two scans agree under the best shift."""
+
+    share: float
+    """Of the landmarks in their common part, those that agree."""
+    common: int
+    """Landmarks that agree."""
+    own: int
+    """Of these, those that look like no other of their own scan."""
+
+    @property
+    def one_scan(self) -> bool:
+        """Whether both are one scan."""
+        return self.share >= LEAST_SHARE and self.common >= LEAST_COMMON and self.own >= LEAST_OWN
 
 
 class Twins(NamedTuple):
@@ -113,6 +133,7 @@ def landmarks(
 def twins(scans: Sequence[Landmarks]) -> Iterator[Twins]:
     """Yield every pair that is one scan, in the order of the list."""
     looks = [_unit(scan.looks_ND) for scan in scans]
+    own = [_own(look_ND) for look_ND in looks]
     starts = np.cumsum([0, *map(len, looks)])
     all_TD = np.concatenate(looks) if looks else np.empty((0, 0), np.float32)
     for first, look_ND in enumerate(looks):
@@ -125,22 +146,41 @@ def twins(scans: Sequence[Landmarks]) -> Iterator[Twins]:
             if scans[first].content == scans[second].content:
                 yield Twins(first, second, 1.0, 0)
             elif np.count_nonzero(has_T[columns]) >= LEAST_COMMON:
-                share, common = _agreement(scans[first], scans[second], alike_NT[:, columns])
-                if share >= LEAST_SHARE and common >= LEAST_COMMON:
-                    yield Twins(first, second, share, common)
+                own_NM = own[first][:, None] & own[second]
+                found = _agreement(scans[first], scans[second], alike_NT[:, columns], own_NM)
+                if found.one_scan:
+                    yield Twins(first, second, found.share, found.common)
 
 
-def agreement(one: Landmarks, other: Landmarks) -> tuple[float, int]:
-    """Return the share and the number of landmarks that agree under the best shift."""
-    return _agreement(one, other, _unit(one.looks_ND) @ _unit(other.looks_ND).T)
+def agreement(one: Landmarks, other: Landmarks) -> Agreement:
+    """Return how far two scans agree."""
+    looks_ND, looks_MD = _unit(one.looks_ND), _unit(other.looks_ND)
+    own_NM = _own(looks_ND)[:, None] & _own(looks_MD)
+    return _agreement(one, other, looks_ND @ looks_MD.T, own_NM)
+
+
+def recognisable(scan: Landmarks) -> bool:
+    """Tell whether another file of the scan can be found although its voxels are not equal."""
+    own_N = _own(_unit(scan.looks_ND))
+    return len(own_N) >= LEAST_COMMON and int(np.count_nonzero(own_N)) >= LEAST_OWN
+
+
+def _own(looks_ND: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return which landmarks look like no other of their scan."""
+    alike_NN = looks_ND @ looks_ND.T > ALIKE
+    np.fill_diagonal(alike_NN, val=False)
+    return ~np.asarray(alike_NN.any(axis=1))
 
 
 def _agreement(
-    one: Landmarks, other: Landmarks, alike_NM: NDArray[np.float32]
-) -> tuple[float, int]:
+    one: Landmarks,
+    other: Landmarks,
+    alike_NM: NDArray[np.float32],
+    own_NM: NDArray[np.bool_],
+) -> Agreement:
     i_P, j_P = np.nonzero(alike_NM > ALIKE)
     if not len(i_P):
-        return 0.0, 0
+        return Agreement(0.0, 0, 0)
     shift_P3 = one.cells_N3[i_P] - other.cells_N3[j_P]
     tried = np.argsort(-alike_NM[i_P, j_P], kind="stable")[:SHIFTS_TRIED]
     apart_TP3 = np.abs(shift_P3[tried, None] - shift_P3)
@@ -151,7 +191,8 @@ def _agreement(
     shared = min(
         _inside(one.cells_N3 - shift_3, other.size_3), _inside(other.cells_N3 + shift_3, one.size_3)
     )
-    return min(1.0, common / max(shared, common, 1)), common
+    own = int(np.count_nonzero(own_NM[i_P[near_P], j_P[near_P]]))
+    return Agreement(min(1.0, common / max(shared, common, 1)), common, own)
 
 
 def _inside(cells_N3: NDArray[np.float32], size_3: NDArray[np.float32]) -> int:

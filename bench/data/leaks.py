@@ -43,6 +43,13 @@ def find_leaks(cases: Sequence[Case], scans: Mapping[str, Landmarks]) -> list[Le
     return found
 
 
+def remedy(dataset: Dataset, leak: Leak) -> str:
+    """Return what can be done about two cases that may part, for a message."""
+    (one, _), (other, _) = dataset.owner(leak.first), dataset.owner(leak.second)
+    patients = f", give both one patient in {one.table}" if one == other and one.table else ""
+    return f"remove one (image and label map){patients}"
+
+
 def refuse_leaks(
     dataset: Dataset,
     cases: Sequence[Case],
@@ -63,13 +70,13 @@ def refuse_leaks(
     parting = [leak for leak in find_leaks(cases, scans) if leak.parts]
     if parting:
         first, second, evidence, _ = parting[0]
+        advice = remedy(dataset, parting[0])
         others = f" ({len(parting) - 1} more such pairs)" if len(parting) > 1 else ""
         raise BenchError(
             f"{dataset.name}: {dataset.files(first)[0]} (case {first.id}) and"
             f" {dataset.files(second)[0]} (case {second.id}) hold the same scan ({evidence}),"
-            f" which would be trained on and tested{others}: remove one or, in a folder of your"
-            " own, give both one patient in annotations.csv; `bench data check` lists all,"
-            " --accept-twins runs nevertheless"
+            f" which would be trained on and tested{others}: {advice}; `bench data check` lists"
+            " all, --accept-twins runs nevertheless"
         )
 
 

@@ -230,12 +230,17 @@ def _annotations(
     )
     known = {0: "background"} | dict(enumerate(dataset.organs, start=1)) | {VOID: "unknown class"}
     native = map_labels(values, {value: value for value in known}, known, where)
+    table = dataset.owner(case)[0].table
+    remedy = (
+        f"set it to 1 in {table}, or erase them"
+        if table
+        else "is the map that of the release? erase them if it is"
+    )
     for k, (organ, annotated) in enumerate(zip(dataset.organs, case.annotated, strict=True), 1):
         if not annotated and (count := np.count_nonzero(native == k)):
             raise BenchError(
-                f"{where}: {counted(int(count), 'voxel')} of {organ}, flagged as not annotated in"
-                " this case (annotations.csv, or the data set, contradicts the map); set it to 1 or"
-                " erase"
+                f"{where}: {counted(int(count), 'voxel')} of {organ}, which is flagged as not"
+                f" annotated in this case; {remedy}"
             )
     return geometry.to_canonical(native).copy(order="K")
 

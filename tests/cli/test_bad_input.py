@@ -200,7 +200,7 @@ FILES = {
     "organ that is not annotated": (
         lambda r: trees.save(r / LABEL, trees.volume(1).labels_XYZ),
         LABEL,
-        "voxels of spleen, flagged as not annotated.*annotations.csv",
+        "voxels of spleen, which is flagged as not annotated.*annotations.csv",
     ),
 }
 
