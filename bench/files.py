@@ -137,6 +137,12 @@ def dead_link(path: Path) -> str:
     return ""
 
 
+def absent(path: Path, what: str) -> str:
+    """Return the start of a message: a file or folder (``what``) is not there, or its target."""
+    gone = dead_link(path)
+    return f"{path}: {gone}" if gone else f"{what} not found: {path}"
+
+
 def read_bounded(path: Path, at_most: int) -> bytes:
     """Return the content of a file of limited size; no more than that is read of any.
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
@@ -35,8 +36,8 @@ from bench.data.nifti import (
     locate,
     split_channel,
 )
-from bench.errors import BenchError, neutral
-from bench.files import file_size
+from bench.errors import BenchError, explain, neutral
+from bench.files import absent, file_size
 from bench.labels import MAX_ORGANS, VOID, plain
 from bench.params import format_brackets
 from bench.reporting.text import counted
@@ -175,13 +176,13 @@ class Folder(Dataset):
     def _annotations(self, found: tuple[str, ...]) -> Annotations | None:
         """Return the flags of the cases that were found; None without a table."""
         table = _find_table(self.root)
-        return read_annotations(table, self.organs, found) if table.exists() else None
+        return read_annotations(table, self.organs, found) if os.path.lexists(table) else None
 
     def _image_paths(self, case: Case) -> tuple[Path, ...]:
         whole = self._images / case.id
         numbers = range(len(self.channel_names))
         numbered = tuple(_existing(_channel_stem(whole, number)) for number in numbers)
-        return numbered if numbered[0].is_file() else (_existing(whole),)
+        return numbered if os.path.lexists(numbered[0]) else (_existing(whole),)
 
     def _label_path(self, case: Case) -> Path:
         return _existing(self._label_maps / case.id)
@@ -195,7 +196,7 @@ class Folder(Dataset):
             remedy = (
                 f"name one below it, {enumerated(inner)}" if inner else f"expected {self.layout}"
             )
-            raise BenchError(f"{what} not found: {missing}; {remedy}")
+            raise BenchError(f"{absent(missing, what)}; {remedy}")
         try:
             if file_size(path) > MAX_TEXT_BYTES:
                 raise ValueError(f"larger than {MAX_TEXT_BYTES} bytes")
@@ -204,7 +205,9 @@ class Folder(Dataset):
             )
         except RecursionError:
             raise BenchError(f"{path}: is nested too deeply; correct the file") from None
-        except (ValueError, OSError) as error:
+        except OSError as error:
+            raise BenchError(explain(error)) from None
+        except ValueError as error:
             raise BenchError(f"{path}: not readable as JSON ({error}); correct the file") from None
         if not isinstance(description, dict):
             raise BenchError(f"{path}: expected an object with the entry labels")
@@ -278,7 +281,7 @@ def _existing(stem: Path) -> Path:
 def _nifti_names(folder: Path, layout: str) -> dict[str, str]:
     """Return stem -> file name of the images in a folder, hidden files left out."""
     if not folder.is_dir():
-        raise BenchError(f"folder not found: {folder}; expected {layout}")
+        raise BenchError(f"{absent(folder, 'folder')}; expected {layout}")
     names: dict[str, str] = {}
     doubtful: list[Path] = []
     for path in sorted(folder.iterdir()):
@@ -333,7 +336,7 @@ def _find_table(root: Path) -> Path:
     alike = sorted(
         path
         for path in (root.iterdir() if root.is_dir() else ())
-        if re.match(r"annotations?\b", path.name, re.IGNORECASE) and path.is_file()
+        if re.match(r"annotations?\b", path.name, re.IGNORECASE) and not path.is_dir()
     )
     spelt = [path for path in alike if path.name.lower() == table.name]
     if len(spelt) > 1 or (alike and not spelt):

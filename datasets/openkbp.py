@@ -8,6 +8,7 @@ contoured.
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import ClassVar
@@ -21,6 +22,7 @@ from typing_extensions import override
 from bench.data.dataset import Case, Dataset
 from bench.data.nifti import locate
 from bench.errors import BenchError
+from bench.files import absent
 
 ORGANS = (
     "Brainstem",
@@ -83,10 +85,11 @@ class OpenKbp(Dataset):
             case = _case_id(folder)
             for needed in ("ct.csv", "voxel_dimensions.csv"):
                 if not (folder / needed).is_file():
-                    raise BenchError(f"{folder}: {needed} is missing; update or repeat the clone")
+                    what = absent(folder / needed, "file")
+                    raise BenchError(f"{what}; update or repeat the clone")
             if case in cases:
                 raise BenchError(f"{folder}: patient {case} is in two folders; remove one")
-            flags = tuple((folder / f"{organ}.csv").is_file() for organ in ORGANS)
+            flags = tuple(os.path.lexists(folder / f"{organ}.csv") for organ in ORGANS)
             cases[case] = Case(id=case, patient=case, annotated=flags)
         return tuple(cases[case] for case in sorted(cases))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -131,7 +132,7 @@ class TotalSegmentator(Release):
         for organ in self.organs:
             stem = RENAMED.get(organ, organ)
             for path in (folder / f"{stem}{suffix}" for suffix in SUFFIXES):
-                if path.is_file():
+                if os.path.lexists(path):  # a link without a target is no absent organ
                     masks[organ] = path
         return masks
 

@@ -111,7 +111,17 @@ def flatten_affine(root):
     (root / IMAGE).write_bytes(gzip.compress(header + image().tobytes("F")))
 
 
+def unlink(root, name):
+    path = root / name
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    path.symlink_to("/nowhere/it")
+
+
+LOST = "is a link, and its target /nowhere/it is missing; mount or fetch it, or remove the link"
+
 FILES = {
+    "image without target": (lambda r: unlink(r, IMAGE), IMAGE, LOST),
+    "labels without target": (lambda r: unlink(r, LABEL), LABEL, LOST),
     "truncated image": (lambda r: truncate(r, IMAGE), IMAGE, "truncated or corrupt"),
     "truncated labels": (lambda r: truncate(r, LABEL), LABEL, "truncated or corrupt"),
     "empty image": (lambda r: (r / IMAGE).write_bytes(b""), IMAGE, "truncated or corrupt"),
@@ -473,6 +483,9 @@ def rename(root, old, new):
 
 
 FOLDERS = {
+    "a table without target": (lambda r: unlink(r, "annotations.csv"), f"annotations.csv: {LOST}"),
+    "a description without target": (lambda r: unlink(r, "dataset.json"), f"json: {LOST}"),
+    "images without target": (lambda r: unlink(r, "imagesTr"), f"imagesTr: {LOST}"),
     "no dataset.json": (lambda r: (r / "dataset.json").unlink(), "file not found: .*dataset.json"),
     "broken json": (lambda r: (r / "dataset.json").write_text("{"), "not readable as JSON"),
     "json list": (lambda r: (r / "dataset.json").write_text("[]"), "expected an object"),
@@ -723,5 +736,5 @@ def test_an_openkbp_patient_without_ct_is_named(tmp_path):
     root = trees.openkbp(tmp_path / "open-kbp", patients=2)
     folder = root / "provided-data/train-pats/pt_2"
     (folder / "ct.csv").unlink()
-    with pytest.raises(BenchError, match=r"pt_2: ct\.csv is missing"):
+    with pytest.raises(BenchError, match=r"file not found: .*pt_2/ct\.csv; update"):
         OpenKbp(root=root).cases()
