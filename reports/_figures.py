@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec
@@ -15,8 +15,10 @@ import pandas as pd
 
 from bench.reporting.column import ComparisonColumn
 from bench.reporting.comparison import Compared
+from bench.reporting.drawing import Drawing
+from bench.reporting.marks import ranked
 from bench.reporting.style import MethodStyles
-from bench.reporting.text import signed
+from bench.reporting.text import listed, signed
 from bench.results.tables import PARTS
 
 if TYPE_CHECKING:
@@ -30,9 +32,23 @@ ROW = 0.2
 """Height of such a line, in inches."""
 NUMBERED = 9
 """Methods of a matrix whose cells have numbers."""
+CORNERS = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5], [-0.5, -0.5]])
+"""Of a cell of a matrix."""
 BETTER, WORSE, UNTESTED = "#0067A5", "#B04A00", "#8A8A8A80"
 ON_COLOUR = "#FEFEFE"
 """Text on these; a page draws black and white in its own colours, which this is not."""
+BOXES = (
+    "{} per test patient. Boxes: quartiles and median; whiskers: 1.5 interquartile ranges; points: "
+    "patients beyond."
+)
+FOREST = (
+    "Mean difference with its corrected 95 % interval. Filled: significant after Holm's "
+    "correction. Hollow: may be chance. Arrows: wider than any possible difference."
+)
+MATRIX = (
+    "Line against column. Blue: better, orange: worse, both significant after Holm's correction. "
+    "Without colour: may be chance. Grey: not tested."
+)
 SEGMENT_LOSS = "segment/loss"
 Drawn = ParamSpec("Drawn")
 
@@ -64,11 +80,64 @@ def to_svg(figure: Figure) -> str:
     from matplotlib import pyplot as plt
 
     text = io.StringIO()
-    # No date and no random identifiers; text stays text.
+    # No date, version or random identifiers; text stays text.
     with _names_as_text(**{"svg.hashsalt": "bench", "svg.fonttype": "none"}):
-        figure.savefig(text, format="svg", metadata={"Date": None}, bbox_inches="tight")
+        dated = {"Date": None, "Creator": None}
+        figure.savefig(text, format="svg", metadata=dated, bbox_inches="tight")
     plt.close(figure)
     return text.getvalue()
+
+
+def drawing(figure: Figure, name: str, title: str, caption: str, instead: str = "") -> Drawing:
+    """Return a figure in the formats of a :class:`Drawing` and close it."""
+    data = io.BytesIO()
+    with _names_as_text(**{"pdf.fonttype": 42}):  # letters stay letters
+        dated = {"CreationDate": None, "Creator": None, "Producer": None}
+        figure.savefig(data, format="pdf", metadata=dated, bbox_inches="tight")
+    return Drawing(name, title, caption, to_svg(figure), data.getvalue(), instead)
+
+
+def comparisons(found: Iterable[Compared], stem: str) -> dict[str, list[Drawing]]:
+    """Return, by task, the differences and the matrix of every column that has pairs.
+
+    Where all are pairs with one reference, it takes the place of the leader and there is no matrix.
+
+    Parameters
+    ----------
+    found
+        Columns with their comparisons.
+    stem
+        Start of the names of the files.
+    """
+    drawn: dict[str, list[Drawing]] = {}
+    for number, compared in enumerate((one for one in found if one.comparisons), 1):
+        column, places = compared.column, ranked(compared.column)
+        of_all = len(compared.comparisons) == len(column.pairs)
+        base = next(iter(places)) if of_all else compared.comparisons[0].b
+        where = f"{column.task}, {column.label} labelled" if column.label_pct else column.task
+        name = column.styles.name
+        first, others = name(base), [name(method) for method in places if method != base]
+        of_task = drawn.setdefault(column.task, [])
+        of_task.append(
+            drawing(
+                forest(compared, places, base),
+                f"{stem}-differences-{number}",
+                f"{where}: differences to {first}",
+                FOREST,
+                f"{where}: differences to {first} of {listed(others)}",
+            )
+        )
+        if of_all:
+            of_task.append(
+                drawing(
+                    matrix(compared, places),
+                    f"{stem}-matrix-{number}",
+                    f"{where}: who beats whom",
+                    MATRIX,
+                    f"{where}: which of {len(places)} methods beats which",
+                )
+            )
+    return drawn
 
 
 def to_png(figure: Figure) -> bytes:
@@ -185,30 +254,33 @@ def _points(axis: Any, values: pd.DataFrame, organs: Sequence[str], methods: Seq
 
 
 @names_as_text
-def forest(compared: Compared, places: Mapping[str, str]) -> Figure:
-    """Draw the mean difference of every method to the leader, with its interval.
+def forest(compared: Compared, places: Mapping[str, str], base: str) -> Figure:
+    """Draw the mean difference of every method to one, with its interval.
 
     An interval ends in an arrow where it is wider than any possible difference.
 
     Parameters
     ----------
     compared
-        A column with all its pairs compared.
+        A column with all pairs of ``base`` compared.
     places
         Its competitors from the leader down, and their places
         (:func:`bench.reporting.marks.ranked`).
+    base
+        One of them.
     """
     from matplotlib import pyplot as plt
 
     column, order = compared.column, list(places)
-    leader, most = order[0], column.cells.largest
+    most = column.cells.largest
     figure, axis = plt.subplots(figsize=(4.3, 0.75 + ROW * len(order)), layout="constrained")
     axis.axvline(0, color="black", linewidth=0.8)
-    axis.plot(0, 0, "D", color=column.styles.colour(leader), markeredgecolor="black", markersize=5)
+    colour = column.styles.colour(base)
+    axis.plot(0, order.index(base), "D", color=colour, markeredgecolor="black", markersize=5)
     for found in compared.comparisons:
-        if leader not in (found.a, found.b):
+        if base not in (found.a, found.b):
             continue
-        method, sign = (found.a, 1) if found.b == leader else (found.b, -1)
+        method, sign = (found.a, 1) if found.b == base else (found.b, -1)
         line, colour = order.index(method), column.styles.colour(method)
         ends = sorted(sign * bound for bound in found.interval)
         axis.plot(np.clip(ends, -most, most), [line, line], color="black", linewidth=1.2)
@@ -231,7 +303,8 @@ def forest(compared: Compared, places: Mapping[str, str]) -> Figure:
     axis.tick_params(axis="y", length=0)
     unit = {"%": "points"}.get(column.measure_unit, column.measure_unit)
     within = f" in {unit}" if unit else ""
-    axis.set_xlabel(f"{column.measure}: difference to 1{within}", size=8)
+    place = places[base].rstrip("=")
+    axis.set_xlabel(f"{column.measure}: difference to {place}{within}", size=8)
     axis.grid(axis="x", linewidth=0.4, alpha=0.5)
     axis.spines[["top", "right", "left"]].set_visible(False)
     return figure
@@ -241,7 +314,8 @@ def forest(compared: Compared, places: Mapping[str, str]) -> Figure:
 def matrix(compared: Compared, places: Mapping[str, str]) -> Figure:
     """Draw which method beats which: line against column, coloured where significant.
 
-    Up to ``NUMBERED`` methods have the differences in the cells, more have signs.
+    Up to ``NUMBERED`` methods have the differences in the cells, more have signs where these are
+    significant.
 
     Parameters
     ----------
@@ -251,31 +325,24 @@ def matrix(compared: Compared, places: Mapping[str, str]) -> Figure:
         As for :func:`forest`.
     """
     from matplotlib import pyplot as plt
-    from matplotlib.patches import Rectangle
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path
 
     column, order, size = compared.column, list(places), len(places)
     side = ROW if size > NUMBERED else 2 * ROW
     figure, axis = plt.subplots(
         figsize=(1.7 + side * size, 0.4 + side * size), layout="constrained"
     )
+    filled: dict[str, list[Path]] = {}
     for found in compared.comparisons:
         a, b = order.index(found.a), order.index(found.b)
         for line, place, diff in ((a, b, found.primary.diff), (b, a, -found.primary.diff)):
             better = (diff > 0) == column.higher_is_better
-            fill = (BETTER if better else WORSE) if found.significant else "none"
-            if np.isnan(diff):
-                fill = UNTESTED
-            axis.add_patch(
-                Rectangle(
-                    (place - 0.5, line - 0.5),
-                    1,
-                    1,
-                    facecolor=fill,
-                    edgecolor="black",
-                    linewidth=0.3,
-                )
-            )
-            sign = "·" if not found.significant else "+" if better else "−"
+            colour = BETTER if better else WORSE
+            if np.isnan(diff) or found.significant:
+                cell = Path(CORNERS + np.array([place, line]), closed=True)
+                filled.setdefault(UNTESTED if np.isnan(diff) else colour, []).append(cell)
+            sign = ("+" if better else "−") if found.significant else ""
             axis.text(
                 place,
                 line,
@@ -286,6 +353,12 @@ def matrix(compared: Compared, places: Mapping[str, str]) -> Figure:
                 color=ON_COLOUR if found.significant else "black",
                 weight="bold" if found.significant else "normal",
             )
+    for colour, cells in sorted(filled.items()):
+        whole = Path.make_compound_path(*cells)
+        axis.add_patch(PathPatch(whole, facecolor=colour, edgecolor="none"))
+    edges = np.arange(size + 1) - 0.5
+    for draw in (axis.hlines, axis.vlines):
+        draw(edges, edges[0], edges[-1], color="black", linewidth=0.3)
     axis.plot([-0.5, size - 0.5], [-0.5, size - 0.5], color="black", linewidth=0.3)
     axis.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), aspect="equal")
     axis.xaxis.tick_top()

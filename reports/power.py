@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 HEADING = "What differences this comparison can show"
 PATIENTS = np.unique(np.geomspace(5, 1000, 40).astype(int))
 """Numbers of test patients on the figure's x axis."""
+CURVES = "The difference that a paired t-test over so many patients finds with the stated power."
 OVER_FOLDS = (
     "Over folds: the smallest true difference that the corrected resampled t-test (Nadeau & Bengio "
     "2003) finds with the stated power, from the standard deviation of the paired differences of "
@@ -110,13 +111,15 @@ class Power(ScoresReport):
             for one in found
         ]
         stem = "power" if self.metric == "dsc" else f"power-{self.metric}"
-        figures = {
-            f"{stem}-{count}.svg": _figures.to_svg(self._figure(group))
-            for count, group in enumerate(groups, start=1)
+        drawings = {
+            drawn.title: [
+                _figures.drawing(self._figure(group), f"{stem}-{count}", drawn.title, CURVES)
+            ]
+            for count, (group, drawn) in enumerate(zip(groups, shown, strict=True), start=1)
             if any(one.sd > 0 for _, found in group for one in found)  # else there is no curve
         }
-        files = board.files(stem, shown, HEADING, pd.DataFrame(rows), "%.6g")
-        return Document(files | figures, shown)
+        numbers = pd.DataFrame(rows)
+        return Document(board.files(stem, shown, HEADING, numbers, "%.6g", drawings), shown)
 
     def _wanted(self, column: ComparisonColumn) -> float:
         if self.difference is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -18,11 +18,13 @@ from bench.reporting.column import ComparisonColumn, columns, domain_columns
 from bench.reporting.comparison import MOST_PAIRS, Compared, Comparison, compare
 from bench.reporting.marks import ranked
 from bench.reporting.missing import gaps, substitutes
-from bench.reporting.report import Document, ScoresReport
+from bench.reporting.report import Document, Later, ScoresReport
 from bench.reporting.sentences import digits_of, sentences
 from bench.reporting.text import NONE, interval, number, p_equation, p_value, signed
 from bench.results.files import Tables
 from bench.stats.stability import friedman
+
+from . import _figures
 
 HEADING = "Which differences are real"
 MOST_PRINTED = 30
@@ -94,20 +96,26 @@ class Significance(ScoresReport):
         if self.csv is None:
             parts = domain_columns(tables.results, self.metric, styles)
         overall = list(self._compared(columns(table, styles)))
-        organs = list(self._compared(columns(table, styles, per_organ=True), thorough=False))
-        domains = list(self._compared(parts, thorough=False))
         if not any(compared.comparisons for compared in overall):
             raise BenchError("nothing to compare: no column of a board holds two methods")
+        organs = columns(table, styles, per_organ=True)
+        domains = list(self._compared(parts, thorough=False))
         stem = "significance" if self.metric == "dsc" else f"significance-{self.metric}"
-        heading = f"{HEADING}: {overall[0].column.measure}"
-        files = board.files(
-            stem,
-            boards(overall, organs, domains),
-            heading,
-            numbers([*overall, *organs, *domains]),
-            "%.6g",
-        )
-        return Document(files, _first(overall, domains, brief=self.reference is None))
+
+        def files() -> Mapping[str, str | bytes]:
+            by_organ = list(self._compared(organs, thorough=False))
+            drawn = _figures.comparisons(overall, stem)
+            first = zip(by_task(overall), _first(overall, domains), strict=True)
+            return board.files(
+                stem,
+                boards(overall, by_organ, domains),
+                f"{HEADING}: {overall[0].column.measure}",
+                numbers([*overall, *by_organ, *domains]),
+                "%.6g",
+                {shown.title: drawn.get(task, []) for task, shown in first},
+            )
+
+        return Document(Later(files), _first(overall, domains, brief=self.reference is None))
 
     def _compared(
         self, found: Iterable[ComparisonColumn], *, thorough: bool = True

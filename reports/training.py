@@ -31,6 +31,9 @@ NOTES = (
 )
 
 
+TERMS = "Values that the methods' own terms logged, mean over folds; see the table."
+
+
 class Training(Report):
     """Shares, precisions and losses of each method's own terms, as a table and as curves."""
 
@@ -39,11 +42,17 @@ class Training(Report):
         styles = MethodStyles.of(tables.results)
         values = own_terms(tables.curves, styles)
         shown = boards(values, styles)
-        figures = {
-            f"training-{number}.svg": _figures.to_svg(_figures.terms(group, styles))
-            for number, (_, group) in enumerate(values.groupby(GROUP), start=1)
+        groups = [group for _, group in values.groupby(GROUP)]
+        drawings = {
+            drawn.title: [
+                _figures.drawing(
+                    _figures.terms(group, styles), f"training-{number}", drawn.title, TERMS
+                )
+            ]
+            for number, (group, drawn) in enumerate(zip(groups, shown, strict=True), start=1)
         }
-        return Document(board.files("training", shown, HEADING, values, "%.6g") | figures, shown)
+        files = board.files("training", shown, HEADING, values, "%.6g", drawings)
+        return Document(files, shown)
 
 
 def has_own_terms(table: pd.DataFrame) -> bool:

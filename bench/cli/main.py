@@ -662,11 +662,12 @@ def report_(
         files = files or result_files(store_root)
     with Console(stderr=True).status(f"building {report_name}"):
         document = report.build(Tables.read(files, remark))
+        written = document.write(folder)
     if as_json:
-        tell(report_of(report_name, document.write(folder), document.boards))
+        tell(report_of(report_name, written, document.boards))
         return
     console.print(to_console(document.boards))
-    for path in document.write(folder):
+    for path in written:
         console.print(str(path), soft_wrap=True)
 
 

@@ -9,12 +9,15 @@ import html
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bench.errors import one_line
 from bench.reporting import page
+from bench.reporting.drawing import Drawing
 from bench.reporting.style import Mark
 
 if TYPE_CHECKING:
@@ -45,6 +48,9 @@ _LATEX = str.maketrans(
         "–": "--",
     }
 )
+Drawings = Mapping[str, Sequence[Drawing]]
+"""What is drawn below a board, by the board's title."""
+NOTHING: Drawings = MappingProxyType({})
 CONSOLE: dict[Mark, str] = {
     "": "",
     "best": "bold",
@@ -133,19 +139,28 @@ def files(
     heading: str,
     numbers: pd.DataFrame,
     float_format: str = "%.4f",
-) -> dict[str, str]:
+    drawings: Drawings = NOTHING,
+) -> dict[str, str | bytes]:
     """Return ``stem.md``, ``.csv``, ``.tex`` and ``.html``: boards, and the numbers behind them.
 
     Texts that a spreadsheet would run as a formula start with an apostrophe in the CSV.
+
+    Parameters
+    ----------
+    drawings
+        Each is also a file ``.svg`` and ``.pdf``.
     """
     cells = _texts(numbers, _no_formula)
     csv = cells.to_csv(index=False, float_format=float_format, lineterminator="\n")
-    return {
-        f"{stem}.md": to_markdown(boards, heading),
+    found: dict[str, str | bytes] = {
+        f"{stem}.md": to_markdown(boards, heading, drawings),
         f"{stem}.csv": str(csv),
-        f"{stem}.tex": to_latex(boards),
-        f"{stem}.html": to_html(boards, heading),
+        f"{stem}.tex": to_latex(boards, drawings),
+        f"{stem}.html": to_html(boards, heading, drawings),
     }
+    for one in chain.from_iterable(drawings.values()):
+        found |= {f"{one.name}.svg": one.svg, f"{one.name}.pdf": one.pdf}
+    return found
 
 
 def to_console(boards: Sequence[Board]) -> RenderableType:
@@ -197,8 +212,8 @@ def to_console(boards: Sequence[Board]) -> RenderableType:
     return Group(*parts)
 
 
-def to_markdown(boards: Sequence[Board], heading: str) -> str:
-    """Return the boards as Markdown tables, notes as lists."""
+def to_markdown(boards: Sequence[Board], heading: str, drawings: Drawings = NOTHING) -> str:
+    """Return the boards as Markdown tables, notes as lists, and what is drawn below them."""
     sections = []
     for board in boards:
         rule = [":--"] * board.labels + ["--:"] * (len(board.names) - board.labels)
@@ -214,12 +229,18 @@ def to_markdown(boards: Sequence[Board], heading: str) -> str:
         notes = "\n".join(f"- {_markdown(note)}" for note in board.notes)
         prose = "".join(f"{_markdown(sentence)}\n\n" for sentence in board.prose)
         sections.append(f"## {_markdown(board.title)}\n\n{prose}{rows}\n\n{notes}\n")
+        sections += [
+            f"![{_markdown(one.instead or one.title)}]({one.name}.svg)\n\n"
+            f"*{_markdown(one.title)}.* {_markdown(one.caption)}\n"
+            for one in drawings.get(board.title, ())
+        ]
     return f"# {_markdown(one_line(heading))}\n\n" + "\n".join(sections)
 
 
-def to_latex(boards: Sequence[Board]) -> str:
-    """Return the boards as LaTeX tables; they need the package booktabs."""
-    parts = ["% Needs \\usepackage{booktabs}."]
+def to_latex(boards: Sequence[Board], drawings: Drawings = NOTHING) -> str:
+    """Return the boards as LaTeX tables, which need the package booktabs, and what is drawn."""
+    packages = ["booktabs", *(["graphicx"] if drawings else [])]
+    parts = ["% Needs " + " and ".join(f"\\usepackage{{{name}}}" for name in packages) + "."]
     for board in boards:
         frame = board.frame.map(_latex).rename(columns=_latex)
         tabular = (
@@ -236,13 +257,22 @@ def to_latex(boards: Sequence[Board]) -> str:
             f"{prose}\\begin{{table}}[htbp]\n\\centering\n\\caption{{{_latex(board.title)}}}\n{tabular}"
             f"\n\\smallskip\n\\parbox{{\\linewidth}}{{\\footnotesize {notes}}}\n\\end{{table}}"
         )
+        parts += [
+            f"\\begin{{figure}}[htbp]\n\\centering\n\\includegraphics[width=\\linewidth]{{{one.name}.pdf}}"
+            f"\n\\caption{{{_latex(one.title)}. {_latex(one.caption)}}}\n\\end{{figure}}"
+            for one in drawings.get(board.title, ())
+        ]
     return "\n\n".join(parts) + "\n"
 
 
-def to_html(boards: Sequence[Board], heading: str) -> str:
-    """Return one self-contained page with all boards."""
-    parts = tuple(to_part(board, f"board{number}") for number, board in enumerate(boards))
-    return page.render(heading, [page.Chapter("", parts)])
+def to_html(boards: Sequence[Board], heading: str, drawings: Drawings = NOTHING) -> str:
+    """Return one self-contained page with all boards and drawings."""
+    parts = []
+    for number, board in enumerate(boards):
+        parts.append(to_part(board, f"board{number}"))
+        drawn = drawings.get(board.title, ())
+        parts += [page.drawing(one) for one in drawn]
+    return page.render(heading, [page.Chapter("", tuple(parts))])
 
 
 def to_part(board: Board, name: str) -> page.Part:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+from bench.reporting.drawing import Drawing
+
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 STYLE = Path(__file__).with_name("page.css")
 SCRIPT = Path(__file__).with_name("page.js")
@@ -19,6 +21,7 @@ POLICY = (
 )
 """The browser loads nothing, and runs no script but the page's own, whatever a name holds."""
 _PAINT = re.compile(r"\b(fill|stroke): #(000000|333333|ffffff)")
+_METADATA = re.compile(r"\s*<metadata>.*?</metadata>", re.DOTALL)
 _INK = {"000000": "currentColor", "333333": "currentColor", "ffffff": "var(--paper)"}
 
 
@@ -89,12 +92,18 @@ def figure(svg: str, caption: str, title: str = "", *, instead: str = "") -> Par
     instead
         Words for who cannot see it; the title, or else the caption, if not given.
     """
-    drawing = svg[svg.index("<svg") :]  # without the XML declaration
-    painted = _PAINT.sub(lambda found: f"{found[1]}: {_INK[found[2]]}", drawing)
+    inner = _METADATA.sub("", svg[svg.index("<svg") :])  # without the XML declaration
+    painted = _PAINT.sub(lambda found: f"{found[1]}: {_INK[found[2]]}", inner)
     role = "group" if "<a " in painted else "img"  # what is inside an image cannot be reached
     words = escape(instead or title or caption)
     named = painted.replace("<svg", f"<svg role='{role}' aria-label='{words}'", 1)
     return _figure(named, caption, title)
+
+
+def drawing(drawn: Drawing) -> Part:
+    """Return a drawing as part of a page; its caption is a note, which is printed once."""
+    part = figure(drawn.svg, "", drawn.title, instead=drawn.instead)
+    return Part(part.html, (drawn.caption,))
 
 
 def picture(png: str, size: tuple[int, int], caption: str, title: str, *, instead: str) -> Part:
@@ -107,15 +116,15 @@ def picture(png: str, size: tuple[int, int], caption: str, title: str, *, instea
     instead
         Words for who cannot see it.
     """
-    drawing = (
+    image = (
         f"<img width='{size[0]}' height='{size[1]}' style='max-width: 100%; height: auto'"
         f" alt='{escape(instead)}'"
         f" src='data:image/png;base64,{escape(png)}'>"
     )
-    return _figure(drawing, caption, title)
+    return _figure(image, caption, title)
 
 
-def _figure(drawing: str, caption: str, title: str) -> Part:
+def _figure(content: str, caption: str, title: str) -> Part:
     heading = f"<h3>{escape(title)}</h3>\n" if title else ""
     below = f"<figcaption>{escape(caption)}</figcaption>\n" if caption else ""
-    return Part(f"{heading}<figure>\n{drawing}\n{below}</figure>")
+    return Part(f"{heading}<figure>\n{content}\n{below}</figure>")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,31 @@ if TYPE_CHECKING:
     from bench.reporting.board import Board
     from bench.reporting.style import MethodStyles
     from bench.results.files import Tables
+
+
+class Later(Mapping[str, str | bytes]):
+    """Files that are made when the first is asked for: who wants the boards alone waits for none.
+
+    Parameters
+    ----------
+    make
+        Returns the content of every file by its name.
+    """
+
+    def __init__(self, make: Callable[[], Mapping[str, str | bytes]]) -> None:
+        self._made = cache(make)
+
+    @override
+    def __getitem__(self, name: str) -> str | bytes:
+        return self._made()[name]
+
+    @override
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._made())
+
+    @override
+    def __len__(self) -> int:
+        return len(self._made())
 
 
 @dataclass(frozen=True)

@@ -39,11 +39,7 @@ _LINK = re.compile(r'<a xlink:href="#(case-\d+-\d+)" target="_blank">')
 HEADING = "Training methods on partially labelled organs"
 HEADING_OF_SCORES = "Methods compared"
 BOARDS: tuple[By, ...] = ("method", "rank", "failures", "organ", "domain")
-BOXES = (
-    "{} per test patient. Boxes: quartiles and median; whiskers: 1.5 interquartile ranges; "
-    "points: patients beyond, and those with pictures, to which a click leads. n as in the "
-    "leaderboard."
-)
+LEADS = "A point with pictures leads to them at a click. n as in the leaderboard."
 LOSSES = (
     "Loss of the segmentation network, means over a twentieth of a training and over folds. Each "
     "unit on the x axis is one training: the first, then one per relabelling round. Losses of "
@@ -57,7 +53,6 @@ DATA = (
     "Some of the cases, on the grid of training, with what is annotated in them and what the "
     "simulation hides. Other folds hide other labels."
 )
-TERMS = "Values that the methods' own terms logged, mean over folds; see the table."
 
 
 class Html(ScoresReport):
@@ -189,7 +184,10 @@ def _boxplots(table: pd.DataFrame, styles: MethodStyles, tables: Tables) -> Iter
     for task, scores in table.groupby("task"):
         measure = scores["metric"].iloc[0]
         figure = _figures.boxes(scores, styles, anchors)
-        part = page.figure(_figures.to_svg(figure), BOXES.format(measure), f"{task}: {measure}")
+        caption = _figures.BOXES.format(measure)
+        if anchors is not None:
+            caption += f" {LEADS}"
+        part = page.figure(_figures.to_svg(figure), caption, f"{task}: {measure}")
         yield Part(_LINK.sub(lambda found: _named(found[1], cases[found[1]]), part.html))
 
 
@@ -219,7 +217,8 @@ def _training(curves: pd.DataFrame, styles: MethodStyles) -> Iterator[Part]:
     yield from _each(segment, _figures.losses, LOSSES, "losses", styles=styles)
     if training.has_own_terms(curves):
         own = training.own_terms(curves, styles)
-        yield from _each(own, _figures.terms, TERMS, "what is each method's own", styles=styles)
+        title = "what is each method's own"
+        yield from _each(own, _figures.terms, training.TERMS, title, styles=styles)
         yield from _parts("training", training.boards(own, styles))
 
 

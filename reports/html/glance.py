@@ -14,7 +14,6 @@ from bench.reporting.column import ComparisonColumn
 from bench.reporting.comparison import Compared
 from bench.reporting.marks import ranked, standing
 from bench.reporting.sentences import alone, sentence, sentences
-from bench.reporting.text import listed
 
 from .. import _figures
 from ..leaderboard import foreign
@@ -22,14 +21,6 @@ from ..leaderboard import foreign
 TEMPLATE = Path(__file__).with_name("glance.html.j2")
 SCRIPT = Path(__file__).with_name("glance.js")
 STYLE = Path(__file__).with_name("glance.css")
-FOREST = (
-    "Mean difference to the first with its corrected 95 % interval. Filled: significant after "
-    "Holm's correction. Hollow: may be chance."
-)
-MATRIX = (
-    "Line against column. Blue: better, orange: worse, both significant after Holm's correction. "
-    "Without colour: may be chance. Grey: not tested."
-)
 
 
 @dataclass(frozen=True)
@@ -93,24 +84,11 @@ def answer(compared: Compared) -> list[str]:
 
 def _panel(compared: Compared, table: str, *, one_task: bool) -> Panel:
     column = compared.column
-    order = ranked(column)
     title = f"{column.task}, {column.label} labelled" if column.label else column.task
-    figures = []
-    if compared.comparisons:
-        leader, *others = map(column.styles.name, order)
-        figures = [
-            page.figure(
-                _figures.to_svg(_figures.forest(compared, order)),
-                FOREST,
-                instead=f"Differences to {leader}: {listed(others)}",
-            ).html,
-            page.figure(
-                _figures.to_svg(_figures.matrix(compared, order)),
-                MATRIX,
-                instead=f"Which of {len(order)} methods beats which, as in the table of paired "
-                "differences",
-            ).html,
-        ]
+    figures = [
+        page.figure(one.svg, one.caption, instead=one.instead).html
+        for one in _figures.comparisons([compared], "").get(column.task, ())
+    ]
     leaders = standing(column).leaders
     where = column.label if one_task and column.label else title
     best = "nobody leads"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,15 +16,17 @@ from bench.evaluation.metrics import MetricName, find
 from bench.reporting import board, scores
 from bench.reporting.board import Board
 from bench.reporting.column import columns, domain_columns
+from bench.reporting.comparison import Compared, compare
 from bench.reporting.marks import Rule
 from bench.reporting.marks import marks as marks_of
-from bench.reporting.report import Document, ScoresReport
+from bench.reporting.report import Document, Later, ScoresReport
 from bench.reporting.style import MethodStyles
 from bench.reporting.text import NONE, duration
 from bench.results.aggregate import cell_values, final_models, lacking_pairs
 from bench.results.files import Tables
 from bench.results.tables import CELL, GROUP, group_name
 
+from .. import _figures
 from . import foreign
 from .failures import failure_boards
 from .notes import LINE, PARTS, By, bold_notes, lines_of, notes_of
@@ -56,24 +59,44 @@ class Leaderboard(ScoresReport):
         if self.csv is not None:
             return self._of_csv(tables)
         results, digits = tables.results, 1 if self.digits is None else self.digits
-        shown = [
-            found
-            for by in TITLE
-            for found in leaderboards(results, self.metric, by, digits, self.bold)
-        ]
+        shown = {by: leaderboards(results, self.metric, by, digits, self.bold) for by in TITLE}
         stem = "leaderboard" if self.metric == "dsc" else f"leaderboard-{self.metric}"
         heading = f"Leaderboard: {find(self.metric).title}"
-        return Document(board.files(stem, shown, heading, numbers(results, self.metric)), shown)
+        return self._document(tables, shown, stem, heading, lambda: numbers(results, self.metric))
 
     def _of_csv(self, tables: Tables) -> Document:
         table, styles = self.scored(tables)
-        shown = [
-            found
+        shown = {
+            by: foreign.leaderboards(table, styles, by, self.digits, self.bold)
             for by in foreign.TITLE
-            for found in foreign.leaderboards(table, styles, by, self.digits, self.bold)
-        ]
-        figures = foreign.numbers(table, styles)
-        return Document(board.files("leaderboard", shown, "Leaderboard", figures), shown)
+        }
+        return self._document(
+            tables, shown, "leaderboard", "Leaderboard", lambda: foreign.numbers(table, styles)
+        )
+
+    def _document(
+        self,
+        tables: Tables,
+        shown: Mapping[By, list[Board]],
+        stem: str,
+        heading: str,
+        behind: Callable[[], pd.DataFrame],
+    ) -> Document:
+        """Return the boards and, once they are asked for, files with what is drawn of them."""
+        boards = list(chain.from_iterable(shown.values()))
+
+        def files() -> Mapping[str, str | bytes]:
+            found = columns(*self.scored(tables, self.metric))
+            compared = [
+                Compared(column, compare(column, column.pairs, thorough=False)) for column in found
+            ]
+            drawn = _figures.comparisons(compared, stem)
+            tasks = dict.fromkeys(one.column.task for one in compared)
+            finals = zip(tasks, shown["method"], strict=True)
+            drawings = {final.title: drawn.get(task, []) for task, final in finals}
+            return board.files(stem, boards, heading, behind(), drawings=drawings)
+
+        return Document(Later(files), boards)
 
 
 def leaderboard(table: pd.DataFrame, metric: MetricName = "dsc") -> pd.DataFrame:

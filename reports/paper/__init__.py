@@ -5,12 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 
 import pandas as pd
 from typing_extensions import override
 
 from bench.reporting import board
 from bench.reporting.board import Board
+from bench.reporting.column import columns
+from bench.reporting.comparison import Compared, compare
+from bench.reporting.drawing import Drawing
 from bench.reporting.report import Document, Report
 from bench.reporting.scores import of_results, require_rows
 from bench.reporting.sentences import domains
@@ -59,17 +63,33 @@ class Paper(Report):
         found = list(_filled(tables))
         numbers = pd.concat([cells.assign(data=data) for data, _, cells in found])
         shown = [*(filled for _, filled, _ in found), *descriptions.table_11(tables.layers)]
+        last = claims.to_board()
         files = board.files(
-            "paper", [*shown, claims.to_board()], HEADING, numbers[["data", "table", *CELLS]]
+            "paper",
+            [*shown, last],
+            HEADING,
+            numbers[["data", "table", *CELLS]],
+            drawings={last.title: list(_drawings(tables.results))},
         )
         return Document(files | dict(_figure_files(tables)), shown)
 
 
-def _figure_files(tables: Tables) -> Iterator[tuple[str, str | bytes]]:
-    """Yield name and content of Figure 4 and, given pictures, of Figures 5 to 8."""
-    styles = MethodStyles.of(tables.results)
-    for number, (_, own) in enumerate(of_results(tables.results).groupby("task"), start=1):
-        yield f"figure4-{number}.svg", _figures.to_svg(_figures.boxes(own, styles))
+def _drawings(results: pd.DataFrame) -> Iterator[Drawing]:
+    """Yield Figure 4 and, of the methods that were run, who beats whom."""
+    table, styles = of_results(results), MethodStyles.of(results)
+    for number, (task, own) in enumerate(table.groupby("task"), start=1):
+        figure = _figures.boxes(own, styles)
+        caption = _figures.BOXES.format("DSC")
+        yield _figures.drawing(figure, f"figure4-{number}", f"{task}: DSC (Figure 4)", caption)
+    compared = [
+        Compared(column, compare(column, column.pairs, thorough=False))
+        for column in columns(table, styles)
+    ]
+    yield from chain.from_iterable(_figures.comparisons(compared, "paper").values())
+
+
+def _figure_files(tables: Tables) -> Iterator[tuple[str, bytes]]:
+    """Yield name and content of Figures 5 to 8, given pictures."""
     count: Counter[int] = Counter()
     for number, figure in panels.figures(tables.pictures):
         count[number] += 1

@@ -141,7 +141,13 @@ def test_files_say_what_is_missing_and_whose_data(tmp_path: Path) -> None:
     table = result_table(methods=("naive", "inerrant0"), dataset="lits", organs=("liver",))
     paths = Paper().build(Tables.of(results=table)).write(tmp_path)
     assert [path.name for path in paths] == [
-        "paper.md", "paper.csv", "paper.tex", "paper.html", "figure4-1.svg",
+        "paper.md", "paper.csv", "paper.tex", "paper.html", "figure4-1.svg", "figure4-1.pdf",
+        *(
+            f"paper-{what}-{number}.{kind}"
+            for number in (1, 2)
+            for what in ("differences", "matrix")
+            for kind in ("svg", "pdf")
+        ),
     ]  # fmt: skip
     text = paths[0].read_text()
     assert "Same data: yes. Published on LiTS" in text

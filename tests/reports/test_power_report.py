@@ -64,7 +64,7 @@ def test_equal_rows_give_equal_bytes(table: pd.DataFrame) -> None:
     document = Power(metric="nsd").build(Tables.of(results=table))
     again = Power(metric="nsd").build(Tables.of(results=table.sample(frac=1, random_state=1)))
     assert document.files == again.files
-    suffixes = (".md", ".csv", ".tex", ".html", "-1.svg")
+    suffixes = (".md", ".csv", ".tex", ".html", "-1.svg", "-1.pdf")
     assert list(document.files) == [f"power-nsd{suffix}" for suffix in suffixes]
 
 

@@ -48,6 +48,7 @@ def test_the_report_shows_what_is_a_methods_own(tmp_path: Path) -> None:
     assert [path.name for path in written] == [
         *(f"training.{suffix}" for suffix in ("md", "csv", "tex", "html")),
         "training-1.svg",
+        "training-1.pdf",
     ]
     for path in written:
         assert path.read_bytes() == (second / path.name).read_bytes()
