@@ -60,6 +60,10 @@ RIGHT_ANGLES = 1e-4
 LABEL_ROUNDING = 1e-3
 """What saving a label map as floating-point or scaled numbers may add to a whole number."""
 
+GRID_ROUNDING = 0.1
+"""Part of a voxel by which the corners of a grid may differ from those of another in two headers of
+one: they hold float32 or a few decimals, and some tools rewrite them as a quaternion."""
+
 QUATERNION_ROUNDING = 1e-3
 """What the length of a header's quaternion may exceed 1 by."""
 
@@ -711,7 +715,9 @@ def _voxels(
 ) -> tuple[NDArray[Any], Geometry]:
     """Return the array in the axes of the file, channels on a fourth axis, and its geometry."""
     stored = image.get_data_dtype()
-    if stored.fields is not None or not np.issubdtype(stored, np.number) or stored.kind == "c":
+    if stored.fields is not None:
+        raise BenchError(f"{where}: colour voxels; export one grey value or label each")
+    if not np.issubdtype(stored, np.number) or stored.kind == "c":
         raise BenchError(
             f"{where}: voxels of type {stored}, not numbers; export one grey value each"
         )
@@ -795,8 +801,7 @@ def _same_grid(wanted: Geometry, found: Geometry, where: str, other: str, remedy
         for grid in (wanted, found)
     )
     apart = float(np.linalg.norm(of_wanted - of_found, axis=1).max())
-    # Headers hold float32, and some tools rewrite them as a quaternion: tolerate rounding.
-    if apart > 1e-3 + 1e-5 * float(np.abs(of_wanted).max()):
+    if apart > GRID_ROUNDING * min(wanted.spacing_mm):
         raise BenchError(
             f"{where}: the affine differs from that of {other} (corners up to {apart:.3g} mm"
             f" apart); {remedy}, or copy the header if only that is wrong"
@@ -827,6 +832,8 @@ def _unreadable(where: str, error: Exception) -> BenchError:
     if isinstance(error, MemoryError):
         return BenchError(f"{where}: does not fit into memory; use a larger machine or crop it")
     reason = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, HeaderDataError):
+        return BenchError(f"{where}: the header is invalid ({reason}); convert or copy it anew")
     return BenchError(
         f"{where}: cannot be read, truncated or corrupt ({reason}); copy or download it again"
     )

@@ -155,7 +155,7 @@ FILES = {
             r, IMAGE, np.zeros((32, 28, 10), np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")]))
         ),
         IMAGE,
-        "not numbers",
+        "colour voxels; export one grey value",
     ),
     "singular affine": (
         flatten_affine,
@@ -458,7 +458,7 @@ def test_cases_that_dataset_json_lists_are_missed(root, listed, message):
 
 
 def test_rounding_of_the_affine_is_no_fault(root):
-    trees.save(root / LABEL, labels(), shifted(5e-4))
+    trees.save(root / LABEL, labels(), shifted(0.05))
     dataset = Folder(root=root)
     read_scan(dataset, dataset.cases()[1])
 

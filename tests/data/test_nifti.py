@@ -205,7 +205,7 @@ def announcing(path, **fields):
         ({"dim": (3, 32767, 32767, 32767, 1, 1, 1, 1)}, "must be 1 to 2147483648"),
         ({"dim": (3, 1290, 1290, 1290, 1, 1, 1, 1)}, "4293378352 bytes, the file has fewer"),
         ({"dim": (3, 1200, 1200, 1100, 1, 1, 1, 1)}, "bytes, the file has"),
-        ({"dim": (-7, 32, 28, 8, 1, 1, 1, 1)}, "truncated or corrupt"),
+        ({"dim": (-7, 32, 28, 8, 1, 1, 1, 1)}, "the header is invalid"),
         ({"vox_offset": 1e30}, "the header places the voxels"),
         ({"vox_offset": np.inf}, "truncated or corrupt"),
         ({"vox_offset": np.nan}, "truncated or corrupt"),
@@ -214,7 +214,7 @@ def announcing(path, **fields):
         ({"srow_x": (1e-30, 0, 0, 0)}, "edges must be 0.0001 to 1000 mm"),
         ({"srow_x": (0, 1, 0, 0)}, "the affine has no inverse"),
         ({"magic": b"ni1"}, "not a single-file NIfTI|truncated or corrupt"),
-        ({"datatype": 9999}, "truncated or corrupt"),
+        ({"datatype": 9999}, "the header is invalid"),
         ({"sform_code": 0, "qform_code": 1, "quatern_b": 9}, "the rotation in the header"),
     ],
 )
