@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import textwrap
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import wraps
+from functools import cache, wraps
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 import numpy as np
@@ -177,7 +177,7 @@ def boxes(scores: pd.DataFrame, styles: MethodStyles, anchors: pd.Series | None 
     methods = styles.sort(scores["method"].unique())
     patient = ["method", "label_pct", "organ", "seed", "patient"]
     linked = scores.assign(anchor=None if anchors is None else anchors)
-    values = linked.groupby(patient, as_index=False).agg(
+    values = linked.groupby(patient, as_index=False, observed=True).agg(
         value=("value", "mean"), anchor=("anchor", "first")
     )
     values["name"] = values["method"].map(_names(styles))
@@ -244,13 +244,19 @@ def _points(axis: Any, values: pd.DataFrame, organs: Sequence[str], methods: Seq
         shown = own[beyond | own["anchor"].notna()]
         step = 0.8 / len(methods)  # seaborn's boxes of one organ fill 0.8
         place = organs.index(organ) + step * (methods.index(method) - (len(methods) - 1) / 2)
-        for score, anchor in zip(shown["value"], shown["anchor"], strict=True):
-            (point,) = axis.plot(
-                place, score, "o", markersize=3, color="white", markeredgecolor="black", mew=0.7
-            )
-            point.set_zorder(3)
-            if isinstance(anchor, str):
-                point.set_url(f"#{anchor}")
+        linked = shown["anchor"].notna()
+        _circles(axis, place, shown["value"][~linked])
+        for score, anchor in zip(shown["value"][linked], shown["anchor"][linked], strict=True):
+            _circles(axis, place, [score]).set_url(f"#{anchor}")
+
+
+def _circles(axis: Any, place: float, heights: Collection[float]) -> Any:
+    """Draw points above one another."""
+    (drawn,) = axis.plot(
+        [place] * len(heights), heights, "o",
+        markersize=3, color="white", markeredgecolor="black", mew=0.7, zorder=3,
+    )  # fmt: skip
+    return drawn
 
 
 @names_as_text
@@ -512,7 +518,7 @@ def _numbered(places: Mapping[str, str], method: str, column: ComparisonColumn) 
 
 def _names(styles: MethodStyles) -> Callable[[str], str]:
     """Return the function that names a method in a figure, a long name in several lines."""
-    return lambda method: textwrap.fill(styles.name(method), NAME_WIDTH)
+    return cache(lambda method: textwrap.fill(styles.name(method), NAME_WIDTH))
 
 
 def _methods_as_hue(methods: Sequence[str], styles: MethodStyles) -> dict[str, Any]:

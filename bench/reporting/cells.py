@@ -34,11 +34,9 @@ class Shared(NamedTuple):
 
     Attributes
     ----------
-    values
-        Scores of a and b, those that count for a failure or a correct absence included; shape
-        (cells, 2), NaN where either is empty or both are correct absences.
     diff
-        a - b, free of rounding errors; shape (cells,).
+        a - b, free of rounding errors, where a failure or a correct absence counts as what stands
+        for it; shape (cells,), NaN where either is empty or both are correct absences.
     only_a, only_b
         Cells that only one of them has.
     counted
@@ -47,7 +45,6 @@ class Shared(NamedTuple):
         Whether these are all scores of both, and nothing counts that is no score.
     """
 
-    values: NDArray[np.float64]
     diff: NDArray[np.float64]
     only_a: int
     only_b: int
@@ -119,8 +116,8 @@ class Cells:
         known = np.abs(self.values_CM[self.kinds_CM == SCORED])
         return float(known.max(initial=0.0))
 
-    def shared(self, a: str, b: str) -> Shared:
-        """Return two methods on the cells that both have."""
+    def shared(self, a: str, b: str) -> tuple[Shared, NDArray[np.float64]]:
+        """Return two methods on the cells that both have, and their scores; shape (cells, 2)."""
         pair = [self.methods.index(a), self.methods.index(b)]
         kinds = self.kinds_CM[:, pair]
         here = kinds != EMPTY
@@ -131,7 +128,8 @@ class Cells:
         only_b = int((here[:, 1] & ~here[:, 0]).sum())
         counted = int((kinds[both] != SCORED).any(axis=1).sum())
         diff = settled(values[:, 0] - values[:, 1], self.largest)
-        return Shared(values, diff, only_a, only_b, counted, not (only_a or only_b or counted))
+        whole = not (only_a or only_b or counted)
+        return Shared(diff, only_a, only_b, counted, whole), values
 
     def common(self, methods: Sequence[str]) -> NDArray[np.float64]:
         """Return the scores of several methods where all of them have the cell; NaN elsewhere."""

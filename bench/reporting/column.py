@@ -18,7 +18,7 @@ from bench.evaluation.metrics import MetricName
 from bench.reporting.cells import Cells, Means, Shared
 from bench.reporting.scores import of_results
 from bench.reporting.style import MethodStyles
-from bench.results.tables import GROUP
+from bench.results.tables import grouped
 from bench.stats.multiple import holm
 from bench.stats.paired import Tested, corrected_t, crossed_t, paired_t, settled
 from bench.stats.stability import Stability, bootstrap_ranks
@@ -163,8 +163,10 @@ class ComparisonColumn:
     @cached_property
     def patient_noun(self) -> str:
         """What one patient is called: a case where the table does not know patients."""
-        known = self.unit == "fold" or (self.rows["patient"] != self.rows["case"]).any()
-        return "patient" if known else "case"
+        if self.unit == "fold":
+            return "patient"
+        patient, case = (self.rows[name].astype(str) for name in ("patient", "case"))
+        return "patient" if (patient != case).any() else "case"
 
     @cached_property
     def methods(self) -> tuple[str, ...]:
@@ -232,11 +234,11 @@ class ComparisonColumn:
 
     def pair(self, a: str, b: str) -> Pair:
         """Return two methods on what both have."""
-        shared = self.cells.shared(a, b)
+        shared, scores = self.cells.shared(a, b)
         if shared.whole:
             own = [self._own[self.methods.index(method)].values for method in (a, b)]
         else:
-            own = [self._averaged(one).values for one in shared.values.T]
+            own = [self._averaged(one).values for one in scores.T]
         values = np.stack(own, axis=1)
         return Pair(self.cells, shared, values[~np.isnan(values).any(axis=1)])
 
@@ -317,7 +319,7 @@ def columns(
 
     With ``per_organ``, one per organ, and none for tasks of a single organ.
     """
-    for _, rows in scores.groupby("task"):
+    for rows in grouped(scores, ["task"]):
         for pct in sorted(rows["label_pct"].unique(), reverse=True):
             own = rows[rows["label_pct"] == pct]
             if not per_organ:
@@ -334,7 +336,7 @@ def domain_columns(
 
     None for data sets whose test cases are of one domain.
     """
-    for _, rows in results.groupby(GROUP):
+    for rows in grouped(results):
         if rows["domain"].nunique() > 1:
             for domain, own in rows.groupby("domain"):
                 for column in columns(of_results(own, metric), styles):

@@ -13,8 +13,8 @@ from bench.errors import BenchError
 from bench.evaluation.metrics import MetricName, find
 from bench.reporting.agreement import require_common_cases, require_one_unit
 from bench.reporting.cells import UNKNOWN
-from bench.results.aggregate import final_models
-from bench.results.tables import STATUSES, group_names
+from bench.results.aggregate import final_models, numbered
+from bench.results.tables import GROUP, STATUSES, group_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,18 +55,33 @@ def require_rows(results: pd.DataFrame) -> pd.DataFrame:
 
 def of_results(table: pd.DataFrame, metric: MetricName = "dsc") -> pd.DataFrame:
     """Return the scores of the final models in a valid results table."""
+    import pandas as pd
+
     last = final_models(require_rows(table))
     measured = find(metric)
-    unmeasured = ~last["spacing_known"] & measured.needs_spacing
-    return last.assign(
-        task=group_names(last),
-        value=last[metric],
-        status=last["status"].mask(unmeasured, UNKNOWN),
-        metric=measured.title,
-        unit=measured.unit,
-        higher_is_better=measured.best == "high",
-        best=_best(metric),
-    )[list(COLUMNS)]
+    known = ["label_pct", "method", "organ", "seed", "fold", "test_to_train", "patient", "case"]
+    found = last[known].astype(dict.fromkeys(["method", "organ", "patient", "case"], "category"))
+    status = last["status"]
+    if measured.needs_spacing:
+        status = status.mask(~last["spacing_known"], UNKNOWN)
+    found["task"] = _tasks(last)
+    found["value"] = last[metric]
+    found["status"] = status.astype("category")
+    for name, text in {"metric": measured.title, "unit": measured.unit}.items():
+        found[name] = pd.Categorical.from_codes([0] * len(found), pd.Index([text]))
+    found["higher_is_better"] = measured.best == "high"
+    found["best"] = _best(metric)
+    return found[list(COLUMNS)]
+
+
+def _tasks(table: pd.DataFrame) -> pd.Categorical[str]:
+    """Return the task of every row; each name is kept once, not a million times."""
+    import pandas as pd
+
+    number, groups = numbered(table, GROUP)
+    names = pd.Index(group_names(groups))
+    coded = pd.Categorical.from_codes(number.to_numpy(), names)
+    return coded.reorder_categories(sorted(names))
 
 
 def _best(metric: MetricName) -> float:

@@ -38,6 +38,17 @@ def final_models(table: pd.DataFrame) -> pd.DataFrame:
     return table if table["final"].all() else table[table["final"]]
 
 
+def numbered(table: pd.DataFrame, by: Sequence[str]) -> tuple[pd.Series, pd.DataFrame]:
+    """Return the group of each row, numbered in the order of keys, and the keys by number.
+
+    Texts are compared once where a table is grouped several times.
+    """
+    numbers = table.groupby(list(by)).ngroup()
+    first = ~numbers.duplicated()
+    keys = table.loc[first, list(by)].set_axis(numbers[first]).sort_index()
+    return numbers, keys.rename_axis(index=None)
+
+
 def lacking_pairs(table: pd.DataFrame) -> pd.DataFrame:
     """Return the (case, organ) pairs on which one model was scored and another was not.
 
@@ -88,8 +99,8 @@ def organ_values(
         ``by``, ``organ``, ``value``, ``patients``, and ``COUNTS``: rows with a value (``scored``),
         NaN, zero, missed, hallucinated, both empty.
     """
-    unit, units = _numbered(table, [*by, "organ"])
-    patient, _ = _numbered(table, ["patient"])
+    unit, units = numbered(table, [*by, "organ"])
+    patient, _ = numbered(table, ["patient"])
     patients = table[metric].groupby([unit, patient]).mean().groupby(level=0)
     values = patients.agg(value="mean", patients="size")
     counts = _counts(table, metric).groupby(unit).sum()
@@ -113,7 +124,7 @@ def fold_values(
 def _fold_values(table: pd.DataFrame, organs: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     values = organs.groupby(by).agg(value=("value", "mean"), organs=("value", "count"))
     counts = organs.groupby(by)[list(COUNTS)].sum()
-    run, runs = _numbered(table, by)
+    run, runs = numbered(table, by)
     cost = runs.join(table[list(COSTS)].groupby(run).max()).set_index(by)
     return values.join(counts).join(cost).reset_index()
 
@@ -165,10 +176,10 @@ def cell_values(
         peak_mb=("peak_mb", "max"),
     )
     counts = folds.groupby(by)[list(COUNTS)].sum()
-    patient, _ = _numbered(table, ["patient"])
-    organ, pooled = _numbered(table, [*by, *([] if per_organ else ["organ"])])
+    patient, _ = numbered(table, ["patient"])
+    organ, pooled = numbered(table, [*by, *([] if per_organ else ["organ"])])
     means = table[metric].groupby([organ, table["seed"], patient]).mean().groupby(level=0).mean()
-    cell, patients = _numbered(table, by)
+    cell, patients = numbered(table, by)
     patients["patients"] = patient.groupby(cell).nunique()
     pooled["patient_mean"] = means
     return (
@@ -249,17 +260,6 @@ def curve_values(table: pd.DataFrame) -> pd.DataFrame:
     return groups.agg(["mean", "std"]).join(groups.size().rename("runs")).reset_index()
 
 
-def _numbered(table: pd.DataFrame, by: Sequence[str]) -> tuple[pd.Series, pd.DataFrame]:
-    """Return the group of each row, numbered in the order of keys, and the keys by number.
-
-    Texts are compared once where a table is grouped several times.
-    """
-    numbers = table.groupby(list(by)).ngroup()
-    first = ~numbers.duplicated()
-    keys = table.loc[first, list(by)].set_axis(numbers[first]).sort_index()
-    return numbers, keys.rename_axis(index=None)
-
-
 def _counts(table: pd.DataFrame, metric: MetricName) -> pd.DataFrame:
     """Return a 0 or 1 per row for each of ``COUNTS``."""
     import pandas as pd
@@ -267,4 +267,4 @@ def _counts(table: pd.DataFrame, metric: MetricName) -> pd.DataFrame:
     values = table[metric]
     found = {"scored": values.notna(), "nan": values.isna(), "zero": values == 0}
     found |= {status: table["status"] == status for status in STATUSES}
-    return pd.DataFrame({name: found[name].astype("int64") for name in COUNTS})
+    return pd.DataFrame({name: found[name].astype("int8") for name in COUNTS})

@@ -208,6 +208,7 @@ class Schema:
             tag = (arrow.schema.metadata or {}).get(b"bench.schema", b"none")
             table: pd.DataFrame = arrow.to_pandas(self_destruct=True, split_blocks=True)
             del arrow
+            pa.default_memory_pool().release_unused()
         except (pa.ArrowException, OSError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise BenchError(

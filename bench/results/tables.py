@@ -52,6 +52,19 @@ _NETWORK = tuple(GROUP)
 _CONDITION = (*_NETWORK, "label_pct", "seed", "fold")
 
 
+def grouped(rows: pd.DataFrame, by: Sequence[str] = GROUP) -> Iterator[pd.DataFrame]:
+    """Yield the rows of each group, in the order of their keys.
+
+    Where there is one group it is the table itself, not a copy: a million rows fill memory.
+    """
+    by = list(by)
+    if len(rows) and (rows[by] == rows[by].iloc[0]).all(axis=None):
+        yield rows
+        return
+    for _, group in rows.groupby(by, observed=True):
+        yield group
+
+
 def group_names(rows: pd.DataFrame) -> pd.Series:
     """Return the data set, profile and network of each row, formatted for titles."""
     return rows["dataset"] + ", profile " + rows["profile"] + ", " + rows["backbone"]

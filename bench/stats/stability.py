@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BOOTSTRAPS = 1000
+BATCH = 100
+"""Samples that are in memory at a time."""
 
 
 class Stability(NamedTuple):
@@ -80,9 +82,12 @@ def bootstrap_ranks(
     """
     n_patients, n_methods = values_PM.shape
     rng = np.random.default_rng(seed)
-    weights_BP = rng.multinomial(n_patients, np.full(n_patients, 1 / n_patients), n_resamples)
     full = rank(_means(np.ones((1, n_patients)), values_PM))[0]
-    ranks_BM = rank(_means(weights_BP, values_PM))
+    even = np.full(n_patients, 1 / n_patients)
+    sizes = [min(BATCH, n_resamples - done) for done in range(0, n_resamples, BATCH)]
+    ranks_BM = np.concatenate(
+        [rank(_means(rng.multinomial(n_patients, even, size), values_PM)) for size in sizes]
+    )
     shares = np.stack([(ranks_BM == r).mean(axis=0) for r in range(1, n_methods + 1)], 1)
     if np.ptp(full) == 0:
         return Stability(full, shares, NAN)

@@ -22,7 +22,7 @@ from bench.reporting.style import MethodStyles
 from bench.reporting.text import counted, listed
 from bench.results.aggregate import audit_cell_values, curve_values, final_models
 from bench.results.files import Tables
-from bench.results.tables import CELL, GROUP, group_name
+from bench.results.tables import CELL, GROUP, group_name, grouped
 
 from .. import _figures, fairness, leaderboard, relabelling, significance, training
 from ..leaderboard import foreign
@@ -67,7 +67,7 @@ class Html(ScoresReport):
         else:
             standings = {by: foreign.leaderboards(table, styles, by) for by in foreign.TITLE}
         final = standings["method"]
-        tasks = [str(task) for task, _ in table.groupby("task")]
+        tasks = [str(rows["task"].iloc[0]) for rows in grouped(table, ["task"])]
         text = page.render(
             HEADING if self.csv is None else HEADING_OF_SCORES,
             [
@@ -178,11 +178,11 @@ def _boxplots(table: pd.DataFrame, styles: MethodStyles, tables: Tables) -> Iter
     if not tables.pictures.empty:
         final = final_models(tables.results)
         where = gallery.anchors(tables.pictures, final)
-        linked = final.merge(where, how="left", on=[*gallery.CELL, "case"])
-        anchors = linked.set_axis(final.index)["anchor"]
+        key = [*gallery.CELL, "case"]
+        anchors = final[key].merge(where, how="left", on=key)["anchor"].set_axis(final.index)
         cases = dict(zip(where["anchor"], where["case"], strict=True))
-    for task, scores in table.groupby("task"):
-        measure = scores["metric"].iloc[0]
+    for scores in grouped(table, ["task"]):
+        task, measure = scores["task"].iloc[0], scores["metric"].iloc[0]
         figure = _figures.boxes(scores, styles, anchors)
         caption = _figures.BOXES.format(measure)
         if anchors is not None:
@@ -226,7 +226,7 @@ def _each(
     rows: pd.DataFrame, draw: Callable[..., Figure], caption: str, title: str, **options: Any
 ) -> Iterator[Part]:
     """Yield a figure per data set, profile and network."""
-    for _, group in rows.groupby(GROUP):
+    for group in grouped(rows):
         yield page.figure(
             _figures.to_svg(draw(group, **options)), caption, f"{group_name(group)}: {title}"
         )

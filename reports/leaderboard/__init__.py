@@ -24,7 +24,7 @@ from bench.reporting.style import MethodStyles
 from bench.reporting.text import NONE, duration
 from bench.results.aggregate import cell_values, final_models, lacking_pairs
 from bench.results.files import Tables
-from bench.results.tables import CELL, GROUP, group_name
+from bench.results.tables import CELL, GROUP, group_name, grouped
 
 from .. import _figures
 from . import foreign
@@ -149,7 +149,7 @@ def leaderboards(
     """
     return [
         found
-        for _, group in scores.require_rows(table).groupby(GROUP)
+        for group in grouped(scores.require_rows(table))
         for found in _boards_of(group, metric, by, digits, bold)
     ]
 

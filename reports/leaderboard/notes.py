@@ -127,10 +127,10 @@ def _distinct(column: pd.Series) -> str:
 
 def _data(rows: pd.DataFrame) -> Iterator[str]:
     """Say which data the rows stand on, which is one; unknown in tables of earlier releases."""
-    known = rows[rows["content"] != ""]
-    if not known.empty:
-        first = known.iloc[0]
-        some = "" if len(known) == len(rows) else ", as far as the results say"
+    known = rows["content"] != ""
+    if known.any():
+        first = rows.iloc[int(known.to_numpy().argmax())]
+        some = "" if known.all() else ", as far as the results say"
         yield f"Data: content {first['content']}, images {first['scaling']}{some}."
 
 

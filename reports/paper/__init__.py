@@ -22,6 +22,7 @@ from bench.reporting.style import MethodStyles
 from bench.reporting.text import counted
 from bench.results.aggregate import final_models, lacking_pairs
 from bench.results.files import Tables
+from bench.results.tables import grouped
 
 from .. import _figures
 from . import claims, descriptions, panels
@@ -77,7 +78,8 @@ class Paper(Report):
 def _drawings(results: pd.DataFrame) -> Iterator[Drawing]:
     """Yield Figure 4 and, of the methods that were run, who beats whom."""
     table, styles = of_results(results), MethodStyles.of(results)
-    for number, (task, own) in enumerate(table.groupby("task"), start=1):
+    for number, own in enumerate(grouped(table, ["task"]), start=1):
+        task = own["task"].iloc[0]
         figure = _figures.boxes(own, styles)
         caption = _figures.BOXES.format("DSC")
         yield _figures.drawing(figure, f"figure4-{number}", f"{task}: DSC (Figure 4)", caption)
@@ -100,7 +102,8 @@ def _filled(tables: Tables) -> Iterator[tuple[str, Board, pd.DataFrame]]:
     """Yield the data set, board and cells of every table that fits a data set and profile."""
     rows = require_rows(tables.results)
     yield from descriptions.table_1(tables.targets)
-    for (dataset, profile), results in rows.groupby(["dataset", "profile"]):
+    for results in grouped(rows, ["dataset", "profile"]):
+        dataset, profile = results[["dataset", "profile"]].iloc[0]
         audit = tables.audit
         audit = audit[(audit["dataset"] == dataset) & (audit["profile"] == profile)]
         organs = sorted(results["organ"].unique())
@@ -131,8 +134,8 @@ def _by_network(results: pd.DataFrame, layout: Layout) -> Iterator[tuple[str, pd
     if "network" in layout.lines:
         yield "", results
         return
-    for backbone, rows in results.groupby("backbone"):
-        yield str(backbone), rows
+    for rows in grouped(results, ["backbone"]):
+        yield str(rows["backbone"].iloc[0]), rows
 
 
 def _notes(

@@ -10,7 +10,7 @@ from tables import audit_table, result_rows, result_table, two_patients
 from bench.errors import BenchError
 from bench.evaluation.metrics import METRICS
 from bench.results import aggregate
-from bench.results.tables import AUDIT, CELL, RESULTS, RUN, STATUSES
+from bench.results.tables import AUDIT, CELL, GROUP, RESULTS, RUN, STATUSES, grouped
 
 
 def test_written_bytes_depend_on_the_rows_only(tmp_path):
@@ -306,3 +306,13 @@ def test_of_a_run_in_several_files_the_newest_counts(tmp_path):
     assert len(merged) == len(old)
     assert set(merged.loc[merged["method"] == "inerrant0", "device_s"]) == {7.0}
     assert 7.0 not in set(merged.loc[merged["method"] != "inerrant0", "device_s"])
+
+
+def test_groups_are_in_order_and_one_group_is_no_copy() -> None:
+    one = result_table(dataset="b")
+    (same,) = grouped(one)
+    assert same is one
+    both = pd.concat([one, result_table(dataset="a")], ignore_index=True)
+    for found, (_, wanted) in zip(grouped(both), both.groupby(GROUP), strict=True):
+        pd.testing.assert_frame_equal(found, wanted)
+    assert list(grouped(one[:0])) == []
