@@ -22,7 +22,7 @@ from bench.data.findings import CheckResult, OrganSummary, Problem, Range
 from bench.data.intensity import TISSUE_HU, unlike_hu
 from bench.data.landmarks import Landmarks, landmarks, recognisable
 from bench.data.leaks import find_leaks, remedy
-from bench.data.nifti import Scan, assemble, doubtful_place, locate
+from bench.data.nifti import Scan, assemble, doubtful_place, locate, unusual_spacing
 from bench.data.pool import HELD_AT_ONCE, threads
 from bench.errors import BenchError
 from bench.files import file_size
@@ -31,8 +31,6 @@ from bench.reporting.text import counted
 
 SPACING_FACTOR = 2.5
 """A spacing this many times above or below the median of its axis is reported."""
-USUAL_MM = (0.05, 20.0)
-"""Edges of the voxels of clinical scans."""
 
 _SIDE_OF_BODY = {"liver": "right", "spleen": "left"}
 
@@ -165,9 +163,8 @@ def _case_warnings(
                 f"{doubt}; apply the rescale slope and intercept of the DICOM series, or name the"
                 " modality in dataset.json if it is no CT"
             )
-    spacing_mm = scan.geometry.spacing_mm
-    if min(spacing_mm) < USUAL_MM[0] or max(spacing_mm) > USUAL_MM[1]:
-        yield f"spacing {_mm(spacing_mm)} mm; is the header in another unit than mm?"
+    if doubt := unusual_spacing(scan.geometry):
+        yield doubt
     if not case.spacing_known:
         yield (
             "the release gives no true voxel size of this scan; metrics in mm will be missing for"

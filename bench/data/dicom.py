@@ -56,12 +56,13 @@ _PLACE = (
 )
 _TAGS = (
     *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesDescription", "Modality"),
-    *("FrameOfReferenceUID", "AcquisitionNumber"),
+    *("FrameOfReferenceUID", "AcquisitionNumber", "RescaleType"),
     *("ImageType", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "SliceThickness"),
     *("PhotometricInterpretation", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence"),
     *(name for _, name, _, _ in _PLACE),
     *_FRAMES,
 )
+_RESCALE = "PixelValueTransformationSequence"
 _JPEG2000 = b"\xff\x4f\xff\x51"
 """Start of JPEG 2000; the size of the picture follows."""
 
@@ -89,6 +90,8 @@ class Series(NamedTuple):
     uid: str
     modality: str
     """``CT``, ``MR`` or ``PT``."""
+    unit: str
+    """Of the values (``RescaleType``): HU, US if unspecified; empty if nothing is said."""
     slices: tuple[Slice, ...]
     """In the order of the volume's third axis."""
     affine: NDArray[np.float64]
@@ -171,7 +174,8 @@ def find_series(folder: Path) -> Series:
     if modality == "CT":
         headers = dict(files)
         _refuse_interleaved([(headers[one.path], one.path) for one in ordered])
-    return Series(uid, modality, ordered, affine)
+    unit = str(_value(_sources(files[0][1], 0), "RescaleType", _RESCALE) or "")
+    return Series(uid, modality, unit, ordered, affine)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -294,7 +298,6 @@ def _slices(path: Path, header: Dataset) -> Iterator[Slice]:
         shape = int(header.Rows), int(header.Columns)
         n_frames = int(header.get("NumberOfFrames") or 1)
         frames = header.get(_FRAMES[0]) or ()
-        shared = (header.get(_FRAMES[1]) or (None,))[0]
     refuse_size((shape[1], shape[0], n_frames), str(path))
     grey = str(header.get("PhotometricInterpretation", "")).startswith("MONOCHROME")
     if header.get("SamplesPerPixel", 1) != 1 or not grey:
@@ -306,15 +309,20 @@ def _slices(path: Path, header: Dataset) -> Iterator[Slice]:
             f"{path}: {n_frames} frames, {len(frames)} with a position; export the series anew"
         )
     for frame in range(n_frames):
-        groups = [frames[frame]] if frames else []
-        yield _slice(path, frame, shape, [*groups, shared, header], several=n_frames > 1)
+        yield _slice(path, frame, shape, _sources(header, frame), several=n_frames > 1)
+
+
+def _sources(header: Dataset, frame: int) -> list[Dataset]:
+    """Return where attributes of a frame are looked for: its groups, the shared, the header."""
+    frames = header.get(_FRAMES[0]) or ()
+    return [*frames[frame : frame + 1], *(header.get(_FRAMES[1]) or ()), header]
 
 
 def _slice(
     path: Path,
     frame: int,
     shape: tuple[int, int],
-    sources: Sequence[Dataset | None],
+    sources: Sequence[Dataset],
     *,
     several: bool,
 ) -> Slice:
@@ -329,9 +337,8 @@ def _slice(
     if min(spacing) <= 0:
         raise BenchError(f"{where}: spacing of pixels {spacing} mm; export the series anew")
     (thickness,) = _numbers(sources, "SliceThickness", "PixelMeasuresSequence") or (math.nan,)
-    rescale = "PixelValueTransformationSequence"
-    (slope,) = _numbers(sources, "RescaleSlope", rescale) or (1.0,)
-    (intercept,) = _numbers(sources, "RescaleIntercept", rescale) or (0.0,)
+    (slope,) = _numbers(sources, "RescaleSlope", _RESCALE) or (1.0,)
+    (intercept,) = _numbers(sources, "RescaleIntercept", _RESCALE) or (0.0,)
     if not (slope and math.isfinite(slope) and math.isfinite(intercept)):
         raise BenchError(
             f"{where}: rescaling of values by {slope:g} and {intercept:g}; export the series anew"
@@ -348,11 +355,9 @@ def _slice(
     return Slice(path, frame, plane, slope, intercept)
 
 
-def _value(sources: Sequence[Dataset | None], name: str, group: str) -> Any:
+def _value(sources: Sequence[Dataset], name: str, group: str) -> Any:
     """Return an attribute: of the frame, of all frames, or of a file with one slice."""
     for source in sources:
-        if source is None:
-            continue
         inner = source.get(group)
         if inner and name in inner[0]:
             return inner[0].get(name)
@@ -361,7 +366,7 @@ def _value(sources: Sequence[Dataset | None], name: str, group: str) -> Any:
     return None
 
 
-def _numbers(sources: Sequence[Dataset | None], name: str, group: str) -> tuple[float, ...]:
+def _numbers(sources: Sequence[Dataset], name: str, group: str) -> tuple[float, ...]:
     """Return an attribute as numbers, none if it is missing or malformed."""
     try:
         value = _value(sources, name, group)

@@ -72,7 +72,8 @@ def write_segmentation(
     import highdicom as hd
     from pydicom.sr.codedict import codes
 
-    slices = find_series(folder).slices
+    series = find_series(folder)
+    slices = series.slices
     files = list(dict.fromkeys(one.path for one in slices))
     frames = np.ascontiguousarray(labels_IJK.transpose(2, 1, 0))
     if len(files) < len(slices):  # frames of one file, in their order there
@@ -91,7 +92,7 @@ def write_segmentation(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             segmentation = hd.seg.Segmentation(
-                source_images=[_header(file) for file in files],
+                source_images=[_header(file, series.modality) for file in files],
                 pixel_array=table[frames],
                 segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
                 segment_descriptions=[
@@ -117,13 +118,15 @@ def write_segmentation(
         ) from None
 
 
-def _header(file: Path) -> Dataset:
+def _header(file: Path, modality: str) -> Dataset:
     from pydicom import dcmread
 
     header = dcmread(file, stop_before_pixels=True)
     for name in _MAY_BE_EMPTY:
         if name not in header:
             setattr(header, name, None)
+    if "Modality" not in header:
+        header.Modality = modality
     return header
 
 

@@ -52,6 +52,9 @@ MAX_VOXELS = 2**31
 MAX_OFFSET = 2**26
 """Bytes before the voxels: header and extensions."""
 
+USUAL_MM = (0.05, 20.0)
+"""Edges of the voxels of clinical scans."""
+
 MIN_VOXEL_MM, MAX_VOXEL_MM = 1e-4, 1e3
 
 RIGHT_ANGLES = 1e-4
@@ -77,6 +80,7 @@ _PLACE = (
 )
 """What a header holds of the place of a scan, besides the size of its voxels."""
 
+_GZIP = b"\x1f\x8b"
 _HEADER_BYTES = Nifti2Header.sizeof_hdr
 _PIECE_BYTES = 2**20
 _PADDING_BYTES = 512
@@ -332,7 +336,7 @@ def load_channels(files: Mapping[str, Path]) -> Nifti1Image:
         volumes.append(values)
     assert first is not None, "an image has channels"
     image = Nifti1Image(np.moveaxis(np.stack(volumes), 0, -1), np.asarray(first.native_affine))
-    copy_place(image, place)
+    copy_place(image, place.header)
     return image
 
 
@@ -431,6 +435,11 @@ def load_geometry(path: Path, where: str) -> Geometry:
 
 def _header(head: bytes, most: int, where: str) -> Nifti1Header:
     """Return the header at the start of a file that can hold ``most`` bytes, checked."""
+    if head.startswith(_GZIP):
+        raise BenchError(
+            f"{where}: is compressed once more than its name says; decompress it, or rename it to"
+            " end with .nii.gz"
+        )
     if len(head) < Nifti1Header.sizeof_hdr:
         raise EOFError(f"the header ends after {len(head)} bytes")
     if Nifti2Header.may_contain_header(head):
@@ -653,14 +662,14 @@ def to_native(labels_XYZ: NDArray[np.uint8], geometry: Geometry) -> Nifti1Image:
     return _as_nifti(geometry.to_native(labels_XYZ.astype(np.uint8, copy=False)), geometry)
 
 
-def copy_place(image: Nifti1Image, scan: Nifti1Image) -> None:
+def copy_place(image: Nifti1Image, scan: Nifti1Header) -> None:
     """Give an image on the grid of a scan both transforms of the scan's header and their codes.
 
     Programs differ in which of the two they follow; so the image is where the scan is in each.
     """
     for name in _PLACE:
-        image.header[name] = scan.header[name]
-    image.header["pixdim"][:4] = scan.header["pixdim"][:4]
+        image.header[name] = scan[name]
+    image.header["pixdim"][:4] = scan["pixdim"][:4]
 
 
 def doubtful_place(image: Nifti1Image) -> str | None:
@@ -679,6 +688,14 @@ def doubtful_place(image: Nifti1Image) -> str | None:
                 f" {qform} by its qform; sides may be exchanged: correct the header"
             )
     return None
+
+
+def unusual_spacing(geometry: Geometry) -> str | None:
+    """Say that no clinical scan has voxels of this size; None if some have."""
+    if USUAL_MM[0] <= min(geometry.spacing_mm) and max(geometry.spacing_mm) <= USUAL_MM[1]:
+        return None
+    edges = " x ".join(f"{length:.3g}" for length in geometry.spacing_mm)
+    return f"spacing {edges} mm; is the header in another unit than mm?"
 
 
 def share_to_native(share_XYZ: NDArray[np.uint8], geometry: Geometry) -> Nifti1Image:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from bench.errors import BenchError, explain
+from bench.errors import BenchError, explain, neutral
 from bench.experiment.below import Below
 
 if TYPE_CHECKING:
@@ -73,6 +73,9 @@ def find_scans(paths: Sequence[Path], channels: Sequence[Channel]) -> Search:
         for path in inside.images or inside.series:
             if (other := seen.setdefault(os.path.realpath(path), path)) is not path:
                 raise BenchError(f"{path}: named twice, the other time as {other}; name it once")
+            if neutral(path.name) != path.name:
+                problems.append(BenchError(f"{path}: the name holds control characters; rename it"))
+                continue
             case, number = _folder_name(path), None
             if path not in series:
                 case, number = _case(path, len(channels))

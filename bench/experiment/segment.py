@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.engine.store import Store
 from bench.errors import BenchError, explain
+from bench.experiment.opened import Opened
 from bench.experiment.outputs import Outputs
 from bench.experiment.scans import Found, find_scans
 from bench.stage import Stage
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Image
     from numpy.typing import NDArray
 
-    from bench.data.intensity import Channel, GreyValue
+    from bench.data.intensity import GreyValue
     from bench.data.nifti import Geometry
     from bench.nets.protocol import FeatureNet
 
@@ -132,8 +133,9 @@ def segment(
         return
     net = _network(model, store)
     outputs.start()
+    series: dict[str, Path] = {}
     for name, scan in found.items():
-        made = _segment(model, net, name, scan, targets[name], outputs, tick)
+        made = _segment(model, net, name, scan, targets[name], outputs, tick, series)
         yield from _guarded(scan, made)
 
 
@@ -186,46 +188,28 @@ def _segment(
     targets: dict[str, Path],
     outputs: Outputs,
     tick: Callable[[str, int, int], None],
+    series: dict[str, Path],
 ) -> Iterator[Path | Remark]:
-    from bench.data.intensity import unlike_hu
-    from bench.data.nifti import (
-        copy_place,
-        doubtful_place,
-        read_image,
-        share_to_native,
-        to_native,
-    )
+    from bench.data.nifti import copy_place, share_to_native, to_native
 
     where = str(scan.files[0])
     images = model.images
-    before = _state(scan)
-    image = _open(scan, images.channels)
-    image_CXYZ, geometry = read_image(image, where, images.channels, images.refuse_size)
-    _refuse_change(scan, before)
-    if doubt := doubtful_place(image):
-        yield Remark(f"{where}: {doubt}")
-    for channel, image_XYZ in zip(images.channels, image_CXYZ, strict=True):
-        if channel.rule == "window" and (doubt := unlike_hu(image_XYZ)):
-            remedy = (
-                "though its slope and intercept are applied; look whether this series is meant"
-                if scan.is_series
-                else "apply the rescale slope and intercept of the DICOM series"
-            )
-            yield Remark(f"{where}: {doubt}; {remedy}")
-    if geometry.sheared:
+    opened = Opened.of(scan, images)
+    image_CXYZ, geometry = opened.image_CXYZ, opened.geometry
+    for remark in opened.remarks:
+        yield Remark(f"{where}: {remark}")
+    if opened.uid and (other := series.setdefault(opened.uid, scan.files[0])) is not scan.files[0]:
         yield Remark(
-            f"{where}: its slices are tilted; ITK-SNAP and 3D Slicer refuse the label map as they"
-            " refuse such scans in NIfTI"
-            + (", and take a DICOM segmentation" if scan.is_series else "")
-            + (" (--dicom-seg)" if scan.is_series and "dicom_seg" not in targets else "")
+            f"{where}: of the same series as {other}; if one scan is split over folders, put its"
+            " files into one"
         )
     maps = _Maps(len(images.organs), targets)
     labels_XYZ = _predict(
         model, net, image_CXYZ, geometry, maps, lambda done, of: tick(name, done, of)
     )
     labels = to_native(labels_XYZ, geometry)
-    if not scan.is_series:
-        copy_place(labels, image)
+    if opened.header is not None:
+        copy_place(labels, opened.header)
     _save(labels, targets["labels"], outputs)
     yield targets["labels"]
     if (target := targets.get("preview")) is not None:
@@ -234,8 +218,8 @@ def _segment(
         yield target
     for what, share_XYZ in maps.finished():
         share = share_to_native(share_XYZ, geometry)
-        if not scan.is_series:
-            copy_place(share, image)
+        if opened.header is not None:
+            copy_place(share, opened.header)
         _save(share, targets[what], outputs)
         yield targets[what]
     if (target := targets.get("dicom_seg")) is not None:
@@ -246,7 +230,7 @@ def _segment(
         if not labels_XYZ.any():
             yield Remark(f"{where}: no organ was found, and a DICOM segmentation cannot be empty")
             return
-        _refuse_change(scan, before)
+        opened.refuse_change()
         with outputs.writing(target) as unfinished:
             write_segmentation(
                 np.asarray(labels.dataobj),
@@ -378,38 +362,3 @@ def _picture(
     title = f"{name}, {shown.name}" if len(images.channels) > 1 else name
     heading = sheet.Heading(title, (), images.organs, {"drawn": "found", "empty": "not found"})
     sheet.page(heading, [card]).save(path, "PNG")
-
-
-def _open(scan: Found, channels: Sequence[Channel]) -> Nifti1Image:
-    from bench.data.dicom import find_series, read_voxels
-    from bench.data.nifti import load, load_channels
-
-    if len(scan.files) > 1:
-        return load_channels({str(path): path for path in scan.files})
-    (path,) = scan.files
-    if not scan.is_series:
-        return load(path, str(path))
-    series = find_series(path)
-    if len(channels) == 1 and (trained := channels[0].modality) not in (None, series.modality):
-        raise BenchError(
-            f"{path}: its Modality is {series.modality}, but the model was trained on {trained};"
-            f" name a series of {trained}, or a model of {series.modality}"
-        )
-    return read_voxels(series)
-
-
-def _state(scan: Found) -> dict[Path, tuple[int, ...]]:
-    """Return what tells whether the files of a scan are still the same."""
-    files = sorted(scan.folder.iterdir()) if scan.is_series else scan.files
-    found = ((path, path.stat()) for path in files if path.exists())
-    return {path: (s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns) for path, s in found}
-
-
-def _refuse_change(scan: Found, before: dict[Path, tuple[int, ...]]) -> None:
-    now = _state(scan)
-    changed = [path for path in {**before, **now} if before.get(path) != now.get(path)]
-    if changed:
-        raise BenchError(
-            f"{changed[0]}: changed while the scan was read; wait until it is complete, and give"
-            " the command again"
-        )

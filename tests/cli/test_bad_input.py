@@ -124,6 +124,11 @@ FILES = {
     "labels without target": (lambda r: unlink(r, LABEL), LABEL, LOST),
     "truncated image": (lambda r: truncate(r, IMAGE), IMAGE, "truncated or corrupt"),
     "truncated labels": (lambda r: truncate(r, LABEL), LABEL, "truncated or corrupt"),
+    "compressed twice": (
+        lambda r: (r / IMAGE).write_bytes(gzip.compress((r / IMAGE).read_bytes())),
+        IMAGE,
+        "is compressed once more than its name says",
+    ),
     "empty image": (lambda r: (r / IMAGE).write_bytes(b""), IMAGE, "truncated or corrupt"),
     "not compressed": (
         lambda r: (r / IMAGE).write_bytes(b"not gzip at all"),

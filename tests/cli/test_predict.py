@@ -202,6 +202,27 @@ def test_a_label_map_is_where_every_program_puts_its_scan(predict, tmp_path, sfo
     assert len({str(h["pixdim"][:4]) for h in headers}) == 1
 
 
+def test_what_may_be_another_scan_than_was_meant_is_noticed(predict, tmp_path):
+    hu = trees.volume(7, SHAPE).image_XYZ[::-1, ::-1].transpose(1, 0, 2)
+    for half, which in enumerate((slice(3), slice(3, 6))):
+        headers = scanner.change(scanner.series(hu=hu)[which], slice(None), RescaleType="Z_EFF")
+        scanner.save(headers, tmp_path / f"disc/{half}")
+    scan(tmp_path / "fine.nii.gz", affine=np.diag([0.002, 0.002, 0.005, 1]))
+    scan(tmp_path / "a\nb.nii.gz")
+    answer = predict("disc", "fine.nii.gz", "a\nb.nii.gz", "-o", "out")
+    assert answer.out.split() == ["out/0.nii.gz", "out/1.nii.gz", "out/fine.nii.gz"]
+    lines = (
+        "error: a b.nii.gz: the name holds control characters",
+        "note: disc/0: its values are in Z_EFF",
+        "note: disc/1: its values are in Z_EFF",
+        "note: disc/1: of the same series as disc/0",
+        "note: fine.nii.gz: spacing 0.002 x 0.002 x 0.005 mm; is the header in another unit",
+        "error: 1 scan not",
+    )
+    for said, line in zip(answer.err.splitlines(), lines, strict=True):
+        assert said.startswith(line)
+
+
 @pytest.mark.parametrize("add", [1024, 3000])
 def test_values_that_are_no_hu_are_noticed(predict, tmp_path, add):
     answer = predict(scan(tmp_path / "a.nii.gz", add), scan(tmp_path / "b.nii.gz"), "-o", "out")
@@ -216,7 +237,8 @@ def test_folders_are_taken_for_the_scans_that_they_hold(predict, tmp_path):
     (tmp_path / "imagesTs/dataset.json").write_text("{}")
     hu = trees.volume(7, SHAPE).image_XYZ[::-1, ::-1].transpose(1, 0, 2)
     for patient in ("p1", "p2"):
-        scanner.save(scanner.series(hu=hu), tmp_path / "disc" / patient / "CT")
+        series = scanner.series(hu=hu, uid=f"1.2.3.{patient[1]}")
+        scanner.save(series, tmp_path / "disc" / patient / "CT")
     scanner.save([scanner.scout("1.2.9")], tmp_path / "disc/p1/scout")
     answer = predict("imagesTs", "disc", "-o", "out")
     assert answer.code == 0
@@ -298,7 +320,8 @@ def test_a_tilted_series_is_segmented_where_its_slices_are(predict, tmp_path, ki
     hu = trees.volume(7, SHAPE).image_XYZ[::-1, ::-1].transpose(1, 0, 2)
     if kind == "slices":
         headers = scanner.tilted(20, hu=hu)[::-1]
-        nameless = dict.fromkeys(("PatientName", "PatientBirthDate", "StudyID", "StudyTime"))
+        names = ("PatientName", "PatientBirthDate", "StudyID", "StudyTime", "Modality")
+        nameless = dict.fromkeys(names)
         scanner.change(headers, slice(None), **nameless)
     else:
         headers = [scanner.enhanced([1, 0, 2, 5, 4, 3], step=(0, 1.82, 5), hu=hu)]
