@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
+from itertools import product
 from typing import Literal
 
 import numpy as np
@@ -42,7 +43,10 @@ LAST_WITH_ALL = 40
 TCIA_ROWS = 43
 RECORD = "https://zenodo.org/records/1169361"
 ID_COLUMN, BOX_COLUMNS = 2, slice(3, 9)
-"""Number of the scan; first and last plus one voxel along the three axes of the label map."""
+"""Number of the scan (``original_id``); first and last plus one voxel along the three axes of the
+label map (``extent_left``, ``right``, ``ant``, ``post``, ``inf``, ``sup``)."""
+SURELY = 0.01
+"""Share of the labelled voxels that a box counted otherwise has to hold in addition."""
 MOST_OUTSIDE = 0.2
 """Share of the labelled voxels outside the box above which it is not that of the scan."""
 
@@ -57,6 +61,7 @@ class Multiorgan(Release):
     to it. The images are those of the other two sets. 0025 of Pancreas-CT is left out, as there.
     """
 
+    version = 2
     called = "multiorgan"
     summary = "89 abdominal CT, 14 organs in 30 and 8 in 59 (on BTCV and Pancreas-CT)"
     licence = "CC BY 4.0, images as BTCV and Pancreas-CT"
@@ -183,15 +188,25 @@ class Multiorgan(Release):
         return image, Nifti1Image(turned, image.affine), box
 
     def _box(self, files: Files, drawn_XYZ: NDArray[np.bool_], where: str) -> Box:
-        """Return the box of a scan along the axes of its label map."""
+        """Return the box of a scan along the axes of its label map.
+
+        Which of the first two axes comes first, and from which end an axis is counted, is not
+        documented: the labels decide, as they are inside.
+        """
         ends = self._boxes.get((files.scans, files.number))
         if ends is None:
             raise BenchError(f"{where}: cropping.csv has no row for it; download the table again")
-        box = tuple(
-            slice(max(0, low), min(high, size))
-            for (low, high), size in zip(ends, drawn_XYZ.shape, strict=True)
-        )
-        inside, all_of_it = np.count_nonzero(drawn_XYZ[box]), np.count_nonzero(drawn_XYZ)
+        boxes = [
+            _box_along([ends[place] for place in order], turned, drawn_XYZ.shape)
+            for order in ((0, 1, 2), (1, 0, 2))
+            for turned in product((False, True), repeat=3)
+        ]
+        held = [np.count_nonzero(drawn_XYZ[box]) for box in boxes]
+        all_of_it = np.count_nonzero(drawn_XYZ)
+        best = int(np.argmax(held))
+        if held[best] - held[0] <= SURELY * all_of_it:
+            best = 0
+        box, inside = boxes[best], held[best]
         if all_of_it - inside > MOST_OUTSIDE * all_of_it:
             raise BenchError(
                 f"{where}: {all_of_it - inside} of {all_of_it} labelled voxels are outside the box"
@@ -211,12 +226,25 @@ class Multiorgan(Release):
             scans = BTCV if "btcv" in text or ("tcia" not in text and place >= TCIA_ROWS) else TCIA
             try:
                 number, ends = int(row[ID_COLUMN]), [int(cell) for cell in row[BOX_COLUMNS]]
-                boxes[scans, number] = tuple(zip(ends[::2], ends[1::2], strict=True))
+                pairs = zip(ends[::2], ends[1::2], strict=True)
+                boxes[scans, number] = tuple((min(pair), max(pair)) for pair in pairs)
                 if len(ends) != 6:
                     raise ValueError
             except (ValueError, IndexError):
                 raise BenchError(f"{table}: row {place + 2} holds no id and box") from None
         return boxes
+
+
+def _box_along(
+    ends: Sequence[tuple[int, int]], turned: Sequence[bool], shape: Sequence[int]
+) -> Box:
+    """Return the box whose sides are counted from the other end where ``turned``."""
+    return tuple(
+        slice(max(0, size - high), max(0, size - low))
+        if turn
+        else slice(max(0, low), min(high, size))
+        for (low, high), turn, size in zip(ends, turned, shape, strict=True)
+    )
 
 
 def _cropped(image: Nifti1Image, box: Box) -> Nifti1Image:

@@ -431,6 +431,28 @@ def test_labels_that_lie_upside_down_are_turned_before_they_are_cropped(tree):
     assert (image_XYZ[mask] > 20).all()
 
 
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize("turned", [(), (1,), (0, 2)])
+def test_the_labels_tell_from_which_end_a_box_is_counted(tree, tmp_path, swapped, turned):
+    root = shutil.copytree(tree("multiorgan"), tmp_path / "copy")
+    path = next(root.rglob("label_btcv_multiorgan/label0001.nii.gz"))
+    stored = np.asarray(nib.load(path).dataobj)
+    inside = np.argwhere(stored)
+    box = [*zip(inside.min(axis=0).tolist(), (inside.max(axis=0) + 1).tolist(), strict=True)]
+    ends = [
+        (size - high, size - low) if axis in turned else (low, high)
+        for axis, ((low, high), size) in enumerate(zip(box, stored.shape, strict=True))
+    ]
+    ends = [ends[1], ends[0], ends[2]] if swapped else ends
+    table = next(root.rglob("cropping.csv"))
+    rows = table.read_text().splitlines()
+    rows[3] = ",".join(["btcv,,0001", *(str(end) for side in ends for end in side)])
+    table.write_text("\n".join(rows))
+    dataset = opened(root, "multiorgan")
+    labels = np.asarray(dataset.labels(dataset.cases()[0]).dataobj)
+    np.testing.assert_array_equal(labels, stored[tuple(slice(*side) for side in box)])
+
+
 def test_a_box_of_another_scan_is_refused(tree, tmp_path):
     root = shutil.copytree(tree("multiorgan"), tmp_path / "copy")
     table = next(root.rglob("cropping.csv"))
