@@ -33,6 +33,8 @@ def tables_of(source: Path) -> list[Path]:
         found = sorted(folder.glob(f"*{packs.TABLE}"))
         for pack in sorted(folder.glob(f"*{packs.SUFFIX}")):
             found += packs.tables_in(pack)
+    elif source.suffix.lower() == ".csv":
+        raise BenchError(f"{source}: a CSV of scores is given as --csv {source}")
     else:
         return [source]
     if not found:

@@ -488,7 +488,8 @@ def test_report_writes_the_leaderboard_of_all_results(
     answer = bench("report", "leaderboard", "--store", str(experiment.store))
     assert answer.code == 0
     names = {path.name for path in (tmp_path / "leaderboard").iterdir()}
-    assert names == {f"leaderboard.{suffix}" for suffix in ("md", "csv", "tex", "html")}
+    assert {f"leaderboard.{suffix}" for suffix in ("md", "csv", "tex", "html")} <= names
+    assert {f"leaderboard-matrix-1.{suffix}" for suffix in ("svg", "pdf")} <= names
     assert "per organ" in answer.out
     (results,) = experiment.store.glob("results/*[!ts].parquet")
     other = bench("report", "leaderboard[digits=2,metric=nsd]", str(results), "-o", "x")

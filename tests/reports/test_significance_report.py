@@ -170,6 +170,10 @@ def test_the_command_takes_results_or_a_csv(
         2,
         "error: report fairness takes no CSV: it shows what scores alone do not say\n",
     )
+    assert run("html", "mine.csv") == (
+        2,
+        "error: mine.csv: a CSV of scores is given as --csv mine.csv\n",
+    )
     code, text = run("leaderboard[csv=mine.csv]", "r.parquet")
     assert code == 2
     assert "error: a CSV and r.parquet are given: a report takes scores, or results" in text
