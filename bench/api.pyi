@@ -44,5 +44,6 @@ from .training.objective import TrainingProgress as TrainingProgress
 from .training.relabelling import RelabelRule as RelabelRule
 from .training.relabelling import gamma_at as gamma_at
 from .training.sampler import Stream as Stream
+from .training.shared_loss import SharedLoss as SharedLoss
 from .training.supervised import Supervised as Supervised
 from .training.supervised import SupervisedFrom as SupervisedFrom

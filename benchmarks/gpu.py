@@ -34,6 +34,7 @@ from bench.nets.device import Precision, kernels
 from bench.nets.protocol import FeatureNet, image_channels_last
 from bench.training.batch import Batch
 from bench.training.objective import ObjectiveSpec, Setting, TrainingProgress
+from bench.training.shared_loss import SharedLoss
 from bench.training.trainer import Updater
 
 METHODS = {"inerrant0": 0, "confidence": 1, "uamt": 0, "asdnet": 0}
@@ -212,6 +213,7 @@ def _updater(
     setting = Setting(
         n_organs=ORGANS,
         lr=1e-4,
+        shared_loss=SharedLoss(),
         network=network,
         intensity_sd=lambda: (0.2,),
         seed=lambda _purpose: 1,

@@ -82,6 +82,7 @@ class _StudentAndTeacher(Objective):
 
         self._spec = spec
         self._lr = setting.lr
+        self._shared = setting.shared_loss
         self._noise_sds = [spec.noise * sd for sd in setting.intensity_sd()]
         self._student = setting.network("segmenter")
         add_dropout(self._student, spec.dropout)
@@ -123,11 +124,11 @@ class _StudentAndTeacher(Objective):
     def _loss(self, batch: Batch, progress: TrainingProgress) -> Mapping[str, Tensor]:
         import torch
 
-        from bench.api import masked_bce, masked_mean, targets
+        from bench.api import masked_mean, targets
 
         y_BKHW, w_BKHW = targets(batch.lab_BHW, batch.ps_BHW, batch.flags_BK)
         logits_BKHW = self._student(batch.image_BCHW)
-        supervised = masked_bce(logits_BKHW, y_BKHW, w_BKHW)
+        supervised = self._shared(logits_BKHW, y_BKHW, w_BKHW)
         with torch.no_grad():
             taught_BKHW = self._predict(batch.image_BCHW)
             trusted_BKHW, logged = self._spec.trusted(self._predict, batch.image_BCHW, progress)

@@ -60,6 +60,7 @@ class _TwoNetworks(Objective):
     def __init__(self, spec: Cps, setting: Setting) -> None:
         self._weight = spec.weight
         self._lr = setting.lr
+        self._shared = setting.shared_loss
         self._nets = {name: setting.network(name) for name in ("segmenter", "rival")}
 
     @property
@@ -74,11 +75,11 @@ class _TwoNetworks(Objective):
         return [Phase("segment", both, self._loss, self._lr)]
 
     def _loss(self, batch: Batch, progress: TrainingProgress) -> Mapping[str, Tensor]:
-        from bench.api import masked_bce, masked_mean, targets
+        from bench.api import masked_mean, targets
 
         y_BKHW, w_BKHW = targets(batch.lab_BHW, batch.ps_BHW, batch.flags_BK)
         first, second = (net(batch.image_BCHW).float() for net in self._nets.values())
-        supervised = masked_bce(first, y_BKHW, w_BKHW) + masked_bce(second, y_BKHW, w_BKHW)
+        supervised = self._shared(first, y_BKHW, w_BKHW) + self._shared(second, y_BKHW, w_BKHW)
         cross = _taught(first, second, ~w_BKHW) + _taught(second, first, ~w_BKHW)
         apart = masked_mean(((first >= 0) != (second >= 0)).float(), ~w_BKHW)
         return {

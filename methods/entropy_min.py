@@ -15,7 +15,7 @@ from ._consistency import ramp
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bench.api import Batch, FeatureNet, Stream
+    from bench.api import Batch, FeatureNet, SharedLoss, Stream
 
 
 class EntropyMin(Method, Loss):
@@ -39,13 +39,13 @@ class EntropyMin(Method, Loss):
 
     @override
     def loss(
-        self, net: FeatureNet, batch: Batch, progress: TrainingProgress
+        self, net: FeatureNet, batch: Batch, progress: TrainingProgress, shared: SharedLoss
     ) -> Mapping[str, Tensor]:
-        from bench.api import binary_entropy, masked_bce, masked_mean, targets
+        from bench.api import binary_entropy, masked_mean, targets
 
         y_BKHW, w_BKHW = targets(batch.lab_BHW, batch.ps_BHW, batch.flags_BK)
         logits_BKHW = net(batch.image_BCHW)
-        supervised = masked_bce(logits_BKHW, y_BKHW, w_BKHW)
+        supervised = shared(logits_BKHW, y_BKHW, w_BKHW)
         entropy = masked_mean(binary_entropy(logits_BKHW), ~w_BKHW)
         return {
             "loss": supervised + self.weight * ramp(progress.share) * entropy,

@@ -13,7 +13,7 @@ from bench.api import Loss, Method, Recipe, Train, TrainingProgress
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bench.api import Batch, FeatureNet, Stream
+    from bench.api import Batch, FeatureNet, SharedLoss, Stream
 
 
 class Marginal(Method, Loss):
@@ -46,7 +46,7 @@ class Marginal(Method, Loss):
 
     @override
     def loss(
-        self, net: FeatureNet, batch: Batch, progress: TrainingProgress
+        self, net: FeatureNet, batch: Batch, progress: TrainingProgress, shared: SharedLoss
     ) -> Mapping[str, Tensor]:
         logits_BKHW = net(batch.image_BCHW).float()
         log_BCHW = merged_log_probs(logits_BKHW, batch.flags_BK)

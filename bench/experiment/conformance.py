@@ -483,6 +483,7 @@ def _objective(training: Train, *, known: bool) -> tuple[Objective, Batch]:
         Setting(
             n_organs=n_organs,
             lr=1e-2,
+            shared_loss=training.config.supervised,
             network=network,
             intensity_sd=lambda: (0.2,) * n_channels,
             seed=lambda _purpose: 2,

@@ -118,6 +118,7 @@ class Train(Stage):
             Setting(
                 n_organs=len(self.images.organs),
                 lr=self.config.lr,
+                shared_loss=self.config.supervised,
                 network=lambda purpose: self._initial_network(purpose, init),
                 intensity_sd=view.intensity_sd,
                 seed=self._seed,

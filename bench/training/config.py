@@ -10,6 +10,7 @@ from bench.nets.network import OUTPUT_BIAS
 from bench.params import Params
 from bench.training.augment import Augmentation
 from bench.training.objective import TrainingProgress
+from bench.training.shared_loss import SharedLoss
 
 
 class TrainConfig(Params):
@@ -29,6 +30,7 @@ class TrainConfig(Params):
     From a higher one the first steps push the output weights of rare organs below 0, where some
     stay for the whole of a short training."""
     augmentation: Augmentation = Augmentation()
+    supervised: SharedLoss = SharedLoss()
     precision: Literal["bf16", "fp32"] = "bf16"
 
 

@@ -13,6 +13,7 @@ from bench.nets.inference import decide
 from bench.training.batch import organ_masks
 
 Norm = Literal["mean_all", "mean_valid", "sum"]
+TINY = 1e-5
 ConfidenceVoxels = Literal["all_known", "predicted_positive"]
 
 
@@ -40,6 +41,53 @@ def masked_bce(
     if norm == "mean_valid":
         return total / w_BKHW.sum().clamp(min=1)
     return total
+
+
+def balanced_loss(
+    logits_BKHW: Tensor,
+    y_BKHW: Tensor,
+    w_BKHW: Tensor,
+    *,
+    focus: float,
+    positives: float,
+    floor: float,
+    dice: float,
+) -> Tensor:
+    """Return a loss in which an organ counts whatever its size, in float32.
+
+    A focal cross-entropy (Lin et al., ICCV 2017) keeps rare organs alive where their probability is
+    near 0 and Dice has no gradient; Dice shapes them. Both are sums over the whole batch where w=1.
+
+    Parameters
+    ----------
+    logits_BKHW
+        Network output before the sigmoid, any precision.
+    y_BKHW, w_BKHW
+        Target and ambiguity weight, bool or float (:func:`bench.training.batch.targets`).
+    focus, positives
+        Exponent of the focal term, and its weight where y=1; where y=0 it is 1 - ``positives``.
+    floor
+        The focal term of an organ is divided by its voxels in the batch, at least by this share of
+        all voxels of the batch; then averaged over all organs.
+    dice
+        Weight of 1 - Dice, averaged over the organs that show in the batch.
+    """
+    logits_BKHW, y_BKHW, w_BKHW = logits_BKHW.float(), y_BKHW.float(), w_BKHW.float()
+    everything = (0, *range(2, logits_BKHW.ndim))
+    seen_BKHW = y_BKHW * w_BKHW
+    size_K = seen_BKHW.sum(dim=everything)
+    surprise_BKHW = functional.binary_cross_entropy_with_logits(
+        logits_BKHW, y_BKHW, reduction="none"
+    )
+    weight_BKHW = w_BKHW * torch.where(y_BKHW > 0, positives, 1 - positives)
+    prob_BKHW = logits_BKHW.sigmoid()
+    focal_BKHW = surprise_BKHW * (prob_BKHW - y_BKHW).abs() ** focus * weight_BKHW
+    least = floor * logits_BKHW[:, 0].numel()
+    focal = (focal_BKHW.sum(dim=everything) / size_K.clamp(min=least)).mean()
+    overlap_K = (prob_BKHW * seen_BKHW).sum(dim=everything)
+    sizes_K = (prob_BKHW * w_BKHW).sum(dim=everything) + size_K
+    missed_K = 1 - (2 * overlap_K + TINY) / (sizes_K + TINY)
+    return focal + dice * masked_mean(missed_K, size_K > 0)
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

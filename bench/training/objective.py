@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bench.nets.protocol import FeatureNet
     from bench.training.batch import Batch
     from bench.training.sampler import Stream
+    from bench.training.shared_loss import SharedLoss
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,8 @@ class Setting:
     """Builds a network for a purpose. ``segmenter`` starts from the initial weights of the stage:
     those of ``init``, or random ones that are equal for all methods of a condition. Any other
     purpose is the seed of random weights of its own."""
+    shared_loss: SharedLoss
+    """The loss over voxels of known target, the same for every method."""
     intensity_sd: Callable[[], tuple[float, ...]]
     """Standard deviation of each channel of the training images, whose values are in [0, 1]."""
     seed: Callable[[str], int] = field(repr=False)
@@ -126,7 +129,7 @@ class Loss(ObjectiveSpec):
 
     @abc.abstractmethod
     def loss(
-        self, net: FeatureNet, batch: Batch, progress: TrainingProgress
+        self, net: FeatureNet, batch: Batch, progress: TrainingProgress, shared: SharedLoss
     ) -> Mapping[str, Tensor]:
         """Return named scalars of a batch.
 
@@ -138,6 +141,9 @@ class Loss(ObjectiveSpec):
             Images, visible labels and pseudo-labels (:func:`bench.training.batch.targets`).
         progress
             Position in the schedule, for weights that change over a training.
+        shared
+            The loss over voxels of known target that all methods of a comparison share: a function
+            of logits, target and ambiguity weight.
 
         Returns
         -------
@@ -156,6 +162,7 @@ class _OneNetwork(Objective):
     def __init__(self, loss: Loss, setting: Setting) -> None:
         self._loss = loss
         self._lr = setting.lr
+        self._shared = setting.shared_loss
         self._segmenter = setting.network("segmenter")
 
     @property
@@ -166,5 +173,5 @@ class _OneNetwork(Objective):
     @property
     @override
     def phases(self) -> Sequence[Phase]:
-        loss = partial(self._loss.loss, self._segmenter)
+        loss = partial(self._loss.loss, self._segmenter, shared=self._shared)
         return [Phase("segment", list(self._segmenter.parameters()), loss, self._lr)]

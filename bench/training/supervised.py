@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from bench.nets.protocol import FeatureNet
     from bench.training.batch import Batch
     from bench.training.sampler import Stream
+    from bench.training.shared_loss import SharedLoss
 
 
 class Supervised(Loss):
-    """Binary cross-entropy per voxel and organ, with or without ambiguity weights."""
+    """The shared loss per voxel and organ, with or without ambiguity weights."""
 
     unlabelled: Literal["ignored", "background"]
     """How the loss treats a voxel of unknown target: it is left out, or counted as background."""
-    norm: Literal["mean_all", "mean_valid", "sum"] = "mean_all"
     pseudo_negatives: bool = True
     """A pseudo-label of one organ is a negative of the other missing organs."""
     complete_only: bool = False
@@ -44,18 +44,17 @@ class Supervised(Loss):
 
     @override
     def loss(
-        self, net: FeatureNet, batch: Batch, progress: TrainingProgress
+        self, net: FeatureNet, batch: Batch, progress: TrainingProgress, shared: SharedLoss
     ) -> Mapping[str, Tensor]:
         from bench.labels import VOID
         from bench.training.batch import targets
-        from bench.training.losses import masked_bce
 
         y_BKHW, w_BKHW = targets(
             batch.lab_BHW, batch.ps_BHW, batch.flags_BK, pseudo_negatives=self.pseudo_negatives
         )
         if self.unlabelled == "background":
             w_BKHW = w_BKHW | (batch.lab_BHW != VOID).unsqueeze(1)
-        loss = masked_bce(net(batch.image_BCHW), y_BKHW, w_BKHW, self.norm)
+        loss = shared(net(batch.image_BCHW), y_BKHW, w_BKHW)
         return {"loss": loss, "known_share": w_BKHW.float().mean()}
 
 

@@ -107,6 +107,7 @@ class _AdversarialObjective(Objective):
 
         self._spec = spec
         self._lr = setting.lr
+        self._shared = setting.shared_loss
         self._segmenter = setting.network("segmenter")
         torch.manual_seed(setting.seed("discriminator"))
         width = min(PAPER_WIDTH, self._segmenter.feature_channels)
@@ -140,7 +141,7 @@ class _AdversarialObjective(Objective):
         from torch.nn.functional import binary_cross_entropy_with_logits as bce
         from torch.nn.functional import logsigmoid
 
-        from bench.api import annotated, decide, masked_bce, masked_mean, organ_masks, targets
+        from bench.api import annotated, decide, masked_mean, organ_masks, targets
 
         spec = self._spec
         y_BKHW, w_BKHW = targets(batch.lab_BHW, batch.ps_BHW, batch.flags_BK)
@@ -148,7 +149,7 @@ class _AdversarialObjective(Objective):
         prob_BKHW = logits_BKHW.sigmoid()
         annotated_BKHW = annotated(batch.lab_BHW, batch.flags_BK)
         self._segmented = prob_BKHW.detach(), y_BKHW, annotated_BKHW
-        supervised = masked_bce(logits_BKHW, y_BKHW, w_BKHW)
+        supervised = self._shared(logits_BKHW, y_BKHW, w_BKHW)
 
         self._discriminator.requires_grad_(False)
         confidence_BKHW = self._discriminator(prob_BKHW).float()

@@ -209,12 +209,12 @@ def test_the_example_of_contributing_runs_as_a_plugin(tmp_path: Path) -> None:
     path = {"PYTHONPATH": str(tmp_path)}
 
     assert EXAMPLE in walk.bench("list", "methods", **path).out
-    command = ["run", "-m", f"inerrant0,{EXAMPLE},{EXAMPLE}[norm=sum]", "--launcher", "inline"]
+    command = ["run", "-m", f"inerrant0,{EXAMPLE},{EXAMPLE}[power=0.5]", "--launcher", "inline"]
     command += ["-d", "phantom[n_cases=4,scale=0.25]", "-p", "smoke"]
     out, err = walk.bench(*command, "--store", tmp_path / "store", **path)
     assert err == ""
     assert "3 runs, 1 condition" in out
-    assert "Known mean [norm=sum]" in out
+    assert "Known mean [power=0.5]" in out
 
 
 def test_the_tree_is_that_of_the_code() -> None:

@@ -34,6 +34,7 @@ from bench.stages.targets import joint_counts
 from bench.training.batch import Batch, targets
 from bench.training.objective import Loss, TrainingProgress
 from bench.training.relabelling import BACKGROUND, find_candidates
+from bench.training.shared_loss import SharedLoss
 from bench.training.supervised import Supervised
 
 IGNORE = 7
@@ -84,22 +85,23 @@ def batch(lab_BHW: Tensor) -> Batch:
     return Batch(torch.zeros(2, 1, 6, 5), lab_BHW, torch.zeros_like(lab_BHW), flags)
 
 
+@pytest.mark.parametrize("shared", [SharedLoss(), SharedLoss(loss="balanced")])
 @pytest.mark.parametrize(
     "loss", [Supervised(unlabelled="background"), Supervised(unlabelled="ignored"), Marginal()]
 )
-def test_no_loss_is_drawn_from_voxels_of_unknown_class(loss: Loss) -> None:
+def test_no_loss_is_drawn_from_voxels_of_unknown_class(loss: Loss, shared: SharedLoss) -> None:
     lab = torch.tensor([0, 1, 3]).repeat(20).view(2, 6, 5)
     lab[:, 2:4] = VOID
     progress = TrainingProgress(step=0, total=10)
     net = Given()
-    value = loss.loss(net, batch(lab), progress)["loss"]  # type: ignore[arg-type]
+    value = loss.loss(net, batch(lab), progress, shared)["loss"]  # type: ignore[arg-type]
     value.backward()
     assert net.logits.grad is not None
     assert not net.logits.grad[:, :, 2:4].any()
     assert net.logits.grad[1, :, :2].all()
     with torch.no_grad():
         net.logits[:, :, 2:4] += 5.0
-        moved = loss.loss(net, batch(lab), progress)["loss"]  # type: ignore[arg-type]
+        moved = loss.loss(net, batch(lab), progress, shared)["loss"]  # type: ignore[arg-type]
     assert moved == value
 
 

@@ -15,9 +15,9 @@ from walk import PROFILE, bench, key_of_model
 
 HOWTO = Path(__file__).parents[2] / "docs/howto"
 METHOD = """
-    \"\"\"Masked cross-entropy times a number.\"\"\"
+    \"\"\"The shared loss times a number.\"\"\"
 
-    from bench.api import Loss, Method, masked_bce, targets
+    from bench.api import Loss, Method, targets
 
 
     class Scaled(Method, Loss):
@@ -27,9 +27,9 @@ METHOD = """
         def plan(self, recipe):
             yield recipe.segmenter(self)
 
-        def loss(self, net, batch, progress):
+        def loss(self, net, batch, progress, shared):
             y_BKHW, w_BKHW = targets(batch.lab_BHW, batch.ps_BHW, batch.flags_BK)
-            return {"loss": SCALE * masked_bce(net(batch.image_BCHW), y_BKHW, w_BKHW)}
+            return {"loss": SCALE * shared(net(batch.image_BCHW), y_BKHW, w_BKHW)}
 """
 
 

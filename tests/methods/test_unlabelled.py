@@ -23,6 +23,7 @@ from bench.nets.inference import decide
 from bench.training.batch import Batch, targets
 from bench.training.losses import binary_entropy, masked_bce, masked_mean
 from bench.training.objective import Objective, ObjectiveSpec, Setting, TrainingProgress
+from bench.training.shared_loss import SharedLoss
 
 NETWORK = parse_network("unet_t11[width=4]")
 K = 3
@@ -50,6 +51,7 @@ def setting(n_organs: int = K) -> Setting:
     return Setting(
         n_organs=n_organs,
         lr=1e-3,
+        shared_loss=SharedLoss(),
         network=lambda purpose: net(0 if purpose == "segmenter" else 1),
         intensity_sd=lambda: (0.2,),
         seed=lambda _purpose: 3,

@@ -13,11 +13,11 @@ from bench.api import Loss, Method, Recipe, Train, TrainingProgress
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bench.api import Batch, FeatureNet, Stream
+    from bench.api import Batch, FeatureNet, SharedLoss, Stream
 
 
 class Slow(Method, Loss):
-    """Masked cross-entropy, and a pause at every step."""
+    """The shared loss, and a pause at every step."""
 
     label: ClassVar[str] = "slow"
     streams: ClassVar[tuple[Stream, ...]] = ("supervised",)
@@ -30,10 +30,10 @@ class Slow(Method, Loss):
 
     @override
     def loss(
-        self, net: FeatureNet, batch: Batch, progress: TrainingProgress
+        self, net: FeatureNet, batch: Batch, progress: TrainingProgress, shared: SharedLoss
     ) -> Mapping[str, Tensor]:
-        from bench.api import masked_bce, targets
+        from bench.api import targets
 
         time.sleep(self.pause)
         y_BKHW, w_BKHW = targets(batch.lab_BHW, batch.ps_BHW, batch.flags_BK)
-        return {"loss": masked_bce(net(batch.image_BCHW), y_BKHW, w_BKHW)}
+        return {"loss": shared(net(batch.image_BCHW), y_BKHW, w_BKHW)}

@@ -30,6 +30,7 @@ from bench.stages.train import Train
 from bench.training.batch import Batch
 from bench.training.objective import Loss, TrainingProgress
 from bench.training.sampler import Stream
+from bench.training.shared_loss import SharedLoss
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*copying from a non-meta parameter")
 NETWORKS = {2: "unet_t11[width=2]", 3: "unet3d_t11[width=2]"}
@@ -178,7 +179,7 @@ class Reads(Loss):
 
     @override
     def loss(
-        self, net: FeatureNet, batch: Batch, progress: TrainingProgress
+        self, net: FeatureNet, batch: Batch, progress: TrainingProgress, shared: SharedLoss
     ) -> Mapping[str, Tensor]:
         loss = net(batch.image_BCHW).square().mean()
         return {"loss": loss if loss.item() > 0 else -loss}
@@ -191,7 +192,7 @@ class Stays(Reads):
 
     @override
     def loss(
-        self, net: FeatureNet, batch: Batch, progress: TrainingProgress
+        self, net: FeatureNet, batch: Batch, progress: TrainingProgress, shared: SharedLoss
     ) -> Mapping[str, Tensor]:
         weight_K = torch.ones(batch.flags_BK.shape[1])
         return {"loss": net(batch.image_BCHW).square().mean(dim=(0, 2, 3)).dot(weight_K)}

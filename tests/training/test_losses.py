@@ -1,9 +1,14 @@
+import math
+
 import pytest
 import torch
 from torch import Tensor
 
+from bench.errors import BenchError
+from bench.experiment.profiles import parse_profile
 from bench.training.batch import targets
 from bench.training.losses import confidence_loss, masked_bce, true_class_probability
+from bench.training.shared_loss import SharedLoss
 
 # specification: Targets and loss: six voxels, three organs, the third one not annotated.
 LAB = torch.tensor([0, 1, 1, 2, 0, 0]).view(1, 1, 6)
@@ -57,6 +62,35 @@ def test_an_unlabelled_single_organ_volume_gives_no_gradient(norm: str) -> None:
     assert loss.item() == 0
     assert logits.grad is not None
     assert not logits.grad.any()
+
+
+def test_balanced_loss_of_three_voxels() -> None:
+    """By hand: an organ of one voxel of three, none of the second organ, one bit unknown."""
+    prob = torch.tensor([[0.8, 0.3, 0.1], [0.2, 0.1, 0.5]], dtype=torch.float64).view(1, 2, 1, 3)
+    y = torch.tensor([[1, 0, 0], [0, 0, 0]], dtype=torch.bool).view(1, 2, 1, 3)
+    w = torch.tensor([[1, 1, 1], [1, 1, 0]], dtype=torch.bool).view(1, 2, 1, 3)
+    first = 0.25 * 0.2**2 * -math.log(0.8)
+    first += 0.75 * (0.3**2 * -math.log(0.7) + 0.1**2 * -math.log(0.9))
+    second = 0.75 * (0.2**2 * -math.log(0.8) + 0.1**2 * -math.log(0.9))
+    focal = (first / 1.5 + second / 1.5) / 2  # at least half of three voxels
+    dice = 1 - (2 * 0.8 + 1e-5) / (0.8 + 0.3 + 0.1 + 1 + 1e-5)
+    for weight in (0.0, 2.0):
+        found = SharedLoss(loss="balanced", floor=0.5, dice=weight)(prob.logit(), y, w)
+        assert found.item() == pytest.approx(focal + weight * dice, rel=1e-6)
+
+
+def test_balanced_without_its_parts_is_half_the_mean_cross_entropy(
+    y_w: tuple[Tensor, Tensor],
+) -> None:
+    plain = SharedLoss(loss="balanced", focus=0, positives=0.5, floor=1, dice=0)
+    assert plain(LOGITS, *y_w).item() == pytest.approx(SharedLoss()(LOGITS, *y_w).item() / 2)
+
+
+def test_a_number_of_the_other_loss_is_refused() -> None:
+    with pytest.raises(ValueError, match="norm belongs to loss=cross_entropy"):
+        SharedLoss(loss="balanced", norm="sum")
+    with pytest.raises(BenchError, match="dice belongs to loss=balanced"):
+        parse_profile("smoke[dice=2]")
 
 
 def test_no_gradient_from_ambiguous_voxels_and_the_right_one_elsewhere(

@@ -35,6 +35,7 @@ from bench.training.loader import BatchLoader
 from bench.training.objective import Objective, Phase, Setting, TrainingProgress
 from bench.training.readers import SliceReader
 from bench.training.sampler import SliceSampler, Stream
+from bench.training.shared_loss import SharedLoss
 from bench.training.trainer import fit
 
 IDENTITY = torch.tensor([[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]])
@@ -545,6 +546,7 @@ def test_the_confidence_head_starts_from_the_prior_that_bits_are_right() -> None
     setting = Setting(
         n_organs=3,
         lr=1e-3,
+        shared_loss=SharedLoss(),
         network=lambda _purpose: network.build(1, 3),
         intensity_sd=lambda: (0.2,),
         seed=lambda _purpose: 0,

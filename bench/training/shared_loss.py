@@ -1,0 +1,73 @@
+"""The loss over voxels of known target: a number of the profile, the same for every method."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, Self
+
+from pydantic import Field, model_validator
+
+from bench.params import Params
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_ONLY = {"cross_entropy": ("norm",), "balanced": ("focus", "positives", "floor", "dice")}
+
+
+class SharedLoss(Params):
+    """What the supervised part of every method minimises.
+
+    Raises
+    ------
+    ValueError
+        A number that belongs to the other ``loss``.
+    """
+
+    loss: Literal["cross_entropy", "balanced"] = "cross_entropy"
+    """``cross_entropy``: over all voxels and organs alike, Eq. 2 of Petit et al. 2021.
+    ``balanced``: focal cross-entropy per organ and Dice of the batch
+    (:func:`bench.training.losses.balanced_loss`)."""
+    norm: Literal["mean_all", "mean_valid", "sum"] = "mean_all"
+    """Divisor of the cross-entropy: all voxels, those of known target, or 1."""
+    focus: float = Field(default=2.0, ge=0, le=10)
+    """Exponent of the focal term: voxels that are predicted right count less."""
+    positives: float = Field(default=0.25, gt=0, lt=1)
+    """Weight of the voxels of the organ; the others have the rest to 1."""
+    floor: float = Field(default=0.01, gt=0, le=1)
+    """The focal term of an organ is divided by the number of its voxels in the batch, and at least
+    by this share of the batch."""
+    dice: float = Field(default=1.0, ge=0)
+    """Weight of the Dice term."""
+
+    @model_validator(mode="after")
+    def _numbers_of_this_loss(self) -> Self:
+        fields = type(self).model_fields
+        for loss, names in _ONLY.items():
+            for name in names:
+                if loss != self.loss and getattr(self, name) != fields[name].default:
+                    raise ValueError(f"{name} belongs to loss={loss}, not to loss={self.loss}")
+        return self
+
+    def __call__(self, logits_BKHW: Tensor, y_BKHW: Tensor, w_BKHW: Tensor) -> Tensor:
+        """Return the loss, a scalar in float32.
+
+        Parameters
+        ----------
+        logits_BKHW
+            Network output before the sigmoid, any precision.
+        y_BKHW, w_BKHW
+            Target and ambiguity weight, bool (:func:`bench.training.batch.targets`).
+        """
+        from bench.training.losses import balanced_loss, masked_bce
+
+        if self.loss == "cross_entropy":
+            return masked_bce(logits_BKHW, y_BKHW, w_BKHW, self.norm)
+        return balanced_loss(
+            logits_BKHW,
+            y_BKHW,
+            w_BKHW,
+            focus=self.focus,
+            positives=self.positives,
+            floor=self.floor,
+            dice=self.dice,
+        )
