@@ -582,7 +582,7 @@ def data_export(
     from bench.data.catalogue import parse_dataset
     from bench.data.export import export_nnunet
     from bench.experiment.selection import parse_datasets
-    from bench.reporting.text import listed
+    from bench.reporting.text import counted, listed
 
     plug_in(plugin)
     console = Console()
@@ -608,6 +608,8 @@ def data_export(
     if written.left_out:
         folds = listed([str(split.fold) for split in written.splits])
         console.print(f"its splits, from 0 for nnU-Net, are folds {folds} here")
+    if unknown := sum(not case.spacing_known for case in chosen[0].cases()):
+        remark(f"{counted(unknown, 'scan')} of unknown voxel size: measure nothing in mm on them")
     name, again = chosen[0].name, parse_dataset(str(out)).name
     if again != name:
         remark(f"read by bench, {out} is called {again}, not {name}: its folds are others")

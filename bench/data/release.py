@@ -49,6 +49,9 @@ BACKGROUND = ""
 UNKNOWN = "?"
 """Organ of a label value that may lie in any organ, such as a tumour of which nobody says where."""
 
+PACKED = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
+"""Ends of the names of archives."""
+
 MAX_TABLE_BYTES = 2**26
 
 HEADER_TOLERANCE = 0.01
@@ -335,9 +338,15 @@ class Release(Dataset):
         """Look for the files of every scan."""
         images, labels = self._places()
         if not images and not labels:
+            packed = [path for path in walk(self.root) if path.lower().endswith(PACKED)]
+            remedy = (
+                f"unpack {', '.join(packed[:3])}{' and others' if len(packed) > 3 else ''}"
+                if packed
+                else f"get the data from {self.source}"
+            )
             raise BenchError(
-                f"no scan of {self.called} found below {self.root}; get the data from {self.source}"
-                f"; expected {self.layout}"
+                f"no scan of {self.called} found below {self.root}; {remedy}; expected"
+                f" {self.layout}"
             )
         found, alone = {}, {}
         for (case, number), (scans, image) in images.items():

@@ -90,6 +90,10 @@ def test_a_part_of_the_release_that_is_missing_is_named(tree, name, tmp_path):
         opened(root, name).cases()
     with pytest.raises(BenchError, match="get the data from"):
         opened(tmp_path / "nowhere", name).cases()
+    (tmp_path / "packed").mkdir()
+    (tmp_path / "packed/data.ZIP").touch()
+    with pytest.raises(BenchError, match=r"unpack data\.ZIP; expected"):
+        opened(tmp_path / "packed", name).cases()
 
 
 @pytest.mark.parametrize("name", NAMES)
