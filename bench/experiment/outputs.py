@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import SoftFileLease
+
+from bench.engine.claim import lease
 from bench.errors import BenchError
 from bench.files import file_size, replacing, sha256, write_atomically
 from bench.reporting.text import counted
@@ -16,6 +19,8 @@ from bench.reporting.text import counted
 RECORD = "organs-{key}.json"
 """Names the values of the label maps of one model, and lists the files that it wrote."""
 
+
+LEASE = ".organs.lease"
 
 MAX_RECORD = 2**26
 """Bytes."""
@@ -116,7 +121,8 @@ class Outputs:
     def start(self) -> None:
         """Create the folder, and the record if it is not there."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._write(self._record, self._about | {"files": _read(self._record)["files"]})
+        with self._alone():
+            self._write(self._record, self._about | {"files": _read(self._record)["files"]})
 
     @contextmanager
     def writing(self, target: Path) -> Iterator[Path]:
@@ -127,13 +133,18 @@ class Outputs:
             self._note(target.name, sha256(unfinished))
 
     def _note(self, name: str, digest: str) -> None:
-        for path in _records(self._folder):
-            record = _read(path)
-            if path == self._record:
-                record["files"][name] = digest
-            elif record["files"].pop(name, None) is None:
-                continue
-            self._write(path, record)
+        with self._alone():
+            for path in _records(self._folder):
+                record = _read(path)
+                if path == self._record:
+                    record["files"][name] = digest
+                elif record["files"].pop(name, None) is None:
+                    continue
+                self._write(path, record)
+
+    def _alone(self) -> SoftFileLease:
+        """Return the lease of whoever changes records: several calls may share the folder."""
+        return lease(self._folder / LEASE)
 
     @staticmethod
     def _write(path: Path, record: dict[str, Any]) -> None:

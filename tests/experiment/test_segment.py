@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from bench.data.intensity import Channel
 from bench.errors import BenchError
+from bench.experiment.outputs import Outputs, written_into
 from bench.experiment.scans import find_scans
 
 T2, ADC = (
@@ -66,6 +68,20 @@ def test_what_lies_below_and_is_not_segmented_is_noted(tmp_path: Path) -> None:
         assert re.match(f"{re.escape(str(tmp_path))}/s0001: {line}", note)
     with pytest.raises(BenchError, match=rf"no scan itself; 3 .*such as {tmp_path}/\*/ct.nii.gz$"):
         find_scans([tmp_path], (T2,))
+
+
+def test_calls_that_share_a_folder_all_note_what_they_wrote(tmp_path: Path) -> None:
+    def write(call: int) -> None:
+        outputs = Outputs(tmp_path, f"Train-{call % 2}", ["liver"])
+        outputs.start()
+        for k in range(5):
+            with outputs.writing(tmp_path / f"{call}_{k}.nii.gz") as unfinished:
+                unfinished.write_text(str(call))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    assert set(written_into(tmp_path)) == {path.name for path in tmp_path.glob("*.nii.gz")}
+    assert len(written_into(tmp_path)) == 20
 
 
 def test_series_below_a_series_are_scans_too(tmp_path: Path) -> None:
