@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 from typing_extensions import override
 
 from bench.errors import BenchError, unknown_name
 from bench.evaluation.metrics import MetricName
 from bench.reporting import board, missing
 from bench.reporting.board import Board
-from bench.reporting.column import ComparisonColumn, columns, domain_columns
+from bench.reporting.column import ComparisonColumn, Decides, Terms, columns, domain_columns
 from bench.reporting.comparison import MOST_PAIRS, Compared, Comparison, compare
 from bench.reporting.marks import ranked
 from bench.reporting.missing import gaps, substitutes
@@ -22,6 +24,7 @@ from bench.reporting.report import Document, Later, ScoresReport
 from bench.reporting.sentences import digits_of, sentences
 from bench.reporting.text import NONE, interval, number, p_equation, p_value, signed
 from bench.results.files import Tables
+from bench.stats.paired import NAN, Tested
 from bench.stats.stability import friedman
 
 from . import _figures
@@ -46,12 +49,24 @@ LIMITS_OF_PATIENTS = (
     "comparisons of the same task.",
 )
 MIXED = "Test patients are of several domains and averaged together; see the table by domain."
-LIMITS = (
+LIMITS_OF_RANKS = (
+    "Two methods are compared on the (case, organ) pairs that both have. The test that decides is "
+    "signed ranks over patients (cases, if patients are unknown; Wilcoxon, zeros by Pratt), "
+    "two-sided. The difference is the Hodges-Lehmann estimate that belongs to it, the median of "
+    "the means of any two differences, and no difference of means. It takes the trained models as "
+    "they are: training again may decide otherwise. Holm p: corrected for all comparisons of the "
+    "same task.",
+)
+LEVELS = (
     "Corrected 95 % CI: the interval of the same test at the level at which Holm's correction "
-    "judges the comparison, so that it leaves out 0 exactly where Holm p is below 0.05.",
-    "dz (mean over standard deviation) and superiority (share of patients, ties one half) are over "
+    "judges the comparison, so that it leaves out 0 exactly where Holm p is below 0.05."
+)
+DESCRIBED_MEAN = "dz (mean over standard deviation)"
+DESCRIBED_RANKS = "Rank-biserial (signed ranks; 1 if all patients favour the first method)"
+DESCRIBES = (
+    "{} and superiority (share of patients, ties one half) are over "
     "patients, and describe. A difference that is not significant is not shown to be absent: read "
-    "the interval.",
+    "the interval."
 )
 OTHERWISE_OVER_FOLDS = (
     "Signed ranks: ranks of the differences of all patients, averaged in each fold and tested over "
@@ -88,6 +103,11 @@ class Significance(ScoresReport):
     metric: MetricName = "dsc"
     reference: str | None = None
     """Compare every method with this one; all pairs if not given."""
+    failure: float | None = Field(default=None, allow_inf_nan=False)
+    """What a failure without a score counts as, in the unit of the metric; the worst score measured
+    if not given."""
+    decides: Decides = "mean"
+    """The mean difference, or signed ranks over patients with the Hodges-Lehmann estimate."""
 
     @override
     def build(self, tables: Tables) -> Document:
@@ -101,10 +121,12 @@ class Significance(ScoresReport):
         organs = columns(table, styles, per_organ=True)
         domains = list(self._compared(parts, thorough=False))
         stem = "significance" if self.metric == "dsc" else f"significance-{self.metric}"
+        if by_ranks := self.decides == "ranks":
+            stem += "-ranks"
 
         def files() -> Mapping[str, str | bytes]:
             by_organ = list(self._compared(organs, thorough=False))
-            drawn = _figures.comparisons(overall, stem)
+            drawn = {} if by_ranks else _figures.comparisons(overall, stem)
             first = zip(by_task(overall), _first(overall, domains), strict=True)
             return board.files(
                 stem,
@@ -115,12 +137,14 @@ class Significance(ScoresReport):
                 {shown.title: drawn.get(task, []) for task, shown in first},
             )
 
-        return Document(Later(files), _first(overall, domains, brief=self.reference is None))
+        brief = self.reference is None and not by_ranks  # who is first is by the means
+        return Document(Later(files), _first(overall, domains, brief=brief))
 
     def _compared(
         self, found: Iterable[ComparisonColumn], *, thorough: bool = True
     ) -> Iterator[Compared]:
-        for column in found:
+        terms = Terms(self.failure, self.decides)
+        for column in (replace(one, terms=terms) for one in found):
             pairs = column.pairs
             if self.reference is not None:
                 if self.reference not in column.competitors:
@@ -157,11 +181,14 @@ def boards(
         _first(overall, domains), by_task(overall).items(), strict=True
     ):
         without = missing.boards([compared.column for compared in group])
-        found += [first, *without, _otherwise(group), *_ranks(group)]
+        by_ranks = group[0].column.terms.decides == "ranks"
+        found += [first, *without, *([] if by_ranks else [_otherwise(group), *_ranks(group)])]
         if task in by_organ:
             found.append(differences(by_organ[task], "paired differences by organ"))
         if task in by_domain:
             found.append(differences(by_domain[task], "paired differences by domain"))
+    if overall[0].column.terms.decides == "ranks":  # ranks of methods are by their means
+        return found
     across = _across([compared.column for compared in overall])
     return [*found, across] if across else found
 
@@ -191,6 +218,12 @@ def differences(
     """
     column = group[0].column
     over_folds = column.unit == "fold"
+    by_ranks = column.terms.decides == "ranks"
+    limits = LIMITS_OF_FOLDS if over_folds else LIMITS_OF_PATIENTS
+    estimate, shown = "difference", [("dz", "dz")]
+    if by_ranks:
+        limits = LIMITS_OF_RANKS
+        estimate, shown = "Hodges-Lehmann", [("rank-biserial", "rank_biserial")]
     lines, bold = [], []
     total = sum(len(compared.comparisons) for compared in group)
     brief = brief and total > MOST_PRINTED
@@ -204,14 +237,14 @@ def differences(
                 {
                     "column": compared.column.label,
                     "comparison": _pair(found, compared.column),
-                    "difference": signed(test.diff, digits),
+                    estimate: signed(test.diff, digits),
                     "corrected 95 % CI": interval(*found.interval, digits),
                     "p": p_value(test.p),
                     "Holm p": p_value(found.p_holm),
                     f"{column.run_noun}s": str(test.n),
                     f"{column.patient_noun}s": str(found.patients),
                     "left out": f"{found.only_a} + {found.only_b}",
-                    "dz": number(found.effect.dz, 2),
+                    **{name: number(getattr(found.effect, field), 2) for name, field in shown},
                     "superiority": number(100 * found.effect.superiority, 0, " %"),
                 }
             )
@@ -239,8 +272,9 @@ def differences(
             *([f"{'; '.join(counting)}."] if counting else []),
             *([LEFT_OUT] if left_out else []),
             f"{column.measure}{unit}{organs}; {better} is better. Bold: Holm p below 0.05.",
-            *(LIMITS_OF_FOLDS if over_folds else LIMITS_OF_PATIENTS),
-            *LIMITS,
+            *limits,
+            LEVELS,
+            DESCRIBES.format(DESCRIBED_RANKS if by_ranks else DESCRIBED_MEAN),
         ],
         bold=bold,
         prose=[text for one in group for text in sentences(one, each=not brief)]
@@ -255,7 +289,7 @@ def numbers(compared: Sequence[Compared]) -> pd.DataFrame:
     for one in compared:
         for found in one.comparisons:
             test, corrected = found.primary, found.interval
-            low, high = test.interval()
+            low, high = test.interval() if isinstance(test, Tested) else (test.low, test.high)
             row: dict[str, Any] = {
                 "task": one.column.task,
                 "label_pct": one.column.label_pct,
@@ -264,7 +298,7 @@ def numbers(compared: Sequence[Compared]) -> pd.DataFrame:
                 "a": found.a,
                 "b": found.b,
                 "unit": one.column.unit,
-                **test._asdict(),
+                **{name: getattr(test, name, NAN) for name in Tested._fields},
                 "low": low,
                 "high": high,
                 "p_holm": found.p_holm,
@@ -410,7 +444,8 @@ def _board(
         frame = frame.drop(columns="column")
     marks = np.full(frame.shape, "", object)
     if bold:
-        marks[:, list(frame.columns).index("difference")] = np.where(bold, "best", "")
+        estimate = "difference" if "difference" in frame else "Hodges-Lehmann"
+        marks[:, list(frame.columns).index(estimate)] = np.where(bold, "best", "")
     lines = "method" if colours else "comparison"
     return Board(
         title=f"{group[0].column.task}: {what}",

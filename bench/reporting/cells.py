@@ -3,7 +3,8 @@
 A cell has a score; or there is nothing to score, because the organ is absent and the method is
 right about that; or the method failed and the metric is undefined (HD95 of a missed organ); or it
 is empty: not run, or unknown. Two methods are compared on the cells that neither leaves empty.
-There a failure counts as the worst score measured in the column and, against a method that fails or
+There a failure counts as the worst score measured in the column, or as a value that was asked for,
+and, against a method that fails or
 predicts an organ that is not there, a correct absence as the best possible one.
 """
 
@@ -84,8 +85,11 @@ class Cells:
     explained: bool
 
     @classmethod
-    def of(cls, rows: pd.DataFrame, methods: Sequence[str]) -> Self:
-        """Return the cells of the rows of one column (``bench.reporting.scores``)."""
+    def of(cls, rows: pd.DataFrame, methods: Sequence[str], failure: float | None = None) -> Self:
+        """Return the cells of the rows of one column (``bench.reporting.scores``).
+
+        A failure counts as ``failure``, as the worst score measured if that is None.
+        """
         import pandas as pd
 
         codes = {name: pd.factorize(rows[name], sort=True)[0] for name in KEY}
@@ -105,6 +109,7 @@ class Cells:
         worst = best = float("nan")
         if known.any():
             worst = float(score[known].min() if high else score[known].max())
+            worst = worst if failure is None else failure
             best = _best(score[known], rows["best"].iloc[0], high=high)
         explained = bool((status != UNKNOWN).any())
         codes = {name: code[first] for name, code in codes.items()}

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from bench.errors import BenchError
 from bench.evaluation.metrics import MetricName
 from bench.reporting.cells import Cells, Means, Shared
 from bench.reporting.scores import of_results
@@ -21,6 +22,7 @@ from bench.reporting.style import MethodStyles
 from bench.results.tables import grouped
 from bench.stats.multiple import holm
 from bench.stats.paired import Tested, corrected_t, crossed_t, paired_t, settled
+from bench.stats.ranks import SignedRanks, signed_ranks
 from bench.stats.stability import Stability, bootstrap_ranks
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Unit = Literal["fold", "patient"]
+Decides = Literal["mean", "ranks"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +90,25 @@ class Pair:
         return settled(np.nanmean(self.by_seed, axis=1), self.cells.largest)
 
 
+class Terms(NamedTuple):
+    """How the methods of a column are compared.
+
+    Attributes
+    ----------
+    failure
+        What a failure without a score counts as; None for the worst score measured.
+    decides
+        ``mean``: the test of the mean difference; ``ranks``: signed ranks over patients, with the
+        Hodges-Lehmann estimate and its interval.
+    """
+
+    failure: float | None = None
+    decides: Decides = "mean"
+
+
+USUAL = Terms()
+
+
 @dataclass(frozen=True, eq=False)
 class ComparisonColumn:
     """The scores of all methods in one column.
@@ -102,12 +124,15 @@ class ComparisonColumn:
         Names and colours of the methods, and which of them are upper bounds.
     domain
         The domain whose patients alone are in it, or None for all.
+    terms
+        How methods are compared.
     """
 
     rows: pd.DataFrame
     organ: str | None
     styles: MethodStyles
     domain: str | None = None
+    terms: Terms = USUAL
 
     @cached_property
     def task(self) -> str:
@@ -181,7 +206,7 @@ class ComparisonColumn:
     @cached_property
     def cells(self) -> Cells:
         """The scores by cell and method."""
-        return Cells.of(self.rows, self.methods)
+        return Cells.of(self.rows, self.methods, self.terms.failure)
 
     @cached_property
     def competitors(self) -> tuple[str, ...]:
@@ -251,23 +276,46 @@ class ComparisonColumn:
         return settled(values, self.cells.largest)
 
     @cached_property
-    def _tests(self) -> dict[tuple[str, str], tuple[Pair, Tested]]:
+    def _tests(self) -> dict[tuple[str, str], tuple[Pair, Tested | SignedRanks]]:
         return {}
 
-    def test(self, a: str, b: str) -> tuple[Pair, Tested]:
+    def test(self, a: str, b: str) -> tuple[Pair, Tested | SignedRanks]:
         """Return a pair and the test that decides about it.
 
         The corrected resampled t over folds; over patients, and seeds where there are several, if
-        folds are unknown.
+        folds are unknown. By its terms it is signed ranks over patients instead.
+
+        Raises
+        ------
+        BenchError
+            Signed ranks are to decide, and patients share models of folds, or there are several.
         """
+        found: Tested | SignedRanks
         if (a, b) not in self._tests:
             pair = self.pair(a, b)
-            if self.unit == "fold":
+            if self.terms.decides == "ranks":
+                found = self._by_ranks(pair)
+            elif self.unit == "fold":
                 found = corrected_t(pair.values[:, 0], pair.values[:, 1], self.test_to_train)
             else:
                 found = crossed_t(pair.by_seed)
             self._tests[a, b] = pair, found
         return self._tests[a, b]
+
+    def _by_ranks(self, pair: Pair) -> SignedRanks:
+        """Return signed ranks, without a p value where there is no interval to go with it."""
+        why = ""
+        if self.unit == "fold":
+            why = "patients of a fold share a trained model, and folds share training patients"
+        elif pair.by_seed.shape[1] > 1:
+            why = "patients share the trained models of several seeds"
+        if why:
+            raise BenchError(
+                f"{self.task}: signed ranks take patients as independent, but {why}, so that they "
+                "would find too much: let the mean difference decide (decides=mean)"
+            )
+        found = signed_ranks(pair.patients)
+        return found._replace(p=float("nan")) if np.isnan(found.low) else found
 
     def plain_t(self, a: str, b: str) -> Tested:
         """Return the paired t over folds, as in the paper; it finds too many differences."""

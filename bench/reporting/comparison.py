@@ -29,11 +29,14 @@ class Comparison(NamedTuple):
         The methods.
     primary
         The test that decides, of the mean difference on what both have: corrected resampled t over
-        folds; over patients, and seeds where there are several, if folds are unknown.
+        folds; over patients, and seeds where there are several, if folds are unknown. Or signed
+        ranks over patients, by the terms of the column.
     p_holm
         Its p value after Holm's correction in the family.
     level
         The level at which that correction judges this comparison.
+    interval
+        The interval of the primary test at this level: without 0 exactly if significant.
     ranks
         Signed ranks: of patients, averaged over folds and tested over these; or of patients.
     shift
@@ -50,9 +53,10 @@ class Comparison(NamedTuple):
 
     a: str
     b: str
-    primary: Tested
+    primary: Tested | SignedRanks
     p_holm: float
     level: float
+    interval: tuple[float, float]
     ranks: Tested | SignedRanks
     shift: SignedRanks | None
     mixed: Tested
@@ -61,13 +65,6 @@ class Comparison(NamedTuple):
     only_a: int
     only_b: int
     counted: int
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """The interval of the primary test at its level: without 0 exactly if significant."""
-        if np.isnan(self.level):
-            return NAN, NAN
-        return self.primary.interval(1 - self.level)
 
     @property
     def significant(self) -> bool:
@@ -85,7 +82,8 @@ class Compared:
     @property
     def detectable(self) -> float:
         """The true difference that is found in four of five cases; the median of the family."""
-        tested = [one.primary for one in self.comparisons if one.primary.error > 0]
+        found = [one.primary for one in self.comparisons]
+        tested = [one for one in found if isinstance(one, Tested) and one.error > 0]
         if not tested:
             return NAN
         alpha = ALPHA / len(self.comparisons)
@@ -121,7 +119,7 @@ def _comparison(
     a: str,
     b: str,
     pair: Pair,
-    primary: Tested,
+    primary: Tested | SignedRanks,
     p_holm: float,
     level: float,
     *,
@@ -144,6 +142,7 @@ def _comparison(
         primary,
         p_holm,
         level,
+        _interval(pair, primary, level),
         ranks,
         shift,
         mixed,
@@ -153,3 +152,12 @@ def _comparison(
         pair.shared.only_b,
         pair.shared.counted,
     )
+
+
+def _interval(pair: Pair, primary: Tested | SignedRanks, level: float) -> tuple[float, float]:
+    if np.isnan(level):
+        return NAN, NAN
+    if isinstance(primary, Tested):
+        return primary.interval(1 - level)
+    found = signed_ranks(pair.patients, level=1 - level)
+    return found.low, found.high

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.reporting.board import Board
-from bench.reporting.cells import ABSENT, EMPTY, FAILED
+from bench.reporting.cells import ABSENT, EMPTY, FAILED, SCORED
 from bench.reporting.column import ComparisonColumn
 from bench.reporting.text import counted, number
 
@@ -104,7 +104,12 @@ def substitutes(column: ComparisonColumn) -> list[str]:
     if failed := int((kinds == FAILED).sum()):
         found.append(
             f"{where}{counted(failed, 'failure')} without a score of their own count as "
-            f"{number(cells.worst, column.digits)}{unit}, the worst measured"
+            f"{number(cells.worst, column.digits)}{unit}, {_why(column)}"
+        )
+    elif column.terms.failure is not None:
+        found.append(
+            f"{where}failure={column.terms.failure:g} changes nothing: no failure is without a "
+            "score (in a CSV the column status says which empty values are failures)"
         )
     disputed = (kinds == ABSENT).any(axis=1) & ~np.isin(kinds, [ABSENT, EMPTY]).all(axis=1)
     if absent := int((kinds[disputed] == ABSENT).sum()):
@@ -113,6 +118,17 @@ def substitutes(column: ComparisonColumn) -> list[str]:
             f"that is not there, count as {number(cells.best, column.digits)}{unit} against it"
         )
     return found
+
+
+def _why(column: ComparisonColumn) -> str:
+    """Say where the value that stands for failures is from, and what is measured beyond it."""
+    if column.terms.failure is None:
+        return "the worst measured"
+    cells = column.cells
+    scores = cells.values_CM[cells.kinds_CM == SCORED]
+    worse = scores < cells.worst if column.higher_is_better else scores > cells.worst
+    beyond = f"; {counted(int(worse.sum()), 'score')} measured worse" if worse.any() else ""
+    return f"as asked for with failure={column.terms.failure:g}{beyond}"
 
 
 def boards(columns: Sequence[ComparisonColumn]) -> Iterator[Board]:

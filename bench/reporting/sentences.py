@@ -42,7 +42,8 @@ def sentences(compared: Compared, *, each: bool = True) -> list[str]:
     where = f"At {column.label}: " if column.label else ""
     told = []
     best = None
-    if not with_reference:  # marks are by all pairs, not by those with one method
+    by_ranks = column.terms.decides == "ranks"  # then means decide nothing
+    if not with_reference and not by_ranks:  # marks are by all pairs, not by those with one method
         who = standing(column)
         best = next(iter(who.leaders or who.ahead), None)
         told.append(_starting(where, _verdict(column, who)))
@@ -144,12 +145,12 @@ def sentence(comparison: Comparison, column: ComparisonColumn) -> str:
         above, by = f"{a} is {points} above {b}", f"{a} exceeds {b} by {points}"
     if math.isnan(test.p):
         return f"{above}, not tested: {test.note} ({n})."
+    estimate = "Hodges-Lehmann estimate, " if column.terms.decides == "ranks" else ""
+    numbers = f"{estimate}corrected 95 % CI {interval(low, high, digits)}"
     if comparison.significant:
-        numbers = f"corrected 95 % CI {interval(low, high, digits)}"
         return f"{by} ({numbers}; Holm p {p_equation(comparison.p_holm)}; {n})."
     if column.unit == "fold" and test.n == 2:
         return f"{above}, which two folds cannot tell from chance ({n})."
-    numbers = f"corrected 95 % CI {interval(low, high, digits)}"
     return f"{above}, which may be chance ({numbers}; Holm p {p_equation(comparison.p_holm)}; {n})."
 
 

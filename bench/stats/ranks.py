@@ -32,7 +32,7 @@ class SignedRanks(NamedTuple):
     n
         Differences.
     shift, low, high
-        Hodges-Lehmann estimate and its 95 % interval, in the unit of the differences.
+        Hodges-Lehmann estimate and its interval, in the unit of the differences.
     statistic, p
         T, and its two-sided p value given the tied ranks.
     note
@@ -47,8 +47,13 @@ class SignedRanks(NamedTuple):
     p: float
     note: str = ""
 
+    @property
+    def diff(self) -> float:
+        """The estimate, by the name that it has in other tests."""
+        return self.shift
 
-def signed_ranks(diff: ArrayLike, *, interval: bool = True) -> SignedRanks:
+
+def signed_ranks(diff: ArrayLike, *, interval: bool = True, level: float = LEVEL) -> SignedRanks:
     """Return the signed-rank test; NaN below six differences.
 
     Parameters
@@ -57,6 +62,8 @@ def signed_ranks(diff: ArrayLike, *, interval: bool = True) -> SignedRanks:
         Differences without NaN, equal where they are equal (:func:`bench.stats.paired.settled`).
     interval
         Whether to look for estimate and interval too, which takes longer.
+    level
+        Confidence of the interval. Where so few differences reject no shift at it, there is none.
     """
     values = np.sort(np.asarray(diff, dtype=np.float64))
     n = values.size
@@ -77,11 +84,14 @@ def signed_ranks(diff: ArrayLike, *, interval: bool = True) -> SignedRanks:
     ) / 2
     shift = middle * step / 2
     inside = math.floor(middle)
-    if _tested(2 * steps - inside)[1] < 1 - LEVEL:
+    if _tested(2 * steps - inside)[1] < 1 - level:
         note = "too many equal values for an interval of signed ranks"
         return SignedRanks(n, shift, NAN, NAN, statistic, p, note)
-    low = _first(lambda s: _tested(2 * steps - s)[1] >= 1 - LEVEL, least - 1, inside)
-    high = _first(lambda s: _tested(2 * steps - s)[1] < 1 - LEVEL, inside, most + 1) - 1
+    if _tested(2 * steps - least + 1)[1] >= 1 - level:  # all of one sign
+        note = f"n too small for an interval of {100 * level:.4g} %"
+        return SignedRanks(n, shift, NAN, NAN, statistic, p, note)
+    low = _first(lambda s: _tested(2 * steps - s)[1] >= 1 - level, least - 1, inside)
+    high = _first(lambda s: _tested(2 * steps - s)[1] < 1 - level, inside, most + 1) - 1
     return SignedRanks(n, shift, low * step / 2, high * step / 2, statistic, p)
 
 

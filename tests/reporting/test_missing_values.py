@@ -1,8 +1,10 @@
 """Comparisons with missing values, each against the numbers by hand."""
 
+import io
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from tables import result_table
 
 from bench.errors import BenchError
 from bench.reporting import scores
-from bench.reporting.column import ComparisonColumn, columns
+from bench.reporting.column import ComparisonColumn, Terms, columns
 from bench.reporting.comparison import Compared, Comparison, compare
 from bench.reporting.marks import marks, standing
 from bench.reporting.missing import counts, gaps, substitutes
@@ -239,6 +241,55 @@ def test_distances_of_missed_organs_count_in_results_too() -> None:
     assert one.counted == 5
     assert f"count as {worst:.1f} mm, the worst measured" in substitutes(column)[0]
 
+    # BraTS counts the diagonal of its images, which no score here is worse than.
+    asked = replace(column, terms=Terms(failure=373.13))
+    assert only(asked).primary.diff == pytest.approx(diff.mean() - (373.13 - worst) / 6)
+    assert substitutes(asked)[0].endswith("count as 373.1 mm, as asked for with failure=373.13")
+    small = substitutes(replace(column, terms=Terms(failure=worst - 1e-6)))[0]
+    assert small.endswith("; 1 score measured worse")
+    (full,) = columns(scores.of_results(table), MethodStyles.of(table))
+    (said,) = substitutes(replace(full, terms=Terms(failure=5)))
+    assert "failure=5 changes nothing: no failure is without a score" in said
+
+
+def test_signed_ranks_decide_with_their_own_estimate(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    a = rng.normal(70, 5, 30).round(1)
+    b = (a + rng.gamma(1, 1, 30)).round(1)
+    b[:4] = a[:4] - 40  # the mean is with a, most patients are with b
+    column = column_of(tmp_path, long({"a": a, "b": b}))
+    by_means, by_ranks = only(column), only(replace(column, terms=Terms(decides="ranks")))
+    assert by_means.primary.diff < 0 < by_ranks.primary.diff
+    walsh = (np.add.outer(b - a, b - a) / 2)[np.triu_indices(30)]
+    assert by_ranks.primary.diff == pytest.approx(np.median(walsh))
+    assert by_ranks.primary.p == by_means.ranks.p
+    assert by_ranks.significant == (by_ranks.interval[0] > 0)
+    report = Significance(csv=tmp_path / "mine.csv", decides="ranks").build(Tables.of())
+    text = str(report.files["significance-ranks.md"])
+    assert "(Hodges-Lehmann estimate, corrected 95 % CI" in text
+    assert "best mean" not in text
+    numbers = pd.read_csv(io.StringIO(str(report.files["significance-ranks.csv"])))
+    assert numbers["diff"].to_list() == pytest.approx([by_ranks.primary.diff])
+
+    # No p value without an interval: where most values are equal, no shift fits the ranks.
+    equal = column_of(tmp_path, long({"a": [2.0] * 100, "b": [2.0] * 75 + [9.0] * 25}))
+    one = only(replace(equal, terms=Terms(decides="ranks")))
+    assert only(equal).ranks.p < 0.05
+    assert not one.significant
+    told = sentences(Compared(replace(equal, terms=Terms(decides="ranks")), [one]))
+    assert "not tested: too many equal values" in told[0]
+
+
+@pytest.mark.parametrize("name", ["fold", "seed"])
+def test_signed_ranks_do_not_decide_where_patients_share_models(name: str, tmp_path: Path) -> None:
+    values = {"a": [1.0, 2, 3, 4, 5, 6, 7, 8], "b": [2.0, 3, 4, 5, 6, 7, 8, 10]}
+    table = long(values, **{name: [0, 1] * 4})
+    if name == "seed":
+        table["case"] = table["case"].map({f"c{i}": f"c{i // 2}" for i in range(8)})
+    column = replace(column_of(tmp_path, table), terms=Terms(decides="ranks"))
+    with pytest.raises(BenchError, match="signed ranks take patients as independent, but patients"):
+        only(column)
+
 
 # --- tables that cannot be compared -------------------------------------------------------------
 
@@ -295,9 +346,12 @@ def test_every_sentence_agrees_with_its_interval(seed: int, tmp_path: Path) -> N
     if seed:
         table["fold"] = table["case"].str[4:].astype(int) % 5
     table.to_csv(tmp_path / "public.csv", index=False)
-    report = Significance(csv=tmp_path / "public.csv").build(Tables.of())
-    found = list(parsed(str(report.files["significance.md"])))
-    assert found
+    found = []
+    for decides in ("mean", "ranks") if not seed else ("mean",):
+        report = Significance(csv=tmp_path / "public.csv", decides=decides).build(Tables.of())
+        (text,) = (text for name, text in report.files.items() if name.endswith(".md"))
+        found += list(parsed(str(text)))
+        assert found
     for line, low, high, p in found:
         assert (" exceeds " in line) == (low > 0), line
         assert (" exceeds " in line) == (p < 0.05), line

@@ -145,9 +145,17 @@ def test_the_interval_of_signed_ranks_is_the_textbook_one_and_agrees_with_its_te
         rng = np.random.default_rng(seed)
         d = rng.normal(rng.choice([0, 0.4, 0.9]), 1, rng.integers(6, 40)).round(rng.integers(0, 3))
         found = signed_ranks(d)
-        if not found.note:
-            assert (found.p < 0.05) == (not found.low <= 0 <= found.high)
-            assert found.low <= found.shift <= found.high
+        if found.note:
+            continue
+        assert (found.p < 0.05) == (not found.low <= 0 <= found.high)
+        assert found.low <= found.shift <= found.high
+        for alpha in (0.01, 0.0025):
+            wider = signed_ranks(d, level=1 - alpha)
+            if wider.note:  # not even differences of one sign would be significant
+                assert found.p >= alpha
+            else:
+                assert (found.p < alpha) == (not wider.low <= 0 <= wider.high)
+                assert wider.low <= found.low <= found.high <= wider.high
 
 
 def test_signed_ranks_at_the_edges() -> None:
