@@ -43,8 +43,9 @@ BOXES = (
 )
 FOREST = (
     "Mean difference with its corrected 95 % interval. Filled: significant after Holm's "
-    "correction. Hollow: may be chance. Arrows: wider than any possible difference."
+    "correction. Hollow: may be chance."
 )
+ARROWS = "Arrows: wider than any possible difference."
 MATRIX = (
     "Line against column. Blue: better, orange: worse, both significant after Holm's correction. "
     "Without colour: may be chance. Grey: not tested."
@@ -117,13 +118,15 @@ def comparisons(found: Iterable[Compared], stem: str) -> dict[str, list[Drawing]
         where = f"{column.task}, {column.label} labelled" if column.label_pct else column.task
         name = column.styles.name
         first, others = name(base), [name(method) for method in places if method != base]
+        ends = [end for found in compared.comparisons for end in found.interval]
+        wide = any(abs(end) > column.cells.largest for end in ends)
         of_task = drawn.setdefault(column.task, [])
         of_task.append(
             drawing(
                 forest(compared, places, base),
                 f"{stem}-differences-{number}",
                 f"{where}: differences to {first}",
-                FOREST,
+                f"{FOREST} {ARROWS}" if wide else FOREST,
                 f"{where}: differences to {first} of {listed(others)}",
             )
         )

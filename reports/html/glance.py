@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ class Panel:
     """What the first screen shows of a condition; table and figures are HTML."""
 
     title: str
+    task: str
     choice: str
     answer: list[str]
     table: str
@@ -49,15 +51,17 @@ def opening(compared: Sequence[Compared], boards: Mapping[str, Board]) -> str:
     lines: dict[str, set[str]] = {}  # of the leaderboard of a task: all methods of its columns
     for one in compared:
         lines.setdefault(one.column.task, set()).update(one.column.methods)
+    shortened = _shortened(list(boards))
     panels = []
     for number, one in enumerate(compared):
         task, styles = one.column.task, one.column.styles
         ranking = _ranking(one.column, boards[task], styles.sort(lines[task]))
         table = board.to_table(ranking, f"glance{number}")
-        panels.append(_panel(one, table, one_task=len(boards) == 1))
+        panels.append(_panel(one, table, shortened[task]))
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(panels=panels)
+    choices = [(task, list(own)) for task, own in groupby(panels, key=lambda panel: panel.task)]
+    return template.render(panels=panels, choices=choices)
 
 
 def answer(compared: Compared) -> list[str]:
@@ -82,7 +86,16 @@ def answer(compared: Compared) -> list[str]:
     return [*verdict, *beside]
 
 
-def _panel(compared: Compared, table: str, *, one_task: bool) -> Panel:
+def _shortened(tasks: Sequence[str]) -> dict[str, str]:
+    """Return each task without the profile and the network that all share; empty if it is alone."""
+    if len(tasks) == 1:
+        return {tasks[0]: ""}
+    ends = [tuple(task.rsplit(", ", 2)[1:]) for task in tasks]
+    shared = ends[0] if len(set(ends)) == 1 else ()
+    return {task: task.removesuffix(", ".join(("", *shared))) for task in tasks}
+
+
+def _panel(compared: Compared, table: str, task: str) -> Panel:
     column = compared.column
     title = f"{column.task}, {column.label} labelled" if column.label else column.task
     figures = [
@@ -90,14 +103,14 @@ def _panel(compared: Compared, table: str, *, one_task: bool) -> Panel:
         for one in _figures.comparisons([compared], "").get(column.task, ())
     ]
     leaders = standing(column).leaders
-    where = column.label if one_task and column.label else title
     best = "nobody leads"
     if leaders:
         tied = f"{len(leaders)} methods alike"
         best = column.styles.name(leaders[0]) if len(leaders) == 1 else tied
     return Panel(
         title,
-        f"{where}: {best}",
+        task,
+        f"{column.label}: {best}" if column.label else best,
         answer(compared),
         table,
         figures,

@@ -8,6 +8,7 @@ from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from public import public_scores
 from tables import audit_table, curves_table, pictures_table, result_table, sheets_table
@@ -139,6 +140,15 @@ def test_one_method_is_said_to_be_alone() -> None:
         (said,) = re.findall("<li>(At 30 %.*?)</li>", text)
         end = r"\(3 folds, 9 patients\)\. To compare, run a second method\."
         assert re.fullmatch(rf"At 30 %: mean DSC: {told} {end}", said)
+
+
+def test_conditions_are_chosen_task_by_task() -> None:
+    two = [result_table(dataset=name, methods=["naive", "bai"]) for name in ("amos", "btcv[a, b]")]
+    text = built(Tables.of(results=pd.concat(two, ignore_index=True)))
+    rows = text[text.index("<fieldset") : text.index("</fieldset>")].split("<div>")[1:]
+    assert [re.findall("<span>(.*?)</span>", row) for row in rows] == [["amos"], ["btcv[a, b]"]]
+    for row in rows:
+        assert re.findall("> (\\d+ %): ", row) == ["50 %", "30 %"]
 
 
 def test_notes_are_printed_once(text: str) -> None:
