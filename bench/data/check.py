@@ -275,9 +275,8 @@ def _unrecognisable(summaries: Mapping[str, _CaseSummary]) -> Iterator[str]:
     n = sum(not recognisable(summary.landmarks) for summary in summaries.values())
     if n:
         yield (
-            f"{n} of {counted(len(summaries), 'scan')} show little that tells them from others (as"
-            " small, closely cropped or generated ones): copies of theirs are found if all voxels"
-            " are equal"
+            f"{n} of {counted(len(summaries), 'scan')} with little to tell it from others (small,"
+            " closely cropped or generated): a copy is found only if all voxels are equal"
         )
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bench.data.intensity import GreyValue
 
-VERSION = 1
+VERSION = 2
 """Raised with every change after which a scan has other landmarks."""
 CELL_MM = 4.0
 """Edges of the cubic cells on which scans are compared; also the standard deviation of the Gaussian
@@ -42,13 +42,17 @@ more; a body without texture, as generated ones are, looks the same in many plac
 other of its kind."""
 SHIFTS_TRIED = 64
 SLICES_AT_ONCE = 16
+WHOLE_FROM = 100.0
+"""Range of values from which on whole numbers tell scans apart."""
+MOST = 2**30
+"""What larger values count as."""
 
 
 class Landmarks(NamedTuple):
     """What is remembered of a scan."""
 
     content: bytes
-    """Digest of shape and voxels, rounded to whole HU."""
+    """Digest of shape and voxels, rounded to whole HU or to a thousandth of a smaller range."""
     cells_N3: NDArray[np.float32]
     """Positions along canonical X, Y, Z, in cells from the first one."""
     size_3: NDArray[np.float32]
@@ -98,12 +102,14 @@ def landmarks(
 
     scaled = _as_hu if hu else _scale_of(grey_XYZ)
     weights_x, weights_y, weights_z = map(_weights, grey_XYZ.shape, spacing_mm)
+    low, per_unit = _whole_numbers(grey_XYZ)
     content = hashlib.blake2b(f"{grey_XYZ.shape}".encode(), digest_size=16)
     parts = []
     # A scan of a thousand slices is large: float32 are only those at hand.
     for start in range(0, grey_XYZ.shape[2], SLICES_AT_ONCE):
         part_XYZ = grey_XYZ[..., start : start + SLICES_AT_ONCE].astype(np.float32)
-        content.update(np.ascontiguousarray(np.rint(part_XYZ).astype(np.int32).T).data)
+        whole_XYZ = np.clip(np.rint((part_XYZ - low) * per_unit), -MOST, MOST).astype(np.int32)
+        content.update(np.ascontiguousarray(whole_XYZ.T).data)
         part_XYZ = np.clip(scaled(part_XYZ), *HU_RANGE)
         parts.append(np.einsum("ix,jy,xyz->ijz", weights_x, weights_y, part_XYZ, optimize=True))
     cells_XYZ = np.concatenate(parts, axis=2) @ weights_z.T
@@ -207,6 +213,17 @@ def _unit(looks_ND: NDArray[np.int8]) -> NDArray[np.float32]:
     length_N1 = np.linalg.norm(floats_ND, axis=1, keepdims=True)
     unit_ND: NDArray[np.float32] = floats_ND / np.maximum(length_N1, 1e-6)
     return unit_ND
+
+
+def _whole_numbers(grey_XYZ: NDArray[GreyValue]) -> tuple[np.float32, np.float32]:
+    """Return what is taken from values, and by what they are multiplied, before they are rounded.
+
+    Maps of diffusion have values of a thousandth, and others are scaled to 1.
+    """
+    low, high = float(grey_XYZ.min()), float(grey_XYZ.max())
+    if high - low >= WHOLE_FROM or high == low:
+        return np.float32(0.0), np.float32(1.0)
+    return np.float32(low), np.float32(1000.0 / max(high - low, 1e-30))
 
 
 def _as_hu(part_XYZ: NDArray[np.float32]) -> NDArray[np.float32]:

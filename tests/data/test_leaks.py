@@ -59,6 +59,12 @@ def test_other_scans_share_next_to_nothing() -> None:
     assert max(shares) < 0.2
 
 
+def test_maps_of_small_values_are_told_apart() -> None:
+    scans = [landmarks(anatomy(number) / 1e6 + 1, SPACING, hu=False) for number in (0, 1, 0)]
+    assert [(pair.first, pair.second) for pair in twins(scans)] == [(0, 2)]
+    assert len({scan.content for scan in scans}) == 2
+
+
 def test_generated_bodies_without_texture_are_no_twins_unless_every_voxel_is_equal() -> None:
     across = np.hypot(*np.meshgrid(np.arange(96) - 48, np.arange(96) - 48))[..., None]
     height = np.arange(40)
