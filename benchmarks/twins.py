@@ -20,6 +20,7 @@ from scipy.ndimage import zoom
 from bench.data.catalogue import parse_dataset
 from bench.data.landmarks import (
     LEAST_COMMON,
+    LEAST_OWN,
     LEAST_SHARE,
     Landmarks,
     agreement,
@@ -131,7 +132,7 @@ def main() -> None:
     print(f"different scans: {len(alarms)} of {n_pairs} pairs taken for one, {seconds:.0f} s")
     for pair in alarms[:10]:
         print(f"  {pair.first} and {pair.second}: share {pair.share:.2f} of {pair.common}")
-    print(f"limits: {LEAST_COMMON} landmarks, share {LEAST_SHARE}")
+    print(f"limits: {LEAST_COMMON} landmarks, {LEAST_OWN} like no other, share {LEAST_SHARE}")
 
 
 if __name__ == "__main__":
