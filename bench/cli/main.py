@@ -356,7 +356,7 @@ def predict(
         bool, typer.Option("--dicom-seg", help="Also write DICOM segmentations of the series.")
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what an earlier call wrote.")
+        bool, typer.Option("--overwrite", help="Segment again what an earlier call did.")
     ] = False,
     quiet: Quiet = False,
     device: Device = None,
@@ -365,8 +365,9 @@ def predict(
 ) -> None:
     """Segment new scans with a trained model; label maps have the grid of their image.
 
-    A scan that cannot be read is named, and the others are segmented; exit code 2 then. No image is
-    replaced, no file that no earlier call wrote, and no other without --overwrite.
+    A scan that cannot be read is named, and the others are segmented; exit code 2 then. The same
+    command goes on where an earlier one ended. No image is replaced, no file that no earlier call
+    wrote, and no other without --overwrite.
     """
     from bench.cli.progress import SliceBars
     from bench.experiment.segment import Remark, Wanted, segment

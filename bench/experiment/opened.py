@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,8 +127,17 @@ def _remarks(
         )
 
 
+def fingerprint(scan: Found) -> str:
+    """Return a digest of where the files of a scan are and when they changed; empty without any."""
+    try:
+        state = {os.path.realpath(path): found for path, found in _state(scan).items()}
+    except OSError:
+        return ""
+    return hashlib.sha256(repr(sorted(state.items())).encode()).hexdigest() if state else ""
+
+
 def _state(scan: Found) -> _State:
     """Return what tells whether the files of a scan are still the same."""
     files = sorted(scan.folder.iterdir()) if scan.is_series else scan.files
     found = ((path, path.stat()) for path in files if path.exists())
-    return {path: (s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns) for path, s in found}
+    return {path: (s.st_size, s.st_mtime_ns, s.st_ctime_ns) for path, s in found}

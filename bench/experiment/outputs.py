@@ -122,7 +122,42 @@ class Outputs:
         """Create the folder, and the record if it is not there."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with self._alone():
-            self._write(self._record, self._about | {"files": _read(self._record)["files"]})
+            self._write(self._record, self._about | _read(self._record))
+
+    def is_done(self, targets: Collection[Path], state: str) -> bool:
+        """Tell whether an earlier call made all of them, of the same scan, and nobody changed one.
+
+        Parameters
+        ----------
+        targets
+            The files of a scan. One that an earlier call had no reason to write counts as made.
+        state
+            What :meth:`finish` was told of the scan.
+        """
+        record = _read(self._record)
+        made: dict[str, str | None] = record["scans"].get(state, {})
+        return all(
+            target.name in made
+            and (
+                (digest := made[target.name]) is None
+                or (
+                    record["files"].get(target.name) == digest
+                    and target.is_file()
+                    and not target.is_symlink()
+                    and sha256(target) == digest
+                )
+            )
+            for target in targets
+        )
+
+    def finish(self, targets: Collection[Path], state: str) -> None:
+        """Note that nothing is left to do for a scan in this state."""
+        with self._alone():
+            record = _read(self._record)
+            names = [target.name for target in targets]
+            made = record["scans"].setdefault(state, {})
+            made.update({name: record["files"].get(name) for name in names})
+            self._write(self._record, record)
 
     @contextmanager
     def writing(self, target: Path) -> Iterator[Path]:
@@ -165,12 +200,14 @@ def _records(folder: Path) -> list[Path]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Return a record; one without files for what is none."""
+    """Return a record; one without files and scans for what is none."""
+    nothing: dict[str, Any] = {"files": {}, "scans": {}}
     try:
         if file_size(path) > MAX_RECORD:
-            return {"files": {}}
+            return nothing
         record = json.loads(path.read_text(encoding="utf-8"))
         files = {str(name): str(digest) for name, digest in record["files"].items()}
+        scans = {str(state): dict(made) for state, made in record.get("scans", {}).items()}
     except (BenchError, OSError, ValueError, TypeError, KeyError, AttributeError):
-        return {"files": {}}
-    return {**record, "files": files}
+        return nothing
+    return {**record, "files": files, "scans": scans}

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from bench.engine.store import Store
 from bench.errors import BenchError, explain
-from bench.experiment.opened import Opened
+from bench.experiment.opened import Opened, fingerprint
 from bench.experiment.outputs import Outputs
 from bench.experiment.scans import Found, find_scans
+from bench.reporting.text import counted
 from bench.stage import Stage
 from bench.stages.train import Train
 
@@ -89,7 +90,7 @@ def segment(
     paths
         Scans as :func:`bench.experiment.scans.find_scans` takes them.
     overwrite
-        Replace what an earlier call wrote.
+        Segment again what an earlier call did, and replace what it wrote.
     tick
         Called with the name of a scan, the slices that are done, and their number.
 
@@ -121,22 +122,39 @@ def segment(
     organs = model.images.organs
     targets = {name: wanted.targets(name, organs, out) for name in found}
     outputs = Outputs(out, model.key, organs)
+    states = {name: fingerprint(scan) for name, scan in found.items()}
+    left = {
+        name: scan
+        for name, scan in found.items()
+        if overwrite or not outputs.is_done(targets[name].values(), states[name])
+    }
     outputs.check(
-        (path for files in targets.values() for path in files.values()),
+        (path for name in left for path in targets[name].values()),
         (path for scan in found.values() for path in scan.files),
         [*(scan.folder for scan in found.values()), *paths],
         overwrite=overwrite,
     )
     yield from map(Remark, notes)
     yield from problems
-    if not found:
+    if n_done := len(found) - len(left):
+        yield Remark(
+            f"{out}: {counted(n_done, 'scan')} segmented by an earlier call; --overwrite segments"
+            " again"
+        )
+    if not left:
         return
     net = _network(model, store)
     outputs.start()
     series: dict[str, Path] = {}
-    for name, scan in found.items():
+    for name, scan in left.items():
         made = _segment(model, net, name, scan, targets[name], outputs, tick, series)
-        yield from _guarded(scan, made)
+        written = failed = False
+        for one in _guarded(scan, made):
+            written |= isinstance(one, Path)
+            failed |= isinstance(one, BenchError)
+            yield one
+        if written and not failed and fingerprint(scan) == states[name]:
+            outputs.finish(targets[name].values(), states[name])
 
 
 def _check_series(found: dict[str, Found]) -> None:

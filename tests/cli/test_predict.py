@@ -58,12 +58,14 @@ def test_only_unchanged_files_of_earlier_calls_are_replaced(predict, tmp_path):
     image = scan(tmp_path / "a.nii.gz")
     assert predict(image, "-o", "out").code == 0
     before = contents(tmp_path / "out")
+    scan(image, add=1)
     again = predict(image, "-o", "out")
     assert again.code == 2
     assert "out/a.nii.gz: written by an earlier call; --overwrite replaces it" in again.err
     assert contents(tmp_path / "out") == before
+    scan(image)
     assert predict(image, "-o", "out", "--overwrite").code == 0
-    assert contents(tmp_path / "out") == before
+    assert (tmp_path / "out/a.nii.gz").read_bytes() == before["a.nii.gz"]
 
     corrected = nib.load(tmp_path / "out/a.nii.gz")
     nib.save(nib.Nifti1Image(np.ones(SHAPE, np.uint8), corrected.affine), tmp_path / "out/a.nii.gz")
@@ -72,6 +74,27 @@ def test_only_unchanged_files_of_earlier_calls_are_replaced(predict, tmp_path):
     assert refused.code == 2
     assert "out/a.nii.gz: was changed since an earlier call wrote it" in refused.err
     assert contents(tmp_path / "out") == before
+
+
+def test_the_same_command_goes_on(predict, tmp_path):
+    images = [scan(tmp_path / f"{k}.nii.gz") for k in range(3)]
+    scanner.save([scanner.scout("1.2.9")], tmp_path / "disc/scout")
+    images[1].write_bytes(images[1].read_bytes()[:-50])
+    first = predict(*images, "disc", "-o", "out", "--preview")
+    assert first.code == 2
+    before = contents(tmp_path / "out")
+    scan(images[1])
+    again = predict(*images, "disc", "-o", "out")
+    assert (again.code, again.out) == (0, "out/1.nii.gz\n")
+    assert "note: out: 2 scans segmented by an earlier call; --overwrite segments" in again.err
+    assert "note: passed over: disc/scout" in again.err
+    after = contents(tmp_path / "out")
+    assert {k: v for k, v in before.items() if "organs" not in k}.items() <= after.items()
+    more = predict(images[0], "-o", "out", "--uncertainty")
+    assert more.code == 2
+    assert "out/0.nii.gz: written by an earlier call" in more.err
+    (tmp_path / "out/0.nii.gz").unlink()
+    assert predict(images[0], "-o", "out").out == "out/0.nii.gz\n"
 
 
 def test_a_link_in_the_place_of_a_label_map_is_not_followed(predict, tmp_path):
