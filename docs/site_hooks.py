@@ -1,4 +1,4 @@
-"""What the site holds beside ``docs/``: README, CONTRIBUTING, boards, the API of plug-ins.
+"""What the site holds beside ``docs/``: README, CONTRIBUTING, boards and their drawings, the API.
 
 Links are written for the forge, where every file of the checkout can be opened. The site has the
 pages; a link to code becomes its text.
@@ -25,8 +25,8 @@ LINK = re.compile(r"\[(?P<text>[^\]]*)\]\((?P<target>[^)\s#]+)(?P<anchor>#[^)\s]
 
 
 def _pages() -> dict[str, str]:
-    boards = (path.relative_to(ROOT).as_posix() for path in ROOT.glob("leaderboard/**/*.md"))
-    docs = (path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/**/*.md"))
+    boards = _found("leaderboard/**/*.md", "leaderboard/**/*.svg")
+    docs = _found("docs/**/*.md", "docs/pictures/*.png")
     return (
         PAGES
         | {path: path.replace("README.md", "index.md") for path in boards}
@@ -34,8 +34,14 @@ def _pages() -> dict[str, str]:
     )
 
 
+def _found(*patterns: str) -> list[str]:
+    return [
+        path.relative_to(ROOT).as_posix() for pattern in patterns for path in ROOT.glob(pattern)
+    ]
+
+
 def on_files(files: Files, config: Any) -> Files:
-    """Add the pages from outside ``docs/``, and the API."""
+    """Add the pages and drawings from outside ``docs/``, and the API."""
     for source, page in _pages().items():
         if not source.startswith("docs/"):
             text = (ROOT / source).read_text(encoding="utf-8")
