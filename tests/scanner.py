@@ -478,6 +478,10 @@ REFUSED: dict[str, tuple[Writer, str]] = {
         lambda f: save(_two_acquisitions(), f),
         r"00\d\.dcm: slices of acquisition 1 lie between",
     ),
+    "a slice without intercept": (
+        lambda f: save(change(series(), 2, RescaleIntercept=None), f),
+        r"002\.dcm: the header has no intercept",
+    ),
     "two frames of reference": (
         lambda f: save(change(series(), 2, FrameOfReferenceUID="1.2.6"), f),
         r"002\.dcm: .*frame of reference",

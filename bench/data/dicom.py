@@ -82,6 +82,8 @@ class Slice(NamedTuple):
     plane: Plane
     slope: float
     intercept: float
+    rescaled: bool
+    """The header gives the intercept."""
 
 
 class Series(NamedTuple):
@@ -167,6 +169,12 @@ def find_series(folder: Path) -> Series:
     modality = _modality(files[0][1])
     _refuse_two_origins(files)
     slices = [one for path, header in _once(files) for one in _slices(path, header)]
+    bare = next((one for one in slices if not one.rescaled), None)
+    if bare and any(one.rescaled for one in slices):
+        raise BenchError(
+            f"{bare.plane.where}: the header has no intercept of values, as others of the series;"
+            " export the series anew"
+        )
     rows, columns = slices[0].plane.shape
     refuse_size((columns, rows, len(slices)), str(folder))
     order, affine = stack([one.plane for one in slices])
@@ -338,7 +346,8 @@ def _slice(
         raise BenchError(f"{where}: spacing of pixels {spacing} mm; export the series anew")
     (thickness,) = _numbers(sources, "SliceThickness", "PixelMeasuresSequence") or (math.nan,)
     (slope,) = _numbers(sources, "RescaleSlope", _RESCALE) or (1.0,)
-    (intercept,) = _numbers(sources, "RescaleIntercept", _RESCALE) or (0.0,)
+    rescaled = _numbers(sources, "RescaleIntercept", _RESCALE)
+    (intercept,) = rescaled or (0.0,)
     if not (slope and math.isfinite(slope) and math.isfinite(intercept)):
         raise BenchError(
             f"{where}: rescaling of values by {slope:g} and {intercept:g}; export the series anew"
@@ -352,7 +361,7 @@ def _slice(
         thickness,
         _decimals(_value(sources, "ImagePositionPatient", "PlanePositionSequence")),
     )
-    return Slice(path, frame, plane, slope, intercept)
+    return Slice(path, frame, plane, slope, intercept, bool(rescaled))
 
 
 def _value(sources: Sequence[Dataset], name: str, group: str) -> Any:
@@ -403,16 +412,20 @@ def _decoded(path: Path, frames: Sequence[int]) -> Iterator[NDArray[Any]]:
     from pydicom.encaps import generate_frames
     from pydicom.pixels.decoders.base import get_decoder
     from pydicom.pixels.utils import iter_pixels
-    from pydicom.uid import ImplicitVRLittleEndian
+    from pydicom.uid import (
+        ImplicitVRLittleEndian,
+        JPEGLSTransferSyntaxes,
+        JPEGTransferSyntaxes,
+    )
 
     header = dcmread(path, force=True, stop_before_pixels=True, specific_tags=["Rows", "Columns"])
     syntax = header.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian)
     if syntax.is_compressed:
         if not get_decoder(syntax).is_available:
-            raise BenchError(
-                f"{path}: compressed as {syntax.name}; install what reads it: pip install"
-                " 'organ-bench[dicom]'"
-            )
+            remedy = "convert it to an uncompressed one"
+            if syntax in (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes):
+                remedy = "install what reads it: pip install 'organ-bench[dicom]'"
+            raise BenchError(f"{path}: compressed as {syntax.name}; {remedy}")
         image = dcmread(path)
         n_frames = int(image.get("NumberOfFrames") or 1)
         for data in generate_frames(image.PixelData, number_of_frames=n_frames):

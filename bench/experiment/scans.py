@@ -129,11 +129,15 @@ def _opened(inside: Below) -> Below:
     if inside.images or inside.series or inside.problems:
         return inside
     if inside.below:
-        first = inside.deeper[0].relative_to(inside.folder)
-        pattern = inside.folder.joinpath(*["*"] * (len(first.parts) - 1), first.name)
+        first = inside.deeper[0]
+        if any(other.parent == first.parent for other in inside.deeper[1:]):
+            named = first.parent
+        else:  # one in each of many folders, as in TotalSegmentator
+            depth = len(first.relative_to(inside.folder).parts) - 1
+            named = inside.folder.joinpath(*["*"] * depth, first.name)
         raise BenchError(
-            f"{inside.folder}: holds no scan itself; {inside.below}: name the files that are scans,"
-            f" such as {pattern}"
+            f"{inside.folder}: holds no scan itself; {inside.below}: name those that are scans,"
+            f" such as {named}"
         )
     raise BenchError(
         "; ".join(

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 import scanner
-from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless
+from pydicom.uid import HTJ2KLossless, JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless
 
 from bench.data import dicom
 from bench.data.dicom import find_series, read_series
@@ -117,10 +117,18 @@ def test_a_picture_larger_than_its_header_says_takes_no_memory(syntax, tmp_path)
     assert "(30000, 30000, 1)" in ended.stderr
 
 
-def test_what_is_missing_to_decompress_is_named(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("syntax", "written_as", "message"),
+    [
+        (JPEGLosslessSV1, JPEGLosslessSV1, "JPEG Lossless.*pip install"),
+        (HTJ2KLossless, JPEG2000Lossless, "High-Throughput JPEG 2000.*; convert it"),
+    ],
+)
+def test_what_is_missing_to_decompress_is_named(syntax, written_as, message, tmp_path, monkeypatch):
     from pydicom.pixels import get_decoder
 
-    folder = scanner.save(scanner.compressed(scanner.series(), JPEGLosslessSV1), tmp_path / "s")
-    monkeypatch.setattr(get_decoder(JPEGLosslessSV1), "_available", {})
-    with pytest.raises(BenchError, match=r"000\.dcm: compressed as JPEG Lossless.*pip install"):
+    headers = scanner.compressed(scanner.series(), written_as)
+    folder = scanner.save(scanner.syntax(headers, syntax), tmp_path / "s")
+    monkeypatch.setattr(get_decoder(syntax), "_available", {})
+    with pytest.raises(BenchError, match=rf"000\.dcm: compressed as {message}"):
         read_series(folder)
