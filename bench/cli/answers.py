@@ -25,6 +25,8 @@ from bench.plugins import registry
 from bench.stage import Stage
 
 if TYPE_CHECKING:
+    from bench.data.download import Verdict as ArchiveVerdict
+    from bench.data.release import Archive
     from bench.experiment.conformance import Verdict
     from bench.plugins.registry import Kind
     from bench.reporting.board import Board
@@ -393,6 +395,48 @@ def data_check_of(
         warnings=sum(len(result.warnings) for result in results),
         datasets=tuple(results),
         refused=tuple(refused),
+    )
+
+
+@dataclass(frozen=True)
+class ComparedArchive:
+    """An archive and its checksums; of one that is as published, only that."""
+
+    name: str
+    state: str
+    path: Path | None
+    published: str
+    found: str | None
+
+
+@dataclass(frozen=True)
+class DataVerifyAnswer(Answer):
+    """``bench data verify``."""
+
+    command = "data-verify"
+
+    folder: Path
+    differing: int
+    archives: tuple[ComparedArchive, ...]
+
+
+def data_verify_of(
+    folder: Path, verdicts: Sequence[ArchiveVerdict], published: Mapping[str, Archive]
+) -> DataVerifyAnswer:
+    """Return what became of each archive."""
+    return DataVerifyAnswer(
+        folder=folder,
+        differing=sum(one.state == "differs" for one in verdicts),
+        archives=tuple(
+            ComparedArchive(
+                name=one.name,
+                state=one.state,
+                path=one.path,
+                published=published[one.name].digest,
+                found=one.found or None,
+            )
+            for one in verdicts
+        ),
     )
 
 

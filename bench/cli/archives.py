@@ -8,6 +8,7 @@ from pathlib import Path
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+from bench.cli.answers import DataVerifyAnswer, data_verify_of
 from bench.cli.console import Console
 from bench.data import download as archives
 from bench.data.catalogue import default_data, parse_dataset
@@ -16,8 +17,14 @@ from bench.errors import BenchError
 from bench.params import parse_brackets
 
 
-def verify_archives(name: str, folder: Path | None, data: Path | None, console: Console) -> bool:
-    """Print what is known of each archive; return whether none differs and one was found."""
+def verify_archives(name: str, folder: Path | None, data: Path | None) -> DataVerifyAnswer:
+    """Return what is known of each archive.
+
+    Raises
+    ------
+    BenchError
+        Checksums are not published, or no archive is found.
+    """
     cls = release(parse_brackets(name)[0])
     if not cls.archives:
         raise BenchError(f"{name}: its source publishes no checksums")
@@ -25,13 +32,17 @@ def verify_archives(name: str, folder: Path | None, data: Path | None, console: 
     if not place.is_dir():
         raise BenchError(f"folder not found: {place}; name the one with the archives")
     verdicts = archives.verify(cls.archives, place)
-    for one in verdicts:
-        more = f", {one.found} is not {cls.archives[one.name].digest}" if one.found else ""
-        at = f"  {one.path}" if one.path else ""
-        console.print(f"{one.name}  {one.state}{more}{at}", soft_wrap=True)
     if all(one.state == "not found" for one in verdicts):
         raise BenchError(f"{place}: none of these archives is below it; name their folder")
-    return all(one.state != "differs" for one in verdicts)
+    return data_verify_of(place, verdicts, cls.archives)
+
+
+def print_archives(found: DataVerifyAnswer, console: Console) -> None:
+    """Print what became of each archive."""
+    for one in found.archives:
+        more = f", {one.found} is not {one.published}" if one.found else ""
+        at = f"  {one.path}" if one.path else ""
+        console.print(f"{one.name}  {one.state}{more}{at}", soft_wrap=True)
 
 
 def download(text: str, data: Path | None, console: Console, *, yes: bool) -> None:

@@ -116,6 +116,7 @@ def run(
     accept_twins: AcceptTwins = None,
     collect_only: Collect = False,
     quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train, predict and evaluate methods; print their leaderboard.
 
@@ -123,6 +124,8 @@ def run(
     with --collect shows what there is of it.
     With --launcher slurm it submits jobs and ends at once; the last of them writes the results.
     """
+    from bench.cli.answers import tell
+    from bench.cli.stored import run_of
     from bench.engine.launcher import Submitter, parse_launcher
     from bench.experiment.collect import collect, save
     from bench.experiment.plan import graph_of
@@ -131,7 +134,7 @@ def run(
 
     request = _request(ctx)
     launched = parse_launcher(request.launcher)
-    console = Console(quiet=quiet)
+    console = Console(quiet=quiet, stderr=as_json)
     store, runs = _planned(request, console, remember=not collect_only)
     graph = graph_of(runs, pictures=request.pictures)
     n_done = sum(store.is_done(stage) for stage in graph.stages.values())
@@ -144,22 +147,26 @@ def run(
         share.print_missing(runs, store, console)
         exit_code: int = ExitCode.DONE
     elif isinstance(launched, Submitter):
-        exit_code = _submit(graph, store, launched, request)
+        exit_code = _submit(graph, store, launched, request, Console(stderr=as_json))
     else:
         exit_code = execute(graph, store, launched, console)
+    path: Path | None = None
+    problems: list[str] = []
     if any(store.is_done(result.evaluation) for run in runs for result in run.rounds):
         try:
             path, problems = save(runs, store)
             request.keep_beside(path)
             tables, where = Tables.read([path]), f"results   {path}\n"
         except OSError as error:
-            problems = [f"results not written: {explain(error)}"]
+            path, problems = None, [f"results not written: {explain(error)}"]
             tables, where, exit_code = collect(runs, store), "", exit_code or ExitCode.FIXABLE
         console.print(to_console(_report("leaderboard").build(tables).boards))
-        Console().print(f"{where}store     {store.root}", soft_wrap=True)
+        Console(stderr=as_json).print(f"{where}store     {store.root}", soft_wrap=True)
         for problem in problems:
             complain(f"error: {problem}")
         exit_code = exit_code or (ExitCode.FAILED if problems else ExitCode.DONE)
+    if as_json:
+        tell(run_of(runs, graph, store, path, problems))
     raise typer.Exit(exit_code)
 
 
@@ -257,13 +264,20 @@ def show(
     key: Annotated[str, typer.Argument(help="Key of a stage, or its first digits.")],
     plugin: Plugins = None,
     store_root: StoreRoot = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show one stage: parameters, inputs, device, versions, files."""
+    from bench.cli.answers import tell
+    from bench.cli.stored import show_of
     from bench.cli.views import describe_stage
 
     plug_in(plugin)
     store = existing_store(store_root)
-    Console().print(describe_stage(store.find(key), store), soft_wrap=True)
+    found = show_of(store.find(key), store)
+    if as_json:
+        tell(found)
+    else:
+        Console().print(describe_stage(found), soft_wrap=True)
 
 
 @command("list")
@@ -532,12 +546,19 @@ def data_verify(
     ] = None,
     plugin: Plugins = None,
     data: DataRoot = None,
+    as_json: AsJson = False,
 ) -> None:
     """Compare downloaded archives with their published checksums; exit code 2 if one differs."""
-    from bench.cli.archives import verify_archives
+    from bench.cli.answers import tell
+    from bench.cli.archives import print_archives, verify_archives
 
     plug_in(plugin)
-    if not verify_archives(name, folder, data, Console()):
+    found = verify_archives(name, folder, data)
+    if as_json:
+        tell(found)
+    else:
+        print_archives(found, Console())
+    if found.differing:
         raise typer.Exit(ExitCode.FIXABLE)
 
 
@@ -720,14 +741,15 @@ def _report(name: str, options: dict[str, str] | None = None) -> Report:
     return plugin.from_overrides("report", name, options or {})
 
 
-def _submit(graph: StageGraph, store: Store, launched: Submitter, request: Request) -> int:
+def _submit(
+    graph: StageGraph, store: Store, launched: Submitter, request: Request, console: Console
+) -> int:
     """Submit jobs for what is missing, and say how to follow them."""
     from bench.experiment.finish import save_tables
 
     register(graph, store)
     if all(store.is_done(stage) for stage in graph.stages.values()):
         return ExitCode.DONE
-    console = Console()
     finish = partial(save_tables, store.root, request.record())
     for line in launched.submit(graph, store, finish):
         console.print(f"jobs      {line}", soft_wrap=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -70,7 +69,7 @@ def print_missing(runs: Sequence[Run], store: Store, console: Console) -> None:
     BenchError
         No model of any run is evaluated, so there are no results.
     """
-    from bench.experiment.plan import graph_of
+    from bench.cli.stored import unfinished
     from bench.reporting.text import counted
 
     if not any(store.is_done(result.evaluation) for run in runs for result in run.rounds):
@@ -78,15 +77,13 @@ def print_missing(runs: Sequence[Run], store: Store, console: Console) -> None:
             f"{store.root}: nothing of this experiment is evaluated yet, so there is nothing to "
             "collect; without --collect the same command computes it"
         )
-    missing = [run for run in runs if not store.is_done(run.rounds[-1].evaluation)]
+    missing = unfinished(runs, store)
     console.print(f"finished  {len(runs) - len(missing)} of {len(runs)} runs")
     for run in missing:
-        cell, stages = run.condition, graph_of([run], pictures=False).stages.values()
-        states = Counter(map(store.state, stages))
+        states = ", ".join(f"{count} {state}" for state, count in run.counts.items())
         console.print(
-            f"missing   {run.method} on {cell.source.dataset.label} at {cell.label_pct} %, fold "
-            f"{cell.fold}, seed {cell.seed}: of {counted(len(stages), 'stage')} "
-            + ", ".join(f"{count} {state}" for state, count in sorted(states.items())),
+            f"missing   {run.method} on {run.dataset} at {run.label_pct} %, fold {run.fold}, seed "
+            f"{run.seed}: of {counted(sum(run.counts.values()), 'stage')} {states}",
             soft_wrap=True,
         )
 

@@ -14,7 +14,7 @@ import typer
 
 from bench.cli.codes import ExitCode
 from bench.cli.console import Console
-from bench.cli.options import Plugins, StoreRoot
+from bench.cli.options import AsJson, Plugins, StoreRoot
 from bench.cli.stores import existing_store, plug_in
 from bench.errors import BenchError
 
@@ -240,41 +240,45 @@ def gc(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Free it without a question.")] = False,
     plugin: Plugins = None,
     store_root: StoreRoot = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show what can be freed in a store, then free it.
 
     Temporary files, damaged outputs and what is certain to be of another version of the code; no
     result of this version is lost. What a process is using is left.
     """
-    from bench.engine.upkeep import WASTE, free, waste
+    from bench.cli.answers import tell
+    from bench.cli.stored import GcAnswer, freeable
+    from bench.engine.upkeep import free, waste
 
     plug_in(plugin)
     store = existing_store(store_root)
-    console = Console()
+    console = Console(stderr=as_json)
     asked = {
         "failed": failed,
         "intermediate": intermediate,
         "unreadable": unreadable,
         "orphaned": orphaned,
     }
-    found = defaultdict(list)
-    for item in waste(store):
-        found[item.kind].append(item)
-    for kind, what in WASTE.items():
-        items = found[kind]
-        size = sum(item.size for item in items) / 1e6
-        kept = "" if asked.get(kind, True) else f" (kept without --{kind})"
-        console.print(f"{kind:<13}{len(items):>6}{size:>12.1f} MB  {what}{kept}", soft_wrap=True)
-    chosen = [item for kind, items in found.items() if asked.get(kind, True) for item in items]
+    found = list(waste(store))
+    kinds = freeable(found, asked)
+    for one in kinds:
+        kept = "" if one.chosen else f" (kept without {one.option})"
+        line = f"{one.kind:<13}{one.items:>6}{one.bytes / 1e6:>12.1f} MB  {one.what}{kept}"
+        console.print(line, soft_wrap=True)
+    chosen = [item for item in found if asked.get(item.kind, True)]
+    size, freed = sum(item.size for item in chosen), None
     if not chosen:
         console.print("nothing to free")
-        return
-    if not yes:
-        if not sys.stdin.isatty():
-            console.print("nothing was freed; --yes frees it")
-            return
-        typer.confirm(f"Free {sum(item.size for item in chosen) / 1e6:.1f} MB?", abort=True)
-    console.print(f"freed {free(store, chosen) / 1e6:.1f} MB")
+    elif not yes and (as_json or not sys.stdin.isatty()):
+        console.print("nothing was freed; --yes frees it")
+    else:
+        if not yes:
+            typer.confirm(f"Free {size / 1e6:.1f} MB?", abort=True)
+        freed = free(store, chosen)
+        console.print(f"freed {freed / 1e6:.1f} MB")
+    if as_json:
+        tell(GcAnswer(store.root, kinds, size, freed))
 
 
 def logs(

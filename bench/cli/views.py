@@ -12,11 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.cli.answers import ListAnswer, PlanAnswer, StatusAnswer, Value
-from bench.engine.store import Store
 from bench.reporting.text import NONE, counted, duration
-from bench.stage import Stage
 
 if TYPE_CHECKING:
+    from bench.cli.stored import ShowAnswer
     from bench.data.dataset import Dataset
     from bench.data.findings import CheckResult
     from bench.experiment.conformance import Verdict
@@ -78,26 +77,20 @@ def _columns(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str
     ]
 
 
-def describe_stage(stage: Stage, store: Store) -> RenderableType:
+def describe_stage(found: ShowAnswer) -> RenderableType:
     """Return parameters, inputs, receipt and files of one stage."""
-    folder = store.folder(stage)
-    parts: list[RenderableType] = [Text(f"{stage.key}  {stage.title}", style="bold")]
-    parts.append(Text(f"state    {store.state(stage)}\nfolder   {folder}"))
-    for parent in stage.inputs():
-        parts.append(Text(f"input    {parent.key}  {parent.title}"))
-    parameters = {name: value for name, value in stage.identity().items() if name != "kind"}
-    parts.append(Text(json.dumps(parameters, indent=1)))
-    if store.is_done(stage):
-        receipt = store.receipt(stage)
-        sizes, digests = receipt["bytes"], receipt["sha256"]
-        facts = {name: value for name, value in receipt.items() if isinstance(value, str | float)}
-        parts.append(Text("\n".join(f"{name:<16} {value}" for name, value in facts.items())))
-        files = (f"{digests[name][:12]} {size:>12} bytes  {name}" for name, size in sizes.items())
+    parts: list[RenderableType] = [Text(f"{found.key}  {found.title}", style="bold")]
+    parts.append(Text(f"state    {found.state}\nfolder   {found.folder}"))
+    parts += [Text(f"input    {parent.key}  {parent.title}") for parent in found.inputs]
+    parts.append(Text(json.dumps(found.parameters, indent=1)))
+    if found.receipt:
+        parts.append(Text("\n".join(f"{name:<16} {v}" for name, v in found.receipt.items())))
+        files = (f"{one.sha256[:12]} {one.bytes:>12} bytes  {one.name}" for one in found.files)
         parts.append(Text("\n".join(files)))
-    if (damage := store.damage(stage)) is not None:
-        parts.append(Text(f"damaged  {damage}", style="red"))
-    if failure := store.failure(stage):
-        parts.append(Text(f"failed   {failure}", style="red"))
+    if found.damage is not None:
+        parts.append(Text(f"damaged  {found.damage}", style="red"))
+    if found.failure:
+        parts.append(Text(f"failed   {found.failure}", style="red"))
     return Group(*parts)
 
 

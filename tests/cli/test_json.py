@@ -13,10 +13,13 @@ from command import Bench
 from pages import ROOT, table
 from pydantic import TypeAdapter
 
+import bench.cli.stored  # noqa: F401 - its answers, for the test of all
 from bench.cli.answers import Answer, ListAnswer, list_of, releases
 from bench.cli.codes import ExitCode
+from bench.data.release import release
 from bench.errors import neutral
 from bench.experiment.conformance import Verdict
+from bench.stages.train import Train
 
 TINY = "phantom[n_cases=4,scale=0.25]"
 PAGE = (ROOT / "docs/reference/json.md").read_text(encoding="utf-8")
@@ -84,7 +87,12 @@ def test_plan_status_and_reports_of_a_run(bench: Bench, tmp_path: Path) -> None:
     assert before["conditions"][0]["methods"] == ["naive"]
     assert not list(tmp_path.iterdir())
 
-    assert bench("run", *what, "--launcher", "inline").code == 0
+    answer = bench("run", *what, "--launcher", "inline", "--json")
+    ran = document(answer.out)
+    assert (answer.code, ran["runs"], ran["unfinished"], ran["failed"]) == (0, 1, [], [])
+    assert ran["counts"] == {"done": before["stages"]}
+    assert Path(ran["results"]).is_file()
+    assert "results   " in answer.err
     after = document(bench("plan", *what, "--json").out)
     assert (after["new"], after["seconds"], after["seconds_complete"]) == (0, 0, True)
     status = document(bench("status", "--json").out)
@@ -92,7 +100,13 @@ def test_plan_status_and_reports_of_a_run(bench: Bench, tmp_path: Path) -> None:
     assert len(status["stages"]) == before["stages"]
     assert all(stage["seconds"] >= 0 and stage["problem"] is None for stage in status["stages"])
     key = next(stage["key"] for stage in status["stages"] if stage["kind"] == "Train")
-    assert bench("show", key).code == 0
+    shown = document(bench("show", key, "--json").out)
+    assert (shown["key"], shown["state"], shown["damage"]) == (key, "done", None)
+    assert {file["name"] for file in shown["files"]} >= {"cost.json"}
+    assert shown["receipt"]["device"] == "cpu"
+    assert shown["parameters"]["version"] == Train.version
+    plain = bench("show", key).out
+    assert all(file["name"] in plain for file in shown["files"])
 
     answer = bench("report", "leaderboard", "-o", "board", "--json")
     report = document(answer.out)
@@ -100,6 +114,43 @@ def test_plan_status_and_reports_of_a_run(bench: Bench, tmp_path: Path) -> None:
     assert all(Path(path).is_file() for path in report["files"])
     assert len(report["tables"][0]["rows"]) == 1
     assert all(len(row) == len(one["columns"]) for one in report["tables"] for row in one["rows"])
+
+
+def test_what_failed_is_told_and_what_can_be_freed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    what = ["-m", "naive", "-d", TINY, "-p", "smoke[steps=2]", "--launcher", "inline"]
+    monkeypatch.setattr("bench.stages.predict.Predict.run", lambda *_: 1 / 0)
+    answer = bench("run", *what, "--json")
+    found = document(answer.out)
+    assert (answer.code, found["results"], len(found["unfinished"])) == (1, None, 1)
+    assert found["counts"]["failed"] == 1
+    assert found["unfinished"][0]["counts"]["failed"] == 1
+    assert "ZeroDivisionError" in found["failed"][0]["problem"]
+
+    kept = document(bench("gc", "--json").out)
+    assert (kept["chosen_bytes"], kept["freed_bytes"]) == (0, None)
+    (failed,) = [kind for kind in kept["kinds"] if kind["kind"] == "failed"]
+    assert (failed["items"], failed["option"], failed["chosen"]) == (1, "--failed", False)
+    asked = document(bench("gc", "--failed", "--json").out)
+    assert (asked["chosen_bytes"], asked["freed_bytes"]) == (failed["bytes"], None)
+    freed = document(bench("gc", "--failed", "--yes", "--json").out)
+    assert freed["freed_bytes"] == failed["bytes"] > 0
+
+
+def test_an_archive_that_differs_is_a_document_and_exit_code_2(
+    bench: Bench, tmp_path: Path
+) -> None:
+    name, archive = next(iter(release("amos").archives.items()))
+    (tmp_path / name).write_bytes(b"cut off")
+    answer = bench("data", "verify", "amos", str(tmp_path), "--json")
+    found = document(answer.out)
+    assert (answer.code, answer.err, found["differing"]) == (2, "", 1)
+    (one,) = [each for each in found["archives"] if each["name"] == name]
+    assert (one["state"], one["published"]) == ("differs", archive.digest)
+    assert one["found"] not in (None, archive.digest)
+    plain = bench("data", "verify", "amos", str(tmp_path)).out
+    assert f"{one['found']} is not {archive.digest}" in plain
 
 
 def test_a_faulty_data_set_is_a_document_and_exit_code_2(bench: Bench, tmp_path: Path) -> None:
@@ -147,6 +198,10 @@ def test_where_a_command_is_refused_standard_output_is_empty(bench: Bench) -> No
         ["plan", "-m", "nonsense", "-d", TINY, "--json"],
         ["data", "check", "nonsense", "--json"],
         ["check", "--json"],
+        ["run", "-m", "nonsense", "-d", TINY, "--json"],
+        ["show", "0123", "--json"],
+        ["gc", "--json"],
+        ["data", "verify", "amos", "--json"],
     ):
         answer = bench(*command)
         assert (answer.code, answer.out) == (2, "")
