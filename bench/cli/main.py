@@ -784,13 +784,17 @@ def _planned(
     if remember and not store.root.is_dir():
         check_folder(store.root)
     remember = remember and (not store.root.exists() or os.access(store.root, os.W_OK))
+    grid = request.grid()
     with console.status("reading the list of cases") as spinner:
-        runs = request.grid().runs(
+        runs = grid.runs(
             store,
             lambda done, total: spinner.update(f"reading files {done}/{total}"),
             remember=remember,
             guard=remember and not request.accept_twins,
         )
+    for dataset in grid.datasets:
+        for doubt in dataset.doubts():
+            remark(f"{dataset.label}: {doubt}")
     return store, runs
 
 

@@ -535,6 +535,14 @@ def test_data_prepare_leaves_only_training_to_a_run(bench: Bench, sound: Path) -
     assert re.search(r"^Images +1 +1 +0 +1 +0 ", planned.out, re.MULTILINE)
 
 
+def test_a_plan_says_what_is_doubtful_in_names_and_tables(bench: Bench, tmp_path: Path) -> None:
+    table = trees.nnunet(tmp_path / "set") / "annotations.csv"
+    plan = ("plan", "-m", "naive", "-d", "./set", "-l", "100", "-p", "smoke")
+    assert "note" not in bench(*plan).err
+    table.write_text(table.read_text().replace("patient,tier", "note,Owner"))
+    assert "note: Generated: cases share values of Owner in annotations.csv" in bench(*plan).err
+
+
 def test_data_commands_take_data_sets_as_a_run_does(bench: Bench, sound: Path) -> None:
     two = f'"{sound}"[hu_window=-100:200],{TINY}'
     for given in ([two], ["-d", two], [f'"{sound}"[hu_window=-100:200]', "-d", TINY]):
