@@ -38,7 +38,7 @@ class Search(NamedTuple):
     notes: tuple[str, ...]
     """What lies beside and is not segmented, a line each."""
     problems: tuple[BenchError, ...]
-    """What may be a scan and cannot be opened."""
+    """What may be a scan and cannot be opened, or lacks a channel."""
 
 
 def find_scans(paths: Sequence[Path], channels: Sequence[Channel]) -> Search:
@@ -53,8 +53,7 @@ def find_scans(paths: Sequence[Path], channels: Sequence[Channel]) -> Search:
     Raises
     ------
     BenchError
-        A folder without a scan, or with both kinds; a DICOM file; a file that is named twice; a
-        channel that is missing or unknown.
+        A folder without a scan, or with both kinds; a DICOM file; a file that is named twice.
     """
     from bench.data.nifti import in_order
 
@@ -85,11 +84,13 @@ def find_scans(paths: Sequence[Path], channels: Sequence[Channel]) -> Search:
                     f"{path}: {files[number]} is the same scan by its name; segment them one by one"
                 )
             files[number] = path
-    source = "the model was trained on"
-    found = [
-        (folder, case, in_order(case, files, channels, source))
-        for (folder, case), files in grouped.items()
-    ]
+    found = []
+    for (folder, case), files in grouped.items():
+        try:
+            ordered = in_order(case, files, channels, "the model was trained on")
+            found.append((folder, case, ordered))
+        except BenchError as error:
+            problems.append(error)
     names = _names([(folder, case) for folder, case, _ in found])
     scans = {
         name: Found(files, is_series=files[0] in series, named=files[0] not in below)

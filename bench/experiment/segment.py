@@ -189,7 +189,8 @@ def _guarded(scan: Found, made: Iterator[Path | Remark]) -> Iterator[Path | Rema
     except NoSlicesError as error:
         yield error if scan.named else Remark(f"passed over: {error}")
     except BenchError as error:
-        yield error if str(where) in str(error) else BenchError(f"{where}: {error}")
+        named = any(str(path) in str(error) for path in scan.files)
+        yield error if named else BenchError(f"{where}: {error}")
     except OSError as error:
         reason = explain(error)
         yield BenchError(reason if str(where) in reason else f"{where}: {reason}")

@@ -20,6 +20,8 @@ T2, ADC = (
 
 def names(*paths: str, channels: tuple[Channel, ...] = (T2, ADC)) -> dict[str, list[str]]:
     found = find_scans([Path(path) for path in paths], channels)
+    for problem in found.problems:
+        raise problem
     return {name: [str(path) for path in scan.files] for name, scan in found.scans.items()}
 
 
@@ -116,6 +118,13 @@ def test_an_incomplete_scan_is_refused_before_anything_is_computed(
     with pytest.raises(BenchError, match=message) as error:
         names(*paths)
     assert "\n" not in str(error.value)
+
+
+def test_a_scan_without_a_channel_stops_no_other() -> None:
+    found = find_scans([Path("a_0000.nii"), Path("b_0000.nii"), Path("b_0001.nii")], (T2, ADC))
+    assert list(found.scans) == ["b"]
+    (problem,) = found.problems
+    assert str(problem).startswith("a_0001.nii.gz: file of a channel is missing")
 
 
 def test_names_are_told_apart_by_as_many_folders_as_it_takes() -> None:
