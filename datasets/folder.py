@@ -200,9 +200,7 @@ class Folder(Dataset):
         try:
             if file_size(path) > MAX_TEXT_BYTES:
                 raise ValueError(f"larger than {MAX_TEXT_BYTES} bytes")
-            description = json.loads(
-                path.read_text(encoding="utf-8-sig"), object_pairs_hook=_each_once
-            )
+            description = json.loads(path.read_bytes(), object_pairs_hook=_each_once)
         except RecursionError:
             raise BenchError(f"{path}: is nested too deeply; correct the file") from None
         except OSError as error:
@@ -232,7 +230,14 @@ class Folder(Dataset):
             with_image[case][channel] = self._images / name
         for case, files in with_image.items():
             in_order(case, files, self.channels, "dataset.json names")
-        if alone := sorted(with_image.keys() - labels.keys()):
+        alone = sorted(with_image.keys() - labels.keys())
+        if alone and (others := sorted(labels.keys() - with_image.keys())):
+            raise BenchError(
+                f"{self._label_maps}: no label map for {enumerated(alone)}, and no image for"
+                f" {enumerated(others)}; call a label map as its image, without the number of the"
+                f" channel{_unread(self._label_maps)}"
+            )
+        if alone:
             raise BenchError(
                 f"{self._label_maps}: no label map for {enumerated(alone)}; add it (empty,"
                 " with all flags 0 in annotations.csv, if nothing is annotated) or remove the image"
@@ -403,7 +408,7 @@ class _Labels(NamedTuple):
 def _read_labels(path: Path, labels: Any) -> _Labels:
     """Return what the label values mean, in either convention."""
     if not isinstance(labels, dict) or not labels:
-        raise BenchError(f'{path}: entry "labels" missing; write {{"background": 0, "liver": 1}}')
+        raise BenchError(f'{path}: no object "labels"; write {{"background": 0, "liver": 1}}')
     decathlon = all(key.isdecimal() and isinstance(name, str) for key, name in labels.items())
     pairs = [(v, k) for k, v in labels.items()] if decathlon else list(labels.items())
     names: dict[str, list[int]] = {}

@@ -405,6 +405,8 @@ def test_the_table_of_a_spreadsheet_is_read(root, separator, encoding, first, or
     table = [[name.replace("liver", organ) for name in row] for row in rows(root)]
     table[0][0], table[2][0] = first, f"imagesTr/case_001{suffix}"
     table[3][3:] = [f"{flag}.0" for flag in table[3][3:]]
+    description = root / "dataset.json"
+    description.write_bytes(description.read_text().encode(encoding))
     hint = "sep=;\n" if separator == ";" else ""
     text = hint + "".join(separator.join(row) + "\n" for row in table)
     (root / "annotations.csv").write_bytes(text.encode(encoding))
@@ -494,7 +496,7 @@ FOLDERS = {
     "no dataset.json": (lambda r: (r / "dataset.json").unlink(), "file not found: .*dataset.json"),
     "broken json": (lambda r: (r / "dataset.json").write_text("{"), "not readable as JSON"),
     "json list": (lambda r: (r / "dataset.json").write_text("[]"), "expected an object"),
-    "no labels": (lambda r: edit_json(r, labels={}), 'entry "labels" missing'),
+    "no labels": (lambda r: edit_json(r, labels={}), 'no object "labels"'),
     "regions that overlap": (
         lambda r: edit_json(r, labels={"background": 0, "whole": [1, 2], "core": 2}),
         'value 2 is in both regions whole and core.*"rest_of_whole": 1, "core": 2}',
@@ -556,6 +558,10 @@ FOLDERS = {
         "both case_001.nii and case_001.nii.gz",
     ),
     "no label map": (lambda r: (r / LABEL).unlink(), "no label map for case_001"),
+    "label maps of other names": (
+        lambda r: [p.rename(p.with_name(f"seg{p.name[4:]}")) for p in (r / "labelsTr").iterdir()],
+        "no label map for case_000, .*, and no image for seg_000, .*; call a label map as",
+    ),
     "no image": (lambda r: (r / IMAGE).unlink(), "no image for the label maps case_001"),
     "the folder above": (
         lambda r: shutil.copytree(r, r / "Task101_Mine") and (r / "dataset.json").unlink(),
