@@ -472,13 +472,14 @@ def test_predict_replaces_no_image_and_no_label_map_of_others(
     bench: Bench, experiment: Experiment, tmp_path: Path
 ) -> None:
     scan = trees.save(tmp_path / "here/a.nii.gz", trees.volume(7, (40, 36, 6)).image_XYZ)
-    trees.save(tmp_path / "labelsTr/a.nii.gz", trees.volume(7, (40, 36, 6)).labels_XYZ)
+    trees.save(tmp_path / "drawn/a.nii.gz", trees.volume(7, (40, 36, 6)).labels_XYZ)
     before = files(tmp_path)
-    for folder in ("here", "labelsTr"):
+    refused = {"here": "holds the scans", "drawn": r"drawn/a\.nii\.gz: .* and would be replaced"}
+    for folder, message in refused.items():
         command = ("predict", trained(bench, experiment), str(scan), "-o", folder)
         answer = bench(*command, "--store", str(experiment.store))
         assert answer.code == 2
-        assert re.search(rf"{folder}/a\.nii\.gz: .* and would be replaced", answer.err)
+        assert re.search(message, answer.err)
     assert files(tmp_path) == before
 
 
