@@ -76,8 +76,8 @@ CSS: dict[Mark, str] = {
     "tied": "text-decoration: underline;",
 }
 
-LABEL_CSS = "text-align: left; white-space: var(--label-space); overflow-wrap: anywhere;"
-"""Style of leading columns; a page sets ``--label-space`` so that long names wrap on paper only."""
+LABEL_CSS = "text-align: left; white-space: var(--label-space); overflow-wrap: var(--label-wrap);"
+"""Style of leading columns; a page says where long names wrap: on paper and on a phone."""
 
 
 @dataclass(frozen=True)
@@ -270,8 +270,8 @@ def to_html(boards: Sequence[Board], heading: str, drawings: Drawings = NOTHING)
     parts = []
     for number, board in enumerate(boards):
         parts.append(to_part(board, f"board{number}"))
-        drawn = drawings.get(board.title, ())
-        parts += [page.drawing(one) for one in drawn]
+        if drawn := drawings.get(board.title):
+            parts.append(page.drawings(drawn))
     return page.render(heading, [page.Chapter("", tuple(parts))])
 
 

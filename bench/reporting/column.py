@@ -163,7 +163,8 @@ class ComparisonColumn:
     @cached_property
     def digits(self) -> int:
         """Decimals to print: 1, or 3 for values that are fractions."""
-        return 3 if self.rows["value"].abs().max() <= 1 else 1
+        fractions = self.measure_unit != "%" and self.rows["value"].abs().max() <= 1
+        return 3 if fractions else 1
 
     @cached_property
     def higher_is_better(self) -> bool:

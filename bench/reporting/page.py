@@ -100,10 +100,11 @@ def figure(svg: str, caption: str, title: str = "", *, instead: str = "") -> Par
     return _figure(named, caption, title)
 
 
-def drawing(drawn: Drawing) -> Part:
-    """Return a drawing as part of a page; its caption is a note, which is printed once."""
-    part = figure(drawn.svg, "", drawn.title, instead=drawn.instead)
-    return Part(part.html, (drawn.caption,))
+def drawings(drawn: Sequence[Drawing]) -> Part:
+    """Return drawings side by side; their captions are notes, which are printed once."""
+    figures = [figure(one.svg, one.title, instead=one.instead).html for one in drawn]
+    inside = "\n".join(figures)
+    return Part(f"<div class='drawn'>\n{inside}\n</div>", tuple(one.caption for one in drawn))
 
 
 def picture(png: str, size: tuple[int, int], caption: str, title: str, *, instead: str) -> Part:
