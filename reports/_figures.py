@@ -7,7 +7,7 @@ import textwrap
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache, wraps
+from functools import cache, partial, wraps
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 import numpy as np
@@ -91,11 +91,15 @@ def to_svg(figure: Figure) -> str:
 
 def drawing(figure: Figure, name: str, title: str, caption: str, instead: str = "") -> Drawing:
     """Return a figure in the formats of a :class:`Drawing` and close it."""
+    return Drawing(name, title, caption, to_svg(figure), partial(_to_pdf, figure), instead)
+
+
+def _to_pdf(figure: Figure) -> bytes:
     data = io.BytesIO()
     with _names_as_text(**{"pdf.fonttype": 42}):  # letters stay letters
         dated = {"CreationDate": None, "Creator": None, "Producer": None}
         figure.savefig(data, format="pdf", metadata=dated, bbox_inches="tight")
-    return Drawing(name, title, caption, to_svg(figure), data.getvalue(), instead)
+    return data.getvalue()
 
 
 def comparisons(found: Iterable[Compared], stem: str) -> dict[str, list[Drawing]]:

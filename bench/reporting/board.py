@@ -159,7 +159,7 @@ def files(
         f"{stem}.html": to_html(boards, heading, drawings),
     }
     for one in chain.from_iterable(drawings.values()):
-        found |= {f"{one.name}.svg": one.svg, f"{one.name}.pdf": one.pdf}
+        found |= {f"{one.name}.svg": one.svg, f"{one.name}.pdf": one.to_pdf()}
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -15,8 +16,10 @@ class Drawing:
         Name of its files, without ending.
     title, caption
         One line each.
-    svg, pdf
-        What the files hold.
+    svg
+        What the first file holds.
+    to_pdf
+        Returns what the second holds, which takes longer; a page needs none.
     instead
         Words for who cannot see it; the title if empty.
     """
@@ -25,5 +28,5 @@ class Drawing:
     title: str
     caption: str
     svg: str
-    pdf: bytes
+    to_pdf: Callable[[], bytes]
     instead: str = ""
