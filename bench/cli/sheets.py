@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench.cli.console import Console, complain
 from bench.data.dataset import Case, Dataset
-from bench.data.preview import preview, select
+from bench.data.preview import Page, preview, select
 from bench.data.simulate import Split, make_split
 from bench.errors import BenchError
 from bench.files import check_folder, replacing
@@ -53,12 +53,16 @@ def write_sheets(
     if out.suffix.lower() != ".png":
         raise BenchError(f"{out}: the picture is a PNG; give a name that ends with .png")
     check_folder(out.parent)
-    paths = _paths(datasets, out)
-    n_faults = 0
-    for dataset, path in zip(datasets, paths, strict=True):
-        cases = dataset.cases()
-        selection = select(cases, n_cases, named)
-        split = simulation.split(dataset, cases)
+    n_faults = n_refused = 0
+    for dataset, path in zip(datasets, _paths(datasets, out), strict=True):
+        try:
+            cases = dataset.cases()
+            selection = select(cases, n_cases, named)
+            split = simulation.split(dataset, cases)
+        except BenchError as error:
+            complain(f"error: {error}")
+            n_refused += 1
+            continue
         with console.status("reading") as spinner:
             pages = preview(
                 dataset,
@@ -68,25 +72,31 @@ def write_sheets(
                 n_slices,
                 lambda done, total: spinner.update(f"reading case {done} of {total}"),
             )
-            for number, page in enumerate(pages, start=1):
-                for fault in page.faults:
-                    complain(f"error: {fault}")
-                n_faults += len(page.faults)
-                if not page.n_drawn:
-                    complain(f"error: {dataset.label}: no case could be read, nothing is drawn")
-                    continue
-                target = _page_path(path, number)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with replacing(target, durable=False) as unfinished:
-                    page.image.save(unfinished, "PNG", optimize=True, pnginfo=_mark(number))
-                drawn = counted(page.n_drawn, "case")
-                console.print(f"{target}  {dataset.label}, {drawn}", soft_wrap=True)
-        for old in _pages_after(path, number):
-            old.unlink()
-            console.print(f"{old} is removed, a page of an earlier sheet", soft_wrap=True)
+            n_faults += _write(pages, path, dataset.label, console)
     if n_faults:
         complain(f"error: {counted(n_faults, 'case')} not drawn; mend what is named above")
-    return not n_faults
+    return not n_faults and not n_refused
+
+
+def _write(pages: Iterable[Page], path: Path, label: str, console: Console) -> int:
+    """Write the pages of a sheet in place of an earlier one; return how many cases are missing."""
+    n_faults = number = 0
+    for number, page in enumerate(pages, start=1):
+        for fault in page.faults:
+            complain(f"error: {fault}")
+        n_faults += len(page.faults)
+        if not page.n_drawn:
+            complain(f"error: {label}: no case could be read, nothing is drawn")
+            continue
+        target = _page_path(path, number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target, durable=False) as unfinished:
+            page.image.save(unfinished, "PNG", optimize=True, pnginfo=_mark(number))
+        console.print(f"{target}  {label}, {counted(page.n_drawn, 'case')}", soft_wrap=True)
+    for old in _pages_after(path, number):
+        old.unlink()
+        console.print(f"{old} is removed, a page of an earlier sheet", soft_wrap=True)
+    return n_faults
 
 
 def _page_path(path: Path, number: int) -> Path:
@@ -112,7 +122,7 @@ def _pages_after(path: Path, number: int) -> Iterator[Path]:
             with Image.open(target) as picture:
                 if picture.info.get(_MARK) != str(later):
                     return
-        except OSError:
+        except (OSError, Image.DecompressionBombError):
             return
         yield target
 

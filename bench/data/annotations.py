@@ -203,13 +203,14 @@ def _text(table: Path) -> str:
     except OSError as error:
         raise BenchError(f"{table}: not readable ({error.strerror or error})") from None
     wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    anew = "is no UTF-8 text; save the table anew as CSV in UTF-8"
+    if b"\0" in content and not wide:
+        raise BenchError(f"{table}: {anew}")
     try:
         return content.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise BenchError(
-            f"{table}: line {line} is no UTF-8 text; save the table anew as CSV in UTF-8"
-        ) from None
+        raise BenchError(f"{table}: line {line} {anew}") from None
 
 
 def _separator(text: str) -> str:

@@ -612,6 +612,10 @@ FOLDERS = {
         lambda r: (r / "annotations.csv").write_bytes("case\nM\xfcller".encode("latin-1")),
         "line 2 is no UTF-8 text; save the table anew",
     ),
+    "UTF-16 without its mark": (
+        lambda r: (r / "annotations.csv").write_bytes("case,liver".encode("utf-16-le")),
+        "is no UTF-8 text; save the table anew",
+    ),
     "lost zeros": (
         lambda r: edit_rows(r, lambda t: t[2].__setitem__(0, "case_1")),
         "no row for case case_001, and no image for the rows of case_1",

@@ -164,6 +164,9 @@ def test_pages_and_data_sets_are_files_of_their_own(
     answer = bench("data", "preview", str(gaps), "-o", "s.png", "--case", "case_001,case_003")
     assert "s-2.png is removed, a page of an earlier sheet" in answer.out
     assert (Path("s-2.png").exists(), Path("s-3.png").exists()) == (False, True)
+    answer = bench("data", "preview", str(gaps), str(other), "-o", "t.png", "--case", "liver_0")
+    assert (answer.code, answer.err.count("\n")) == (2, 1)
+    assert [path.name for path in Path().glob("t*.png")] == ["t-LIVER.png"]
     before = Path("s-LIVER.png").read_bytes()
     assert bench("data", "preview", str(other), "-o", "s-LIVER.png", "--slices", "1").code == 0
     assert Path("s-LIVER.png").read_bytes() == before
