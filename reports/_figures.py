@@ -362,7 +362,7 @@ def matrix(compared: Compared, places: Mapping[str, str]) -> Figure:
                 sign if size > NUMBERED else signed(diff, column.digits),
                 ha="center",
                 va="center",
-                size=7.5,
+                size=7.5 if column.digits == 1 else 6,
                 color=ON_COLOUR if found.significant else "black",
                 weight="bold" if found.significant else "normal",
             )

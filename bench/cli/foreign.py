@@ -71,7 +71,7 @@ def import_(
 ) -> None:
     """Write per-case results of nnU-Net, MONAI or a public benchmark as a table of scores.
 
-    `bench report significance` compares its methods. Values stay as they are. Cases are named
+    `bench report html --csv` compares its methods. Values stay as they are. Cases are named
     after their files, so those of different frameworks meet if files are named alike.
     """
     from bench.files import check_folder, write_atomically
@@ -94,8 +94,8 @@ def import_(
     whole = refuse_repeated(_with_earlier(out, rows)) if out.exists() else rows
     write_atomically(out, whole.to_csv(index=False, lineterminator="\n"))
     Console().print(f"{out}  {_summary(rows)}", soft_wrap=True)
-    options = f"csv={out}" + (",higher_is_better=false" if lower_is_better else "")
-    command = shlex.join(["bench", "report", f"significance[{options}]"])
+    report = "html[higher_is_better=false]" if lower_is_better else "html"
+    command = shlex.join(["bench", "report", report, "--csv", str(out)])
     Console().print(f"report    {command}", soft_wrap=True)
 
 
