@@ -99,12 +99,14 @@ def test_a_scan_of_one_channel_is_refused(store: Path, tmp_path: Path) -> None:
     image_XYZ = trees.volume(40, SHAPE, ["liver"]).image_XYZ
     finished = Store(store)
     model = finished.find(key_of_model(store, "T2_first-*"))
-    alone = trees.save(tmp_path / "scan_0000.nii.gz", image_XYZ)
-    with pytest.raises(BenchError, match=r"scan_0001\.nii\.gz: file of a channel is missing"):
-        list(segment(model, [alone], tmp_path / "out", finished))
-    whole = trees.save(tmp_path / "scan.nii.gz", image_XYZ)
-    (refused,) = segment(model, [whole], tmp_path / "out", finished)
-    assert re.search(r"scan\.nii\.gz: shape .*, expected .* of 2 channels", str(refused))
+    for name, message in {
+        "scan_0000": r"scan_0001\.nii\.gz: file of a channel is missing",
+        "scan": r"scan\.nii\.gz: shape .*, expected .* of 2 channels",
+    }.items():
+        scan = trees.save(tmp_path / f"{name}.nii.gz", image_XYZ)
+        (refused,) = segment(model, [scan], tmp_path / "out", finished)
+        assert isinstance(refused, BenchError)
+        assert re.search(message, str(refused))
 
 
 @pytest.mark.parametrize(
