@@ -518,7 +518,7 @@ def data_preview(
 ) -> None:
     """Draw some cases with their organs, and what is annotated, to be looked at before training.
 
-    A case that cannot be read is named, and the others are drawn; exit code 2 then. Further pages
+    What cannot be read is named, and the others are drawn; exit code 2 then. Further pages
     and data sets are files of their own beside FILE.png. -l shows what the simulation would hide.
     """
     from bench.cli.sheets import Simulation, write_sheets
