@@ -181,7 +181,7 @@ def _case_warnings(
         if flag and not count and not owner.cropped:
             yield (
                 f"{organ} is annotated but has no voxel: right if it is outside the scan or was"
-                " removed, otherwise set its flag to 0"
+                f" removed{', otherwise set its flag to 0' if owner.table else ''}"
             )
 
 
