@@ -159,10 +159,8 @@ def _case_warnings(
             yield f"channels {first.name} and {second.name} are the same image; a copy of a file?"
     for channel, image_XYZ in zip(dataset.channels, scan.image_CXYZ, strict=True):
         if channel.rule == "window" and (doubt := unlike_hu(image_XYZ)):
-            yield (
-                f"{doubt}; apply the rescale slope and intercept of the DICOM series, or name the"
-                " modality in dataset.json if it is no CT"
-            )
+            other = ", or name the modality in dataset.json if it is no CT" if owner.table else ""
+            yield f"{doubt}; apply the rescale slope and intercept of the DICOM series{other}"
     if doubt := unusual_spacing(scan.geometry):
         yield doubt
     if not case.spacing_known:
