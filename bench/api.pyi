@@ -21,8 +21,10 @@ from .nets.protocol import Dims as Dims
 from .nets.protocol import FeatureNet as FeatureNet
 from .nets.protocol import resize as resize
 from .reporting.board import Board as Board
+from .reporting.drawing import Drawing as Drawing
 from .reporting.report import Document as Document
 from .reporting.report import Report as Report
+from .reporting.report import ScoresReport as ScoresReport
 from .results.files import Tables as Tables
 from .stages.relabel import Relabel as Relabel
 from .stages.train import Train as Train

@@ -200,20 +200,22 @@ def boxes(scores: pd.DataFrame, styles: MethodStyles, anchors: pd.Series | None 
     )
     label, limits = _scale(scores)
     for axis, (pct, line) in zip(axes.flat, facets, strict=True):
-        sns.boxplot(
-            values[(values["label_pct"] == pct) & values["organ"].isin(line)],
-            x="organ",
-            y="value",
-            order=line,
-            **_methods_as_hue(methods, styles),
-            showfliers=False,
-            linecolor="black",
-            linewidth=0.7,
-            saturation=1,
-            medianprops={"color": "white", "linewidth": 1.2, "path_effects": outlined},
-            legend=False,
-            ax=axis,
-        )
+        shown = values[(values["label_pct"] == pct) & values["organ"].isin(line)]
+        if shown["value"].notna().any():
+            sns.boxplot(
+                shown,
+                x="organ",
+                y="value",
+                order=line,
+                **_methods_as_hue(methods, styles),
+                showfliers=False,
+                linecolor="black",
+                linewidth=0.7,
+                saturation=1,
+                medianprops={"color": "white", "linewidth": 1.2, "path_effects": outlined},
+                legend=False,
+                ax=axis,
+            )
         _points(axis, values[values["label_pct"] == pct], line, methods)
         axis.set(title=f"{pct} % labelled" if pct else "", xlabel="", ylabel=label, ylim=limits)
         axis.set_xticks(range(len(line)), line)  # also where no organ of the row has results

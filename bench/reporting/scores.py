@@ -42,6 +42,8 @@ fractions; ``test_to_train`` is 0 where folds are unknown. ``status`` says which
 value, NaN if unknown."""
 ALL = "all"
 """Organ of a CSV without organs."""
+LARGEST = 1e12
+"""Of a number in a CSV; squares of larger ones lose the others, or overflow."""
 REQUIRED = ("task", "case", "method", "value")
 OPTIONAL = ("patient", "organ", "fold", "seed", "status")
 
@@ -214,6 +216,7 @@ def _numbers(path: Path, table: pd.DataFrame, name: str) -> pd.Series:
     numbers = pd.to_numeric(texts, errors="coerce")
     wrong = (numbers.isna() & texts.notna()) | np.isinf(numbers)
     _refuse(path, table, wrong, name, "is not a finite number; leave it empty if it is missing")
+    _refuse(path, table, numbers.abs() > LARGEST, name, "is larger than any score")
     if name != "value":
         _refuse(path, table, numbers.isna(), name, "is empty")
     return numbers.astype("float64")

@@ -237,6 +237,7 @@ def test_a_csv_with_folds_is_compared_over_folds(tmp_path: Path) -> None:
         ("task,case,method,value\nk,a,m,1\nk,b,m,'0,9\n", "not a CSV"),
         ("task,case,method,value\nk,a,m,1\nk,b,m,high\n", "row 3, column value: 'high' is no"),
         ("task,case,method,value\nk,a,m,inf\n", "row 2, column value: 'inf' is not a finite"),
+        ("task,case,method,value\nk,a,m,-1e300\n", "row 2, column value: '-1e300' is larger than"),
         ("task,case,method,value\n\nk,a,m,1\nk,a,m,2\n", "row 4, column case: 'a' occurs twice"),
         ("task,case,method,value\nk,,m,1\n", "row 2, column case: '' is empty"),
         ("task,case,method,value,fold\nk,a,m,1,0\nk,a,n,1,1\n", "column fold: '0' is not the only"),

@@ -247,6 +247,14 @@ def test_scores_of_a_csv_get_all_that_they_hold(tmp_path: Path) -> None:
     assert "%" not in re.sub("style='[^']*'|95 % (CI|interval)", "", opening.split("<svg")[0])
 
 
+def test_failures_without_any_score_are_shown(tmp_path: Path) -> None:
+    rows = [f"k,c{case},{method},,missed" for case in range(2) for method in "xy"]
+    path = tmp_path / "s.csv"
+    path.write_text("\n".join(["task,case,method,value,status", *rows]))
+    text = str(Html(csv=path).build(Tables.of()).files["report.html"])
+    assert "<h2>Boxplots</h2>" in text
+
+
 def test_names_are_escaped() -> None:
     table = result_table(methods=["naive", "inerrant0"]).replace("phantom", "<b>&")
     text = built(Tables.of(results=table))
