@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.evaluation.metrics import MetricName
 from bench.results.tables import CELL, CURVE, PARTS, RUN, STATUSES
@@ -101,8 +101,7 @@ def organ_values(
     """
     unit, units = numbered(table, [*by, "organ"])
     patient, _ = numbered(table, ["patient"])
-    patients = table[metric].groupby([unit, patient]).mean().groupby(level=0)
-    values = patients.agg(value="mean", patients="size")
+    values = _patients(table[metric], unit, patient).agg(value="mean", patients="size")
     counts = _counts(table, metric).groupby(unit).sum()
     return units.join(values).join(counts)
 
@@ -177,8 +176,9 @@ def cell_values(
     )
     counts = folds.groupby(by)[list(COUNTS)].sum()
     patient, _ = numbered(table, ["patient"])
+    of_seed, _ = numbered(table, ["seed", "patient"])
     organ, pooled = numbered(table, [*by, *([] if per_organ else ["organ"])])
-    means = table[metric].groupby([organ, table["seed"], patient]).mean().groupby(level=0).mean()
+    means = _patients(table[metric], organ, of_seed).mean()
     cell, patients = numbered(table, by)
     patients["patients"] = patient.groupby(cell).nunique()
     pooled["patient_mean"] = means
@@ -258,6 +258,16 @@ def curve_values(table: pd.DataFrame) -> pd.DataFrame:
     """
     groups = table.groupby([*CURVE, "part"])["value"]
     return groups.agg(["mean", "std"]).join(groups.size().rename("runs")).reset_index()
+
+
+def _patients(values: pd.Series, unit: pd.Series, patient: pd.Series) -> Any:
+    """Return the mean of each patient, grouped by unit; both are numbers (:func:`numbered`).
+
+    One number names a pair: a million pairs of two are an index of hundreds of megabytes.
+    """
+    most = len(values) + 1
+    means = values.groupby(unit * most + patient).mean()
+    return means.groupby(means.index // most)
 
 
 def _counts(table: pd.DataFrame, metric: MetricName) -> pd.DataFrame:

@@ -208,7 +208,6 @@ class Schema:
             tag = (arrow.schema.metadata or {}).get(b"bench.schema", b"none")
             table: pd.DataFrame = arrow.to_pandas(self_destruct=True, split_blocks=True)
             del arrow
-            pa.default_memory_pool().release_unused()
         except (pa.ArrowException, OSError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise BenchError(
@@ -226,7 +225,10 @@ class Schema:
             required = name in self.declared and version >= column.since
             if name not in table.columns and not required:
                 table[name] = float("nan") if column.nan else column.absent
-        return self._sorted(self._checked(table, str(path)))
+        checked = self._sorted(self._checked(table, str(path)))
+        del table
+        pa.default_memory_pool().release_unused()  # reports need what checks leave behind
+        return checked
 
     def load_all(
         self, paths: Sequence[Path], remark: Callable[[str], None] = lambda _: None
