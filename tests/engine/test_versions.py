@@ -18,7 +18,7 @@ def test_code_changes_with_the_version_of_what_it_computes() -> None:
 
 def test_a_part_is_stale_until_its_version_is_raised() -> None:
     before = json.loads(versions.RECORD.read_text())
-    loss, objective = "bench.training.losses", "bench.training.supervised.Supervised"
+    loss, objective = "bench.training.losses", "bench.training.confidence.LearnedConfidence"
     now = {"modules": before["modules"] | {loss: "edited"}, "parts": before["parts"]}
     assert versions.changed(before, now) == {loss}
     assert objective in versions.stale(before, now)
