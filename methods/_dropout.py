@@ -6,11 +6,12 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.hooks import RemovableHandle
 
 from bench.api import FeatureNet
 
 
-def add_dropout(net: FeatureNet, p: float) -> None:
+def add_dropout(net: FeatureNet, p: float) -> RemovableHandle:
     """Drop whole channels at the network's bottleneck while it is in training mode.
 
     Published networks also drop some before the last convolution. There the networks here are
@@ -23,6 +24,11 @@ def add_dropout(net: FeatureNet, p: float) -> None:
         Changed in place.
     p
         Probability that a channel is dropped.
+
+    Returns
+    -------
+    torch.utils.hooks.RemovableHandle
+        Its ``remove`` takes the dropout away again.
     """
 
     def drop(module: nn.Module, _inputs: Any, output: Any) -> Any:
@@ -32,4 +38,4 @@ def add_dropout(net: FeatureNet, p: float) -> None:
         return [*shallow, drop_channels(deepest, p, training=module.training)]
 
     drop_channels = functional.dropout3d if net.dims == 3 else functional.dropout2d
-    net.bottleneck.register_forward_hook(drop)
+    return net.bottleneck.register_forward_hook(drop)

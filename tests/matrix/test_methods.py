@@ -1,4 +1,4 @@
-"""Every method with three families of networks, in one command each."""
+"""Every method with an encoder of another library and in 3D, in one command each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from walk import bench, results
 from bench.plugins import registry
 
 FAMILIES = [
-    "unet_t11[width=4,bn_momentum=0.1]",
     "deeplabv3plus/tu-mobilenetv3_small_050",
     "unet3d_t11[width=2,bn_momentum=0.1]",
 ]

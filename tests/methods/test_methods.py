@@ -90,7 +90,7 @@ def test_a_label_is_read_back_as_the_same_method(name: str) -> None:
         value = getattr(method, field)
         if isinstance(value, bool) or not isinstance(value, int | float):
             continue
-        others = (v for v in (value / 3, value + 1, 2 * value) if v != value)
+        others = (v for v in (value / 3, value + 1, 2 * value, 0.9 * value) if v != value)
         changed = next(filter(None, (other(method, field, v) for v in others)))
         ((label, again),) = parse_methods([changed.notation(name)])
         assert again == changed
@@ -202,9 +202,10 @@ def test_budgets_are_those_of_the_specification(profile: str, condition: Conditi
     assert total == base + 2 * round_
     assert total_steps("inerrant0[budget=long]", condition) == total
     assert total_steps("full[budget=long]", condition) == total
-    for name in ("asdnet", "uamt", "mean_teacher", "entropy_min", "cps", "inerrant_plus"):
+    for name in ("asdnet", "uamt", "mean_teacher", "entropy_min", "cps", "fixmatch", "unimatch"):
         assert total_steps(name, condition) == total, name
-    assert total_steps("marginal", condition) == base
+    assert total_steps("inerrant_plus", condition) == total
+    assert total_steps("marginal", condition) == total_steps("multitalent", condition) == base
     assert total_steps("dodnet", condition) == base
     assert total_steps("bai", condition) == base + round_
     assert total_steps("bai[rounds=3]", condition) == base + 3 * round_

@@ -15,9 +15,11 @@ from bench.methods.asdnet import Adversarial, uninformed_loss
 from bench.methods.asdnet.discriminator import Discriminator
 from bench.methods.cps import Cps
 from bench.methods.entropy_min import EntropyMin
+from bench.methods.fixmatch import Fixmatch
 from bench.methods.marginal import Marginal, excluded_overlap, marginal_dice, merged_log_probs
 from bench.methods.mean_teacher import MeanTeacher
 from bench.methods.uamt import Uamt, entropy_limit, entropy_nats
+from bench.methods.unimatch import Unimatch
 from bench.nets.catalogue import parse_network
 from bench.nets.inference import decide
 from bench.training.batch import Batch, targets
@@ -35,6 +37,8 @@ SEMI: Mapping[str, tuple[ObjectiveSpec, str]] = {
     "entropy_min": (EntropyMin(), "entropy"),
     "cps": (Cps(), "cross"),
     "asdnet": (Adversarial(), "adversarial"),
+    "fixmatch": (Fixmatch(threshold=0.6), "strong"),
+    "unimatch": (Unimatch(threshold=0.6), "features"),
 }
 """Objective, and the name of its term for unknown bits."""
 every_semi = pytest.mark.parametrize("name", SEMI)
