@@ -28,6 +28,7 @@ from .reporting.report import ScoresReport as ScoresReport
 from .results.files import Tables as Tables
 from .stages.relabel import Relabel as Relabel
 from .stages.train import Train as Train
+from .training.agreement import Agreement as Agreement
 from .training.batch import Batch as Batch
 from .training.batch import annotated as annotated
 from .training.batch import organ_masks as organ_masks

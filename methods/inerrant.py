@@ -9,6 +9,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from bench.api import (
+    Agreement,
     LearnedConfidence,
     Method,
     Recipe,
@@ -38,8 +39,9 @@ class Inerrant(Method):
 
     rounds: int = Field(default=2, ge=1, le=100)
     gamma_max: float = Field(default=2 / 3, gt=0, le=1)
-    score: Literal["confidence", "mcp"] = "confidence"
-    """Rank by the confidence network, or by the predicted probability itself."""
+    score: Literal["confidence", "mcp", "agreement"] = "confidence"
+    """Rank by the confidence network, by the predicted probability itself, or by its mean over
+    turned and zoomed views and over neighbouring voxels (not published)."""
     confidence_mode: Literal["finetune", "freeze"] = "finetune"
     confidence_voxels: Literal["all_known", "predicted_positive"] = "all_known"
     """Known voxels on which the confidence is learned: all (Eq. 3), or those predicted as an organ,
@@ -82,7 +84,12 @@ class Inerrant(Method):
                 confidence = recipe.confidence(model, learned)
             gamma = gamma_at(t, self.rounds, self.gamma_max)
             relabelled = recipe.relabel(
-                model, rule, gamma, confidence=confidence, previous=relabelled
+                model,
+                rule,
+                gamma,
+                confidence=confidence,
+                agreement=Agreement() if self.score == "agreement" else None,
+                previous=relabelled,
             )
             model = recipe.segmenter(objective, init=model, pseudo=relabelled, budget="round")
             yield model

@@ -26,6 +26,7 @@ from bench.stages.labels import Labels
 from bench.stages.relabel import Relabel
 from bench.stages.train import Train
 from bench.stages.truth import Truth
+from bench.training.agreement import Agreement
 from bench.training.config import Steps, TrainConfig
 from bench.training.objective import ObjectiveSpec
 from bench.training.relabelling import RelabelRule
@@ -169,6 +170,7 @@ class Recipe:
         gamma: float,
         *,
         confidence: Train | None = None,
+        agreement: Agreement | None = None,
         previous: Relabel | None = None,
     ) -> Relabel:
         """Return the pseudo-labels that ``model`` gives to unlabelled voxels.
@@ -183,6 +185,8 @@ class Recipe:
             Share of the candidates that become pseudo-labels, in [0, 1].
         confidence
             Confidence network that ranks the candidates; by default the predicted probability does.
+        agreement
+            Rank them by the agreement of several views instead.
         previous
             Earlier pseudo-labels, which are kept.
         """
@@ -191,6 +195,7 @@ class Recipe:
             labels=self.labels,
             model=model,
             confidence=confidence,
+            agreement=agreement,
             previous=previous,
             gamma=gamma,
             rule=rule,

@@ -83,7 +83,7 @@ def predict_volume(
     n_slices, _, *sides = image_SCHW.shape
     size = (n_slices, *sides) if placement is None else placement.native_shape(n_slices)
     label_SHW = np.empty(size, np.uint8)
-    with _evaluating(net, device=device), torch.inference_mode():
+    with evaluating(net, device=device), torch.inference_mode():
         for rows, logits_BKHW in _native_logits(
             net, image_SCHW, placement, window, device, batch_size, precision
         ):
@@ -92,6 +92,22 @@ def predict_volume(
             label_SHW[rows] = _cropped(decide(logits_BKHW), label_SHW.shape)
             each(rows, logits_BKHW[..., : size[1], : size[2]])
     return label_SHW
+
+
+def logits_of_slices(
+    net: FeatureNet,
+    image_SCHW: NDArray[np.float32] | Tensor,
+    window: Window | None,
+    device: torch.device | str,
+    precision: Precision,
+    batch_size: int = 16,
+) -> Iterator[tuple[slice, Tensor]]:
+    """Yield rows of slices and their logits on the device, padded below and on the right.
+
+    Within :func:`evaluating` and :func:`torch.inference_mode`; parameters as in
+    :func:`predict_volume`.
+    """
+    yield from _native_logits(net, image_SCHW, None, window, device, batch_size, precision)
 
 
 def _native_logits(
@@ -156,7 +172,7 @@ def predict_with_score(
     shape = (n_slices, *sides)
     pred_SHW, score_SHW = np.empty(shape, np.uint8), np.empty(shape, np.float32)
     missing = _organs(missing_K, device)
-    with _evaluating(net, *filter(None, [confidence]), device=device), torch.inference_mode():
+    with evaluating(net, *filter(None, [confidence]), device=device), torch.inference_mode():
         for rows, logits_BKHW, confidence_of in _logits_and_confidence(
             net, confidence, image_SCHW, window, device, batch_size, precision
         ):
@@ -334,7 +350,8 @@ def _cropped(x_BHW: Tensor, shape: tuple[int, ...]) -> NDArray[np.generic]:
 
 
 @contextmanager
-def _evaluating(*nets: nn.Module, device: torch.device | str) -> Iterator[None]:
+def evaluating(*nets: nn.Module, device: torch.device | str) -> Iterator[None]:
+    """Put networks into evaluation mode, and back."""
     with ExitStack() as stack:
         stack.enter_context(kernels(torch.device(device), fixed_shapes=False))
         for net in nets:

@@ -15,6 +15,7 @@ from bench.stage import Stage, StageContext
 from bench.stages.images import Prepared
 from bench.stages.labels import Labels
 from bench.stages.train import Train
+from bench.training.agreement import Agreement
 from bench.training.relabelling import RelabelRule, Selection
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class Relabel(Stage):
     model: Train
     confidence: Train | None = None
     """Confidence network to rank by; without one, the predicted probability (MCP)."""
+    agreement: Agreement | None = None
+    """Rank by the agreement of several views instead."""
     previous: Self | None = None
     gamma: float = Field(gt=0, le=1)
     rule: RelabelRule
@@ -43,6 +46,8 @@ class Relabel(Stage):
     @override
     def title(self) -> str:
         score = "mcp" if self.confidence is None else "confidence"
+        if self.agreement is not None:
+            score = "agreement"
         return f"{self.labels.title}-{score}-r{self.round}"
 
     @property
@@ -123,6 +128,7 @@ class _Network:
 
         self._view = view
         self._device = ctx.device
+        self._agreement = stage.agreement
         self._background = stage.rule.background == "confident"
         self._window = stage.model.window
         self._precision = stage.model.config.precision
@@ -140,15 +146,20 @@ class _Network:
         """Return predicted labels and the confidence in each, shape [S, H, W]."""
         from bench.data.visible import normalise
         from bench.nets.inference import predict_with_score
+        from bench.training.agreement import predict_with_agreement
 
         if self._latest is not None and self._latest[0] == case.id:
             return self._latest[1]
         self._latest = None  # one volume at a time in memory
-        found = predict_with_score(
+        predict = (
+            partial(predict_with_score, confidence=self._confidence)
+            if self._agreement is None
+            else partial(predict_with_agreement, rule=self._agreement)
+        )
+        found = predict(
             self._segmenter,
             normalise(self._view.images_SCHW[case.images], self._view.value_ranges),
             ~case.flags_K,
-            confidence=self._confidence,
             background=self._background,
             device=self._device,
             precision=self._precision,

@@ -31,17 +31,10 @@ class Augmentation(Params):
         self, rng: np.random.Generator, n: int, grid: tuple[int, int]
     ) -> NDArray[np.float32]:
         """Return ``n`` affines from output to input in normalised coordinates, shape [n, 2, 3]."""
-        H, W = grid
         angle = np.deg2rad(rng.uniform(-self.rotation_deg, self.rotation_deg, n))
         scale = rng.uniform(1 - self.zoom, 1 + self.zoom, n)
         shift_N2 = 2 * rng.uniform(-self.shift, self.shift, (n, 2))
-        cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
-        theta = np.empty((n, 2, 3), np.float32)
-        # grid_sample's first coordinate runs along W; H / W keeps a rotation rigid in pixels
-        theta[:, 0, 0], theta[:, 0, 1] = cos, -sin * H / W
-        theta[:, 1, 0], theta[:, 1, 1] = sin * W / H, cos
-        theta[:, :, 2] = shift_N2
-        return theta
+        return in_plane_affine(angle, scale, shift_N2, grid)
 
     def reach(self, size: tuple[int, int, int]) -> tuple[int, int, int]:
         """Return the size (depth, height, width) of the source of a rotated and zoomed patch."""
@@ -72,6 +65,31 @@ class Augmentation(Params):
         shares = np.array([W, H, D]) / np.array(source[::-1])
         theta[:, :, :3] *= shares[:, None].astype(np.float32)
         return theta
+
+
+def in_plane_affine(
+    angle_N: NDArray[np.float64],
+    scale_N: NDArray[np.float64],
+    shift_N2: NDArray[np.float64],
+    grid: tuple[int, int],
+) -> NDArray[np.float32]:
+    """Return affines from output to input in normalised coordinates, shape [N, 2, 3].
+
+    Parameters
+    ----------
+    angle_N, scale_N, shift_N2
+        Radians, factors, and shifts along columns and rows in half sides.
+    grid
+        Rows and columns.
+    """
+    H, W = grid
+    cos, sin = np.cos(angle_N) / scale_N, np.sin(angle_N) / scale_N
+    theta = np.empty((len(angle_N), 2, 3), np.float32)
+    # grid_sample's first coordinate runs along W; H / W keeps a rotation rigid in pixels
+    theta[:, 0, 0], theta[:, 0, 1] = cos, -sin * H / W
+    theta[:, 1, 0], theta[:, 1, 1] = sin * W / H, cos
+    theta[:, :, 2] = shift_N2
+    return theta
 
 
 def resample(
