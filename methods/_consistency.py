@@ -30,6 +30,16 @@ def ramp(share: float) -> float:
     return math.exp(-5.0 * (1.0 - min(max(share, 0.0), 1.0)) ** 2)
 
 
+def follow(
+    teacher: nn.Module, student: nn.Module, progress: TrainingProgress, decay: float
+) -> None:
+    """Move the teacher towards the student: a moving average, the student after the first step."""
+    from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+    move = get_ema_multi_avg_fn(min(1.0 - 1.0 / (progress.step + 1), decay))
+    move(list(teacher.parameters()), list(student.parameters()), None)
+
+
 class Consistency(ObjectiveSpec):
     """Masked cross-entropy, and a consistency loss between student and teacher where w = 0."""
 
@@ -102,11 +112,7 @@ class _StudentAndTeacher(Objective):
     @override
     def after_step(self, progress: TrainingProgress) -> None:
         """Move the teacher: after the first step it equals the student."""
-        from torch.optim.swa_utils import get_ema_multi_avg_fn
-
-        decay = min(1.0 - 1.0 / (progress.step + 1), self._spec.decay)
-        move = get_ema_multi_avg_fn(decay)
-        move(list(self._teacher.parameters()), list(self._student.parameters()), None)
+        follow(self._teacher, self._student, progress, self._spec.decay)
         if self._spec.tested == "teacher" and progress.step == progress.total - 1:
             for kept, buffer in zip(self._teacher.buffers(), self._student.buffers(), strict=True):
                 kept.copy_(buffer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 
@@ -13,6 +14,7 @@ from torch.nn import functional
 from bench.methods._dropout import add_dropout
 from bench.methods.asdnet import Adversarial, uninformed_loss
 from bench.methods.asdnet.discriminator import Discriminator
+from bench.methods.bcp import Bcp, random_boxes
 from bench.methods.cps import Cps
 from bench.methods.entropy_min import EntropyMin
 from bench.methods.fixmatch import Fixmatch
@@ -37,6 +39,7 @@ SEMI: Mapping[str, tuple[ObjectiveSpec, str]] = {
     "entropy_min": (EntropyMin(), "entropy"),
     "cps": (Cps(), "cross"),
     "asdnet": (Adversarial(), "adversarial"),
+    "bcp": (Bcp(), "taught"),
     "fixmatch": (Fixmatch(threshold=0.6), "strong"),
     "unimatch": (Unimatch(threshold=0.6), "features"),
 }
@@ -239,6 +242,31 @@ def test_the_entropy_of_bits() -> None:
 def test_the_mean_over_nothing_is_zero() -> None:
     assert masked_mean(torch.ones(3), torch.zeros(3, dtype=torch.bool)) == 0
     assert masked_mean(torch.tensor([1.0, 5.0]), torch.tensor([False, True])) == 5
+
+
+def test_boxes_that_change_places_have_two_thirds_of_every_side() -> None:
+    torch.manual_seed(0)
+    box = random_boxes(torch.zeros(50, 1, 30, 45), 2 / 3).squeeze(1)
+    assert set(box.sum(dim=(1, 2)).tolist()) == {20 * 30}
+    starts = box.flatten(1).int().argmax(dim=1)
+    assert len(starts.unique()) > 30
+
+
+def test_a_box_brings_its_targets_along() -> None:
+    """A network that reads the label off the image is right about every known voxel."""
+    data = batch()
+    image = data.lab_BHW.float().unsqueeze(1) / 10
+    objective = Bcp(warm_up=0.5).build(setting())
+
+    class Reads(nn.Module):
+        def forward(self, image_BCHW: Tensor) -> Tensor:
+            lab = (image_BCHW * 10).round()
+            return torch.cat([50.0 * ((lab == k).float() - 0.5) for k in range(1, K + 1)], dim=1)
+
+    objective._student = Reads()  # type: ignore[attr-defined]
+    values = objective.phases[0].loss(dataclasses.replace(data, image_BCHW=image), START)
+    assert values["supervised"] < 1e-6
+    assert torch.equal(values["loss"], values["supervised"])
 
 
 def test_two_networks_start_apart_and_both_learn() -> None:

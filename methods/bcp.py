@@ -1,0 +1,135 @@
+"""BCP: boxes of labelled and unlabelled images change places, each with its targets."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+from typing_extensions import override
+
+from bench.api import (
+    Method,
+    Objective,
+    ObjectiveSpec,
+    Phase,
+    Recipe,
+    Setting,
+    Train,
+    TrainingProgress,
+)
+
+from ._consistency import follow
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from bench.api import Batch, Stream
+
+
+class Bcp(Method, ObjectiveSpec):
+    """Bidirectional copy-paste with the hard labels of a mean teacher.
+
+    Every image gets a box of another one: one of a volume with a known target from one that lacks
+    some organ, and the other way round. Known targets come along. Unknown ones are the hard labels
+    of the teacher for the untouched images, with a smaller weight, after a first part of the
+    training without them (specification: Bidirectional copy-paste).
+    """
+
+    title: ClassVar[str] = "BCP"
+    colour: ClassVar[str] = "#66A61E"
+    order: ClassVar[int] = 47
+    citation: ClassVar[str] = "Bai et al., CVPR 2023"
+    departs: ClassVar[str] = (
+        "half of a batch from incomplete volumes; boxes change places, as published; the teacher's "
+        "labels of all objects, not of the largest"
+    )
+
+    label: ClassVar[str] = "bcp"
+    streams: ClassVar[tuple[Stream, ...]] = ("supervised", "incomplete")
+
+    weight: float = Field(default=0.5, gt=0)
+    """Weight of the loss against the teacher's labels."""
+    box: float = Field(default=2 / 3, gt=0, lt=1)
+    """Side of the box, as a share of the image's."""
+    warm_up: float = Field(default=0.12, ge=0, lt=1)
+    """Share of training before the teacher's labels count: 2,000 of 17,000 steps."""
+    decay: float = Field(default=0.99, gt=0, lt=1)
+    """Decay of the teacher's moving average; smaller in the first hundred steps."""
+
+    @override
+    def plan(self, recipe: Recipe) -> Iterator[Train]:
+        yield recipe.segmenter(self, budget="long")
+
+    @override
+    def build(self, setting: Setting) -> Objective:
+        return _CopyPaste(self, setting)
+
+
+class _CopyPaste(Objective):
+    """A student of mixed images, and its teacher of untouched ones."""
+
+    def __init__(self, spec: Bcp, setting: Setting) -> None:
+        self._spec = spec
+        self._lr = setting.lr
+        self._shared = setting.shared_loss
+        self._student = setting.network("segmenter")
+        self._teacher = copy.deepcopy(self._student).requires_grad_(False)
+
+    @property
+    @override
+    def modules(self) -> Mapping[str, nn.Module]:
+        return {"segmenter": self._student, "teacher": self._teacher}
+
+    @property
+    @override
+    def phases(self) -> Sequence[Phase]:
+        return [Phase("segment", list(self._student.parameters()), self._loss, self._lr)]
+
+    @override
+    def after_step(self, progress: TrainingProgress) -> None:
+        """Move the teacher: after the first step it equals the student."""
+        follow(self._teacher, self._student, progress, self._spec.decay)
+
+    def _loss(self, batch: Batch, progress: TrainingProgress) -> Mapping[str, Tensor]:
+        import torch
+
+        from bench.api import masked_mean, targets
+
+        y_BKHW, w_BKHW = targets(batch.lab_BHW, batch.ps_BHW, batch.flags_BK)
+        with torch.no_grad():
+            hard_BKHW = self._teacher(batch.image_BCHW) >= 0
+        box_B1HW = random_boxes(batch.image_BCHW, self._spec.box)
+
+        def mixed(maps_BCHW: Tensor) -> Tensor:
+            # Half a batch away is an image of the other kind of volumes.
+            return torch.where(box_B1HW, maps_BCHW.roll(len(maps_BCHW) // 2, 0), maps_BCHW)
+
+        logits_BKHW = self._student(mixed(batch.image_BCHW))
+        w_mixed_BKHW = mixed(w_BKHW)
+        supervised = self._shared(logits_BKHW, mixed(y_BKHW), w_mixed_BKHW)
+        taught = self._shared(logits_BKHW, mixed(hard_BKHW), ~w_mixed_BKHW)
+        on = float(progress.share >= self._spec.warm_up)
+        return {
+            "loss": supervised + on * self._spec.weight * taught,
+            "supervised": supervised,
+            "taught": taught,
+            "teacher_precision": masked_mean(y_BKHW.float(), w_BKHW & hard_BKHW),
+        }
+
+
+def random_boxes(image_BCHW: Tensor, share: float) -> Tensor:
+    """Return a box in each image, at random and of ``share`` of every side; bool [B, 1, H, W]."""
+    import torch
+
+    inside_B1HW = torch.ones((), dtype=torch.bool, device=image_BCHW.device)
+    for axis, length in enumerate(image_BCHW.shape[2:], start=2):
+        side = round(share * length)
+        shape = [1] * image_BCHW.ndim
+        shape[0] = len(image_BCHW)
+        start = (torch.rand(shape, device=image_BCHW.device) * (length - side + 1)).floor()
+        shape[0], shape[axis] = 1, length
+        at = torch.arange(length, device=image_BCHW.device).view(shape)
+        inside_B1HW = inside_B1HW & (at >= start) & (at < start + side)
+    return inside_B1HW
