@@ -136,7 +136,12 @@ def _outside(path: Path, modules: Iterable[str]) -> Iterator[Path]:
     """Yield the files of modules that are neither installed nor part of a plug-in."""
     stable = (path, Path(sysconfig.get_path("stdlib")))
     for name in sorted(modules):
-        file = Path(getattr(sys.modules.get(name), "__file__", None) or path)
+        module = sys.modules.get(name)
+        # Namespaces that torch makes up have a file but no origin.
+        spec = getattr(module, "__spec__", None)
+        if spec is None or not spec.has_location or module is sys.modules["__main__"]:
+            continue
+        file = Path(str(spec.origin))
         installed = name.startswith("bench.") or {"site-packages", "dist-packages"} & {*file.parts}
         if not installed and not any(file.is_relative_to(folder) for folder in stable):
             yield file

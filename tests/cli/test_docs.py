@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import helpers
 import pytest
 import tree
 import typer
@@ -215,6 +216,17 @@ def test_the_example_of_contributing_runs_as_a_plugin(tmp_path: Path) -> None:
     assert err == ""
     assert "3 runs, 1 condition" in out
     assert "Known mean [power=0.5]" in out
+
+
+def test_the_example_named_as_a_file_is_not_warned_of(tmp_path: Path) -> None:
+    """In a process that has not imported torch yet, whose modules are not all files."""
+    (source,) = [text for text in blocks(ROOT / "CONTRIBUTING.md") if "class KnownMean" in text]
+    file = tmp_path / f"{EXAMPLE}.py"
+    file.write_text(source)
+    process = helpers.bench("list", "methods", "--plugin", str(file))
+    out, err = process.communicate(timeout=60)
+    assert EXAMPLE in out
+    assert err == ""
 
 
 def test_the_tree_is_that_of_the_code() -> None:
