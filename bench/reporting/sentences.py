@@ -174,7 +174,7 @@ def _n(comparison: Comparison, column: ComparisonColumn) -> str:
     if column.unit == "fold":
         n = f"{counted(comparison.primary.n, column.run_noun)}, {n}"
     if left_out := comparison.only_a + comparison.only_b:
-        n += f", without {left_out} scores that only one of them has"
+        n += f", without {counted(left_out, 'score')} that only one of them has"
     return n
 
 
