@@ -46,6 +46,7 @@ class Outputs:
     def check(
         self,
         targets: Iterable[Path],
+        outdated: Collection[Path],
         inputs: Iterable[Path],
         sources: Iterable[Path],
         *,
@@ -57,12 +58,14 @@ class Outputs:
         ----------
         targets
             The files that would be written.
+        outdated
+            The files that would be removed, see :meth:`outdated`.
         inputs
             The scans: files, or folders of series.
         sources
             The folders in which they were found.
         overwrite
-            Allow to replace files that an earlier call wrote.
+            Allow to replace or remove files that an earlier call wrote.
 
         Raises
         ------
@@ -90,17 +93,28 @@ class Outputs:
                     f"{target}: exists and would be replaced, but no earlier call wrote it;"
                     f" {another}"
                 )
-            if sha256(target) not in known[target.name]:
+            if not self._is_unchanged(target, known[target.name]):
                 raise BenchError(
                     f"{target}: was changed since an earlier call wrote it, and would be replaced;"
                     f" {another}"
                 )
             own.append(target)
+        for path in outdated:
+            if not self._is_unchanged(path, known[path.name]):
+                raise BenchError(
+                    f"{path}: was changed since an earlier call wrote it, and its label map would"
+                    f" be replaced; {another}"
+                )
+            own.append(path)
         if own and not overwrite:
             more = f" (and {counted(len(own) - 1, 'more file')})" if len(own) > 1 else ""
             raise BenchError(
                 f"{own[0]}{more}: written by an earlier call; --overwrite replaces it, or {another}"
             )
+
+    @staticmethod
+    def _is_unchanged(path: Path, digests: Collection[str]) -> bool:
+        return path.is_file() and not path.is_symlink() and sha256(path) in digests
 
     def _refuse_mixing(self, sources: Collection[str]) -> None:
         """Raise if label maps would lie among scans, and be taken for such the next time."""
@@ -142,9 +156,7 @@ class Outputs:
                 (digest := made[target.name]) is None
                 or (
                     record["files"].get(target.name) == digest
-                    and target.is_file()
-                    and not target.is_symlink()
-                    and sha256(target) == digest
+                    and self._is_unchanged(target, {digest})
                 )
             )
             for target in targets
@@ -159,22 +171,66 @@ class Outputs:
             made.update({name: record["files"].get(name) for name in names})
             self._write(self._record, record)
 
+    def outdated(self, labels: Path, state: str) -> list[Path]:
+        """Return what calls wrote beside a label map of this name, of another scan or model.
+
+        Parameters
+        ----------
+        labels
+            The label map of a scan.
+        state
+            The scan as :meth:`finish` is told of it.
+        """
+        made = _read(self._record)["scans"].get(state, {})
+        return [
+            self._folder / name
+            for path in _records(self._folder)
+            for record in [_read(path)]
+            for name, digest in record["files"].items()
+            if record["beside"].get(name) == labels.name
+            and os.path.lexists(self._folder / name)
+            and not (path == self._record and made.get(name) == digest)
+        ]
+
+    def remove(self, paths: Collection[Path]) -> None:
+        """Remove files that earlier calls wrote, and forget them."""
+        with self._alone():
+            for path in paths:
+                path.unlink(missing_ok=True)
+            self._forget({path.name for path in paths}, _records(self._folder))
+
     @contextmanager
-    def writing(self, target: Path) -> Iterator[Path]:
-        """Yield a file that replaces ``target`` at the end, and note that it is its own."""
+    def writing(self, target: Path, labels: Path) -> Iterator[Path]:
+        """Yield a file that replaces ``target`` at the end, and note that it is its own.
+
+        Parameters
+        ----------
+        target
+            A label map, or what is made with it.
+        labels
+            The label map.
+        """
         with replacing(target) as unfinished:
             yield unfinished
             # Before the file gets its name: a kill in between leaves no file that nobody owns.
-            self._note(target.name, sha256(unfinished))
+            self._note(target.name, sha256(unfinished), labels.name)
 
-    def _note(self, name: str, digest: str) -> None:
+    def _note(self, name: str, digest: str, labels: str) -> None:
         with self._alone():
-            for path in _records(self._folder):
-                record = _read(path)
-                if path == self._record:
-                    record["files"][name] = digest
-                elif record["files"].pop(name, None) is None:
-                    continue
+            self._forget({name}, [path for path in _records(self._folder) if path != self._record])
+            record = _read(self._record)
+            record["files"][name] = digest
+            record["beside"].pop(name, None)
+            if name != labels:
+                record["beside"][name] = labels
+            self._write(self._record, record)
+
+    def _forget(self, names: Collection[str], records: Iterable[Path]) -> None:
+        for path in records:
+            record = _read(path)
+            if record["files"].keys() & names:
+                for what in ("files", "beside"):
+                    record[what] = {k: v for k, v in record[what].items() if k not in names}
                 self._write(path, record)
 
     def _alone(self) -> SoftFileLease:
@@ -200,14 +256,15 @@ def _records(folder: Path) -> list[Path]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Return a record; one without files and scans for what is none."""
-    nothing: dict[str, Any] = {"files": {}, "scans": {}}
+    """Return a record; an empty one for what is none."""
+    nothing: dict[str, Any] = {"files": {}, "beside": {}, "scans": {}}
     try:
         if file_size(path) > MAX_RECORD:
             return nothing
         record = json.loads(path.read_text(encoding="utf-8"))
         files = {str(name): str(digest) for name, digest in record["files"].items()}
+        beside = {str(name): str(labels) for name, labels in record.get("beside", {}).items()}
         scans = {str(state): dict(made) for state, made in record.get("scans", {}).items()}
     except (BenchError, OSError, ValueError, TypeError, KeyError, AttributeError):
         return nothing
-    return {**record, "files": files, "scans": scans}
+    return {**record, "files": files, "beside": beside, "scans": scans}

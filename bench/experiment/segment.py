@@ -128,8 +128,13 @@ def segment(
         for name, scan in found.items()
         if overwrite or not outputs.is_done(targets[name].values(), states[name])
     }
+    planned = {path for files in targets.values() for path in files.values()}
+    outdated = [
+        path for name in left for path in outputs.outdated(targets[name]["labels"], states[name])
+    ]
     outputs.check(
         (path for name in left for path in targets[name].values()),
+        [path for path in outdated if path not in planned],
         (path for scan in found.values() for path in scan.files),
         [*(scan.folder for scan in found.values()), *paths],
         overwrite=overwrite,
@@ -147,7 +152,7 @@ def segment(
     outputs.start()
     series: dict[str, Path] = {}
     for name, scan in left.items():
-        made = _segment(model, net, name, scan, targets[name], outputs, tick, series)
+        made = _segment(model, net, name, scan, targets[name], states[name], outputs, tick, series)
         written = failed = False
         for one in _guarded(scan, made):
             written |= isinstance(one, Path)
@@ -205,6 +210,7 @@ def _segment(
     name: str,
     scan: Found,
     targets: dict[str, Path],
+    state: str,
     outputs: Outputs,
     tick: Callable[[str, int, int], None],
     series: dict[str, Path],
@@ -229,17 +235,18 @@ def _segment(
     labels = to_native(labels_XYZ, geometry)
     if opened.header is not None:
         copy_place(labels, opened.header)
-    _save(labels, targets["labels"], outputs)
+    yield from _remove_outdated(targets, state, outputs)
+    _save(labels, targets["labels"], targets, outputs)
     yield targets["labels"]
     if (target := targets.get("preview")) is not None:
-        with outputs.writing(target) as unfinished:
+        with outputs.writing(target, targets["labels"]) as unfinished:
             _picture(model, image_CXYZ, labels_XYZ, geometry, name, unfinished)
         yield target
     for what, share_XYZ in maps.finished():
         share = share_to_native(share_XYZ, geometry)
         if opened.header is not None:
             copy_place(share, opened.header)
-        _save(share, targets[what], outputs)
+        _save(share, targets[what], targets, outputs)
         yield targets[what]
     if (target := targets.get("dicom_seg")) is not None:
         import numpy as np
@@ -250,7 +257,7 @@ def _segment(
             yield Remark(f"{where}: no organ was found, and a DICOM segmentation cannot be empty")
             return
         opened.refuse_change()
-        with outputs.writing(target) as unfinished:
+        with outputs.writing(target, targets["labels"]) as unfinished:
             write_segmentation(
                 np.asarray(labels.dataobj),
                 scan.files[0],
@@ -345,9 +352,20 @@ class _Maps:
             yield what, self._maps.pop(what).transpose(1, 2, 0)
 
 
-def _save(image: Nifti1Image, target: Path, outputs: Outputs) -> None:
+def _remove_outdated(targets: dict[str, Path], state: str, outputs: Outputs) -> Iterator[Remark]:
+    """Remove what lies beside the label map of another scan or model, which is to be replaced."""
+    outdated = outputs.outdated(targets["labels"], state)
+    outputs.remove(outdated)
+    if gone := [path for path in outdated if path not in targets.values()]:
+        more = f" (and {counted(len(gone) - 1, 'more file')})" if len(gone) > 1 else ""
+        yield Remark(
+            f"{gone[0]}{more}: removed, made by an earlier call with the label map that is replaced"
+        )
+
+
+def _save(image: Nifti1Image, target: Path, targets: dict[str, Path], outputs: Outputs) -> None:
     with (
-        outputs.writing(target) as unfinished,
+        outputs.writing(target, targets["labels"]) as unfinished,
         unfinished.open("wb") as plain,
         gzip.GzipFile("", "wb", 1, plain, mtime=0) as file,
     ):

@@ -97,6 +97,34 @@ def test_the_same_command_goes_on(predict, tmp_path):
     assert predict(images[0], "-o", "out").out == "out/0.nii.gz\n"
 
 
+def test_what_was_made_with_a_replaced_label_map_goes_with_it(predict, models, tmp_path):
+    hu = trees.volume(7, SHAPE).image_XYZ[::-1, ::-1].transpose(1, 0, 2)
+    folder = scanner.save(scanner.series(hu=hu), tmp_path / "ct")
+    maps = ("--probabilities", "--uncertainty", "--preview", "--dicom-seg")
+    assert predict(folder, "-o", "out", *maps).code == 0
+    first = contents(tmp_path / "out")
+    assert predict(folder, "-o", "out", "--overwrite").err == ""
+    assert contents(tmp_path / "out").keys() == first.keys()
+
+    scanner.save(scanner.series(hu=np.full_like(hu, -1000)), tmp_path / "ct")
+    picture = (tmp_path / "out/ct.png").read_bytes()
+    (tmp_path / "out/ct.png").write_bytes(b"drawn upon")
+    refused = predict(folder, "-o", "out", "--overwrite")
+    assert refused.code == 2
+    assert "out/ct.png: was changed since an earlier call wrote it" in refused.err
+    (tmp_path / "out/ct.png").write_bytes(picture)
+    answer = predict(folder, "-o", "out", "--overwrite", "--dicom-seg", "--uncertainty", model=1)
+    assert answer.code == 0
+    assert answer.out.split() == ["out/ct.nii.gz", "out/ct_uncertainty.nii.gz"]
+    assert re.search(r"note: out/ct\S+ \(and \d more files\): removed, made by an", answer.err)
+    after = contents(tmp_path / "out")
+    records = {f"organs-{key}.json" for key in models[1]}
+    assert after.keys() == {"ct.nii.gz", "ct_uncertainty.nii.gz"} | records
+    old, new = (json.loads(after[f"organs-{key}.json"]) for key in models[1])
+    assert not old["files"]
+    assert new["files"].keys() == after.keys() - records
+
+
 def test_a_link_in_the_place_of_a_label_map_is_not_followed(predict, tmp_path):
     image, other = scan(tmp_path / "a.nii.gz"), tmp_path / "other"
     (tmp_path / "out").mkdir()

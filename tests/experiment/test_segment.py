@@ -77,7 +77,8 @@ def test_calls_that_share_a_folder_all_note_what_they_wrote(tmp_path: Path) -> N
         outputs = Outputs(tmp_path, f"Train-{call % 2}", ["liver"])
         outputs.start()
         for k in range(5):
-            with outputs.writing(tmp_path / f"{call}_{k}.nii.gz") as unfinished:
+            target = tmp_path / f"{call}_{k}.nii.gz"
+            with outputs.writing(target, target) as unfinished:
                 unfinished.write_text(str(call))
 
     with ThreadPoolExecutor(4) as pool:
