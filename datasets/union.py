@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 from typing_extensions import override
 
 from bench.data.catalogue import parse_dataset
-from bench.data.joined import Joined, Member, known_organs, same_channels, united
+from bench.data.joined import (
+    Joined,
+    Member,
+    known_organs,
+    refuse_synonyms,
+    same_channels,
+    united,
+)
 from bench.data.release import PAPER7
 from bench.errors import BenchError, unknown_name
 from bench.labels import plain
@@ -128,6 +135,11 @@ class Union(Joined):
         if n_train is not None and len(info.data.get("test", ())) != 1:
             raise ValueError("needs one tested source, test=NAME")
         return n_train
+
+    @model_validator(mode="after")
+    def _one_name_an_organ(self) -> Self:
+        refuse_synonyms(self.sources, self.organs)
+        return self
 
     @property
     def name(self) -> str:

@@ -6,7 +6,6 @@ scans, images stored twice.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
@@ -24,6 +23,7 @@ from bench.data.landmarks import Landmarks, landmarks, recognisable
 from bench.data.leaks import find_leaks, remedy
 from bench.data.nifti import Scan, assemble, doubtful_place, locate, unusual_spacing
 from bench.data.pool import HELD_AT_ONCE, threads
+from bench.data.synonyms import understood
 from bench.errors import BenchError
 from bench.files import file_size
 from bench.labels import VOID
@@ -213,14 +213,12 @@ def _mean_x(mask_XYZ: NDArray[np.bool_]) -> float:
 
 def _pairs(organs: Iterable[str]) -> list[tuple[str, str]]:
     """Return (left, right) for organs whose names differ in the side only."""
-    sides: dict[tuple[str, ...], dict[str, str]] = defaultdict(dict)
+    sides: dict[frozenset[str], dict[str, str]] = defaultdict(dict)
     for organ in organs:
-        words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+|\d+", organ)]
-        side = {word for word in words if word in ("left", "right", "l", "r")}
-        if len(side) == 1:
-            rest = tuple(sorted(word for word in words if word not in side))
-            sides[rest][side.pop()[0]] = organ
-    return [(pair["l"], pair["r"]) for pair in sides.values() if len(pair) == 2]
+        words, side = understood(organ)
+        if side:
+            sides[words][side] = organ
+    return [(pair["left"], pair["right"]) for pair in sides.values() if len(pair) == 2]
 
 
 def _warnings(

@@ -6,6 +6,7 @@ import abc
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -14,8 +15,10 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Image
 from typing_extensions import override
 
+from bench.data.annotations import enumerated
 from bench.data.dataset import Case, Dataset
 from bench.data.intensity import Channel, listed
+from bench.data.synonyms import perhaps_part, same_voxels
 from bench.errors import BenchError, unknown_name
 from bench.labels import VOID, plain
 from bench.params import Params
@@ -66,6 +69,35 @@ def known_organs(kept: Sequence[str], dataset: Dataset, what: str) -> tuple[str,
         if plain(organ) not in spelling:
             raise unknown_name(what, organ, dataset.organs)
     return tuple(spelling[plain(organ)] for organ in kept)
+
+
+def refuse_synonyms(members: Sequence[Member], organs: Sequence[str]) -> None:
+    """Raise if two data sets draw the same voxels under names that are not the same.
+
+    Each would then say for certain that the organ of the other is not where it is.
+    """
+    if found := _across(members, organs, same_voxels):
+        raise BenchError(
+            f"{enumerated(found, 4)} may be the same voxels, and each source would teach that they"
+            " are certainly not the other organ: give the union organs= without one of the names"
+            " (organs=paper7 has left and right kidney), or call them alike in dataset.json"
+        )
+
+
+def _across(
+    members: Sequence[Member], organs: Sequence[str], related: Callable[[str, str], bool]
+) -> list[str]:
+    """Return the related organs of two data sets, neither of which draws both."""
+    learned = set(map(plain, organs))
+    return [
+        f"{a} of {one.domain} and {b} of {other.domain}"
+        for one, other in combinations(members, 2)
+        for a, b in product(one.organs, other.organs)
+        if related(a, b)
+        and {plain(a), plain(b)} <= learned
+        and plain(a) not in map(plain, other.organs)
+        and plain(b) not in map(plain, one.organs)
+    ]
 
 
 def same_channels(dataset: Dataset, first: Dataset, name: str) -> None:
@@ -167,7 +199,14 @@ class Joined(Dataset, abc.ABC):
 
     @override
     def doubts(self) -> tuple[str, ...]:
-        return tuple(f"{m.domain}: {line}" for m in self.members for line in m.dataset.doubts())
+        doubts = [f"{m.domain}: {line}" for m in self.members for line in m.dataset.doubts()]
+        if nested := _across(self.members, self.organs, perhaps_part):
+            doubts.insert(
+                0,
+                f"{enumerated(nested, 4)}: where one is part of the other, each source teaches that"
+                " it is certainly not the other; leave one out with organs=",
+            )
+        return tuple(doubts)
 
     @override
     def files(self, case: Case) -> tuple[Path, ...]:

@@ -15,6 +15,7 @@ from bench.data.catalogue import parse_dataset, split_datasets
 from bench.data.dataset import Dataset
 from bench.data.nifti import read_scan
 from bench.data.simulate import Split, make_split
+from bench.data.synonyms import perhaps_part, same_voxels
 from bench.engine.store import Store
 from bench.errors import BenchError
 from bench.experiment.collect import collect
@@ -115,13 +116,62 @@ def test_the_seven_organs_of_the_paper_are_a_view_of_any_union(sites: Path) -> N
         parse_dataset("union[sources=a=openkbp:b=openkbp,organs=paper7]")
 
 
+@pytest.mark.parametrize(
+    ("sources", "message"),
+    [
+        ("abdomenct1k:btcv", "^kidney of abdomenct1k and kidney_r of btcv, kidney of abdomenct1k"),
+        ("amos:kits", "kidney_l of amos and kidney of kits may be the same voxels"),
+        ("btcv:{mine}", r"kidney_l of btcv and Left_Kidneys of Generated .*dataset\.json$"),
+        ("openkbp:{mine}", None),
+        ("abdomenct1k:btcv,organs=paper7", None),
+        ("btcv:{mine}[organs=liver]", None),
+    ],
+)
+def test_one_organ_under_two_names_is_refused(
+    sources: str, message: str | None, tmp_path: Path
+) -> None:
+    mine = trees.nnunet(tmp_path / "mine", 2, ("liver", "kidney_l"))
+    description = mine / "dataset.json"
+    description.write_text(description.read_text().replace("kidney_l", "Left_Kidneys"))
+    name = f"union[sources={sources.format(mine=mine)}]"
+    if message is None:
+        assert parse_dataset(name)
+    else:
+        with pytest.raises(BenchError, match=message):
+            parse_dataset(name)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same", "part"),
+    [
+        ("kidney", "kidneys", True, False),
+        ("kidney", "KidneyR", True, False),
+        ("LKidney", "kidney_left", True, False),
+        ("adrenal_l", "adrenal_gland_left", True, False),
+        ("ivc", "inferior_vena_cava", True, False),
+        ("kidney_l", "kidney_r", False, False),
+        ("Kidney L", "kidney_l", False, False),
+        ("bladder", "gall_bladder", False, False),
+        ("femur_head_l", "femur_left", False, True),
+        ("femur_head_l", "femur_right", False, False),
+        ("prostate", "prostate_uterus", False, True),
+        ("lung_upper_lobe_left", "lung", False, True),
+    ],
+)
+def test_names_of_organs_are_compared_by_what_they_say(
+    one: str, other: str, same: bool, part: bool
+) -> None:
+    assert same_voxels(one, other) == same_voxels(other, one) == same
+    assert perhaps_part(one, other) == perhaps_part(other, one) == part
+
+
 def test_what_a_source_knows_of_its_cases_is_checked_in_the_union(tmp_path: Path) -> None:
     releases.btcv(tmp_path / "btcv")
     releases.abdomenct1k(tmp_path / "abdomenct1k")
     trees.nnunet(tmp_path / "mine", 2, ("liver",))
     description = tmp_path / "mine/dataset.json"
     description.write_text(description.read_text().replace('"numTraining": 2', '"numTraining": 9'))
-    name = f"union[sources=btcv:abdomenct1k:{tmp_path}/mine,test=btcv]"
+    name = f"union[sources=btcv:abdomenct1k:{tmp_path}/mine,test=btcv,organs=paper7]"
     dataset = parse_dataset(name, tmp_path)
     case = next(case for case in dataset.cases() if case.id == "btcv_btcv_0021")
     owner, own = dataset.owner(case)
