@@ -324,6 +324,14 @@ def _two_acquisitions() -> list[Dataset]:
     return headers
 
 
+def _alternating(name: str, *values: str | None) -> list[Dataset]:
+    headers = change(series(), slice(None), AcquisitionNumber=None)
+    for k, header in enumerate(headers):
+        if (value := values[k % 2]) is not None:
+            setattr(header, name, value)
+    return headers
+
+
 def _two(folder: Path) -> None:
     save(series(), folder)
     save(series(uid="1.2.3.5"), folder, "t{k}.dcm")
@@ -386,6 +394,10 @@ READ: dict[str, Writer] = {
     "SEG beside": lambda f: save([company(SegmentationStorage, "SEG"), *series()], f),
     "dose report beside": lambda f: save([screenshot(), *series()], f),
     "a slice copied": _copied,
+    "an axial scanner: a time for every four slices": lambda f: save(
+        [change([h], 0, AcquisitionTime=f"1010{k // 4:02}")[0] for k, h in enumerate(series())], f
+    ),
+    "the patient is removed from some": lambda f: save(change(series(), slice(2), PatientID=""), f),
     "notes and hidden files beside": _beside("._003.dcm", b"\0\5\x16\7"),
 }
 """Series that are to be read, by what is special about them."""
@@ -477,6 +489,18 @@ REFUSED: dict[str, tuple[Writer, str]] = {
     "two phases between each other": (
         lambda f: save(_two_acquisitions(), f),
         r"00\d\.dcm: slices of acquisition 1 lie between",
+    ),
+    "two contrast phases between each other": (
+        lambda f: save(_alternating("ContrastBolusAgent", None, "Iomeprol"), f),
+        r"00\d\.dcm: slices of contrast agent \(none\) lie between",
+    ),
+    "two times between each other": (
+        lambda f: save(_alternating("AcquisitionTime", "101010", "101110"), f),
+        r"00\d\.dcm: slices of acquisition time 101010 lie between",
+    ),
+    "two patients": (
+        lambda f: save(change(series(), slice(3, None), PatientID="other"), f),
+        r"003\.dcm: of another patient",
     ),
     "a slice without intercept": (
         lambda f: save(change(series(), 2, RescaleIntercept=None), f),

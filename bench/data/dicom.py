@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.data.dicomfiles import TAGS, missing, refuse_interleaved, refuse_two_origins
 from bench.data.nifti import refuse_size
 from bench.data.stack import Plane, stack
 from bench.errors import BenchError, explain
@@ -56,9 +57,10 @@ _PLACE = (
 )
 _TAGS = (
     *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesDescription", "Modality"),
-    *("FrameOfReferenceUID", "AcquisitionNumber", "RescaleType"),
+    *TAGS,
     *("ImageType", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "SliceThickness"),
-    *("PhotometricInterpretation", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence"),
+    *("RescaleType", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence"),
+    "PhotometricInterpretation",
     *(name for _, name, _, _ in _PLACE),
     *_FRAMES,
 )
@@ -98,6 +100,8 @@ class Series(NamedTuple):
     """In the order of the volume's third axis."""
     affine: NDArray[np.float64]
     """From column, row and slice to RAS millimetres, 4 x 4."""
+    doubts: tuple[str, ...]
+    """What hints at slices that are missing, a line each."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -167,7 +171,7 @@ def find_series(folder: Path) -> Series:
         )
     ((uid, files),) = by_series.items()
     modality = _modality(files[0][1])
-    _refuse_two_origins(files)
+    refuse_two_origins(files)
     slices = [one for path, header in _once(files) for one in _slices(path, header)]
     bare = next((one for one in slices if not one.rescaled), None)
     if bare and any(one.rescaled for one in slices):
@@ -179,11 +183,17 @@ def find_series(folder: Path) -> Series:
     refuse_size((columns, rows, len(slices)), str(folder))
     order, affine = stack([one.plane for one in slices])
     ordered = tuple(slices[k] for k in order)
+    headers = dict(files)
+    by_place = [(one.path, headers[one.path]) for one in ordered]
     if modality == "CT":
-        headers = dict(files)
-        _refuse_interleaved([(headers[one.path], one.path) for one in ordered])
+        refuse_interleaved(by_place)
+    doubts: tuple[str, ...] = ()
+    if len({one.path for one in ordered}) == len(ordered):
+        plane = ordered[0].plane
+        distance_mm = abs(np.linalg.det(affine[:3, :3])) / math.prod(plane.spacing)
+        doubts = tuple(missing(by_place, distance_mm, plane.thickness))
     unit = str(_value(_sources(files[0][1], 0), "RescaleType", _RESCALE) or "")
-    return Series(uid, modality, unit, ordered, affine)
+    return Series(uid, modality, unit, ordered, affine, doubts)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -257,28 +267,6 @@ def _refuse_promised(path: Path) -> None:
     if suffix in SLICE_SUFFIXES or (empty and not re.search("[a-z]", suffix)):
         what = "empty" if empty else "no DICOM by its content"
         raise BenchError(f"{path}: is {what}; copy it again, or remove it if it is no slice")
-
-
-def _refuse_two_origins(files: Sequence[tuple[Path, Dataset]]) -> None:
-    first, header = files[0]
-    for path, other in files:
-        if other.get("FrameOfReferenceUID") != header.get("FrameOfReferenceUID"):
-            raise BenchError(
-                f"{path}: its position refers to another frame of reference than that of"
-                f" {first.name}; keep each in a folder of its own"
-            )
-
-
-def _refuse_interleaved(ordered: Sequence[tuple[Dataset, Path]]) -> None:
-    """Raise if slices of one acquisition lie between those of another, as two phases may."""
-    begun: set[Any] = set()
-    for number, run in groupby(ordered, key=lambda one: one[0].get("AcquisitionNumber")):
-        if number in begun:
-            raise BenchError(
-                f"{next(run)[1]}: slices of acquisition {number} lie between those of another, as"
-                " if two phases were mixed; keep each acquisition in a folder of its own"
-            )
-        begun.add(number)
 
 
 def _described(files: Sequence[tuple[Path, Dataset]]) -> str:

@@ -104,6 +104,8 @@ def _remarks(
     from bench.data.intensity import unlike_hu
     from bench.data.nifti import doubtful_place, unusual_spacing
 
+    if series:
+        yield from series.doubts
     if doubt := doubtful_place(image):
         yield doubt
     if doubt := unusual_spacing(geometry):
@@ -114,12 +116,12 @@ def _remarks(
         if series and series.unit not in ("HU", "US", ""):
             yield f"its values are in {series.unit} (RescaleType), not in HU; is this series meant?"
         elif doubt := unlike_hu(image_XYZ):
-            remedy = (
-                "though its slope and intercept are applied; is this series meant?"
-                if series
-                else "apply the rescale slope and intercept of the DICOM series"
-            )
-            yield f"{doubt}; {remedy}"
+            if series is None:
+                yield f"{doubt}; apply the rescale slope and intercept of the DICOM series"
+            elif series.slices[0].rescaled:
+                yield f"{doubt}, though slope and intercept are applied; is this series meant?"
+            else:
+                yield f"{doubt}, and its headers have no intercept; export the series anew"
     if geometry.sheared:
         yield (
             "its slices are tilted; ITK-SNAP and 3D Slicer refuse the label map as they refuse such"

@@ -282,6 +282,19 @@ def test_values_that_are_no_hu_are_noticed(predict, tmp_path, add):
     assert re.match(r"note: .*/a\.nii\.gz: values from .* do not look like HU", answer.err)
 
 
+def test_a_series_that_is_not_in_hu_is_noticed_by_what_its_headers_say(predict, tmp_path):
+    hu = trees.volume(7, SHAPE).image_XYZ[::-1, ::-1].transpose(1, 0, 2) + 1024
+    for name, intercept in (("given", "0"), ("none", None)):
+        headers = scanner.series(hu=hu, rescale=lambda k: (1, 0), uid=f"1.2.{len(name)}")
+        scanner.change(headers, slice(None), RescaleIntercept=intercept)
+        scanner.save(headers, tmp_path / "disc" / name)
+    answer = predict("disc", "-o", "out")
+    assert answer.code == 0
+    given, none = answer.err.splitlines()
+    assert re.match(r"note: disc/given: .* HU.*, though slope and intercept are applied;", given)
+    assert re.match(r"note: disc/none: .* HU.*, and its headers have no intercept; export", none)
+
+
 def test_folders_are_taken_for_the_scans_that_they_hold(predict, tmp_path):
     for name in ("a", "b", ".hidden"):
         scan(tmp_path / f"imagesTs/{name}_0000.nii.gz")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -72,6 +73,26 @@ def test_other_files_in_the_folder_are_passed_over(tmp_path):
     (folder / "notes.txt").write_text("exported on Monday")
     (folder / "more").mkdir()
     assert read_series(folder).shape == (12, 9, 7)
+
+
+@pytest.mark.parametrize(
+    ("which", "values", "doubt"),
+    [
+        (slice(None), {}, ""),
+        (slice(None, None, 2), {}, "5 mm thick, are 10 mm apart, and .* 2 apart"),
+        (slice(None, None, -2), {"SliceThickness": "10"}, ""),
+        (slice(None, None, 2), {"InstanceNumber": 3}, ""),
+        (slice(None, None, 2), {"InstanceNumber": None}, ""),
+        (slice(5), {"ImagesInAcquisition": 7}, "5 slices, but the headers announce 7 images"),
+        (slice(5), {"ImagesInAcquisition": 5}, ""),
+        (slice(5), {"ImagesInAcquisition": 2}, ""),
+    ],
+)
+def test_slices_that_may_be_missing_are_noticed(which, values, doubt, tmp_path):
+    headers = scanner.change(scanner.series()[which], slice(None), **values)
+    doubts = find_series(scanner.save(headers, tmp_path / "series")).doubts
+    assert len(doubts) == bool(doubt)
+    assert re.search(doubt, "".join(doubts))
 
 
 def test_a_device_is_not_opened(tmp_path):
