@@ -15,6 +15,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from nibabel.nifti1 import Nifti1Image
 from pydantic import field_validator
+from typing_extensions import override
 
 from bench.data.annotations import (
     MAX_TEXT_BYTES,
@@ -99,24 +100,27 @@ class Folder(Dataset):
             channel without its file or the reverse; ``annotations.csv`` that names other cases or
             organs; an organ annotated in no case, while others are.
         """
-        organs = self.organs
+        cases = self.cases_as_source()
+        drawn = [any(flags) for flags in zip(*(case.annotated for case in cases), strict=True)]
+        for organ, somewhere in zip(self.organs, drawn, strict=True):
+            if any(drawn) and not somewhere:
+                raise BenchError(
+                    f"{_find_table(self.root)}: {organ} is annotated in none of the"
+                    f" {len(cases)} cases{f' with {self.where}' if self.where else ''}; remove it"
+                    " from dataset.json (and from the label maps) or correct the flags"
+                )
+        return cases
+
+    @override
+    def cases_as_source(self) -> tuple[Case, ...]:
         found = self._find_cases()
         table = _find_table(self.root)
         if (annotations := self._annotations(found)) is not None:
-            cases = annotations.cases(self.where)
-        elif self.where:
+            return tuple(annotations.cases(self.where))
+        if self.where:
             raise BenchError(f"where={self.where} needs the columns of {table}, which is missing")
-        else:
-            cases = [Case(id=case, patient=case, annotated=(True,) * len(organs)) for case in found]
-        drawn = [any(case.annotated[k] for case in cases) for k in range(len(organs))]
-        for organ, somewhere in zip(organs, drawn, strict=True):
-            if any(drawn) and not somewhere:
-                raise BenchError(
-                    f"{table}: {organ} is annotated in none of the {len(cases)} cases"
-                    f"{f' with {self.where}' if self.where else ''}; remove it from dataset.json"
-                    " (and from the label maps) or correct the flags"
-                )
-        return tuple(cases)
+        flags = (True,) * len(self.organs)
+        return tuple(Case(id=case, patient=case, annotated=flags) for case in found)
 
     def remarks(self) -> tuple[str, ...]:
         """Return that no column names patients, if there is a table without one."""

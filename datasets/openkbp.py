@@ -60,7 +60,10 @@ class OpenKbp(Dataset):
         "provided-data/train-pats/pt_N (also validation-pats, test-pats) with ct.csv, "
         "voxel_dimensions.csv and one table for each contoured organ"
     )
-    folders: ClassVar[tuple[str, ...]] = ("open-kbp", "open-kbp-master", "openkbp-original")
+    folders: ClassVar[tuple[str, ...]] = (
+        *("open-kbp", "open-kbp-master", "openkbp-original"),
+        "openkbp",
+    )
 
     @property
     @override

@@ -7,7 +7,7 @@ import csv
 import io
 import re
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -66,7 +66,8 @@ class Annotations(NamedTuple):
             known = next(iter(self.rows.values()))
             if column not in known:
                 raise unknown_name(f"column in where={where}, of {self.path}:", column, known)
-            if unmet := sorted(values - held):
+            met = set(map(_number, held))
+            if unmet := sorted(value for value in values if _number(value) not in met):
                 raise unknown_name(f"value of column {column} in {self.path}:", unmet[0], held)
         found = []
         for case, row in sorted(self.rows.items()):
@@ -74,7 +75,7 @@ class Annotations(NamedTuple):
             patient = case if self.patient is None else row[self.patient]
             if not patient:
                 raise BenchError(f"{self.path}: patient of case {case} is blank; fill it in")
-            if all(row[column] in values for column, values in wanted):
+            if all(_number(row[column]) in map(_number, values) for column, values in wanted):
                 found.append(Case(id=case, patient=patient, annotated=flags))
         if not found:
             raise BenchError(f"{self.path}: no case has {where}; relax the filter")
@@ -90,9 +91,12 @@ class Annotations(NamedTuple):
         )
 
     def doubts(self, where: str) -> tuple[str, ...]:
-        """Return whether a column that is not read looks like that of the patients."""
+        """Return whether patients may be more or fewer than they seem.
+
+        A column that is not read looks like that of the patients, or theirs spells one in two ways.
+        """
         if self.patient is not None:
-            return ()
+            return self._misspelt(where)
         filtered = {column for column, _ in clauses(where)}
         likely = [name for name in self.others if name not in filtered and self._groups(name)]
         if not likely:
@@ -100,6 +104,19 @@ class Annotations(NamedTuple):
         return (
             f"cases share values of {' and of '.join(likely)} in {self.path.name}; if these are"
             " patients, call the column patient: their scans may be trained on and tested",
+        )
+
+    def _misspelt(self, where: str) -> tuple[str, ...]:
+        spelt = defaultdict(set)
+        for case in self.cases(where):
+            spelt[_spelling(case.patient)].add(case.patient)
+        alike = [" and ".join(sorted(names)) for names in spelt.values() if len(names) > 1]
+        if not alike:
+            return ()
+        return (
+            f"{enumerated(alike)} in column {self.patient} of {self.path.name} count as different"
+            " patients; if they are one, spell them alike: their scans may be trained on and"
+            " tested",
         )
 
     def _groups(self, column: str) -> bool:
@@ -174,6 +191,17 @@ def enumerated(names: Sequence[str], limit: int = 10) -> str:
     """Return names as a list, the first ten of many."""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more
+
+
+def _number(text: str) -> str:
+    """Return a whole number as it is usually written: spreadsheets make ``1.0`` of 1."""
+    return re.sub(r"^(-?\d+)\.0+$", r"\1", text)
+
+
+def _spelling(patient: str) -> tuple[str, ...]:
+    """Return what two spellings of a patient share: ``1.0`` and ``01``, ``P 7`` and ``p007``."""
+    parts = re.findall(r"[^\W\d_]+|\d+", _number(patient).casefold())
+    return tuple(part.lstrip("0") or "0" for part in parts) or (patient,)
 
 
 def _lines(table: Path) -> list[list[str]]:

@@ -168,6 +168,10 @@ class Dataset(Part, abc.ABC):
             ``annotations.csv`` that names other cases or organs.
         """
 
+    def cases_as_source(self) -> Sequence[Case]:
+        """Return the cases where others join them, so that an organ may be annotated in none."""
+        return self.cases()
+
     def expected(self) -> tuple[int | None, Mapping[str, int]]:
         """Return :attr:`complete` and :attr:`present` for the options chosen."""
         return self.complete, self.present

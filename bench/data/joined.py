@@ -156,7 +156,7 @@ class Joined(Dataset, abc.ABC):
         found: dict[str, Case] = {}
         scans: dict[tuple[str, str], str] = {}
         for member in self.members:
-            cases = member.dataset.cases()
+            cases = member.dataset.cases_as_source()
             trains_in = self._folds(member, cases)
             space = self._namespaces[member.domain]
             for case in cases:
@@ -289,7 +289,7 @@ class Joined(Dataset, abc.ABC):
         return {
             f"{member.domain}_{case.id}": (member, case)
             for member in self.members
-            for case in member.dataset.cases()
+            for case in member.dataset.cases_as_source()
         }
 
     def _origin(self, case: Case) -> tuple[Member, Case]:

@@ -75,6 +75,34 @@ def test_filter_keeps_matching_cases_and_enters_the_name(tmp_path):
     both = Folder(root=root, where=" patient=patient_002 & tier = B|A")
     assert [case.id for case in both.cases()] == ["case_002"]
     assert both == Folder(root=root, where="tier=A|B&patient=patient_002")
+    table = root / "annotations.csv"
+    table.write_text(table.read_text().replace(",A,1,", ",A,1.0,"))
+    assert len(Folder(root=root, where="tier=A|B&liver=1").cases()) == 4
+    assert len(Folder(root=root, where="liver=1.0").cases()) == 4
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "warned"),
+    [
+        ("1", "1.0", True),
+        ("007", "7", True),
+        ("P1", "p-01", True),
+        ("1-11", "11-1", False),
+        ("1.1", "1.10", False),
+        ("P1", "Q1", False),
+    ],
+)
+def test_a_patient_in_two_spellings_is_doubted(tmp_path, one, other, warned):
+    root = trees.nnunet(tmp_path / "set", cases=3, shape=(8, 8, 4))
+    table = root / "annotations.csv"
+    text = table.read_text().replace("patient_001", one).replace("patient_002", other)
+    table.write_text(text)
+    doubts = Folder(root=root).doubts()
+    first, second = sorted((one, other))
+    assert [line.partition(" in column")[0] for line in doubts] == (
+        [f"{first} and {second}"] if warned else []
+    )
+    assert Folder(root=root, where="tier=A").doubts() == ()
 
 
 def test_identity_does_not_change_when_the_folder_moves(tmp_path):

@@ -194,6 +194,16 @@ def test_a_source_that_nobody_annotated_trains_without_a_label(sites: Path) -> N
         split(parse_dataset(str(sites / "south [2]")), 0)
 
 
+def test_an_organ_that_a_source_lists_and_never_annotates_is_unknown_there(sites: Path) -> None:
+    south = sites / "south [2]"
+    table = south / "annotations.csv"
+    table.write_text(table.read_text().replace("1,1", "1,0"))
+    with pytest.raises(BenchError, match="spleen is annotated in none of the 4 cases"):
+        parse_dataset(str(south)).cases()
+    flags = {case.id: case.annotated for case in parse_dataset(named(sites)).cases()}
+    assert flags["b_case_000"] == (False, True, False)
+
+
 def test_voxels_of_unknown_class_stay_so(sites: Path) -> None:
     description = sites / "south [2]/dataset.json"
     labels = {"background": 0, "kidney_l": 1, "spleen": 2, "ignore": 3}

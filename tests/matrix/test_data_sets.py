@@ -31,7 +31,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data")
     trees.lits(root / "lits")
     others = {"Esophagus": (70, 60, 44), "Mandible": (50, 58, 36)}
-    trees.openkbp(root / "open-kbp", patients=4, more_organs=others)
+    trees.openkbp(root / "openkbp", patients=4, more_organs=others)
     trees.decathlon(root / "decathlon")
     return root
 
