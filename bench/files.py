@@ -16,6 +16,9 @@ from pathlib import Path
 
 from bench.errors import BenchError, explain
 
+UNFINISHED_DOWNLOADS = (".part", ".partial", ".crdownload")
+"""Ends of the names of files that a browser or another program has not yet fetched whole."""
+
 _RANDOM_BYTES = 8
 _UNFINISHED = re.compile(rf"\..+\.[0-9a-f]{{{2 * _RANDOM_BYTES}}}", re.DOTALL)
 

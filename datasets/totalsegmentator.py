@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -12,9 +11,20 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Image
 from typing_extensions import override
 
+from bench.data.annotations import enumerated
 from bench.data.dataset import Case
-from bench.data.nifti import SUFFIXES, load_labels
-from bench.data.release import Archive, Files, Release, Scans, find_file, placed, read_table
+from bench.data.nifti import file_stem, load_labels
+from bench.data.release import (
+    Archive,
+    Files,
+    Release,
+    Scans,
+    file_names,
+    find,
+    find_file,
+    placed,
+    read_table,
+)
 from bench.errors import BenchError
 from bench.labels import VOID
 
@@ -49,6 +59,7 @@ STRUCTURES = (
     *(f"{name}_{side}" for name in BOTH for side in ("left", "right")),
     *(f"rib_{side}_{n}" for side in ("left", "right") for n in range(1, 13)),
 )
+_BY_FILE = {RENAMED.get(organ, organ).lower(): organ for organ in STRUCTURES}
 
 
 class TotalSegmentator(Release):
@@ -106,6 +117,22 @@ class TotalSegmentator(Release):
         return self.split == "all" or self._splits.get(number) == self.split
 
     @override
+    def draws(self, name: str) -> bool:
+        return _structure(name) is not None
+
+    @override
+    def doubts(self) -> tuple[str, ...]:
+        return *super().doubts(), *self._without_row()
+
+    def _without_row(self) -> Iterator[str]:
+        """Yield which scans belong to no split."""
+        if self.split == "all":
+            return
+        images = find(self.root, self.scans[0].image)
+        if missing := [f"s{n:04d}" for n in sorted(images.keys() - self._splits.keys())]:
+            yield f"no row in meta.csv, so in no split and left out: {enumerated(missing)}"
+
+    @override
     def content(self, files: Files) -> tuple[Path, ...]:
         """Return the image and the masks that are read."""
         assert files.labels is not None
@@ -128,13 +155,14 @@ class TotalSegmentator(Release):
 
     def _masks(self, folder: Path) -> dict[str, Path]:
         """Return the mask files of the organs looked at, of those that are in the scan."""
-        masks = {}
-        for organ in self.organs:
-            stem = RENAMED.get(organ, organ)
-            for path in (folder / f"{stem}{suffix}" for suffix in SUFFIXES):
-                if os.path.lexists(path):  # a link without a target is no absent organ
-                    masks[organ] = path
-        return masks
+        masks: dict[str, Path] = {}
+        for name in file_names(folder):  # a link without a target is no absent organ
+            if (organ := _structure(name)) is None:
+                continue
+            if organ in masks:
+                raise BenchError(f"{folder}: both {masks[organ].name} and {name}; keep one")
+            masks[organ] = folder / name
+        return {organ: masks[organ] for organ in self.organs if organ in masks}
 
     @cached_property
     def _splits(self) -> dict[int, str]:
@@ -150,3 +178,9 @@ class TotalSegmentator(Release):
             return {int(row[name].lstrip("s")): row[split] for row in rows}
         except (ValueError, IndexError):
             raise BenchError(f"{table}: a row holds no image_id such as s0001") from None
+
+
+def _structure(name: str) -> str | None:
+    """Return the organ of a mask file by its name, capitals aside; None for other files."""
+    stem = file_stem(name)
+    return None if stem is None else _BY_FILE.get(stem.lower())

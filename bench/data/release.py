@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import os
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache, cached_property
 from pathlib import Path
@@ -20,10 +21,11 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 from typing_extensions import override
 
+from bench.data.annotations import enumerated
 from bench.data.dataset import Case, Dataset
-from bench.data.nifti import Geometry, load, load_geometry, load_labels, locate
+from bench.data.nifti import Geometry, file_stem, load, load_geometry, load_labels, locate
 from bench.errors import BenchError, unknown_name
-from bench.files import file_size
+from bench.files import UNFINISHED_DOWNLOADS, file_size
 from bench.labels import VOID
 from bench.params import Added, format_brackets, parse_brackets
 from bench.plugins import registry
@@ -205,6 +207,10 @@ class Release(Dataset):
         """Tell whether the header of a scan has no true voxel size."""
         return number in self.unmeasured
 
+    def draws(self, name: str) -> bool:
+        """Tell whether a file in the folder of a label map is a part of it."""
+        return True
+
     def annotated(self, files: Files) -> Collection[str]:
         """Return the organs that were drawn in a scan; a fact about its group, not its voxels."""
         return self.own_organs
@@ -220,7 +226,7 @@ class Release(Dataset):
         ------
         BenchError
             No scan found (with source and expected files), an image without its label map or the
-            reverse, two files for one scan.
+            reverse, two files for one scan, an unfinished download, a label map without any file.
         """
         cases = self._all_cases
         labelled = tuple(case for case in cases if any(case.annotated))
@@ -257,6 +263,34 @@ class Release(Dataset):
                 " adds them to training"
             )
         return tuple(lines)
+
+    @override
+    def doubts(self) -> tuple[str, ...]:
+        return *self._strangers(), *self._still_packed()
+
+    def _strangers(self) -> Iterator[str]:
+        """Yield which files in the folders of label maps are no part of them."""
+        strangers = [
+            (name, files.labels)
+            for files in self._found.values()
+            for name in _drawn_in(files)
+            if not self.draws(name)
+        ]
+        if strangers:
+            number = Counter(name for name, _ in sorted(strangers))
+            scans = [f"{name} (in {counted(n, 'scan')})" for name, n in number.items()]
+            yield (
+                "files among the label maps that are no organ by their name are not read, and an"
+                f" organ without a file counts as outside the scan: {enumerated(scans)}, the first"
+                f" in {strangers[0][1]}; rename those that are an organ, remove the others"
+            )
+
+    def _still_packed(self) -> Iterator[str]:
+        """Yield which archives lie beside the scans, if scans are missing."""
+        complete, _ = self.expected()
+        labelled = sum(any(case.annotated) for case in self._all_cases)
+        if self._packed and complete is not None and labelled < complete:
+            yield f"still packed: {enumerated(self._packed)}; unpack what holds the missing scans"
 
     @override
     def files(self, case: Case) -> tuple[Path, ...]:
@@ -337,8 +371,9 @@ class Release(Dataset):
     def _find(self) -> dict[str, Files]:
         """Look for the files of every scan."""
         images, labels = self._places()
+        self._refuse_unfinished({path for _, path in (*images.values(), *labels.values())})
         if not images and not labels:
-            packed = [path for path in walk(self.root) if path.lower().endswith(PACKED)]
+            packed = self._packed
             remedy = (
                 f"unpack {', '.join(packed[:3])}{' and others' if len(packed) > 3 else ''}"
                 if packed
@@ -353,7 +388,9 @@ class Release(Dataset):
             _, drawn = labels.pop((case, number), (scans, None))
             if drawn is None and scans.labels and self.has_labels(scans, number):
                 alone[number] = image
-            found[case] = Files(number, scans, image, drawn)
+            found[case] = files = Files(number, scans, image, drawn)
+            if drawn and drawn.is_dir() and not any(map(self.draws, _drawn_in(files))):
+                raise BenchError(f"{drawn}: holds no label map; complete the download")
         _refuse_alone(alone, "label map")
         _refuse_alone({number: path for (_, number), (_, path) in labels.items()}, "image")
         return found
@@ -367,7 +404,7 @@ class Release(Dataset):
             if pattern
         ]
         places: tuple[dict[Key, tuple[Scans, Path]], ...] = {}, {}
-        for path in walk(self.root):
+        for path in self._paths:
             for kind, scans, pattern in rules:
                 if match := pattern.fullmatch(path):
                     number = int(match["n"])
@@ -381,6 +418,32 @@ class Release(Dataset):
                         )
                     places[kind][key] = scans, self.root / path
         return places
+
+    def _refuse_unfinished(self, folders: Collection[Path]) -> None:
+        """Raise if an image or a file in one of the folders of scans is not yet whole."""
+        present = frozenset(self._paths)
+        cut = [
+            self.root / path
+            for path in self._paths
+            if path.lower().endswith(UNFINISHED_DOWNLOADS)
+            and (whole := os.path.splitext(path)[0]) not in present
+            and (file_stem(whole) is not None or (self.root / path).parent in folders)
+        ]
+        if cut:
+            more = f", and {len(cut) - 1} more" if len(cut) > 1 else ""
+            raise BenchError(
+                f"{cut[0]}: an unfinished download{more}; finish and rename it, or remove it"
+            )
+
+    @cached_property
+    def _paths(self) -> tuple[str, ...]:
+        """Return every file and folder below the root (:func:`walk`)."""
+        return tuple(walk(self.root))
+
+    @property
+    def _packed(self) -> list[str]:
+        """The archives below the root."""
+        return [path for path in self._paths if path.lower().endswith(PACKED)]
 
 
 def release(name: str) -> type[Release]:
@@ -444,6 +507,11 @@ def find_file(root: Path, name: str) -> Path | None:
     return next((root / path for path in walk(root) if Path(path).name == name), None)
 
 
+def file_names(folder: Path) -> list[str]:
+    """Return the sorted names of what lies in a folder, hidden ones left out."""
+    return sorted(name for name in os.listdir(folder) if name[0] != ".")
+
+
 def read_table(path: Path, separator: str = ",") -> list[list[str]]:
     """Return the cells of a table of a release, empty rows left out.
 
@@ -503,6 +571,13 @@ def _contents(path: Path) -> Iterator[Path]:
         )
     else:
         yield path
+
+
+def _drawn_in(files: Files) -> list[str]:
+    """Return the names in the folder of a label map, hidden ones left out; of a file none."""
+    if files.labels is None or not files.labels.is_dir():
+        return []
+    return file_names(files.labels)
 
 
 def _close(affine: NDArray[np.floating[Any]], other: NDArray[np.floating[Any]]) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.errors import BenchError, explain
 from bench.experiment.outputs import written_into
-from bench.files import dead_link
+from bench.files import UNFINISHED_DOWNLOADS, dead_link
 from bench.reporting.text import counted
 
 _UNREAD = {
@@ -17,7 +17,7 @@ _UNREAD = {
         "in a format that is not read; convert them to NIfTI"
     ),
     (".zip", ".7z", ".rar", ".tar", ".tgz", ".tar.gz"): "packed; unpack them if scans are inside",
-    (".part", ".partial", ".crdownload"): "unfinished downloads; finish and rename them",
+    UNFINISHED_DOWNLOADS: "unfinished downloads; finish and rename them",
 }
 """Ends of the names of files that may hold scans and are not read, and what to do."""
 

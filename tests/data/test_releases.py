@@ -393,6 +393,33 @@ def test_the_split_of_totalsegmentator_is_that_of_its_table(tree, tmp_path):
         opened(root, "totalsegmentator[split=test]").cases()
 
 
+def test_masks_that_are_called_otherwise_are_read_or_named(tree, tmp_path):
+    root = shutil.copytree(tree("totalsegmentator"), tmp_path / "copy")
+    rename("s0000/segmentations/liver.nii.gz", "Liver.nii.gz")(root)
+    rename("s0001/segmentations/liver.nii.gz", "liver (1).nii.gz")(root)
+    rename("s0001/segmentations/kidney_left.nii.gz", "kidney_l.nii.gz")(root)
+    dataset = opened(root, "totalsegmentator[organs=paper7]")
+    assert [organ(dataset, case, "liver").any() for case in ids(dataset)] == [True, False, True]
+    (doubt,) = dataset.doubts()
+    assert "kidney_l.nii.gz (in 1 scan), liver (1).nii.gz (in 1 scan), the first in" in doubt
+
+
+def test_scans_without_a_row_of_the_split_are_named(tree, tmp_path):
+    root = shutil.copytree(tree("totalsegmentator"), tmp_path / "copy")
+    next(root.rglob("meta.csv")).write_text("image_id;split\ns0000;train\n")
+    assert opened(root, "totalsegmentator").doubts() == ()
+    (doubt,) = opened(root, "totalsegmentator[split=train]").doubts()
+    assert doubt.endswith("left out: s0001, s0011")
+
+
+def test_an_archive_beside_some_of_the_scans_is_named(tree, tmp_path):
+    root = shutil.copytree(tree("lits"), tmp_path / "copy")
+    assert opened(root, "lits").doubts() == ()
+    (root / "Training_Batch2.zip").touch()
+    (doubt,) = opened(root, "lits").doubts()
+    assert doubt == "still packed: Training_Batch2.zip; unpack what holds the missing scans"
+
+
 def test_three_groups_of_scans_have_their_own_annotated_organs(tree):
     dataset = opened(tree("multiorgan"), "multiorgan")
     eight = {releases.MULTIORGAN[value] for value in releases.EIGHT}
@@ -663,6 +690,27 @@ def break_row(root):
     next(root.rglob("meta.csv")).write_text("image_id;split\nnobody;train\n")
 
 
+def rename(pattern, name):
+    def spoil(root):
+        path = next(root.rglob(pattern))
+        path.rename(path.with_name(name))
+
+    return spoil
+
+
+def empty(root):
+    for mask in root.glob("*/s0001/segmentations/*"):
+        mask.unlink()
+
+
+def draw_twice(root):
+    liver = next(root.rglob("s0000/segmentations/liver.nii.gz"))
+    shutil.copy(liver, liver.with_name("Liver.nii"))
+
+
+UNFINISHED = "an unfinished download; finish and rename it"
+
+
 @pytest.mark.parametrize(
     ("text", "spoil", "message"),
     [
@@ -672,6 +720,11 @@ def break_row(root):
         ("multiorgan", forget_row, "has no row for it"),
         ("multiorgan", shorten_row, "row 4 holds no id and box"),
         ("totalsegmentator[split=train]", break_row, "no image_id such as s0001"),
+        ("totalsegmentator", rename("liver.nii.gz", "liver.nii.gz.part"), f"part: {UNFINISHED}"),
+        ("totalsegmentator", rename("liver.nii.gz", "x.Partial"), f"x.Partial: {UNFINISHED}"),
+        ("lits", rename("volume-27.nii", "volume-27.nii.crdownload"), f"download: {UNFINISHED}"),
+        ("totalsegmentator", empty, "s0001/segmentations: holds no label map"),
+        ("totalsegmentator", draw_twice, r"both Liver.nii and liver.nii.gz; keep one"),
     ],
 )
 def test_a_damaged_release_is_one_line(tree, tmp_path, text, spoil, message):
