@@ -44,6 +44,11 @@ def rounded(scan: Scan, rng: np.random.Generator) -> Scan:
     return (np.rint(scan[0] / 2) * 2 + noise_XYZ).astype(np.float32), scan[1]
 
 
+def stored(scan: Scan, rng: np.random.Generator) -> Scan:
+    """Return whole numbers from 0, as where the rescale intercept was lost."""
+    return np.rint(scan[0]).clip(-1024) + 1024, scan[1]
+
+
 def resampled(scan: Scan, rng: np.random.Generator) -> Scan:
     """Return the scan with edges of voxels from 1.0 to 2.5 mm, another along each axis."""
     image_XYZ, spacing = scan
@@ -82,7 +87,7 @@ def _cropped(scan: Scan, axes: tuple[int, ...], rng: np.random.Generator) -> Sca
 
 
 ALTERATIONS: tuple[Alter, ...] = (
-    recoded, rounded, resampled, cropped_z, cropped_xy, cropped_resampled,
+    recoded, rounded, stored, resampled, cropped_z, cropped_xy, cropped_resampled,
 )  # fmt: skip
 
 

@@ -136,6 +136,12 @@ def unlike_hu(image_XYZ: NDArray[GreyValue]) -> str | None:
     return None
 
 
+def lost_intercept(image_XYZ: NDArray[GreyValue]) -> bool:
+    """Tell whether a CT holds stored values, HU + 1024: nothing below 0, and much as dense."""
+    dense = np.count_nonzero(image_XYZ > DENSE_HU)
+    return bool(image_XYZ.min() >= 0 and dense > DENSE_SHARE * image_XYZ.size)
+
+
 def listed(channels: Sequence[Channel]) -> str:
     """Return the channels as text for messages: ``0 T2, 1 ADC``."""
     return ", ".join(f"{number} {channel.name}" for number, channel in enumerate(channels))

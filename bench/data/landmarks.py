@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data.intensity import GreyValue
+from bench.data.intensity import GreyValue, lost_intercept
 
-VERSION = 2
+VERSION = 3
 """Raised with every change after which a scan has other landmarks."""
 CELL_MM = 4.0
 """Edges of the cubic cells on which scans are compared; also the standard deviation of the Gaussian
@@ -46,6 +46,9 @@ WHOLE_FROM = 100.0
 """Range of values from which on whole numbers tell scans apart."""
 MOST = 2**30
 """What larger values count as."""
+
+Scaling = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""Brings values into the range of HU."""
 
 
 class Landmarks(NamedTuple):
@@ -96,11 +99,12 @@ def landmarks(
     Parameters
     ----------
     hu
-        The values are HU; others are scaled to them by their 0.5th and 99.5th percentile.
+        The values are HU, or HU + 1024; others are scaled to them by their 0.5th and 99.5th
+        percentile.
     """
     from scipy.ndimage import gaussian_filter, map_coordinates, maximum_filter
 
-    scaled = _as_hu if hu else _scale_of(grey_XYZ)
+    scaled = _as_hu(grey_XYZ) if hu else _scale_of(grey_XYZ)
     weights_x, weights_y, weights_z = map(_weights, grey_XYZ.shape, spacing_mm)
     low, per_unit = _whole_numbers(grey_XYZ)
     content = hashlib.blake2b(f"{grey_XYZ.shape}".encode(), digest_size=16)
@@ -226,13 +230,13 @@ def _whole_numbers(grey_XYZ: NDArray[GreyValue]) -> tuple[np.float32, np.float32
     return np.float32(low), np.float32(1000.0 / max(high - low, 1e-30))
 
 
-def _as_hu(part_XYZ: NDArray[np.float32]) -> NDArray[np.float32]:
-    return part_XYZ
+def _as_hu(grey_XYZ: NDArray[GreyValue]) -> Scaling:
+    """Return what gives a CT back the rescale intercept that it lost, if it did."""
+    offset = np.float32(1024.0 if lost_intercept(grey_XYZ) else 0.0)
+    return lambda part_XYZ: part_XYZ - offset
 
 
-def _scale_of(
-    grey_XYZ: NDArray[GreyValue],
-) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+def _scale_of(grey_XYZ: NDArray[GreyValue]) -> Scaling:
     """Return what brings values without a unit into the range of HU."""
     low, high = np.percentile(grey_XYZ, (0.5, 99.5))
     bottom, top = HU_RANGE

@@ -39,12 +39,13 @@ def coarser(image_XYZ: NDArray[np.float32]) -> NDArray[np.float32]:
     [
         (lambda image: image, SPACING),
         (lambda image: np.rint(image / 2) * 2, SPACING),
+        (lambda image: image + 1024, SPACING),
         (lambda image: image[:, :, 15:], SPACING),
         (lambda image: image[8:50, 5:48], SPACING),
         (coarser, (3.75, 2.0, 2.5)),
         (lambda image: coarser(image)[:, :, 20:], (3.75, 2.0, 2.5)),
     ],
-    ids=["equal", "rounded", "shorter", "narrower", "resampled", "both"],
+    ids=["equal", "rounded", "stored", "shorter", "narrower", "resampled", "both"],
 )
 def test_an_altered_scan_is_recognised(altered, spacing) -> None:  # type: ignore[no-untyped-def]
     scans = [landmarks(anatomy(number), SPACING) for number in range(4)]
