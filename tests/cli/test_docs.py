@@ -28,7 +28,7 @@ from bench.experiment.selection import (
     parse_numbers,
     parse_profiles,
 )
-from bench.params import parse_brackets
+from bench.params import parse_brackets, split_outside_brackets
 from bench.plugins import registry
 
 PAGES = sorted(
@@ -86,7 +86,8 @@ def test_a_documented_command_is_understood(page: str, command: str) -> None:
     name, given = parsed(command)
     if name not in ("run", "plan") or given["experiment"] or given["plugin"]:
         return  # what a file brings is run elsewhere
-    methods = [text for text in given["method"][0].split(",") if not text.startswith(EXAMPLE)]
+    named = split_outside_brackets(given["method"][0])
+    methods = [text for text in named if not text.startswith(EXAMPLE)]
     parse_methods(methods or ["naive"])
     request = Request.of(None, {k: v for k, v in given.items() if k in Request.model_fields})
     parse_profiles(request.profile)
