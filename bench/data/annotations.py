@@ -10,7 +10,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from bench.data.dataset import Case
 from bench.data.nifti import file_stem, split_channel
@@ -35,6 +35,9 @@ _PATIENT = re.compile(
 )
 """Names of the columns of cases and patients as :func:`bench.labels.plain` spells them."""
 
+TRAINS_IN = "trains_in"
+"""Column that says which cases the folds leave where they are."""
+
 _FLAGS = {"1": True, "1.0": True, "0": False, "0.0": False}
 
 
@@ -48,6 +51,8 @@ class Annotations(NamedTuple):
     """Organ -> column."""
     patient: str | None
     """Column that names the patient."""
+    trains_in: str | None
+    """Column of the folds in which a case trains."""
     others: tuple[str, ...]
     """Columns that nothing but a filter reads."""
 
@@ -58,7 +63,8 @@ class Annotations(NamedTuple):
         ------
         BenchError
             A column or value of the filter that does not exist, no case that matches; a flag that
-            is neither 0 nor 1; a patient without a name.
+            is neither 0 nor 1; a patient without a name; folds that are none,
+            or differ between the scans of a patient.
         """
         wanted = clauses(where)
         for column, values in wanted:
@@ -76,7 +82,9 @@ class Annotations(NamedTuple):
             if not patient:
                 raise BenchError(f"{self.path}: patient of case {case} is blank; fill it in")
             if all(_number(row[column]) in map(_number, values) for column, values in wanted):
-                found.append(Case(id=case, patient=patient, annotated=flags))
+                trains_in = self._folds(case)
+                found.append(Case(id=case, patient=patient, annotated=flags, trains_in=trains_in))
+        self._refuse_split_patients(found)
         if not found:
             raise BenchError(f"{self.path}: no case has {where}; relax the filter")
         return found
@@ -124,6 +132,30 @@ class Annotations(NamedTuple):
         sizes = Counter(row[column] for row in self.rows.values())
         return len(sizes) > 1 and 1 < max(sizes.values()) <= MOST_SCANS
 
+    def _folds(self, case: str) -> tuple[int, ...] | Literal["all"] | None:
+        """Return in which folds a case trains, the opposite of :func:`folds_text`."""
+        text = "" if self.trains_in is None else self.rows[case][self.trains_in].lower()
+        if text == "all":
+            return "all"
+        if not text:
+            return None
+        if text != "none" and not re.fullmatch(r"[0-9]{1,4}( +[0-9]{1,4})*", text):
+            raise BenchError(
+                f"{self.path}: case {case}, column {self.trains_in}: {text!r}; write all, none, or"
+                " numbers of folds such as 0 2, or leave it blank"
+            )
+        return () if text == "none" else tuple(map(int, text.split()))
+
+    def _refuse_split_patients(self, cases: Iterable[Case]) -> None:
+        first: dict[str, Case] = {}
+        for case in cases:
+            other = first.setdefault(case.patient, case)
+            if other.trains_in != case.trains_in:
+                raise BenchError(
+                    f"{self.path}: {other.id} and {case.id} are of one patient and differ in"
+                    f" {self.trains_in}; scans of a patient are trained on or tested together"
+                )
+
     def _flag(self, case: str, organ: str) -> bool:
         text = self.rows[case][self.organs[organ]]
         if text not in _FLAGS:
@@ -160,13 +192,14 @@ def read_annotations(table: Path, organs: Sequence[str], cases: Collection[str])
     if not body:
         raise BenchError(f"{table}: no rows; add one for each case, or delete the file")
     named = [name for name in others if name not in drawn.values()]
-    patient = _patient_column(table, named)
+    patient, trains_in = _patient_column(table, named), _column(table, named, TRAINS_IN)
     return Annotations(
         path=table,
         rows=_rows(table, header, body, first, cases),
         organs={organ: column for organ, column in drawn.items() if column is not None},
         patient=patient,
-        others=tuple(name for name in named if name and name != patient),
+        trains_in=trains_in,
+        others=tuple(name for name in named if name and name not in (patient, trains_in)),
     )
 
 
@@ -180,6 +213,13 @@ def clauses(where: str) -> list[tuple[str, set[str]]]:
             raise ValueError("write column=value, several joined by &, alternatives by |")
         found.append((column.strip(), wanted))
     return found
+
+
+def folds_text(case: Case) -> str:
+    """Return what the column :data:`TRAINS_IN` says of a case; blank where the folds decide."""
+    if case.trains_in is None or case.trains_in == "all":
+        return case.trains_in or ""
+    return " ".join(map(str, case.trains_in)) or "none"
 
 
 def composed(text: str) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Image
 from numpy.typing import NDArray
 
+from bench.data.annotations import TRAINS_IN, folds_text
 from bench.data.dataset import Case, Dataset
 from bench.data.intensity import GreyValue
 from bench.data.nifti import Geometry, read_scan, to_native
@@ -127,9 +128,11 @@ def _write_table(
 ) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
-        table.writerow(["case", "patient", *organs])
+        placed = any(case.trains_in is not None for case in cases)
+        table.writerow(["case", "patient", *([TRAINS_IN] if placed else []), *organs])
         for case in cases:
-            table.writerow([case.id, case.patient, *map(int, visible[case.id])])
+            folds = [folds_text(case)] if placed else []
+            table.writerow([case.id, case.patient, *folds, *map(int, visible[case.id])])
 
 
 def _description(dataset: Dataset, n_cases: int, ignored: int | None) -> dict[str, Any]:

@@ -479,6 +479,12 @@ def rows(root):
     return [line.split(",") for line in (root / "annotations.csv").read_text().split()]
 
 
+def place_apart(table):
+    table[0][2], table[1][1] = "trains_in", table[2][1]
+    for row, folds in zip(table[1:], ("", "all", "", ""), strict=False):
+        row[2] = folds
+
+
 def edit_rows(root, change):
     table = rows(root)
     change(table)
@@ -607,6 +613,14 @@ FOLDERS = {
     "one organ twice": (
         lambda r: edit_rows(r, lambda t: t[0].__setitem__(2, "Kidney L")),
         "Kidney L and kidney_l are both a column of kidney_l",
+    ),
+    "folds that are none": (
+        lambda r: edit_rows(r, lambda t: t[0].__setitem__(2, "trains_in")),
+        "case case_000, column trains_in: 'a'; write all, none, or",
+    ),
+    "a patient in two places": (
+        lambda r: edit_rows(r, place_apart),
+        "case_000 and case_001 are of one patient and differ in trains_in",
     ),
     "another encoding": (
         lambda r: (r / "annotations.csv").write_bytes("case\nM\xfcller".encode("latin-1")),

@@ -100,6 +100,22 @@ def test_an_impossible_fold_is_left_out_and_another_name_is_said(
     assert "is called Generated_where_tier_A_B, not Generated[where=tier=A|B]: its folds" in err
 
 
+def test_cases_that_always_train_do_so_when_they_are_read_again(tmp_path: Path) -> None:
+    root = trees.nnunet(tmp_path / "set", 8, hidden={7: ("liver", "spleen", "kidney_l")})
+    (header, *rows) = (root / "annotations.csv").read_text().split()
+    folds = ["", "", "", "", "", "0 2", "none", "All"]
+    lines = [f"{row},{fold}" for row, fold in zip(rows, folds, strict=True)]
+    (root / "annotations.csv").write_text("\n".join([f"{header},trains_in", *lines]))
+    dataset = Folder(root=root)
+    trains = [None, None, None, None, None, (0, 2), (), "all"]
+    assert [case.trains_in for case in dataset.cases()] == trains
+    again = export(dataset, tmp_path / "out", label_pct=100, gaps="flags")
+    assert [case.trains_in for case in again.cases()] == trains
+    for fold in range(N_FOLDS):
+        assert split(again, fold, 100) == split(dataset, fold, 100)
+        assert "case_007" in split(again, fold, 100).train
+
+
 def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
     dataset = Folder(root=trees.nnunet(tmp_path / "set", 6))
     with pytest.raises(BenchError, match="is not empty; name a new folder"):
