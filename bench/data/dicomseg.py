@@ -22,6 +22,18 @@ SCHEME = "99BENCH"
 """Coding scheme of organs that SNOMED CT, as pydicom holds it, does not have by their name."""
 
 
+_SIDES = {"r": "Right", "right": "Right", "l": "Left", "left": "Left"}
+_KNOWN_AS = {
+    "Adrenal": "AdrenalGland",
+    "FemurHead": "HeadOfFemur",
+    "Ivc": "InferiorVenaCava",
+    "LungLowerLobe": "LowerLobeOfLung",
+    "LungUpperLobe": "UpperLobeOfLung",
+    "SmallBowel": "SmallIntestine",
+    "ThyroidGland": "Thyroid",
+}
+"""Names of public data sets, and what pydicom calls these organs."""
+
 _MAY_BE_EMPTY = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate"),
     *("StudyTime", "AccessionNumber", "ReferringPhysicianName"),
@@ -142,22 +154,40 @@ def _described(number: int, organ: str, algorithm: Any) -> SegmentDescription:
     import highdicom as hd
     from pydicom.sr.codedict import codes
 
-    return hd.seg.SegmentDescription(
+    kind, side = _codes(organ)
+    described = hd.seg.SegmentDescription(
         segment_number=number,
         segment_label=organ[:64],
         segmented_property_category=codes.SCT.AnatomicalStructure,
-        segmented_property_type=_code(organ),
+        segmented_property_type=kind,
         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=algorithm,
     )
+    if side is not None:
+        described.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [
+            hd.sr.CodedConcept.from_code(side)
+        ]
+    return described
 
 
-def _code(organ: str) -> Code:
-    """Return the code of an organ in SNOMED CT, or one of our own."""
+def _codes(organ: str) -> tuple[Code, Code | None]:
+    """Return the code of an organ in SNOMED CT, or one of our own, and that of its side."""
     from pydicom.sr.codedict import codes
     from pydicom.sr.coding import Code
 
-    words = organ.replace("_", " ").replace("-", " ").split()
-    name = "".join(word[:1].upper() + word[1:].lower() for word in words)
-    known = getattr(codes.SCT, name, None) if name else None
-    return known if isinstance(known, Code) else Code(organ[:16], SCHEME, organ[:64])
+    words = organ.replace("_", " ").replace("-", " ").lower().split()
+    if (known := _snomed(words)) is not None:
+        return known, None
+    for side, rest in ((words[-1:], words[:-1]), (words[:1], words[1:])):
+        if side and side[0] in _SIDES and (known := _snomed(rest)) is not None:
+            return known, getattr(codes.SCT, _SIDES[side[0]])
+    return Code(organ[:16], SCHEME, organ[:64]), None
+
+
+def _snomed(words: Sequence[str]) -> Code | None:
+    from pydicom.sr.codedict import codes
+    from pydicom.sr.coding import Code
+
+    name = "".join(word.capitalize() for word in words)
+    known = getattr(codes.SCT, _KNOWN_AS.get(name, name), None) if name else None
+    return known if isinstance(known, Code) else None

@@ -722,6 +722,14 @@ def locate(dataset: str, case: str, path: Path | None, what: str) -> str:
     return f"{dataset}, case {case}, {what} {path if path else '(generated)'}"
 
 
+def volume_shape(image: Nifti1Image) -> tuple[int, ...]:
+    """Return the shape of an image without axes of length 1 after the third."""
+    shape: tuple[int, ...] = image.shape
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    return shape
+
+
 def _voxels(
     image: Nifti1Image,
     where: str,
@@ -738,9 +746,7 @@ def _voxels(
         raise BenchError(
             f"{where}: voxels of type {stored}, not numbers; export one grey value each"
         )
-    shape = image.shape
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
+    shape = volume_shape(image)
     if len(shape) < 3:
         raise BenchError(
             f"{where}: {counted(len(shape), 'dimension')} {shape}, a single picture and no scan;"

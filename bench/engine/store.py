@@ -467,13 +467,14 @@ class Store:
             folder
             for known, folder in self._folders.items()
             if known.startswith(key if kind else f"{folder.parent.name}-{hexdigits}")
+            or folder.parent.name == key
         ]
         if len(folders) != 1:
             found = ", ".join(str(folder.relative_to(self.root)) for folder in folders[:4])
             raise BenchError(
                 f"{key}: {len(folders)} stages in {self.root} match"
                 + (f" ({found}{', ...' if len(folders) > 4 else ''})" if folders else "")
-                + "; `bench status` lists them"
+                + (f"; {'give more of the key, ' if folders else ''}`bench status` lists them")
             )
         return folders[0]
 

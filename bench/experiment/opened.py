@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -78,13 +79,19 @@ class Opened:
 
 def _open(scan: Found, channels: Sequence[Channel]) -> tuple[Nifti1Image, Series | None]:
     from bench.data.dicom import find_series, read_voxels
-    from bench.data.nifti import load, load_channels
+    from bench.data.nifti import load, load_channels, volume_shape
 
     if len(scan.files) > 1:
         return load_channels({str(path): path for path in scan.files}), None
     (path,) = scan.files
     if not scan.is_series:
-        return load(path, str(path)), None
+        image = load(path, str(path))
+        if len(channels) == 1 and len(shape := volume_shape(image)) > 3:
+            raise BenchError(
+                f"{path}: holds {math.prod(shape[3:])} volumes ({' x '.join(map(str, shape))}), and"
+                " the model takes one; save the one that is meant in a file of its own"
+            )
+        return image, None
     series = find_series(path)
     if len(channels) == 1 and (trained := channels[0].modality) not in (None, series.modality):
         raise BenchError(

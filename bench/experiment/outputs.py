@@ -126,6 +126,12 @@ class Outputs:
                 f"{self._folder}: holds the scans; label maps among them would be taken for scans"
                 f" later; {remedy}"
             )
+        inside = ["dataset.json", *DATA_FOLDERS]
+        if mark := next((one for one in inside if (self._folder / one).exists()), None):
+            raise BenchError(
+                f"{self._folder}: holds {mark}, so it is a data set, where label maps of a model"
+                f" have no place; {remedy}"
+            )
         if self._folder.name in DATA_FOLDERS:
             raise BenchError(
                 f"{self._folder}: by its name a folder of a data set, where label maps of a model"

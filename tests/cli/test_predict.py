@@ -163,12 +163,14 @@ def test_label_maps_of_two_models_keep_their_meaning(predict, models, tmp_path):
 def test_one_broken_scan_does_not_stop_the_others(predict, tmp_path):
     images = [scan(tmp_path / f"{k}.nii.gz") for k in range(3)]
     images[1].write_bytes(images[1].read_bytes()[:-50])
+    images.append(trees.save(tmp_path / "4d.nii.gz", np.zeros((9, 9, 5, 2), np.int16), trees.LPS))
     answer = predict(*images, tmp_path / "none.nii.gz", "-o", "out")
     assert answer.code == 2
     assert answer.out.split() == ["out/0.nii.gz", "out/2.nii.gz"]
     lines = answer.err.splitlines()
-    assert [bool(re.search(r"(1|none)\.nii\.gz", line)) for line in lines] == [True, True, False]
-    assert lines[2] == "error: 2 scans not or not wholly segmented; 2 files written to out"
+    assert all(re.search(r"(1|none|4d)\.nii\.gz", line) for line in lines[:-1])
+    assert "4d.nii.gz: holds 2 volumes (9 x 9 x 5 x 2), and the model takes one" in answer.err
+    assert lines[3] == "error: 3 scans not or not wholly segmented; 2 files written to out"
 
 
 @pytest.mark.parametrize(
@@ -179,11 +181,15 @@ def test_one_broken_scan_does_not_stop_the_others(predict, tmp_path):
         ("set/imagesTr", "set/labelsTr"),
         ("disc/p1", "disc/p1"),
         ("disc", "disc"),
+        ("disc", "set"),
+        ("disc", "described"),
     ],
 )
 def test_label_maps_do_not_lie_among_scans(predict, tmp_path, scans, out):
     scan(tmp_path / "set/imagesTr/a_0000.nii.gz")
     scanner.save(scanner.series(), tmp_path / "disc/p1")
+    (tmp_path / "described").mkdir()
+    (tmp_path / "described/dataset.json").touch()
     answer = predict(scans, "-o", out)
     assert answer.code == 2
     assert re.match(rf"error: {out}: .* such as -o {out}-labels\n", answer.err)
@@ -408,6 +414,13 @@ def test_a_tilted_series_is_segmented_where_its_slices_are(predict, tmp_path, ki
     segmentation = hd.seg.segread(tmp_path / "out/ct.dcm")
     present = [trees.ORGANS[k - 1] for k in np.unique(values[values > 0])]
     assert [s.SegmentLabel for s in segmentation.SegmentSequence] == present
+    meant = {"kidney_l": "Kidney, Left", "kidney_r": "Kidney, Right"}
+    for described in segmentation.SegmentSequence:
+        (code,) = described.SegmentedPropertyTypeCodeSequence
+        sides = code.get("SegmentedPropertyTypeModifierCodeSequence", [])
+        organ = described.SegmentLabel
+        assert ", ".join(c.CodeMeaning for c in (code, *sides)) == meant.get(organ, organ.title())
+        assert {c.CodingSchemeDesignator for c in (code, *sides)} == {"SCT"}
     found = np.zeros(SHAPE, np.uint8)
     for frame, mask in zip(
         segmentation.PerFrameFunctionalGroupsSequence, segmentation.pixel_array, strict=True

@@ -94,8 +94,9 @@ def test_missing_and_ambiguous_keys_are_refused(store: Store) -> None:
     with pytest.raises(BenchError, match="0 stages"):
         store.find("Toy-0123")
     toys = [registered(store, Toy(name=f"toy{n}")) for n in range(6)]
-    with pytest.raises(BenchError, match=r"6 stages .*Toy/toy0-.*, \.\.\."):
-        store.find("Toy-")
+    for key in ("Toy-", "Toy"):
+        with pytest.raises(BenchError, match=r"6 stages .*Toy/toy0-.*, \.\.\.\); give more of"):
+            store.find(key)
     with pytest.raises(BenchError, match="0 stages"):
         store.find(toys[0].key.replace("Toy-", "Train-"))
 
