@@ -235,7 +235,9 @@ def _segment(
     labels = to_native(labels_XYZ, geometry)
     if opened.header is not None:
         copy_place(labels, opened.header)
-    yield from _remove_outdated(targets, state, outputs)
+    found = bool(labels_XYZ.any())
+    coming = {path for what, path in targets.items() if found or what != "dicom_seg"}
+    yield from _remove_outdated(targets["labels"], coming, state, outputs)
     _save(labels, targets["labels"], targets, outputs)
     yield targets["labels"]
     if (target := targets.get("preview")) is not None:
@@ -253,7 +255,7 @@ def _segment(
 
         from bench.data.dicomseg import write_segmentation
 
-        if not labels_XYZ.any():
+        if not found:
             yield Remark(f"{where}: no organ was found, and a DICOM segmentation cannot be empty")
             return
         opened.refuse_change()
@@ -352,11 +354,13 @@ class _Maps:
             yield what, self._maps.pop(what).transpose(1, 2, 0)
 
 
-def _remove_outdated(targets: dict[str, Path], state: str, outputs: Outputs) -> Iterator[Remark]:
+def _remove_outdated(
+    labels: Path, coming: set[Path], state: str, outputs: Outputs
+) -> Iterator[Remark]:
     """Remove what lies beside the label map of another scan or model, which is to be replaced."""
-    outdated = outputs.outdated(targets["labels"], state)
+    outdated = outputs.outdated(labels, state)
     outputs.remove(outdated)
-    if gone := [path for path in outdated if path not in targets.values()]:
+    if gone := [path for path in outdated if path not in coming]:
         more = f" (and {counted(len(gone) - 1, 'more file')})" if len(gone) > 1 else ""
         yield Remark(
             f"{gone[0]}{more}: removed, made by an earlier call with the label map that is replaced"

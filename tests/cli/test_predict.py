@@ -116,7 +116,7 @@ def test_what_was_made_with_a_replaced_label_map_goes_with_it(predict, models, t
     answer = predict(folder, "-o", "out", "--overwrite", "--dicom-seg", "--uncertainty", model=1)
     assert answer.code == 0
     assert answer.out.split() == ["out/ct.nii.gz", "out/ct_uncertainty.nii.gz"]
-    assert re.search(r"note: out/ct\S+ \(and \d more files\): removed, made by an", answer.err)
+    assert re.search(r"note: out/ct\S+ \(and 5 more files\): removed, made by an", answer.err)
     after = contents(tmp_path / "out")
     records = {f"organs-{key}.json" for key in models[1]}
     assert after.keys() == {"ct.nii.gz", "ct_uncertainty.nii.gz"} | records
