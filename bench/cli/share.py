@@ -23,7 +23,7 @@ def pack(
     results: Annotated[
         list[Path] | None,
         typer.Argument(
-            exists=True, dir_okay=False, help="Results tables; all of the store if not given."
+            exists=True, help="Results tables or folders of them; all of the store if not given."
         ),
     ] = None,
     out: Annotated[
@@ -43,9 +43,15 @@ def pack(
     from bench.experiment.packing import pack as write
     from bench.reporting.text import counted
     from bench.results import packs
+    from bench.results.sources import tables_of
 
     plug_in(plugin)
-    files = results or result_files(store_root)
+    if packed := [path for path in results or [] if packs.is_pack(path)]:
+        raise BenchError(
+            f"{packed[0]}: is a pack already; `bench report` takes several packs, tables and stores"
+        )
+    given = [table for path in results or [] for table in tables_of(path)]
+    files = given or result_files(store_root)
     if not packs.is_pack(out):
         raise BenchError(f"{out}: a pack is named NAME{packs.SUFFIX}")
     if out.exists():

@@ -1,4 +1,4 @@
-"""Whether the methods of a table from elsewhere can be compared: one unit, cases in common."""
+"""Whether methods of a table from elsewhere can be compared: one unit, one truth, common cases."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from bench.reporting.text import listed
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_PRESENT, _ABSENT = ("ok", "missed"), ("hallucinated", "both_empty")
+"""Status of an organ that is in the truth, and of one that is not."""
 
 
 def require_one_unit(table: pd.DataFrame, source: str) -> None:
@@ -32,6 +35,28 @@ def require_one_unit(table: pd.DataFrame, source: str) -> None:
                 f"{most[others].max():g}: fractions and percent? Bring them to one unit; if they "
                 "are in one, name it, for example 'significance[csv=...,unit=%]'"
             )
+
+
+def require_one_truth(table: pd.DataFrame, source: str) -> None:
+    """Raise if an organ is in a case by the status of one method, and not by that of another.
+
+    Raises
+    ------
+    BenchError
+        Names case, organ and both methods.
+    """
+    told = table[table["status"].isin([*_PRESENT, *_ABSENT])]
+    present = told["status"].isin(_PRESENT)
+    apart = present.groupby([told[name] for name in ("task", "case", "organ")]).transform("nunique")
+    if (apart > 1).any():
+        first = told[apart > 1].iloc[0]
+        same = (told[["task", "case", "organ"]] == first[["task", "case", "organ"]]).all(axis=1)
+        other = told[same & (present != (first["status"] in _PRESENT))].iloc[0]
+        where = ", ".join(f"{name} {first[name]}" for name in ("task", "case", "organ"))
+        raise BenchError(
+            f"{source}: {where}: {first['status']} of {first['method']} and {other['status']} of"
+            f" {other['method']} are of different truths, one with the organ and one without it"
+        )
 
 
 def require_common_cases(table: pd.DataFrame, source: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bench.errors import BenchError
 from bench.evaluation.metrics import MetricName, find
-from bench.reporting.agreement import require_common_cases, require_one_unit
+from bench.reporting.agreement import require_common_cases, require_one_truth, require_one_unit
 from bench.reporting.cells import UNKNOWN
 from bench.results.aggregate import final_models, numbered
 from bench.results.tables import GROUP, STATUSES, group_names
@@ -161,6 +161,7 @@ def read_csv(path: Path, *, higher_is_better: bool = True, unit: str = "") -> pd
     )[list(COLUMNS)]
     if higher_is_better and not unit:
         require_one_unit(found, str(path))
+    require_one_truth(found, str(path))
     require_common_cases(found, str(path))
     return found
 
@@ -182,6 +183,8 @@ def _statuses(path: Path, table: pd.DataFrame, value: pd.Series) -> pd.Series:
     _refuse(path, table, wrong, "status", f"is none of {', '.join(STATUSES)}")
     scored = (status == "both_empty") & value.notna()
     _refuse(path, table, scored, "status", "has a value: nothing is to be scored where both are")
+    unscored = (status == "ok") & value.isna()
+    _refuse(path, table, unscored, "status", "has no value; leave it empty if nobody knows why")
     return status
 
 

@@ -310,6 +310,14 @@ def test_methods_without_a_common_case_are_refused_by_name(tmp_path: Path) -> No
         column_of(tmp_path, long({"a": [80.0, 70], "b": [NAN, NAN]}))
 
 
+def test_statuses_of_different_truths_are_refused(tmp_path: Path) -> None:
+    table = long({"a": [80.0, NAN], "b": [70.0, 75.0]})
+    table["status"] = ["ok", "both_empty", "ok", "ok"]
+    expected = "case c1, organ all: both_empty of a and ok of b"
+    with pytest.raises(BenchError, match=expected):
+        column_of(tmp_path, table)
+
+
 @pytest.mark.parametrize(
     ("column", "values", "message"),
     [
