@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import combinations, product
 from typing import TYPE_CHECKING
 
 from bench.errors import BenchError
@@ -17,15 +17,15 @@ _PRESENT, _ABSENT = ("ok", "missed"), ("hallucinated", "both_empty")
 
 
 def require_one_unit(table: pd.DataFrame, source: str) -> None:
-    """Raise if the scores of some methods look like fractions, those of others like percent.
+    """Raise if scores of some methods or organs look like fractions, those of others like percent.
 
     Raises
     ------
     BenchError
-        Names the methods and what to do.
+        Names the methods or organs and what to do.
     """
-    for task, rows in table.groupby("task"):
-        most = rows.groupby("method")["value"].max()
+    for (task, rows), name in product(table.groupby("task"), ("method", "organ")):
+        most = rows.groupby(name)["value"].max()
         fractions = list(map(str, most.index[(most > 0) & (most <= 1)]))
         others = list(map(str, most.index[most > 1]))
         if fractions and others:

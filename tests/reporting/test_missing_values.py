@@ -302,6 +302,12 @@ def test_percent_and_fractions_are_noticed(tmp_path: Path) -> None:
     assert column_of(tmp_path, table, higher_is_better=False).methods == ("a", "b", "c")
 
 
+def test_organs_in_fractions_beside_others_in_percent_are_noticed(tmp_path: Path) -> None:
+    table = long({"a": [80.0, 0.7], "b": [70.0, 0.6]}, organ=["liver", "spleen"])
+    with pytest.raises(BenchError, match="values of spleen are up to"):
+        column_of(tmp_path, table)
+
+
 def test_methods_without_a_common_case_are_refused_by_name(tmp_path: Path) -> None:
     table = long({"a": [80.0, 70, NAN, NAN], "b": [NAN, NAN, 70.0, 72]})
     with pytest.raises(BenchError, match="methods a and b have no case in common"):
