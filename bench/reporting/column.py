@@ -71,7 +71,10 @@ class Pair:
 
     @cached_property
     def by_seed(self) -> NDArray[np.float64]:
-        """Difference of each patient and seed, NaN where it lacks one; shape (patients, seeds)."""
+        """Difference of each patient and seed, NaN where it lacks one; shape (patients, seeds).
+
+        Without the patients and the seeds that one of the two methods lacks altogether.
+        """
         seeds, diff = self.cells.means(
             self.shared.diff, ["seed", "organ", "patient"], ["seed", "patient"]
         )
@@ -79,7 +82,8 @@ class Pair:
         numbers, seed = np.unique(seeds["seed"].to_numpy(), return_inverse=True)
         wide = np.full((len(names), len(numbers)), np.nan)
         wide[patient, seed] = settled(diff, self.cells.largest)
-        some: NDArray[np.float64] = wide[~np.isnan(wide).all(axis=1)]
+        known = ~np.isnan(wide)
+        some: NDArray[np.float64] = wide[np.ix_(known.any(axis=1), known.any(axis=0))]
         return some
 
     @cached_property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from bench.reporting.board import Board
 from bench.reporting.cells import ABSENT, EMPTY, FAILED, SCORED
 from bench.reporting.column import ComparisonColumn
 from bench.reporting.text import counted, number
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 NAMES = {
     "missed": "missed",
@@ -77,20 +80,28 @@ def counts(column: ComparisonColumn) -> dict[str, Counts]:
 
 
 def gaps(column: ComparisonColumn) -> list[str]:
-    """Name the runs and patients that competitors lack in a column, one phrase per method."""
-    found = []
-    index = column.cells.index
-    for method, lacking in column.incomplete.items():
-        values = column.fold_values[method] if column.unit == "fold" else None
-        runs = [] if values is None else [f"fold {fold}" for _, fold in values.index[values.isna()]]
-        names = list(map(str, np.unique(index["patient"][lacking])))
+    """Name the seeds, folds, organs and patients that competitors lack, one phrase per method."""
+    return [
+        f"{column.styles.name(method)} {', '.join(_lacks(column, method, lacking))}"
+        for method, lacking in column.incomplete.items()
+    ]
+
+
+def _lacks(column: ComparisonColumn, method: str, lacking: NDArray[np.bool_]) -> Iterator[str]:
+    """Yield what a method lacks: whole seeds, then of the rest whole folds, organs, patients."""
+    index, cells = column.cells.index, column.cells
+    has = cells.kinds_CM[:, cells.methods.index(method)] != EMPTY
+    rest = lacking
+    for kind in (name for name in ("seed", "fold", "organ") if index[name].nunique() > 1):
+        run = ["seed", "fold"] if kind == "fold" else [kind]
+        number_of = index.groupby(run, sort=False).ngroup().to_numpy()
+        whole = rest & ~np.isin(number_of, number_of[has])
+        yield from (f"{kind} {name}" for name in dict.fromkeys(index[kind][whole]))
+        rest = rest & ~whole
+    if rest.any():
+        names = list(map(str, np.unique(index["patient"][rest])))
         some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-        if runs:
-            what = ", ".join(dict.fromkeys(runs))
-        else:
-            what = f"{counted(len(names), column.patient_noun)} ({some})"
-        found.append(f"{column.styles.name(method)} {what}")
-    return found
+        yield f"{counted(len(names), column.patient_noun)} ({some})"
 
 
 def substitutes(column: ComparisonColumn) -> list[str]:

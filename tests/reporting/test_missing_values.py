@@ -228,6 +228,35 @@ def test_10_seeds_are_a_random_effect_and_a_seed_that_lacks_is_left_out(tmp_path
     assert one.primary.p == pytest.approx(2 * stats.t.sf(d.mean() / error, 2))
 
 
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_11_a_seed_that_one_method_lacks_is_left_out(seeds: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    d = rng.normal(3, 2, (3, 8)).round(1)
+    b = rng.normal(60, 5, (3, 8)).round(1)
+    both = [long({"a": list(b[s] + d[s]), "b": list(b[s])}, seed=s) for s in range(3)]
+    table = pd.concat(both)
+    column = column_of(tmp_path, table[(table["method"] == "a") | (table["seed"] < seeds)])
+    one = only(column)
+    assert one.primary.n == 8
+    assert -one.primary.diff == pytest.approx(d[:seeds].mean())
+    # These seeds are alike (F test), so that they are averaged.
+    assert one.primary.p == pytest.approx(stats.ttest_1samp(d[:seeds].mean(axis=0), 0).pvalue)
+    assert one.only_a + one.only_b == 8 * (3 - seeds)
+    (told, *_) = sentences(Compared(column, [one]))
+    assert f"8 cases, without {8 * (3 - seeds)} scores that only one of them has" in told
+    assert gaps(column) == ["b " + ", ".join(f"seed {s}" for s in range(seeds, 3))]
+
+
+def test_whole_folds_seeds_and_organs_that_a_method_lacks_are_named(tmp_path: Path) -> None:
+    values = {"a": [80.0, 70, 60, 50], "b": [70.0, 65, 55, 49]}
+    liver, spleen = (long(values, organ=organ) for organ in ("liver", "spleen"))
+    table = pd.concat([liver, spleen[(spleen["method"] == "a")]])
+    assert gaps(column_of(tmp_path, table)) == ["b organ spleen"]
+    runs = pd.concat(long(values, fold=[0, 0, 1, 1], seed=seed) for seed in range(3))
+    table = runs[(runs["method"] == "a") | (runs["seed"] < 2)]
+    assert gaps(column_of(tmp_path, table)) == ["b seed 2"]
+
+
 def test_distances_of_missed_organs_count_in_results_too() -> None:
     table = result_table(methods=("naive", "inerrant0"), folds=range(5), fractions=[30])
     (column,) = columns(scores.of_results(table, "hd95_mm"), MethodStyles.of(table))
