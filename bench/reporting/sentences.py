@@ -135,7 +135,8 @@ def sentence(comparison: Comparison, column: ComparisonColumn) -> str:
     if test.note == "identical":
         return f"{a} and {b} are identical ({n})."
     if math.isnan(test.diff):
-        return f"{a} and {b} share nothing to compare ({n})."
+        whole = f"no {column.patient_noun} with all their seeds"
+        return f"{a} and {b} share {whole if comparison.patients else 'nothing'} to compare ({n})."
     size, unit = number(abs(test.diff), digits), column.measure_unit
     points = f"{size} points" if unit == "%" or (not unit and digits < 3) else f"{size} {unit}"
     points = points.strip()

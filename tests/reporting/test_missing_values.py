@@ -247,6 +247,13 @@ def test_11_a_seed_that_one_method_lacks_is_left_out(seeds: int, tmp_path: Path)
     assert gaps(column) == ["b " + ", ".join(f"seed {s}" for s in range(seeds, 3))]
 
 
+def test_cases_of_one_seed_each_are_not_said_to_be_nothing(tmp_path: Path) -> None:
+    table = long({"a": [80.0, 70, 60, 50], "b": [70.0, 65, 55, 49]}, seed=[0, 1, 0, 1])
+    column = column_of(tmp_path, table)
+    told = sentences(Compared(column, [only(column)]))[0]
+    assert told == "b and a share no case with all their seeds to compare (4 cases)."
+
+
 def test_whole_folds_seeds_and_organs_that_a_method_lacks_are_named(tmp_path: Path) -> None:
     values = {"a": [80.0, 70, 60, 50], "b": [70.0, 65, 55, 49]}
     liver, spleen = (long(values, organ=organ) for organ in ("liver", "spleen"))
