@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -144,29 +144,29 @@ class Outputs:
         with self._alone():
             self._write(self._record, self._about | _read(self._record))
 
-    def is_done(self, targets: Collection[Path], state: str) -> bool:
-        """Tell whether an earlier call made all of them, of the same scan, and nobody changed one.
+    def done(self, scans: Mapping[str, tuple[Collection[Path], str]]) -> set[str]:
+        """Return the scans of which an earlier call made all files, and nobody changed one.
 
         Parameters
         ----------
-        targets
-            The files of a scan. One that an earlier call had no reason to write counts as made.
-        state
-            What :meth:`finish` was told of the scan.
+        scans
+            Name of a scan -> its files, and its state as :meth:`finish` was told. A file that an
+            earlier call had no reason to write counts as made.
         """
         record = _read(self._record)
-        made: dict[str, str | None] = record["scans"].get(state, {})
-        return all(
-            target.name in made
-            and (
-                (digest := made[target.name]) is None
-                or (
-                    record["files"].get(target.name) == digest
-                    and self._is_unchanged(target, {digest})
-                )
-            )
-            for target in targets
-        )
+
+        def made(target: Path, digests: Mapping[str, str | None]) -> bool:
+            if target.name not in digests:
+                return False
+            digest = digests[target.name]
+            kept = record["files"].get(target.name) == digest
+            return digest is None or (kept and self._is_unchanged(target, {digest}))
+
+        return {
+            name
+            for name, (targets, state) in scans.items()
+            if all(made(target, record["scans"].get(state, {})) for target in targets)
+        }
 
     def finish(self, targets: Collection[Path], state: str) -> None:
         """Note that nothing is left to do for a scan in this state."""
@@ -177,25 +177,23 @@ class Outputs:
             made.update({name: record["files"].get(name) for name in names})
             self._write(self._record, record)
 
-    def outdated(self, labels: Path, state: str) -> list[Path]:
-        """Return what calls wrote beside a label map of this name, of another scan or model.
+    def outdated(self, states: Mapping[str, str]) -> list[Path]:
+        """Return what calls wrote beside label maps of these names, of other scans or models.
 
         Parameters
         ----------
-        labels
-            The label map of a scan.
-        state
-            The scan as :meth:`finish` is told of it.
+        states
+            Name of a label map -> state of its scan as :meth:`finish` is told of it.
         """
-        made = _read(self._record)["scans"].get(state, {})
+        scans = _read(self._record)["scans"]
         return [
             self._folder / name
             for path in _records(self._folder)
             for record in [_read(path)]
             for name, digest in record["files"].items()
-            if record["beside"].get(name) == labels.name
+            if (state := states.get(record["beside"].get(name, ""))) is not None
             and os.path.lexists(self._folder / name)
-            and not (path == self._record and made.get(name) == digest)
+            and not (path == self._record and scans.get(state, {}).get(name) == digest)
         ]
 
     def remove(self, paths: Collection[Path]) -> None:

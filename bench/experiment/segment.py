@@ -123,15 +123,11 @@ def segment(
     targets = {name: wanted.targets(name, organs, out) for name in found}
     outputs = Outputs(out, model.key, organs)
     states = {name: fingerprint(scan) for name, scan in found.items()}
-    left = {
-        name: scan
-        for name, scan in found.items()
-        if overwrite or not outputs.is_done(targets[name].values(), states[name])
-    }
+    scans = {name: (targets[name].values(), states[name]) for name in found}
+    done = set() if overwrite else outputs.done(scans)
+    left = {name: scan for name, scan in found.items() if name not in done}
     planned = {path for files in targets.values() for path in files.values()}
-    outdated = [
-        path for name in left for path in outputs.outdated(targets[name]["labels"], states[name])
-    ]
+    outdated = outputs.outdated({targets[name]["labels"].name: states[name] for name in left})
     outputs.check(
         (path for name in left for path in targets[name].values()),
         [path for path in outdated if path not in planned],
@@ -141,10 +137,10 @@ def segment(
     )
     yield from map(Remark, notes)
     yield from problems
-    if n_done := len(found) - len(left):
+    if done:
         yield Remark(
-            f"{out}: {counted(n_done, 'scan')} segmented by an earlier call; --overwrite segments"
-            " again"
+            f"{out}: {counted(len(done), 'scan')} segmented by an earlier call;"
+            " --overwrite segments again"
         )
     if not left:
         return
@@ -358,7 +354,7 @@ def _remove_outdated(
     labels: Path, coming: set[Path], state: str, outputs: Outputs
 ) -> Iterator[Remark]:
     """Remove what lies beside the label map of another scan or model, which is to be replaced."""
-    outdated = outputs.outdated(labels, state)
+    outdated = outputs.outdated({labels.name: state})
     outputs.remove(outdated)
     if gone := [path for path in outdated if path not in coming]:
         more = f" (and {counted(len(gone) - 1, 'more file')})" if len(gone) > 1 else ""
