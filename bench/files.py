@@ -18,6 +18,8 @@ from bench.errors import BenchError, explain
 
 UNFINISHED_DOWNLOADS = (".part", ".partial", ".crdownload")
 """Ends of the names of files that a browser or another program has not yet fetched whole."""
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
+"""Ends of the names of archives."""
 
 _RANDOM_BYTES = 8
 _UNFINISHED = re.compile(rf"\..+\.[0-9a-f]{{{2 * _RANDOM_BYTES}}}", re.DOTALL)

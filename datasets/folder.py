@@ -22,7 +22,6 @@ from bench.data.annotations import (
     Annotations,
     clauses,
     composed,
-    enumerated,
     read_annotations,
 )
 from bench.data.dataset import Case, Dataset
@@ -41,7 +40,7 @@ from bench.errors import BenchError, explain, neutral
 from bench.files import absent, file_size
 from bench.labels import MAX_ORGANS, VOID, plain
 from bench.params import format_brackets
-from bench.reporting.text import counted
+from bench.reporting.text import counted, enumerated
 
 MAX_NAME_BYTES = 100
 """Names of the data set, its organs and channels become parts of file names."""

@@ -11,7 +11,6 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Image
 from typing_extensions import override
 
-from bench.data.annotations import enumerated
 from bench.data.dataset import Case
 from bench.data.nifti import file_stem, load_labels
 from bench.data.release import (
@@ -27,6 +26,7 @@ from bench.data.release import (
 )
 from bench.errors import BenchError
 from bench.labels import VOID
+from bench.reporting.text import enumerated
 
 SPLITS = {"train": 1082, "val": 57, "test": 89}
 RENAMED = {

@@ -17,7 +17,7 @@ from bench.data.nifti import file_stem, split_channel
 from bench.errors import BenchError, neutral, unknown_name
 from bench.files import file_size
 from bench.labels import plain
-from bench.reporting.text import counted
+from bench.reporting.text import counted, enumerated
 
 MAX_TEXT_BYTES = 2**26
 """Size of ``annotations.csv``, and of ``dataset.json`` beside it."""
@@ -225,12 +225,6 @@ def folds_text(case: Case) -> str:
 def composed(text: str) -> str:
     """Return a name as equal text however its accents are encoded: macOS takes them apart."""
     return unicodedata.normalize("NFC", text)
-
-
-def enumerated(names: Sequence[str], limit: int = 10) -> str:
-    """Return names as a list, the first ten of many."""
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
 
 
 def _number(text: str) -> str:

@@ -15,14 +15,13 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Image
 from typing_extensions import override
 
-from bench.data.annotations import enumerated
 from bench.data.dataset import Case, Dataset
 from bench.data.intensity import Channel, listed
 from bench.data.synonyms import perhaps_part, same_voxels
 from bench.errors import BenchError, unknown_name
 from bench.labels import VOID, plain
 from bench.params import Params
-from bench.reporting.text import counted
+from bench.reporting.text import counted, enumerated
 from bench.seeds import generator
 
 DRAWS = 20

@@ -21,15 +21,14 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 from typing_extensions import override
 
-from bench.data.annotations import enumerated
 from bench.data.dataset import Case, Dataset
 from bench.data.nifti import Geometry, file_stem, load, load_geometry, load_labels, locate
 from bench.errors import BenchError, unknown_name
-from bench.files import UNFINISHED_DOWNLOADS, file_size
+from bench.files import ARCHIVES, UNFINISHED_DOWNLOADS, file_size
 from bench.labels import VOID
 from bench.params import Added, format_brackets, parse_brackets
 from bench.plugins import registry
-from bench.reporting.text import counted
+from bench.reporting.text import counted, enumerated
 
 SEARCH_DEPTH = 7
 """Levels of folders below the root that are searched: archives, batches, folders of a scan."""
@@ -50,9 +49,6 @@ BACKGROUND = ""
 
 UNKNOWN = "?"
 """Organ of a label value that may lie in any organ, such as a tumour of which nobody says where."""
-
-PACKED = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
-"""Ends of the names of archives."""
 
 MAX_TABLE_BYTES = 2**26
 
@@ -443,7 +439,7 @@ class Release(Dataset):
     @property
     def _packed(self) -> list[str]:
         """The archives below the root."""
-        return [path for path in self._paths if path.lower().endswith(PACKED)]
+        return [path for path in self._paths if path.lower().endswith(ARCHIVES)]
 
 
 def release(name: str) -> type[Release]:

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from bench.errors import BenchError, explain
 from bench.experiment.outputs import written_into
-from bench.files import UNFINISHED_DOWNLOADS, dead_link
+from bench.files import ARCHIVES, UNFINISHED_DOWNLOADS, dead_link
 from bench.reporting.text import counted
 
 _UNREAD = {
     (".nrrd", ".nhdr", ".mha", ".mhd", ".img", ".mgz", ".mgh", ".mnc"): (
         "in a format that is not read; convert them to NIfTI"
     ),
-    (".zip", ".7z", ".rar", ".tar", ".tgz", ".tar.gz"): "packed; unpack them if scans are inside",
+    ARCHIVES: "packed; unpack them if scans are inside",
     UNFINISHED_DOWNLOADS: "unfinished downloads; finish and rename them",
 }
 """Ends of the names of files that may hold scans and are not read, and what to do."""

@@ -57,3 +57,9 @@ def duration(seconds: float) -> str:
 def listed(names: Sequence[str]) -> str:
     """Return ``a``, ``a and b`` or ``a, b and c``."""
     return ", ".join(names[:-1]) + (" and " if len(names) > 1 else "") + names[-1]
+
+
+def enumerated(names: Sequence[str], limit: int = 10) -> str:
+    """Return names as a list, the first ten of many, and how many more there are."""
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
