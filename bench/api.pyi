@@ -38,6 +38,7 @@ from .training.confidence import LearnedConfidence as LearnedConfidence
 from .training.losses import binary_entropy as binary_entropy
 from .training.losses import masked_bce as masked_bce
 from .training.losses import masked_mean as masked_mean
+from .training.losses import soft_counts as soft_counts
 from .training.objective import Loss as Loss
 from .training.objective import Objective as Objective
 from .training.objective import ObjectiveSpec as ObjectiveSpec

@@ -1,4 +1,4 @@
-"""Shared by methods that train on strongly changed views of an image, on the device.
+"""Shared by methods that train on changed views of an image, or boxes of it, on the device.
 
 Strong views after Yang et al., CVPR 2023 (UniMatch), whose medical code changes brightness and
 contrast, blurs, and pastes a box of another image. No draw is read back.
@@ -84,16 +84,31 @@ def boxes(image_BCHW: Tensor) -> Tensor:
     ):
         side_B111 = side_B111.clamp(max=length)
         start_B111 = _uniform(image_BCHW, 0, 1) * (length - side_B111)
-        shape = [1] * image_BCHW.ndim
-        shape[axis] = length
-        at = torch.arange(length, device=image_BCHW.device).view(shape)
-        inside = inside & (at >= start_B111) & (at < start_B111 + side_B111)
+        inside = inside & _between(image_BCHW, axis, start_B111, side_B111)
     return inside.expand(-1, -1, *image_BCHW.shape[2:])
+
+
+def boxes_of_share(image_BCHW: Tensor, share: float) -> Tensor:
+    """Return a random box in each image, of ``share`` of every side; bool [B, 1, H, W]."""
+    inside = torch.ones((), dtype=torch.bool, device=image_BCHW.device)
+    for axis, length in enumerate(image_BCHW.shape[2:], start=2):
+        side = round(share * length)
+        start_B111 = (_uniform(image_BCHW, 0, 1) * (length - side + 1)).floor()
+        inside = inside & _between(image_BCHW, axis, start_B111, side)
+    return inside
 
 
 def _sometimes(share: float, change: Callable[[Tensor], Tensor], image_BCHW: Tensor) -> Tensor:
     """Change some of the images: each with a probability."""
     return torch.where(_uniform(image_BCHW, 0, 1) < share, change(image_BCHW), image_BCHW)
+
+
+def _between(image_BCHW: Tensor, axis: int, start_B111: Tensor, side: Tensor | int) -> Tensor:
+    """Return which places along an axis lie within a side from its start, of each image."""
+    shape = [1] * image_BCHW.ndim
+    shape[axis] = image_BCHW.shape[axis]
+    at = torch.arange(image_BCHW.shape[axis], device=image_BCHW.device).view(shape)
+    return (at >= start_B111) & (at < start_B111 + side)
 
 
 def _uniform(image_BCHW: Tensor, low: float, high: float) -> Tensor:

@@ -97,10 +97,12 @@ class _CopyPaste(Objective):
 
         from bench.api import masked_mean, targets
 
+        from ._views import boxes_of_share
+
         y_BKHW, w_BKHW = targets(batch.lab_BHW, batch.ps_BHW, batch.flags_BK)
         with torch.no_grad():
             hard_BKHW = self._teacher(batch.image_BCHW) >= 0
-        box_B1HW = random_boxes(batch.image_BCHW, self._spec.box)
+        box_B1HW = boxes_of_share(batch.image_BCHW, self._spec.box)
 
         def mixed(maps_BCHW: Tensor) -> Tensor:
             # Half a batch away is an image of the other kind of volumes.
@@ -117,19 +119,3 @@ class _CopyPaste(Objective):
             "taught": taught,
             "teacher_precision": masked_mean(y_BKHW.float(), w_BKHW & hard_BKHW),
         }
-
-
-def random_boxes(image_BCHW: Tensor, share: float) -> Tensor:
-    """Return a box in each image, at random and of ``share`` of every side; bool [B, 1, H, W]."""
-    import torch
-
-    inside_B1HW = torch.ones((), dtype=torch.bool, device=image_BCHW.device)
-    for axis, length in enumerate(image_BCHW.shape[2:], start=2):
-        side = round(share * length)
-        shape = [1] * image_BCHW.ndim
-        shape[0] = len(image_BCHW)
-        start = (torch.rand(shape, device=image_BCHW.device) * (length - side + 1)).floor()
-        shape[0], shape[axis] = 1, length
-        at = torch.arange(length, device=image_BCHW.device).view(shape)
-        inside_B1HW = inside_B1HW & (at >= start) & (at < start + side)
-    return inside_B1HW

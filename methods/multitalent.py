@@ -59,9 +59,7 @@ class Multitalent(Method, Loss):
 
 def batch_dice(prob_BKHW: Tensor, y_BKHW: Tensor, known_BKHW: Tensor) -> Tensor:
     """Return the soft Dice of each organ over the known voxels of a batch, shape [K]; 0 if none."""
-    everything = (0, *range(2, prob_BKHW.ndim))
-    prob_BKHW, y_BKHW = prob_BKHW * known_BKHW, y_BKHW & known_BKHW
-    overlap_K = (prob_BKHW * y_BKHW).sum(dim=everything)
-    size_K = (prob_BKHW + y_BKHW).sum(dim=everything)
-    dice_K: Tensor = 2 * overlap_K / size_K.clamp(min=1e-7)
-    return dice_K
+    from bench.api import soft_counts
+
+    overlap_K, predicted_K, true_K = soft_counts(prob_BKHW, y_BKHW, known_BKHW)
+    return 2 * overlap_K / (predicted_K + true_K).clamp(min=1e-7)

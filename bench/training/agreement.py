@@ -36,11 +36,6 @@ class Agreement(Part):
     sigma_pixels: float = 1.0
     """Standard deviations of the Gaussian over the mean."""
 
-    @property
-    def passes(self) -> int:
-        """Passes of the network per slice."""
-        return 5
-
     def affines(self, grid: tuple[int, int]) -> NDArray[np.float32]:
         """Return one affine per view in normalised coordinates, the identity first: [5, 2, 3]."""
         angle_deg = np.array([0, self.rotation_deg, -self.rotation_deg, 0, 0])

@@ -73,21 +73,29 @@ def balanced_loss(
         Weight of 1 - Dice, averaged over the organs that show in the batch.
     """
     logits_BKHW, y_BKHW, w_BKHW = logits_BKHW.float(), y_BKHW.float(), w_BKHW.float()
-    everything = (0, *range(2, logits_BKHW.ndim))
-    seen_BKHW = y_BKHW * w_BKHW
-    size_K = seen_BKHW.sum(dim=everything)
     surprise_BKHW = functional.binary_cross_entropy_with_logits(
         logits_BKHW, y_BKHW, reduction="none"
     )
     weight_BKHW = w_BKHW * torch.where(y_BKHW > 0, positives, 1 - positives)
     prob_BKHW = logits_BKHW.sigmoid()
     focal_BKHW = surprise_BKHW * (prob_BKHW - y_BKHW).abs() ** focus * weight_BKHW
+    overlap_K, predicted_K, true_K = soft_counts(prob_BKHW, y_BKHW, w_BKHW)
     least = floor * logits_BKHW[:, 0].numel()
-    focal = (focal_BKHW.sum(dim=everything) / size_K.clamp(min=least)).mean()
-    overlap_K = (prob_BKHW * seen_BKHW).sum(dim=everything)
-    sizes_K = (prob_BKHW * w_BKHW).sum(dim=everything) + size_K
-    missed_K = 1 - (2 * overlap_K + TINY) / (sizes_K + TINY)
-    return focal + dice * masked_mean(missed_K, size_K > 0)
+    focal = (_over_batch(focal_BKHW) / true_K.clamp(min=least)).mean()
+    missed_K = 1 - (2 * overlap_K + TINY) / (predicted_K + true_K + TINY)
+    return focal + dice * masked_mean(missed_K, true_K > 0)
+
+
+def soft_counts(prob_BKHW: Tensor, y_BKHW: Tensor, w_BKHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return overlap, predicted and true voxels of each organ over a batch where w=1, shape [K]."""
+    seen_BKHW = y_BKHW * w_BKHW
+    counted = (prob_BKHW * seen_BKHW, prob_BKHW * w_BKHW, seen_BKHW)
+    overlap_K, predicted_K, true_K = map(_over_batch, counted)
+    return overlap_K, predicted_K, true_K
+
+
+def _over_batch(maps_BKHW: Tensor) -> Tensor:
+    return maps_BKHW.sum(dim=(0, *range(2, maps_BKHW.ndim)))
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.methods._dropout import add_dropout
+from bench.methods._views import boxes_of_share
 from bench.methods.asdnet import Adversarial, uninformed_loss
 from bench.methods.asdnet.discriminator import Discriminator
-from bench.methods.bcp import Bcp, random_boxes
+from bench.methods.bcp import Bcp
 from bench.methods.cps import Cps
 from bench.methods.entropy_min import EntropyMin
 from bench.methods.fixmatch import Fixmatch
@@ -246,7 +247,7 @@ def test_the_mean_over_nothing_is_zero() -> None:
 
 def test_boxes_that_change_places_have_two_thirds_of_every_side() -> None:
     torch.manual_seed(0)
-    box = random_boxes(torch.zeros(50, 1, 30, 45), 2 / 3).squeeze(1)
+    box = boxes_of_share(torch.zeros(50, 1, 30, 45), 2 / 3).squeeze(1)
     assert set(box.sum(dim=(1, 2)).tolist()) == {20 * 30}
     starts = box.flatten(1).int().argmax(dim=1)
     assert len(starts.unique()) > 30
