@@ -153,10 +153,11 @@ def _opened(inside: Below) -> Below:
 
 def _case(path: Path, n_channels: int) -> tuple[str, int | None]:
     """Return the name of a NIfTI file without its suffix, and the number of its channel."""
-    from bench.data.nifti import SUFFIXES, split_channel
+    from bench.data.nifti import file_stem, split_channel
 
-    ends = [end for end in SUFFIXES if path.name.lower().endswith(end)]
-    stem = path.name[: -len(ends[0])] if ends else path.name
+    stem = file_stem(path.name)
+    if stem is None:
+        stem = path.name
     case, number = split_channel(stem)
     first = path.with_name(path.name.replace(stem, f"{case}_0000"))
     if number and n_channels == 1 and not os.path.lexists(first):  # a number of the scan
