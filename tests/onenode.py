@@ -126,6 +126,8 @@ class Cluster:
             return state(job) == "RUNNING"
 
         self.wait_for(f"job {job} to be queued again", lambda: state(job) == "PENDING")
+        # The node refuses a job of which a start and the stop before it are of one second.
+        time.sleep(2)
         self.wait_for(f"job {job} to start again", started)
 
     def wait_for(self, what: str, condition: Callable[[], object], seconds: float = 240) -> None:
