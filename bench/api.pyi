@@ -35,6 +35,9 @@ from .training.batch import organ_masks as organ_masks
 from .training.batch import per_voxel as per_voxel
 from .training.batch import targets as targets
 from .training.confidence import LearnedConfidence as LearnedConfidence
+from .training.gating import Gate as Gate
+from .training.gating import Stability as Stability
+from .training.gating import Typicality as Typicality
 from .training.losses import binary_entropy as binary_entropy
 from .training.losses import masked_bce as masked_bce
 from .training.losses import masked_mean as masked_mean

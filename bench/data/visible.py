@@ -14,6 +14,9 @@ from bench.data.intensity import ValueRange
 from bench.data.simulate import Split
 from bench.data.slices import LabelSlices
 
+WHOLE = "whole.npy"
+"""Which pseudo-labels are of a whole volume, bool [V, K]; pseudo-labels need not have the file."""
+
 
 @dataclass(frozen=True)
 class TrainCase:
@@ -30,7 +33,8 @@ class TrainView:
 
     Label slices hold the training cases only, in the order of the split; the parallel arrays
     ``image_row_S``, ``volume_S`` and ``shown_SK`` (slice shows organ)
-    describe each of those slices.
+    describe each of those slices. ``known_VK`` are the organs of whose voxels none is unknown:
+    annotated, or with a pseudo-label of the whole volume.
     """
 
     def __init__(self, images: Path, labels: Path, pseudo: Path | None = None) -> None:
@@ -44,6 +48,9 @@ class TrainView:
         entries = [index[case_id] for case_id in self.split.train]
         self.cases = _train_cases(entries, self.split)
         self.flags_VK = np.stack([case.flags_K for case in self.cases])
+        self.known_VK = self.flags_VK
+        if pseudo is not None and (pseudo / WHOLE).exists():
+            self.known_VK = self.flags_VK | np.load(pseudo / WHOLE)
         self.image_row_S = np.concatenate(
             [np.arange(case.images.start, case.images.stop) for case in self.cases]
         )
@@ -56,7 +63,7 @@ class TrainView:
     @property
     def supervised_V(self) -> NDArray[np.bool_]:
         """Volumes in which some organ is annotated or some voxel has a pseudo-label."""
-        supervised_V: NDArray[np.bool_] = np.any(self.flags_VK, axis=1)
+        supervised_V: NDArray[np.bool_] = np.any(self.known_VK, axis=1)
         if self.pseudo is not None:
             supervised_V |= np.bincount(self.volume_S, weights=self.shown_SK.any(axis=1)) > 0
             for v in np.flatnonzero(~supervised_V):  # predicted to hold nothing but background

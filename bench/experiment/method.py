@@ -28,6 +28,7 @@ from bench.stages.train import Train
 from bench.stages.truth import Truth
 from bench.training.agreement import Agreement
 from bench.training.config import Steps, TrainConfig
+from bench.training.gating import Gate
 from bench.training.objective import ObjectiveSpec
 from bench.training.relabelling import RelabelRule
 
@@ -172,6 +173,8 @@ class Recipe:
         confidence: Train | None = None,
         agreement: Agreement | None = None,
         previous: Relabel | None = None,
+        gate: Gate | None = None,
+        earlier: tuple[Train, ...] = (),
     ) -> Relabel:
         """Return the pseudo-labels that ``model`` gives to unlabelled voxels.
 
@@ -188,7 +191,11 @@ class Recipe:
         agreement
             Rank them by the agreement of several views instead.
         previous
-            Earlier pseudo-labels, which are kept.
+            Earlier pseudo-labels, which are kept; without them the labels begin anew.
+        gate
+            Leaves out the pseudo-labels of some organs in some volumes.
+        earlier
+            Models before ``model``, if the gate compares their predictions.
         """
         return Relabel(
             images=self.images,
@@ -197,6 +204,8 @@ class Recipe:
             confidence=confidence,
             agreement=agreement,
             previous=previous,
+            gate=gate,
+            earlier=earlier,
             gamma=gamma,
             rule=rule,
             seed=self.condition.seed,

@@ -17,7 +17,7 @@ from bench.data.grid import Placement, logits_to_native, native_slices
 from bench.data.window import Window
 from bench.errors import BenchError
 from bench.nets.device import Precision, autocast, kernels
-from bench.nets.protocol import image_channels_last
+from bench.nets.protocol import image_channels_last, resize
 
 if TYPE_CHECKING:
     from bench.nets.confidence import ConfidenceNet
@@ -191,6 +191,52 @@ def predict_with_score(
             pred_SHW[rows] = _cropped(label_BHW, pred_SHW.shape)
             score_SHW[rows] = _cropped(score_BHW, pred_SHW.shape)
     return pred_SHW, score_SHW
+
+
+def mean_features(
+    net: FeatureNet,
+    image_SCHW: NDArray[np.float32],
+    label_SHW: NDArray[np.uint8],
+    n_organs: int,
+    *,
+    device: torch.device | str,
+    batch_size: int = 16,
+    precision: Precision = "fp32",
+    window: Window | None = None,
+) -> NDArray[np.float64]:
+    """Return the mean of the last features over the voxels of each organ, [K, C]; NaN without any.
+
+    Parameters
+    ----------
+    net, image_SCHW, device, batch_size, precision, window
+        As in :func:`predict_volume`. Where windows overlap, voxels count in each of them.
+    label_SHW
+        The organs, 1..K; other values count as none.
+    n_organs
+        K.
+    """
+    sums_KC = torch.zeros(n_organs, net.feature_channels, dtype=torch.float64)
+    voxels_K1 = torch.zeros(n_organs, 1, dtype=torch.float64)
+
+    def add(both_BCHW: Tensor) -> Tensor:
+        image_BCHW, label_BHW = both_BCHW[:, :-1], both_BCHW[:, -1]
+        with autocast(image_BCHW.device, precision):
+            features_BCHW = net.features(image_channels_last(image_BCHW))
+        features_BCHW = resize(features_BCHW.float(), image_BCHW.shape[2:])
+        numbers_K1 = torch.arange(1, n_organs + 1, device=label_BHW.device).unsqueeze(1)
+        masks_BKN = (label_BHW.flatten(1).unsqueeze(1) == numbers_K1).float()
+        sums_KC.add_(torch.einsum("bkn,bcn->kc", masks_BKN, features_BCHW.flatten(2)).cpu())
+        voxels_K1.add_(masks_BKN.sum(dim=(0, 2)).unsqueeze(1).cpu())
+        return label_BHW.unsqueeze(1)
+
+    both_SCHW = np.concatenate([image_SCHW, label_SHW[:, np.newaxis]], axis=1, dtype=np.float32)
+    with evaluating(net, device=device), torch.inference_mode():
+        if window is None:
+            for _, both_BCHW in _batches(both_SCHW, net.divisor, device, batch_size):
+                add(both_BCHW)
+        else:
+            _windowed(add, both_SCHW, window, device, beyond=0.0)
+    return (sums_KC / voxels_K1).numpy()
 
 
 def _logits_and_confidence(

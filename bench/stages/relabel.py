@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from pydantic import Field
 from typing_extensions import override
 
-from bench.stage import Stage, StageContext
+from bench.params import Added
+from bench.stage import StageContext
 from bench.stages.images import Prepared
 from bench.stages.labels import Labels
-from bench.stages.train import Train
+from bench.stages.train import PseudoLabels, Train
 from bench.training.agreement import Agreement
+from bench.training.gating import Gate
 from bench.training.relabelling import RelabelRule, Selection
 
 if TYPE_CHECKING:
@@ -24,8 +26,10 @@ if TYPE_CHECKING:
 
     from bench.data.visible import TrainCase, TrainView
 
+LEFT_OUT = "left_out.npy"
 
-class Relabel(Stage):
+
+class Relabel(PseudoLabels):
     """One round: predict incomplete training volumes, rank, select, unite with earlier rounds."""
 
     uses_accelerator: ClassVar[bool] = True
@@ -38,6 +42,10 @@ class Relabel(Stage):
     agreement: Agreement | None = None
     """Rank by the agreement of several views instead."""
     previous: Self | None = None
+    gate: Annotated[Gate | None, Added()] = None
+    """Which pseudo-labels to leave out as a whole."""
+    earlier: Annotated[tuple[Train, ...], Added()] = ()
+    """Models before ``model``, in their order, whose predictions the gate compares."""
     gamma: float = Field(gt=0, le=1)
     rule: RelabelRule
     seed: int = Field(ge=0)
@@ -51,16 +59,20 @@ class Relabel(Stage):
         return f"{self.labels.title}-{score}-r{self.round}"
 
     @property
+    @override
     def round(self) -> int:
         """1 for the first relabelling."""
         return self.model.round + 1
 
     def run(self, ctx: StageContext) -> None:
-        """Write ``slices/``, ``shown.npy`` and ``selections/`` (the candidates, for the audit)."""
+        """Write ``slices/``, ``shown.npy`` and ``selections/`` (the candidates, for the audit).
+
+        With pseudo-labels of whole volumes also ``whole.npy``, with a gate ``left_out.npy``.
+        """
         import numpy as np
 
         from bench.data.slices import LabelSliceWriter, organs_shown
-        from bench.data.visible import TrainView
+        from bench.data.visible import WHOLE, TrainView
         from bench.seeds import generator
         from bench.training.relabelling import relabel
 
@@ -74,7 +86,12 @@ class Relabel(Stage):
         incomplete = [volume for volume in volumes if not volume.flags_K.all()]
         context = (self.images.name, self.labels.fold, self.round)
         random = partial(generator, self.seed, "relabel", *context)
-        relabelled = relabel(incomplete, self.gamma, self.rule, random)
+        left_out_VK = np.zeros_like(view.flags_VK)
+        if self.gate is not None:
+            left_out_VK = self.gate.left_out(volumes)
+            np.save(ctx.out / LEFT_OUT, left_out_VK)
+        left_out = {(volumes[v].id, int(k) + 1) for v, k in np.argwhere(left_out_VK)}
+        relabelled = relabel(incomplete, self.gamma, self.rule, random, left_out)
         (ctx.out / "selections").mkdir()
         shown = []
         with LabelSliceWriter(ctx.out / "slices", view.grid) as writer:
@@ -88,11 +105,24 @@ class Relabel(Stage):
                 shown.append(organs_shown(ps_SHW, len(self.images.organs)))
                 ctx.tick(count, len(volumes))
         np.save(ctx.out / "shown.npy", np.concatenate(shown))
+        if self.rule.background == "whole":
+            np.save(ctx.out / WHOLE, ~view.flags_VK & ~left_out_VK)
+
+    @staticmethod
+    def left_out(out: Path, cases: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
+        """Return by case which organs have a pseudo-label that was left out, shape [K].
+
+        ``cases`` are all training cases, in the order of their split; none without a gate.
+        """
+        import numpy as np
+
+        path = out / LEFT_OUT
+        return dict(zip(cases, np.load(path), strict=True)) if path.exists() else {}
 
 
 @dataclass(frozen=True)
 class _Volume:
-    """A training volume as the input of :func:`bench.training.relabelling.relabel`."""
+    """A training volume as the input of :func:`bench.training.relabelling.relabel` and gates."""
 
     case: TrainCase
     view: TrainView
@@ -117,6 +147,20 @@ class _Volume:
     def predicted(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         return self.network.predict(self.case)
 
+    def labels(self) -> NDArray[np.uint8]:
+        import numpy as np
+
+        lab_SHW, _ = self.known()
+        pred_SHW, _ = self.predicted()
+        missing = np.flatnonzero(~self.flags_K) + 1
+        return np.where((lab_SHW == 0) & np.isin(pred_SHW, missing), pred_SHW, lab_SHW)
+
+    def predictions(self) -> list[NDArray[np.uint8]]:
+        return [*self.network.predict_earlier(self.case), self.predicted()[0]]
+
+    def features(self) -> NDArray[np.float64]:
+        return self.network.features(self.case, self.labels())
+
 
 class _Network:
     """Predicts training volumes with the stage's networks."""
@@ -133,6 +177,9 @@ class _Network:
         self._window = stage.model.window
         self._precision = stage.model.config.precision
         self._segmenter = stage.model.load_segmenter(ctx.input(stage.model)).to(ctx.device)
+        self._earlier = [
+            model.load_segmenter(ctx.input(model)).to(ctx.device) for model in stage.earlier
+        ]
         self._confidence = None
         if stage.confidence is not None:
             net = ConfidenceNet.of(self._segmenter, len(stage.images.organs))
@@ -144,7 +191,6 @@ class _Network:
 
     def predict(self, case: TrainCase) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """Return predicted labels and the confidence in each, shape [S, H, W]."""
-        from bench.data.visible import normalise
         from bench.nets.inference import predict_with_score
         from bench.training.agreement import predict_with_agreement
 
@@ -158,7 +204,7 @@ class _Network:
         )
         found = predict(
             self._segmenter,
-            normalise(self._view.images_SCHW[case.images], self._view.value_ranges),
+            self._images(case),
             ~case.flags_K,
             background=self._background,
             device=self._device,
@@ -167,6 +213,38 @@ class _Network:
         )
         self._latest = case.id, found
         return found
+
+    def predict_earlier(self, case: TrainCase) -> list[NDArray[np.uint8]]:
+        """Return what the earlier models predict, shape [S, H, W] each."""
+        from bench.nets.inference import predict_volume
+
+        predict = partial(
+            predict_volume,
+            image_SCHW=self._images(case),
+            device=self._device,
+            precision=self._precision,
+            window=self._window,
+        )
+        return [predict(net) for net in self._earlier]
+
+    def features(self, case: TrainCase, label_SHW: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Return the mean features of each organ of a label map, [K, C]; NaN without voxels."""
+        from bench.nets.inference import mean_features
+
+        return mean_features(
+            self._segmenter,
+            self._images(case),
+            label_SHW,
+            len(case.flags_K),
+            device=self._device,
+            precision=self._precision,
+            window=self._window,
+        )
+
+    def _images(self, case: TrainCase) -> NDArray[np.float32]:
+        from bench.data.visible import normalise
+
+        return normalise(self._view.images_SCHW[case.images], self._view.value_ranges)
 
 
 def _write_selections(path: Path, selections: list[Selection]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -25,6 +26,15 @@ if TYPE_CHECKING:
 COST = "cost.json"
 
 
+class PseudoLabels(Stage, abc.ABC):
+    """Pseudo-labels that a trained segmenter leads to."""
+
+    @property
+    @abc.abstractmethod
+    def round(self) -> int:
+        """Number of trainings of a segmenter before these labels."""
+
+
 class Train(Stage):
     """Train the networks of an objective. Reads images, visible labels and pseudo-labels only."""
 
@@ -43,8 +53,8 @@ class Train(Stage):
     seed: int = Field(ge=0)
     init: Train | None = None
     """Start from this segmenter; without one, from random weights."""
-    pseudo: Stage | None = None
-    """Pseudo-labels to train on, a :class:`bench.stages.relabel.Relabel`."""
+    pseudo: PseudoLabels | None = None
+    """Pseudo-labels to train on as well."""
 
     @property
     @override
@@ -54,7 +64,9 @@ class Train(Stage):
     @property
     def round(self) -> int:
         """Number of trainings of a segmenter before this one."""
-        return 0 if self.init is None else self.init.round + self.init.objective.trains_segmenter
+        if self.init is not None:
+            return self.init.round + self.init.objective.trains_segmenter
+        return 0 if self.pseudo is None else self.pseudo.round
 
     @property
     def batch_size(self) -> int:

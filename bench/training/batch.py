@@ -22,7 +22,8 @@ class Batch:
     ps_BHW: Tensor
     """int64 pseudo-labels: 0 none, 1..K an organ, BACKGROUND."""
     flags_BK: Tensor
-    """bool, organ k is annotated in the volume this slice comes from."""
+    """bool, organ k is annotated in the volume this slice comes from, or has a pseudo-label of the
+    whole of it."""
 
 
 def targets(

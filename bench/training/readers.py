@@ -56,7 +56,7 @@ class SliceReader(Reader):
         return RawBatch(
             torch.from_numpy(image),
             torch.from_numpy(np.stack(maps, axis=1)),
-            torch.from_numpy(view.flags_VK[view.volume_S[rows]]),
+            torch.from_numpy(view.known_VK[view.volume_S[rows]]),
             torch.from_numpy(self.augmentation.sample(rng, len(rows), view.grid)),
             view.grid,
         )
@@ -82,7 +82,7 @@ class PatchReader(Reader):
         images, maps = zip(*patches, strict=True)
         size = self._window.patch
         theta = self.augmentation.sample_3d(rng, len(patches), size, self._source)
-        flags = self.view.flags_VK[self.view.volume_S[samples.rows]]
+        flags = self.view.known_VK[self.view.volume_S[samples.rows]]
         return RawBatch(
             torch.from_numpy(np.stack(images)),
             torch.from_numpy(np.stack(maps)),

@@ -9,8 +9,8 @@ Axis E runs over the candidates of one organ in one volume, in ascending voxel o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from math import floor
 from typing import Literal, Protocol
 
@@ -33,9 +33,10 @@ class RelabelRule(Part):
     """Gamma is a share of candidates and earlier pseudo-labels together, or of candidates alone."""
     scope: Literal["volume", "slice", "dataset"] = "volume"
     """Where candidates of an organ compete. Background competes per volume in every scope."""
-    background: Literal["ambiguous", "predicted", "confident", "rest"] = "ambiguous"
+    background: Literal["ambiguous", "predicted", "confident", "rest", "whole"] = "ambiguous"
     """``ambiguous``: predicted background stays ambiguous. ``predicted``: all of it is trusted.
-    ``confident``: its most confident share is. ``rest``: every voxel not selected is background."""
+    ``confident``: its most confident share is. ``rest``: every voxel not selected is background.
+    ``whole``: it is, for the organs whose pseudo-label of the volume is kept (:class:`Gate`)."""
 
     one_object: bool = False
     """Candidates of an organ come from its largest connected component only; smaller ones stay
@@ -132,6 +133,7 @@ def relabel(
     gamma: float,
     rule: RelabelRule,
     generator: Callable[..., np.random.Generator],
+    left_out: Collection[tuple[str, int]] = (),
 ) -> Iterator[tuple[NDArray[np.uint8], list[Selection]]]:
     """Yield the pseudo-labels of every volume after a round, with the candidates and the selection.
 
@@ -148,6 +150,8 @@ def relabel(
     generator
         Returns the random generator that breaks ties in a group: called with the id of a volume, or
         without arguments for the whole data set.
+    left_out
+        Volume id and organ 1..K of the pseudo-labels of which no voxel is selected.
 
     Yields
     ------
@@ -163,12 +167,20 @@ def relabel(
     for group in rule.groups(volumes):
         rng = generator() if rule.scope == "dataset" else generator(group[0].id)
         candidates = [_candidates(volume, rule) for volume in group]
-        for volume, selections in zip(group, select(candidates, gamma, rule, rng), strict=True):
+        for volume, found in zip(group, select(candidates, gamma, rule, rng), strict=True):
+            selections = [
+                _none_of(selection) if (volume.id, selection.organ) in left_out else selection
+                for selection in found
+            ]
             lab_SHW, ps_SHW = volume.known()
             new_ps_SHW = add_positives(ps_SHW, selections)
-            if rule.background != "ambiguous":
+            if rule.background not in ("ambiguous", "whole"):
                 mark_background(new_ps_SHW, *volume.predicted(), lab_SHW, gamma, rule, rng)
             yield new_ps_SHW, selections
+
+
+def _none_of(selection: Selection) -> Selection:
+    return replace(selection, selected_E=np.zeros_like(selection.selected_E))
 
 
 def _candidates(volume: Volume, rule: RelabelRule) -> list[Candidates]:

@@ -8,19 +8,25 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 from conftest import Finished
 from helpers import ALL_METHODS, Memory, compute, plan, shared_store, trainings
 
 from bench.data.hidden import CompleteLabels
 from bench.data.simulate import Split
+from bench.data.visible import TrainView
 from bench.engine.store import Store
 from bench.experiment.collect import collect
 from bench.experiment.method import Condition, Method
 from bench.experiment.plan import Run, graph_of
 from bench.experiment.selection import parse_methods, parse_profiles
 from bench.results.tables import AUDIT, CURVES, RESULTS
+from bench.stages.relabel import Relabel
 from bench.stages.train import Train
+from bench.training.gating import Stability, Typicality
+from bench.training.readers import SliceReader
+from bench.training.sampler import SampledSlices
 
 every_method = pytest.mark.parametrize("name", ALL_METHODS)
 
@@ -147,8 +153,61 @@ def test_bai_starts_from_inerrant0_and_forgets_earlier_labels(condition: Conditi
     run = run_of("bai[rounds=2]", condition)
     assert models(run)[0] == models(run_of("inerrant0", condition))[0]
     assert models(run)[:2] == models(run_of("bai", condition))
-    relabellings = [s for s in graph_of([run]).in_order() if type(s).__name__ == "Relabel"]
-    assert [(r.previous, r.round) for r in relabellings] == [(None, 1), (None, 2)]
+    assert [(r.previous, r.round) for r in relabellings(run)] == [(None, 1), (None, 2)]
+
+
+def relabellings(run: Run) -> list[Relabel]:
+    return [stage for stage in graph_of([run]).in_order() if isinstance(stage, Relabel)]
+
+
+def test_self_training_begins_anew_in_every_round(condition: Condition) -> None:
+    run = run_of("selftrain[rounds=3]", condition)
+    trained = [result.model for result in run.rounds]
+    assert [model.init for model in trained] == [None] * 4
+    assert [model.round for model in trained] == [0, 1, 2, 3]
+    found = relabellings(run)
+    assert [model.pseudo for model in trained] == [None, *found]
+    assert [stage.model for stage in found] == trained[:-1]
+    assert [stage.earlier for stage in found] == [(), (trained[0],), tuple(trained[:2])]
+    assert [stage.gate for stage in found] == [None, Stability(share=0.04), Stability(share=0.04)]
+    assert {stage.previous for stage in found} == {None}
+    base, round_ = condition.profile.steps, trained[0].length.steps
+    assert [model.length.steps for model in trained] == [round_] * 3 + [base]
+
+
+def test_cosst_goes_on_from_inerrant0_and_forgets_earlier_labels(condition: Condition) -> None:
+    run = run_of("cosst", condition)
+    trained = [result.model for result in run.rounds]
+    assert trained[0].key == models(run_of("inerrant0", condition))[0]
+    assert [model.init for model in trained[1:]] == trained[:-1]
+    assert {(stage.previous, stage.gate) for stage in relabellings(run)} == {
+        (None, Typicality(share=0.1))
+    }
+
+
+@pytest.mark.parametrize("name", ["selftrain", "cosst"])
+def test_kept_pseudo_labels_are_whole_and_others_unknown(name: str, finished: Finished) -> None:
+    run, store = finished.of(name), finished.store
+    for model in (result.model for result in run.rounds[1:]):
+        assert isinstance(model.pseudo, Relabel)
+        folders = [store.out(s) for s in (model.images, model.labels, model.pseudo)]
+        view, given = TrainView(*folders), TrainView(*folders[:2])
+        case_ids = [case.id for case in view.cases]
+        out = Relabel.left_out(folders[2], case_ids)
+        out_VK = np.array([out.get(case_id, np.zeros(4, bool)) for case_id in case_ids])
+        assert not (out_VK & view.flags_VK).any()
+        assert np.array_equal(view.known_VK, ~out_VK)
+        assert np.array_equal(given.known_VK, given.flags_VK)
+        assert np.array_equal(view.supervised_V, view.known_VK.any(axis=1))
+        reader = SliceReader(view, model.config.augmentation)
+        rows = np.arange(len(view.volume_S))
+        samples = SampledSlices(rows, np.zeros_like(rows))
+        batch = reader.read(samples, np.random.default_rng(0))
+        assert np.array_equal(batch.flags_BK.numpy(), view.known_VK[view.volume_S])
+        assert view.pseudo is not None
+        for case, out_K in zip(view.cases, out_VK, strict=True):
+            seen = set(np.unique(view.pseudo.gather(range(case.labels.start, case.labels.stop))))
+            assert not seen & set(np.flatnonzero(out_K | case.flags_K) + 1)
 
 
 def test_the_name_of_a_method_is_not_what_it_trains(condition: Condition) -> None:
@@ -205,7 +264,8 @@ def test_budgets_are_those_of_the_specification(profile: str, condition: Conditi
     unlabelled = ("asdnet", "uamt", "mean_teacher", "cps", "bcp", "fixmatch", "unimatch")
     for name in (*unlabelled, "entropy_min"):
         assert total_steps(name, condition) == total, name
-    assert total_steps("inerrant_plus", condition) == total
+    for name in ("inerrant_plus", "selftrain", "cosst"):
+        assert total_steps(name, condition) == total, name
     assert total_steps("marginal", condition) == total_steps("multitalent", condition) == base
     assert total_steps("dodnet", condition) == base
     assert total_steps("bai", condition) == base + round_
