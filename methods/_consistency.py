@@ -44,10 +44,11 @@ class Consistency(ObjectiveSpec):
     """Masked cross-entropy, and a consistency loss between student and teacher where w = 0."""
 
     streams: ClassVar[tuple[Stream, ...]] = ("supervised", "incomplete")
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     weight: float = Field(default=0.1, gt=0)
-    """Weight of the consistency loss at the end of training; it rises with :func:`ramp`."""
+    """Weight of the consistency loss at the end of training; it rises with :func:`ramp`, and is
+    relative to a mean cross-entropy."""
     decay: float = Field(default=0.99, gt=0, lt=1)
     """Decay of the teacher's moving average; smaller in the first hundred steps."""
     noise: float = Field(default=0.1, ge=0)
@@ -143,8 +144,9 @@ class _StudentAndTeacher(Objective):
         followed_BKHW = unknown_BKHW & trusted_BKHW
         apart_BKHW = (logits_BKHW.float().sigmoid() - taught_BKHW).square()
         consistency = masked_mean(apart_BKHW, followed_BKHW)
+        weight = self._spec.weight * self._shared.scale
         return {
-            "loss": supervised + self._spec.weight * ramp(progress.share) * consistency,
+            "loss": supervised + weight * ramp(progress.share) * consistency,
             "supervised": supervised,
             "consistency": consistency,
             "followed_share": masked_mean(followed_BKHW.float(), unknown_BKHW),

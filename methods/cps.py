@@ -43,9 +43,10 @@ class Cps(Method, ObjectiveSpec):
 
     label: ClassVar[str] = "cps"
     streams: ClassVar[tuple[Stream, ...]] = ("supervised", "incomplete")
+    version: ClassVar[int] = 2
 
     weight: float = Field(default=0.1, gt=0)
-    """Weight of the cross term at the end of training."""
+    """Weight of the cross term at the end of training, relative to a mean cross-entropy."""
 
     @override
     def plan(self, recipe: Recipe) -> Iterator[Train]:
@@ -58,7 +59,7 @@ class Cps(Method, ObjectiveSpec):
 
 class _TwoNetworks(Objective):
     def __init__(self, spec: Cps, setting: Setting) -> None:
-        self._weight = spec.weight
+        self._weight = spec.weight * setting.shared_loss.scale
         self._lr = setting.lr
         self._shared = setting.shared_loss
         self._nets = {name: setting.network(name) for name in ("segmenter", "rival")}

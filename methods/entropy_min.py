@@ -29,9 +29,11 @@ class EntropyMin(Method, Loss):
 
     label: ClassVar[str] = "entropy"
     streams: ClassVar[tuple[Stream, ...]] = ("supervised", "incomplete")
+    version: ClassVar[int] = 2
 
     weight: float = Field(default=0.1, gt=0)
-    """Weight of the entropy at the end of training; it rises as that of `mean_teacher`."""
+    """Weight of the entropy at the end of training; it rises as that of `mean_teacher`, and is
+    relative to a mean cross-entropy."""
 
     @override
     def plan(self, recipe: Recipe) -> Iterator[Train]:
@@ -47,8 +49,9 @@ class EntropyMin(Method, Loss):
         logits_BKHW = net(batch.image_BCHW)
         supervised = shared(logits_BKHW, y_BKHW, w_BKHW)
         entropy = masked_mean(binary_entropy(logits_BKHW), ~w_BKHW)
+        weight = self.weight * shared.scale
         return {
-            "loss": supervised + self.weight * ramp(progress.share) * entropy,
+            "loss": supervised + weight * ramp(progress.share) * entropy,
             "supervised": supervised,
             "entropy": entropy,
         }

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
+from bench.nets.network import OUTPUT_BIAS
 from bench.params import Params
 
 if TYPE_CHECKING:
@@ -71,3 +73,27 @@ class SharedLoss(Params):
             floor=self.floor,
             dice=self.dice,
         )
+
+    def uninformed(self, output_bias: float = OUTPUT_BIAS) -> float:
+        """Return about what a training begins at: the loss of a prediction that knows nothing.
+
+        Every probability is that of ``output_bias``, and as many voxels are of the organ. Of the
+        cross-entropy it is the mean over voxels of known target, whatever ``norm`` is.
+        """
+        prior = 1 / (1 + math.exp(-output_bias))
+        missed, alarm = -prior * math.log(prior), -(1 - prior) * math.log1p(-prior)
+        if self.loss == "cross_entropy":
+            return missed + alarm
+        missed *= self.positives * math.pow(1 - prior, self.focus)
+        alarm *= (1 - self.positives) * math.pow(prior, self.focus)
+        return (missed + alarm) / max(prior, self.floor) + self.dice * (1 - prior)
+
+    @property
+    def scale(self) -> float:
+        """How large the loss is beside the mean cross-entropy, where neither knows anything.
+
+        Weights of terms that are added to the loss belong to the cross-entropy: a term that is a
+        mean over voxels and organs, most of them background, takes this factor to count as much
+        beside any other loss.
+        """
+        return self.uninformed() / SharedLoss().uninformed()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -46,33 +45,28 @@ class Asdnet(Method):
 
     preset: Literal["asdnet", "hung"] = "asdnet"
     """Weights and threshold. `asdnet`: 0.05, 0.05, 0.5, and 1 - DSC of labelled training batches.
-    `hung`: 0.01 (annotated), 0.001 (unknown), 0.1, and 0.2. The first two are relative to
-    :func:`uninformed_loss`."""
+    `hung`: 0.01 (annotated), 0.001 (unknown), 0.1, and 0.2. The first two belong to a supervised
+    loss that begins near 1, as a Dice loss or a cross-entropy over balanced classes does, and are
+    multiplied by what the shared loss begins at: a mean over voxels and organs, nearly all of them
+    negative, at 0.011. The adversarial term begins at ln 2 in both cases; with the published number
+    it would weigh ninety times as much, and nothing else would be learnt."""
 
     @override
     def plan(self, recipe: Recipe) -> Iterator[Train]:
-        unit = uninformed_loss(recipe.condition.profile.training.output_bias)
+        training = recipe.condition.profile.training
+        unit = training.supervised.uninformed(training.output_bias)
+        scale = training.supervised.scale
         objective = (
-            Adversarial(adversarial=0.05 * unit, adversarial_unknown=0.05 * unit)
+            Adversarial(adversarial=0.05 * unit, adversarial_unknown=0.05 * unit, semi=0.5 * scale)
             if self.preset == "asdnet"
             else Adversarial(
-                adversarial=0.01 * unit, adversarial_unknown=0.001 * unit, semi=0.1, threshold=0.2
+                adversarial=0.01 * unit,
+                adversarial_unknown=0.001 * unit,
+                semi=0.1 * scale,
+                threshold=0.2,
             )
         )
         yield recipe.segmenter(objective, budget="long")
-
-
-def uninformed_loss(output_bias: float) -> float:
-    """Return the entropy of the initial prediction, in nats per voxel and organ.
-
-    Published weights of the adversarial term belong to a supervised loss that begins near 1, a Dice
-    loss or a cross-entropy over balanced classes. Here it is a mean over voxels and organs, nearly
-    all of them negative, and begins at the entropy of the initial prediction, 0.011 for a bias of
-    -6.5. The adversarial term begins at ln 2 in both cases, so with the published number it would
-    weigh ninety times as much, and nothing else would be learnt.
-    """
-    prior = 1 / (1 + math.exp(-output_bias))
-    return -prior * math.log(prior) - (1 - prior) * math.log1p(-prior)
 
 
 class Adversarial(ObjectiveSpec):

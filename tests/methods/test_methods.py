@@ -21,12 +21,14 @@ from bench.experiment.collect import collect
 from bench.experiment.method import Condition, Method
 from bench.experiment.plan import Run, graph_of
 from bench.experiment.selection import parse_methods, parse_profiles
+from bench.methods.asdnet import Adversarial
 from bench.results.tables import AUDIT, CURVES, RESULTS
 from bench.stages.relabel import Relabel
 from bench.stages.train import Train
 from bench.training.gating import Stability, Typicality
 from bench.training.readers import SliceReader
 from bench.training.sampler import SampledSlices
+from bench.training.shared_loss import SharedLoss
 
 every_method = pytest.mark.parametrize("name", ALL_METHODS)
 
@@ -274,6 +276,28 @@ def test_budgets_are_those_of_the_specification(profile: str, condition: Conditi
         t for t in trainings([run_of("inerrant", condition)]) if not t.objective.trains_segmenter
     ]
     assert {t.length.steps for t in confidence} == {round(chosen.confidence_share * chosen.steps)}
+
+
+def adversarial(text: str, profile: str, condition: Condition) -> Adversarial:
+    (chosen,) = parse_profiles([profile])
+    run = run_of(text, dataclasses.replace(condition, profile=chosen))
+    objective = run.rounds[-1].model.objective
+    assert isinstance(objective, Adversarial)
+    return objective
+
+
+@pytest.mark.parametrize("preset", ["asdnet", "hung"])
+def test_the_weights_of_asdnet_follow_the_shared_loss(preset: str, condition: Condition) -> None:
+    method = f"asdnet[preset={preset}]"
+    plain = adversarial(method, "quick[loss=cross_entropy]", condition)
+    balanced = adversarial(method, "quick[loss=balanced]", condition)
+    assert plain.semi == {"asdnet": 0.5, "hung": 0.1}[preset]
+    assert plain.adversarial == {"asdnet": 0.05, "hung": 0.01}[preset] * SharedLoss().uninformed()
+    shared = SharedLoss(loss="balanced")
+    assert shared.uninformed() == pytest.approx(1.24, abs=0.01)  # near 1, as where they are from
+    for name in ("semi", "adversarial", "adversarial_unknown"):
+        ratio = getattr(balanced, name) / getattr(plain, name)
+        assert ratio == pytest.approx(shared.scale), name
 
 
 @pytest.mark.parametrize(

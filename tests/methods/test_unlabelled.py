@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from bench.methods._dropout import add_dropout
 from bench.methods._views import boxes_of_share
-from bench.methods.asdnet import Adversarial, uninformed_loss
+from bench.methods.asdnet import Adversarial
 from bench.methods.asdnet.discriminator import Discriminator
 from bench.methods.bcp import Bcp
 from bench.methods.cps import Cps
@@ -55,11 +55,11 @@ def net(seed: int = 0) -> nn.Module:
     return built
 
 
-def setting(n_organs: int = K) -> Setting:
+def setting(n_organs: int = K, shared: SharedLoss | None = None) -> Setting:
     return Setting(
         n_organs=n_organs,
         lr=1e-3,
-        shared_loss=SharedLoss(),
+        shared_loss=shared or SharedLoss(),
         network=lambda purpose: net(0 if purpose == "segmenter" else 1),
         intensity_sd=lambda: (0.2,),
         seed=lambda _purpose: 3,
@@ -147,6 +147,17 @@ def test_the_unlabelled_term_grows_as_published(name: str) -> None:
         # The difference of two float32 numbers near 1 has an error of its own.
         expected = 0.1 * factor * values[term].item()
         assert added.item() == pytest.approx(expected, rel=2e-3, abs=6e-8)
+
+
+@pytest.mark.parametrize("name", ["mean_teacher", "uamt", "entropy_min", "cps"])
+def test_the_unlabelled_term_counts_as_much_beside_another_loss(name: str) -> None:
+    spec, term = SEMI[name]
+    balanced = SharedLoss(loss="balanced")
+    torch.manual_seed(0)
+    values = spec.build(setting(shared=balanced)).phases[0].loss(batch(), END)
+    added = values["loss"] - values["supervised"]
+    assert added.item() == pytest.approx(0.1 * balanced.scale * values[term].item(), rel=2e-3)
+    assert balanced.scale > 50
 
 
 # --- mean teacher, UA-MT --------------------------------------------------------
@@ -336,16 +347,6 @@ def test_hard_labels_wait_for_the_warm_up_and_for_confidence() -> None:
     nobody = Adversarial(threshold=1.0).build(setting()).phases[0].loss(batch(), END)
     assert nobody["semi"] == 0
     assert nobody["trusted_share"] == 0
-
-
-def test_adversarial_weights_are_relative_to_a_loss_of_rare_organs() -> None:
-    logits = torch.full((1, 1, 64, 64), -6.5)
-    organ = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
-    organ = organ < torch.sigmoid(torch.tensor(-6.5))
-    loss = functional.binary_cross_entropy_with_logits(logits, organ.float())
-    assert uninformed_loss(-6.5) == pytest.approx(0.01126, abs=1e-5)
-    assert float(loss) == pytest.approx(uninformed_loss(-6.5), rel=0.5)
-    assert uninformed_loss(0.0) == pytest.approx(math.log(2))
 
 
 def test_the_limit_follows_the_dice_of_labelled_training_batches() -> None:

@@ -168,3 +168,28 @@ def test_confidence_loss_without_known_bits_is_zero_and_trains_the_head_only() -
     assert chat.grad is not None
     assert chat.grad.any()
     assert logits.grad is None
+
+
+@pytest.mark.parametrize("output_bias", [-6.5, -3.0])
+@pytest.mark.parametrize(
+    "shared",
+    [
+        SharedLoss(),
+        SharedLoss(norm="mean_valid"),
+        SharedLoss(loss="balanced"),
+        SharedLoss(loss="balanced", focus=1, positives=0.5, floor=0.1, dice=0.3),
+    ],
+)
+def test_what_a_loss_begins_at(shared: SharedLoss, output_bias: float) -> None:
+    logits = torch.full((1, 2, 1000, 1000), output_bias)
+    organ = torch.rand(logits.shape, generator=torch.Generator().manual_seed(0)) < logits.sigmoid()
+    found = shared(logits, organ, torch.ones_like(organ))
+    assert float(found) == pytest.approx(shared.uninformed(output_bias), rel=0.05)
+
+
+def test_added_terms_keep_their_weight_beside_the_cross_entropy() -> None:
+    assert SharedLoss().uninformed(0.0) == pytest.approx(math.log(2))
+    assert SharedLoss().uninformed() == pytest.approx(0.01126, abs=1e-5)
+    assert SharedLoss().scale == SharedLoss(norm="sum").scale == 1.0
+    balanced = SharedLoss(loss="balanced")
+    assert balanced.scale == pytest.approx(balanced.uninformed() / 0.01126, rel=1e-3)
