@@ -13,6 +13,8 @@ from .evaluation.masks import OrganMasks as OrganMasks
 from .evaluation.metrics import Metric as Metric
 from .experiment.method import Method as Method
 from .experiment.method import Recipe as Recipe
+from .experiment.searched import Choice as Choice
+from .experiment.searched import Range as Range
 from .labels import VOID as VOID
 from .nets.inference import decide as decide
 from .nets.network import Network as Network

@@ -87,16 +87,21 @@ class Params(BaseModel):
         }
 
     @classmethod
-    def options(cls) -> str:
-        """Return the optional parameters with their defaults, in bracket notation."""
-        defaults = {
+    def defaults(cls) -> dict[str, str | None]:
+        """Return the defaults of the optional parameters as brackets write them; None for none."""
+        found = {
             shown(name, field): field.get_default(call_default_factory=True)
             for name, field in cls.model_fields.items()
             if not field.is_required()
         }
+        return {name: None if value is None else _plain(value) for name, value in found.items()}
+
+    @classmethod
+    def options(cls) -> str:
+        """Return the optional parameters with their defaults, in bracket notation."""
         return ", ".join(
-            name if default is None else f"{name}={_plain(default)}"
-            for name, default in defaults.items()
+            name if default is None else f"{name}={default}"
+            for name, default in cls.defaults().items()
         )
 
     @classmethod

@@ -10,12 +10,12 @@ import abc
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeAlias
 
 from pydantic import Field
 from typing_extensions import override
 
-from bench.api import Objective, ObjectiveSpec, Phase, Setting, TrainingProgress
+from bench.api import Choice, Objective, ObjectiveSpec, Phase, Range, Setting, TrainingProgress
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -46,15 +46,15 @@ class Consistency(ObjectiveSpec):
     streams: ClassVar[tuple[Stream, ...]] = ("supervised", "incomplete")
     version: ClassVar[int] = 3
 
-    weight: float = Field(default=0.1, gt=0)
+    weight: Annotated[float, Range(0.01, 10, log=True)] = Field(default=0.1, gt=0)
     """Weight of the consistency loss at the end of training; it rises with :func:`ramp`, and is
     relative to a mean cross-entropy."""
-    decay: float = Field(default=0.99, gt=0, lt=1)
+    decay: Annotated[float, Choice(0.9, 0.99, 0.999)] = Field(default=0.99, gt=0, lt=1)
     """Decay of the teacher's moving average; smaller in the first hundred steps."""
-    noise: float = Field(default=0.1, ge=0)
+    noise: Annotated[float, Range(0.02, 0.5, log=True)] = Field(default=0.1, ge=0)
     """Standard deviation of the noise on the teacher's input, in those of the channels of the
     training images; cut at twice that."""
-    dropout: float = Field(default=0.5, ge=0, lt=1)
+    dropout: Annotated[float, Range(0.1, 0.7)] = Field(default=0.5, ge=0, lt=1)
     """Share of the channels dropped at the bottleneck, in training only."""
     tested: Literal["student", "teacher"] = "student"
     """The network whose weights are the result."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 
 from pydantic import Field
 from typing_extensions import override
 
-from bench.api import Loss, TrainingProgress
+from bench.api import Loss, Range, TrainingProgress
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,7 +33,7 @@ class WeakToStrong(Loss):
 
     streams: ClassVar[tuple[Stream, ...]] = ("supervised", "incomplete")
 
-    threshold: float = Field(default=0.95, gt=0.5, lt=1)
+    threshold: Annotated[float, Range(0.6, 0.99)] = Field(default=0.95, gt=0.5, lt=1)
     """A prediction is trusted if its probability is at least this, or at most the rest to 1."""
 
     @abc.abstractmethod

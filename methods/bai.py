@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 from typing_extensions import override
 
-from bench.api import Method, Recipe, RelabelRule, Supervised, Train
+from bench.api import Choice, Method, Recipe, RelabelRule, Supervised, Train
 
 
 class Bai(Method):
@@ -27,7 +27,7 @@ class Bai(Method):
 
     rounds: int = Field(default=1, ge=1, le=100)
     """Relabelling and fine-tuning; the INERRANT paper describes a single one."""
-    positives_only: bool = False
+    positives_only: Annotated[bool, Choice(False, True)] = False
     """Predicted background stays unknown."""
 
     @override

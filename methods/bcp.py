@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 from typing_extensions import override
 
 from bench.api import (
+    Choice,
     Method,
     Objective,
     ObjectiveSpec,
     Phase,
+    Range,
     Recipe,
     Setting,
     Train,
@@ -49,13 +51,13 @@ class Bcp(Method, ObjectiveSpec):
     label: ClassVar[str] = "bcp"
     streams: ClassVar[tuple[Stream, ...]] = ("supervised", "incomplete")
 
-    weight: float = Field(default=0.5, gt=0)
+    weight: Annotated[float, Range(0.05, 5, log=True)] = Field(default=0.5, gt=0)
     """Weight of the loss against the teacher's labels."""
-    box: float = Field(default=2 / 3, gt=0, lt=1)
+    box: Annotated[float, Range(0.3, 0.9)] = Field(default=2 / 3, gt=0, lt=1)
     """Side of the box, as a share of the image's."""
-    warm_up: float = Field(default=0.12, ge=0, lt=1)
+    warm_up: Annotated[float, Range(0, 0.5)] = Field(default=0.12, ge=0, lt=1)
     """Share of training before the teacher's labels count: 2,000 of 17,000 steps."""
-    decay: float = Field(default=0.99, gt=0, lt=1)
+    decay: Annotated[float, Choice(0.9, 0.99, 0.999)] = Field(default=0.99, gt=0, lt=1)
     """Decay of the teacher's moving average; smaller in the first hundred steps."""
 
     @override

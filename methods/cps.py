@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 from typing_extensions import override
@@ -13,6 +13,7 @@ from bench.api import (
     Objective,
     ObjectiveSpec,
     Phase,
+    Range,
     Recipe,
     Setting,
     Train,
@@ -45,7 +46,7 @@ class Cps(Method, ObjectiveSpec):
     streams: ClassVar[tuple[Stream, ...]] = ("supervised", "incomplete")
     version: ClassVar[int] = 2
 
-    weight: float = Field(default=0.1, gt=0)
+    weight: Annotated[float, Range(0.01, 10, log=True)] = Field(default=0.1, gt=0)
     """Weight of the cross term at the end of training, relative to a mean cross-entropy."""
 
     @override

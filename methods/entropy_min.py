@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 from typing_extensions import override
 
-from bench.api import Loss, Method, Recipe, Train, TrainingProgress
+from bench.api import Loss, Method, Range, Recipe, Train, TrainingProgress
 
 from ._consistency import ramp
 
@@ -31,7 +31,7 @@ class EntropyMin(Method, Loss):
     streams: ClassVar[tuple[Stream, ...]] = ("supervised", "incomplete")
     version: ClassVar[int] = 2
 
-    weight: float = Field(default=0.1, gt=0)
+    weight: Annotated[float, Range(0.001, 1, log=True)] = Field(default=0.1, gt=0)
     """Weight of the entropy at the end of training; it rises as that of `mean_teacher`, and is
     relative to a mean cross-entropy."""
 

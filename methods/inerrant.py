@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 from typing_extensions import override
 
 from bench.api import (
     Agreement,
+    Choice,
     LearnedConfidence,
     Method,
+    Range,
     Recipe,
     Relabel,
     RelabelRule,
@@ -38,7 +40,7 @@ class Inerrant(Method):
     )
 
     rounds: int = Field(default=2, ge=1, le=100)
-    gamma_max: float = Field(default=2 / 3, gt=0, le=1)
+    gamma_max: Annotated[float, Range(0.1, 1)] = Field(default=2 / 3, gt=0, le=1)
     score: Literal["confidence", "mcp", "agreement"] = "confidence"
     """Rank by the confidence network, by the predicted probability itself, or by its mean over
     turned and zoomed views and over neighbouring voxels (not published)."""
@@ -46,9 +48,14 @@ class Inerrant(Method):
     confidence_voxels: Literal["all_known", "predicted_positive"] = "all_known"
     """Known voxels on which the confidence is learned: all (Eq. 3), or those predicted as an organ,
     the only ones that are ranked."""
-    background: Literal["ambiguous", "predicted", "confident"] = "ambiguous"
+    background: Annotated[
+        Literal["ambiguous", "predicted", "confident"],
+        Choice("ambiguous", "predicted", "confident"),
+    ] = "ambiguous"
     """Targets of unselected voxels in relabelled volumes."""
-    scope: Literal["volume", "slice", "dataset"] = "volume"
+    scope: Annotated[
+        Literal["volume", "slice", "dataset"], Choice("volume", "slice", "dataset")
+    ] = "volume"
     gamma_mode: Literal["cumulative", "remaining"] = "cumulative"
     pseudo_negatives: bool = True
     one_object: bool = False

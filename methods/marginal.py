@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 from typing_extensions import override
 
-from bench.api import Loss, Method, Recipe, Train, TrainingProgress
+from bench.api import Loss, Method, Range, Recipe, Train, TrainingProgress
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,7 +37,7 @@ class Marginal(Method, Loss):
     streams: ClassVar[tuple[Stream, ...]] = ("supervised",)
     version: ClassVar[int] = 2
 
-    exclusion: float = Field(default=2.0, ge=0)
+    exclusion: Annotated[float, Range(0.1, 10, log=True)] = Field(default=2.0, ge=0)
     """Weight of the overlap with regions where the organ is impossible."""
 
     @override

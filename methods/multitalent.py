@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from typing_extensions import override
 
-from bench.api import Loss, Method, Recipe, Train, TrainingProgress
+from bench.api import Choice, Loss, Method, Recipe, Train, TrainingProgress
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +31,7 @@ class Multitalent(Method, Loss):
     label: ClassVar[str] = "multitalent"
     streams: ClassVar[tuple[Stream, ...]] = ("supervised",)
 
-    dice: bool = True
+    dice: Annotated[bool, Choice(True, False)] = True
     """Without it, the cross-entropy alone: the target-adaptive loss of Fang & Yan, TMI 2020."""
 
     @override

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 from typing_extensions import override
 
-from bench.api import Method, Recipe, Train
+from bench.api import Method, Range, Recipe, Train
 
 from ._weak_to_strong import Trusted, WeakToStrong, strong
 
@@ -36,7 +36,7 @@ class Unimatch(Method, WeakToStrong):
 
     label: ClassVar[str] = "unimatch"
 
-    dropout: float = Field(default=0.5, ge=0, lt=1)
+    dropout: Annotated[float, Range(0.1, 0.7)] = Field(default=0.5, ge=0, lt=1)
     """Share of the channels dropped at the bottleneck."""
 
     @override

@@ -11,6 +11,7 @@ from bench.reporting.report import Document, Report
 from bench.reporting.scores import require_rows
 from bench.reporting.style import MethodStyles
 from bench.reporting.text import number
+from bench.reporting.tuned import Tunings
 from bench.results.aggregate import final_models
 from bench.results.files import Tables
 from bench.results.tables import GROUP, group_name
@@ -29,6 +30,10 @@ NOTES = (
     "largest peak, of the device on a GPU and of the process on a CPU, where memory of earlier "
     "trainings counts as well.",
 )
+TUNING_NOTE = (
+    "Tried: settings among which `bench tune` chose this one, its default among them; tuning: the "
+    "time of all their stages, shared ones once, on top of the training time."
+)
 
 
 class Fairness(Report):
@@ -37,20 +42,28 @@ class Fairness(Report):
     @override
     def build(self, tables: Tables) -> Document:
         styles = MethodStyles.of(tables.results)
-        found = costs(tables.results)
+        found = costs(tables.results, tables.tuning)
         shown = boards(found, styles)
         return Document(board.files("fairness", shown, HEADING, found), shown)
 
 
-def costs(table: pd.DataFrame) -> pd.DataFrame:
+def costs(table: pd.DataFrame, tuning: pd.DataFrame | None = None) -> pd.DataFrame:
     """Return one row per data set, profile, network and method.
+
+    Parameters
+    ----------
+    table
+        A results table.
+    tuning
+        What `bench tune` tried for methods of it.
 
     Returns
     -------
     pandas.DataFrame
         ``networks``, ``parameters``, ``seg_steps`` and ``peak_mb`` (largest over the cells),
         ``passes`` and ``device_s`` (mean over the runs), ``times`` (``device_s`` relative to
-        `inerrant0`, NaN without it), ``departs``.
+        `inerrant0`, NaN without it), ``departs``. If a method was tuned, also ``trials`` and
+        ``tuning_s`` (time of all trials), NaN for methods that were not.
     """
     last = final_models(require_rows(table))
     styles = MethodStyles.of(table)
@@ -69,7 +82,27 @@ def costs(table: pd.DataFrame) -> pd.DataFrame:
         reference.rename("reference"), left_on=GROUP, right_index=True, how="left"
     )
     found.insert(len(found.columns) - 1, "times", found["device_s"] / beside["reference"])
+    if tuning is not None:
+        found = _with_tuning(found, tuning)
     return found.sort_values([*GROUP, "method"], key=styles.by_method)
+
+
+def _with_tuning(found: pd.DataFrame, tuning: pd.DataFrame) -> pd.DataFrame:
+    """Return the costs with those of tuning, unchanged if no method was tuned."""
+    choices = {
+        (*keys, method): choice
+        for keys, rows in found.groupby(GROUP)
+        for method in rows["method"]
+        if (choice := Tunings(tuning, rows).of(method))
+    }
+    if not choices:
+        return found
+    rows = found[[*GROUP, "method"]].itertuples(index=False, name=None)
+    tried = [choices.get(row) for row in rows]
+    return found.assign(
+        trials=[float("nan") if one is None else one.trials for one in tried],
+        tuning_s=[float("nan") if one is None else one.device_s for one in tried],
+    )
 
 
 def boards(found: pd.DataFrame, styles: MethodStyles) -> list[Board]:
@@ -78,6 +111,15 @@ def boards(found: pd.DataFrame, styles: MethodStyles) -> list[Board]:
 
 
 def _board(rows: pd.DataFrame, styles: MethodStyles) -> Board:
+    tuned = "trials" in rows and rows["trials"].notna().any()
+    tuning = (
+        {
+            "tried": rows["trials"].map(lambda trials: number(trials, 0)),
+            "tuning": rows["tuning_s"].map(lambda seconds: number(seconds, 0, " s")),
+        }
+        if tuned
+        else {}
+    )
     frame = pd.DataFrame(
         {
             "method": rows["method"].map(styles.name),
@@ -88,6 +130,7 @@ def _board(rows: pd.DataFrame, styles: MethodStyles) -> Board:
             "time": rows["device_s"].map(lambda seconds: number(seconds, 0, " s")),
             "× INERRANT⁰": rows["times"].map(lambda times: number(times, 1)),
             "peak MB": rows["peak_mb"].map(lambda mb: number(mb, 0)),
+            **tuning,
         }
     ).reset_index(drop=True)
     deviations = tuple(
@@ -97,6 +140,6 @@ def _board(rows: pd.DataFrame, styles: MethodStyles) -> Board:
     return Board(
         title=f"{group_name(rows)}: what each method cost",
         frame=frame,
-        notes=(*NOTES, *deviations),
+        notes=(*NOTES, *([TUNING_NOTE] if tuned else []), *deviations),
         colours=styles.colours(rows["method"]),
     )

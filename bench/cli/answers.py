@@ -327,6 +327,27 @@ def releases() -> ListAnswer:
     return ListAnswer(what="datasets", items=tuple(items))
 
 
+def searches() -> ListAnswer:
+    """Return every number of a method that ``bench tune`` may search; one line if it has none."""
+    from bench.experiment.method import Method
+    from bench.experiment.searched import searched
+
+    items: list[dict[str, Value]] = []
+    for name in registry.names("methods"):
+        method = registry.load("methods", name, Method)  # type: ignore[type-abstract]
+        defaults = method.defaults()
+        for parameter, mark in searched(method).items() or [(None, None)]:
+            items.append(
+                {
+                    "name": name,
+                    "parameter": parameter,
+                    "default": None if parameter is None else defaults[parameter],
+                    "searched": None if mark is None else str(mark),
+                }
+            )
+    return ListAnswer(what="methods", items=tuple(items))
+
+
 @dataclass(frozen=True)
 class CheckedRule:
     """A rule that a method passes, or the problem."""

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bench.cli import foreign, share, upkeep
+from bench.cli import foreign, share, tuning, upkeep
 from bench.cli.codes import EPILOG, ExitCode
 from bench.cli.console import Console, complain, remark, tolerate_terminals
-from bench.cli.execute import execute, register
+from bench.cli.execute import execute
+from bench.cli.experiments import plan_line, planned, requested, submit
 from bench.cli.options import (
     AcceptTwins,
     AsJson,
@@ -51,11 +52,6 @@ from bench.errors import BenchError, explain
 from bench.files import check_folder
 
 if TYPE_CHECKING:
-    from bench.engine.graph import StageGraph
-    from bench.engine.launcher import Submitter
-    from bench.engine.store import Store
-    from bench.experiment.plan import Run
-    from bench.experiment.request import Request
     from bench.reporting.report import Report
 
 app = typer.Typer(
@@ -128,26 +124,32 @@ def run(
     from bench.cli.stored import run_of
     from bench.engine.launcher import Submitter, parse_launcher
     from bench.experiment.collect import collect, save
+    from bench.experiment.finish import save_tables
     from bench.experiment.plan import graph_of
+    from bench.experiment.request import Request
     from bench.reporting.board import to_console
     from bench.results.files import Tables
 
-    request = _request(ctx)
+    request = requested(ctx, Request)
     launched = parse_launcher(request.launcher)
     console = Console(quiet=quiet, stderr=as_json)
-    store, runs = _planned(request, console, remember=not collect_only)
+    store, runs = planned(request, console, remember=not collect_only)
     graph = graph_of(runs, pictures=request.pictures)
     n_done = sum(store.is_done(stage) for stage in graph.stages.values())
     # A finished experiment can be shown from a read-only store.
     if n_done < len(graph) and not collect_only:
         check_folder(store.root)
         os.environ[EXPERIMENT] = request.record()
-    console.print(_plan_line(runs, len(graph), n_done))
+    console.print(plan_line(runs, len(graph), n_done))
     if collect_only:
         share.print_missing(runs, store, console)
         exit_code: int = ExitCode.DONE
     elif isinstance(launched, Submitter):
-        exit_code = _submit(graph, store, launched, request, Console(stderr=as_json))
+        where = shlex.join(["--store", str(store.root)])
+        results = f"bench report leaderboard {where}"
+        exit_code = submit(
+            graph, store, launched, request, save_tables, results, Console(stderr=as_json)
+        )
     else:
         exit_code = execute(graph, store, launched, console)
     path: Path | None = None
@@ -197,11 +199,12 @@ def plan(
     from bench.cli.answers import plan_of, tell
     from bench.cli.views import plan_table
     from bench.engine.launcher import parse_launcher
+    from bench.experiment.request import Request
 
     console = Console(stderr=as_json)
-    request = _request(ctx)
+    request = requested(ctx, Request)
     parse_launcher(request.launcher)
-    store, runs = _planned(request, console, remember=False)
+    store, runs = planned(request, console, remember=False)
     found = plan_of(runs, store, pictures=request.pictures)
     if as_json:
         tell(found)
@@ -287,19 +290,26 @@ def list_(
         typer.Argument(help="What to list."),
     ],
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Data sets with numbers and licence.")
+        bool,
+        typer.Option(
+            "--verbose",
+            "-v",
+            help="Methods with the ranges that `bench tune` searches; data sets with numbers and "
+            "licence.",
+        ),
     ] = False,
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
     """List what there is to choose from."""
-    from bench.cli.answers import list_of, releases, tell
+    from bench.cli.answers import list_of, releases, searches, tell
     from bench.cli.views import listing
 
     plug_in(plugin)
-    if verbose and what != "datasets":
-        raise BenchError(f"--verbose is for datasets, not for {what}")
-    found = releases() if verbose else list_of(what)
+    details = {"datasets": releases, "methods": searches}
+    if verbose and what not in details:
+        raise BenchError(f"--verbose is for {' and '.join(details)}, not for {what}")
+    found = details[what]() if verbose else list_of(what)
     if as_json:
         tell(found)
     else:
@@ -695,6 +705,7 @@ def report_(
         console.print(str(path), soft_wrap=True)
 
 
+command()(tuning.tune)
 command()(share.pack)
 command()(share.admit)
 command()(upkeep.verify)
@@ -739,71 +750,3 @@ def _report(name: str, options: dict[str, str] | None = None) -> Report:
     if "csv" in (options or {}) and "csv" not in plugin.model_fields:
         raise BenchError(f"report {name} takes no CSV: it shows what scores alone do not say")
     return plugin.from_overrides("report", name, options or {})
-
-
-def _submit(
-    graph: StageGraph, store: Store, launched: Submitter, request: Request, console: Console
-) -> int:
-    """Submit jobs for what is missing, and say how to follow them."""
-    from bench.experiment.finish import save_tables
-
-    register(graph, store)
-    if all(store.is_done(stage) for stage in graph.stages.values()):
-        return ExitCode.DONE
-    finish = partial(save_tables, store.root, request.record())
-    for line in launched.submit(graph, store, finish):
-        console.print(f"jobs      {line}", soft_wrap=True)
-    where = shlex.join(["--store", str(store.root)])
-    console.print(
-        f"watch     bench status --watch {where}\n"
-        f"results   bench report leaderboard {where}, when all is done\n"
-        f"cancel    bench cancel {where}",
-        soft_wrap=True,
-    )
-    return ExitCode.DONE
-
-
-def _request(ctx: typer.Context) -> Request:
-    """Return the request of the command line and its file; load plug-ins and set the device."""
-    from bench.experiment.request import Request
-
-    params = ctx.params | {"store": ctx.params["store_root"]}
-    given = {name: value for name, value in params.items() if name in Request.model_fields}
-    request = Request.of(params["experiment"], given)
-    use_device(request.device)
-    plug_in(request.plugin)
-    return request
-
-
-def _planned(
-    request: Request, console: Console, *, remember: bool = True
-) -> tuple[Store, list[Run]]:
-    from bench.engine.store import Store
-
-    store = Store(request.store)
-    if remember and not store.root.is_dir():
-        check_folder(store.root)
-    remember = remember and (not store.root.exists() or os.access(store.root, os.W_OK))
-    grid = request.grid()
-    with console.status("reading the list of cases") as spinner:
-        runs = grid.runs(
-            store,
-            lambda done, total: spinner.update(f"reading files {done}/{total}"),
-            remember=remember,
-            guard=remember and not request.accept_twins,
-        )
-    for dataset in grid.datasets:
-        for doubt in dataset.doubts():
-            remark(f"{dataset.label}: {doubt}")
-    return store, runs
-
-
-def _plan_line(runs: list[Run], n_stages: int, n_done: int) -> str:
-    from bench.reporting.text import counted
-
-    sizes = (
-        counted(len(runs), "run"),
-        counted(len({run.condition for run in runs}), "condition"),
-        counted(n_stages, "stage"),
-    )
-    return f"plan      {', '.join(sizes)}: {n_done} done, {n_stages - n_done} to compute"

@@ -48,7 +48,7 @@ def unfinished(runs: Sequence[Run], store: Store) -> tuple[UnfinishedRun, ...]:
                 label_pct=cell.label_pct,
                 fold=cell.fold,
                 seed=cell.seed,
-                counts=_by_state(stages, store),
+                counts=stages_by_state(stages, store),
             )
         )
     return tuple(found)
@@ -87,23 +87,29 @@ def run_of(
 ) -> RunAnswer:
     """Return how far an experiment is when the command ends, and where its results are."""
     stages = graph.in_order()
-    failures = ((stage, store.failure(stage)) for stage in stages if not store.is_done(stage))
     return RunAnswer(
         store=store.root,
         runs=len(runs),
         unfinished=unfinished(runs, store),
-        counts=_by_state(stages, store),
-        failed=tuple(
-            FailedStage(stage.key, stage.title, problem)
-            for stage, problem in failures
-            if problem is not None
-        ),
+        counts=stages_by_state(stages, store),
+        failed=failed_stages(stages, store),
         results=results,
         problems=tuple(problems),
     )
 
 
-def _by_state(stages: Iterable[Stage], store: Store) -> dict[str, int]:
+def failed_stages(stages: Iterable[Stage], store: Store) -> tuple[FailedStage, ...]:
+    """Return the stages that failed when they were last tried, and why."""
+    failures = ((stage, store.failure(stage)) for stage in stages if not store.is_done(stage))
+    return tuple(
+        FailedStage(stage.key, stage.title, problem)
+        for stage, problem in failures
+        if problem is not None
+    )
+
+
+def stages_by_state(stages: Iterable[Stage], store: Store) -> dict[str, int]:
+    """Return how many stages are in each state."""
     return dict(sorted(Counter(map(store.state, stages)).items()))
 
 

@@ -96,7 +96,12 @@ def describe_stage(found: ShowAnswer) -> RenderableType:
 
 HEADINGS = {
     "networks": {"name": "network", "dims": "sees", "options": "options", "summary": "what it is"},
-    "methods": {"name": "method", "summary": "what it does", "citation": "published in"},
+    "methods": {
+        "name": "method",
+        "summary": "what it does",
+        "citation": "published in",
+        "searched": "searched by bench tune",
+    },
     "datasets": {
         "name": "data set",
         "summary": "what it is",
@@ -130,6 +135,8 @@ def _cell(name: str, item: Mapping[str, Value]) -> str:
         return "volumes" if value == 3 else "slices"
     if name == "annotated_pairs" and value is None and item["cases"] is not None:
         return "by its table"
+    if name == "searched" and value is None:
+        return "nothing"
     return NONE if value is None else str(value)
 
 

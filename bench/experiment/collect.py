@@ -44,7 +44,16 @@ class _Setting(NamedTuple):
 def collect(runs: Sequence[Run], store: Store) -> Tables:
     """Return the tables of all finished models of ``runs``, each collected when asked for."""
     from bench.results.files import Tables
-    from bench.results.tables import AUDIT, CURVES, LAYERS, PICTURES, RESULTS, SHEETS, TARGETS
+    from bench.results.tables import (
+        AUDIT,
+        CURVES,
+        LAYERS,
+        PICTURES,
+        RESULTS,
+        SHEETS,
+        TARGETS,
+        TUNING,
+    )
 
     rows: dict[str, Callable[[], Iterable[dict[str, Any]]]] = {
         RESULTS.name: lambda: _result_rows(runs, store),
@@ -54,6 +63,7 @@ def collect(runs: Sequence[Run], store: Store) -> Tables:
         TARGETS.name: lambda: _target_rows(runs, store),
         LAYERS.name: lambda: _layer_rows(runs, store),
         SHEETS.name: lambda: _sheet_rows(runs, store),
+        TUNING.name: lambda: _tuning_rows(runs, store),
     }
     return Tables(lambda schema: schema.frame(rows[schema.name]()))
 
@@ -261,6 +271,20 @@ def _sheet_rows(runs: Sequence[Run], store: Store) -> Iterator[dict[str, Any]]:
         where = {"stage": run.sheet.key, **_basis_columns(run, run.sheet)}
         columns = _condition_columns(run) | where
         yield from (columns | record for record in _records(store, run.sheet))
+
+
+def _tuning_rows(runs: Sequence[Run], store: Store) -> Iterator[dict[str, Any]]:
+    """Return what was tried to choose the settings of runs, for their data set."""
+    from bench.results.tables import TUNING
+
+    known = TUNING.load_all(sorted((store.root / "tuning").glob("*.parquet")))
+    chosen = known[known["chosen"]]
+    wanted = {(run.condition.source.dataset.label, run.method) for run in runs}
+    names = zip(chosen["dataset"], chosen["setting"], strict=True)
+    tunings = chosen.loc[[name in wanted for name in names], list(TUNING.run)]
+    led = known.merge(tunings, on=list(TUNING.run))
+    for row in led.itertuples(index=False, name=None):
+        yield dict(zip(led.columns, row, strict=True))
 
 
 def _layer_rows(runs: Sequence[Run], store: Store) -> Iterator[dict[str, Any]]:

@@ -7,18 +7,21 @@ and gets stages; equal stages of different methods are one stage, because their 
 from __future__ import annotations
 
 import abc
+import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
+from pydantic import ValidationError
 from typing_extensions import override
 
 from bench.data.dataset import Dataset
 from bench.data.window import Window
 from bench.errors import BenchError, unknown_name
 from bench.experiment.profiles import Profile
+from bench.experiment.searched import searched
 from bench.nets.network import Network
 from bench.params import Params, format_brackets
 from bench.stages.images import Images, Prepared, Volumes
@@ -267,12 +270,13 @@ class Recipe:
 class Method(Params, abc.ABC):
     """A training method: its fields are its hyper-parameters, ``plan`` describes its trainings.
 
-    One class per file in ``methods/``; the file name is the method's name.
+    One class per file in ``methods/``; the file name is the method's name. A field that
+    ``bench tune`` may search is marked with its range (:mod:`bench.experiment.searched`).
 
     Raises
     ------
     TypeError
-        The ``colour`` of a subclass is not ``#RRGGBB``.
+        The ``colour`` of a subclass is not ``#RRGGBB``, or a range holds what its field refuses.
     """
 
     title: ClassVar[str] = ""
@@ -294,6 +298,13 @@ class Method(Params, abc.ABC):
         super().__pydantic_init_subclass__(**options)
         if cls.colour and not re.fullmatch("#[0-9A-Fa-f]{6}", cls.colour):
             raise TypeError(f"colour of {cls.__name__} is {cls.colour}, must be #RRGGBB")
+        marks = {} if inspect.isabstract(cls) else searched(cls)
+        for name, mark in marks.items():
+            for value in mark.ends:
+                try:
+                    cls.model_validate({name: value})
+                except ValidationError:
+                    raise TypeError(f"{cls.__name__} cannot search {name}={value}") from None
 
     @abc.abstractmethod
     def plan(self, recipe: Recipe) -> Iterator[Train]:

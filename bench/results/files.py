@@ -9,12 +9,21 @@ from typing import TYPE_CHECKING, Self
 
 from bench.results import packs
 from bench.results.schema import Schema
-from bench.results.tables import AUDIT, CURVES, LAYERS, PICTURES, RESULTS, SHEETS, TARGETS
+from bench.results.tables import (
+    AUDIT,
+    CURVES,
+    LAYERS,
+    PICTURES,
+    RESULTS,
+    SHEETS,
+    TARGETS,
+    TUNING,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
-BESIDE = (AUDIT, CURVES, PICTURES, TARGETS, LAYERS, SHEETS)
+BESIDE = (AUDIT, CURVES, PICTURES, TARGETS, LAYERS, SHEETS, TUNING)
 """Stored beside ``NAME.parquet`` as ``NAME.<name of the schema>.parquet``."""
 
 
@@ -89,6 +98,11 @@ class Tables:
     def sheets(self) -> pd.DataFrame:
         """Contact sheets of the data."""
         return self._load(SHEETS)
+
+    @cached_property
+    def tuning(self) -> pd.DataFrame:
+        """Settings that were tried for the methods that `bench tune` chose."""
+        return self._load(TUNING)
 
 
 def beside(path: Path, schema: Schema) -> Path:

@@ -330,6 +330,27 @@ LAYERS = Schema(
 )
 """The blocks of the networks, independent of the method."""
 
+TUNING = Schema(
+    name="tuning",
+    version=1,
+    oldest=1,
+    declared=RUN_COLUMNS
+    | {
+        "tuned_on": _TEXT,
+        "trials": Column("int", low=1),
+        "trial": _COUNT,
+        "setting": _TEXT,
+        "patients": Column("int", low=1),
+        "dsc": _PERCENT,
+        "device_s": Column("float", low=0),
+        "chosen": Column("bool"),
+        "exhaustive": Column("bool"),
+    },
+    key=(*RUN, "tuned_on", "trials", "trial"),
+    run=(*RUN, "tuned_on", "trials"),
+)
+"""Settings tried by `bench tune` for the methods of the results that were chosen by it."""
+
 SHEETS = Schema(
     name="sheets",
     version=1,

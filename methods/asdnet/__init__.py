@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 from typing_extensions import override
 
 from bench.api import (
+    Choice,
     Method,
     Objective,
     ObjectiveSpec,
@@ -43,7 +44,7 @@ class Asdnet(Method):
         "published; its weight relative to the size of the supervised loss"
     )
 
-    preset: Literal["asdnet", "hung"] = "asdnet"
+    preset: Annotated[Literal["asdnet", "hung"], Choice("asdnet", "hung")] = "asdnet"
     """Weights and threshold. `asdnet`: 0.05, 0.05, 0.5, and 1 - DSC of labelled training batches.
     `hung`: 0.01 (annotated), 0.001 (unknown), 0.1, and 0.2. The first two belong to a supervised
     loss that begins near 1, as a Dice loss or a cross-entropy over balanced classes does, and are

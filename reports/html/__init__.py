@@ -63,7 +63,10 @@ class Html(ScoresReport):
         table, styles = self.scored(tables)
         compared = list(_compared(table, styles))
         if self.csv is None:
-            standings = {by: leaderboard.leaderboards(tables.results, by=by) for by in BOARDS}
+            standings = {
+                by: leaderboard.leaderboards(tables.results, by=by, tuning=tables.tuning)
+                for by in BOARDS
+            }
         else:
             standings = {by: foreign.leaderboards(table, styles, by) for by in foreign.TITLE}
         final = standings["method"]
@@ -167,7 +170,7 @@ def _chapters(
             ),
         )
     if not results.empty:
-        costs = fairness.boards(fairness.costs(results), styles)
+        costs = fairness.boards(fairness.costs(results, tables.tuning), styles)
         yield Chapter("Fairness", _parts("fairness", costs))
         yield Chapter("Provenance", _parts("provenance", [_provenance(results)]))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from bench.reporting.marks import marks as marks_of
 from bench.reporting.report import Document, Later, ScoresReport
 from bench.reporting.style import MethodStyles
 from bench.reporting.text import NONE, duration
+from bench.reporting.tuned import Tunings
 from bench.results.aggregate import cell_values, final_models, lacking_pairs
 from bench.results.files import Tables
 from bench.results.tables import CELL, GROUP, group_name, grouped
@@ -59,7 +61,10 @@ class Leaderboard(ScoresReport):
         if self.csv is not None:
             return self._of_csv(tables)
         results, digits = tables.results, 1 if self.digits is None else self.digits
-        shown = {by: leaderboards(results, self.metric, by, digits, self.bold) for by in TITLE}
+        shown = {
+            by: leaderboards(results, self.metric, by, digits, self.bold, tables.tuning)
+            for by in TITLE
+        }
         stem = "leaderboard" if self.metric == "dsc" else f"leaderboard-{self.metric}"
         heading = f"Leaderboard: {find(self.metric).title}"
         return self._document(tables, shown, stem, heading, lambda: numbers(results, self.metric))
@@ -119,6 +124,7 @@ def leaderboards(
     by: By = "method",
     digits: int = 1,
     bold: Rule = "holm",
+    tuning: pd.DataFrame | None = None,
 ) -> list[Board]:
     """Return one board per (data set, profile, backbone) of a results table.
 
@@ -136,6 +142,8 @@ def leaderboards(
         Decimals of mean and standard deviation.
     bold
         The criterion for a better method (``bench.reporting.comparison.marks``).
+    tuning
+        What `bench tune` tried for methods of the table, which the board of final models says.
 
     Returns
     -------
@@ -150,12 +158,17 @@ def leaderboards(
     return [
         found
         for group in grouped(scores.require_rows(table))
-        for found in _boards_of(group, metric, by, digits, bold)
+        for found in _boards_of(group, metric, by, digits, bold, tuning)
     ]
 
 
 def _boards_of(
-    group: pd.DataFrame, metric: MetricName, by: By, digits: int, bold: Rule
+    group: pd.DataFrame,
+    metric: MetricName,
+    by: By,
+    digits: int,
+    bold: Rule,
+    tuning: pd.DataFrame | None,
 ) -> Iterator[Board]:
     last = final_models(group)
     title = f"{group_name(group)}: {find(metric).title}{TITLE[by]}"
@@ -167,7 +180,10 @@ def _boards_of(
     elif by == "round":
         if not (rows := _several_rounds(group)).empty:
             yield _board(group, rows, metric, by, digits, bold)
-    elif by == "method" or group[by].nunique() > 1:
+    elif by == "method":
+        found = _board(group, last, metric, by, digits, bold)
+        yield found if tuning is None else _with_tuning(found, last, Tunings(tuning, last))
+    elif group[by].nunique() > 1:
         yield _board(group, last, metric, by, digits, bold)
 
 
@@ -252,6 +268,18 @@ def _board(
         labels=len(line),
         colours=styles.colours(methods),
     )
+
+
+def _with_tuning(found: Board, last: pd.DataFrame, tunings: Tunings) -> Board:
+    """Return a board of final models with a column that says which of them were tuned."""
+    if not tunings:
+        return found
+    methods = [str(keys[0]) for keys in lines_of(last, LINE["method"])]
+    frame = found.frame.assign(tuned=[tunings.text(method) or NONE for method in methods])
+    marks = np.full(frame.shape, "", object)
+    if found.marks is not None:
+        marks[:, :-1] = found.marks
+    return replace(found, frame=frame, marks=marks, notes=(*found.notes, *tunings.notes()))
 
 
 def _several_rounds(group: pd.DataFrame) -> pd.DataFrame:

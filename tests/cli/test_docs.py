@@ -21,6 +21,7 @@ from bench.cli import main as cli
 from bench.experiment.method import Method
 from bench.experiment.profiles import PROFILES
 from bench.experiment.request import Request
+from bench.experiment.searched import searched
 from bench.experiment.selection import (
     parse_label_pcts,
     parse_methods,
@@ -153,6 +154,17 @@ def test_parameters_and_defaults_of_a_method_are_as_documented(name: str) -> Non
             assert text == str(default).lower()
         else:
             assert float(Fraction(text)) == pytest.approx(default)
+
+
+@pytest.mark.parametrize("name", registry.names("methods"))
+def test_ranges_that_are_searched_are_documented(name: str) -> None:
+    method = registry.load("methods", name, Method)  # type: ignore[type-abstract]
+    section = METHODS_PAGE.split(f"## `{name}`\n")[1].split("\n## ")[0]
+    marks = {parameter: str(mark) for parameter, mark in searched(method).items()}
+    assert ("| searched |" in section) == bool(marks)
+    if marks:
+        rows = table(section, "parameter")
+        assert {name: cells[1] for name, cells in rows.items() if cells[1]} == marks
 
 
 def test_data_sets_reports_and_profiles_are_documented() -> None:

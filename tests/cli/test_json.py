@@ -13,8 +13,9 @@ from command import Bench
 from pages import ROOT, table
 from pydantic import TypeAdapter
 
-import bench.cli.stored  # noqa: F401 - its answers, for the test of all
-from bench.cli.answers import Answer, ListAnswer, list_of, releases
+import bench.cli.stored
+import bench.cli.tried  # noqa: F401 - its answers, for the test of all
+from bench.cli.answers import Answer, ListAnswer, list_of, releases, searches
 from bench.cli.codes import ExitCode
 from bench.data.release import release
 from bench.errors import neutral
@@ -62,7 +63,7 @@ def test_every_field_is_documented_and_every_documented_field_exists(answer: typ
     found = fields(schema, schema) | {"schema"}
     if answer is ListAnswer:
         found.remove("items")
-        lists = [*map(list_of, LISTS), releases()]
+        lists = [*map(list_of, LISTS), releases(), searches()]
         found |= {f"items[].{name}" for one in lists for item in one.items for name in item}
         assert all(len({tuple(item) for item in one.items}) == 1 for one in lists)
     heading = answer.command.replace("-", " ")
