@@ -263,7 +263,7 @@ def test_a_damaged_table_is_refused_with_the_command_that_writes_it_again(
     for method in ("naive", "inerrant0"):
         chosen = ("-m", method, "-d", "./set", "-p", "smoke[steps=1]", "--launcher", "inline")
         assert bench("run", *chosen, "-q").code == 0
-    first, second = tmp_path.glob("bench-store/results/*[!ts].parquet")
+    first, second = tmp_path.glob("bench-store/results/*[!gts].parquet")
     first.write_bytes(first.read_bytes()[:1000])
     refused = bench("report", "leaderboard")
     assert (refused.code, refused.err.count("\n")) == (2, 1)
@@ -358,7 +358,7 @@ def test_a_run_ends_with_the_leaderboard_and_says_where_results_lie(
     assert "plan      4 runs, 2 conditions, 43 stages: 0 done, 43 to compute" in out
     assert "INERRANT" in out
     assert "after each relabelling round" in out
-    (results,) = experiment.store.glob("results/*[!ts].parquet")
+    (results,) = experiment.store.glob("results/*[!gts].parquet")
     assert re.search(rf"^results   .*{re.escape(results.name)}$", out, re.MULTILINE)
 
 
@@ -492,7 +492,7 @@ def test_report_writes_the_leaderboard_of_all_results(
     assert {f"leaderboard.{suffix}" for suffix in ("md", "csv", "tex", "html")} <= names
     assert {f"leaderboard-matrix-1.{suffix}" for suffix in ("svg", "pdf")} <= names
     assert "per organ" in answer.out
-    (results,) = experiment.store.glob("results/*[!ts].parquet")
+    (results,) = experiment.store.glob("results/*[!gts].parquet")
     other = bench("report", "leaderboard[digits=2,metric=nsd]", str(results), "-o", "x")
     assert other.code == 0
     assert (tmp_path / "x/leaderboard-nsd.md").is_file()
@@ -503,7 +503,7 @@ def test_a_report_finds_its_table_among_those_that_lie_together(
     name: str, bench: Bench, experiment: Experiment, tmp_path: Path
 ) -> None:
     together = sorted(experiment.store.glob("results/*.parquet"))
-    (results,) = experiment.store.glob("results/*[!ts].parquet")
+    (results,) = experiment.store.glob("results/*[!gts].parquet")
     written = set()
     for given in (together, [results], [results.with_suffix(".curves.parquet")]):
         assert bench("report", name, *map(str, given), "-o", "x").code == 0
