@@ -25,10 +25,11 @@ NOTES = (
     "Networks: all that are in memory in training, frozen and averaged ones included; M: their "
     "parameters in millions. At test time one network remains.",
     "Steps: optimiser steps of the segmentation network. Passes: forward passes of any network per "
-    "such step, for one batch.",
-    "Time: mean training time of a model on its device, and as a multiple of INERRANT⁰'s. Memory: "
-    "largest peak, of the device on a GPU and of the process on a CPU, where memory of earlier "
-    "trainings counts as well.",
+    "such step, for one batch; slices that a relabelling sees are counted in batches, once for "
+    "every view, network and gate.",
+    "Time: mean training time of a model on its device, without relabelling, and as a multiple of "
+    "INERRANT⁰'s. Memory: largest peak, of the device on a GPU and of the process on a CPU, where "
+    "memory of earlier trainings counts as well.",
 )
 TUNING_NOTE = (
     "Tried: settings among which `bench tune` chose this one, its default among them; tuning: the "

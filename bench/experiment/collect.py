@@ -216,7 +216,10 @@ def _joined(texts: Iterable[str]) -> str:
 def _network_columns(
     run: Run, result: Round, trainings: list[Train], store: Store
 ) -> dict[str, Any]:
-    """Return how many networks a model was trained with, their size and passes per step."""
+    """Return how many networks a model was trained with, their size and passes per step.
+
+    Slices that a relabelling sees count as passes of the batches that they would fill.
+    """
     parameters: dict[str, int] = {}
     passes = 0.0
     for training in trainings:
@@ -224,6 +227,10 @@ def _network_columns(
             cost = training.cost(store.out(training))
         parameters |= cost["parameters"]
         passes += training.length.steps * sum(cost["passes_per_step"].values())
+    for relabelling in run.relabellings(result.model):
+        with _reading(store, relabelling):
+            seen = relabelling.slices(store.out(relabelling))
+        passes += seen / relabelling.model.batch_size
     return {
         "networks": len(parameters),
         "parameters": sum(parameters.values()),

@@ -109,6 +109,11 @@ class Run:
         return [stage for stage in ancestors(model) if isinstance(stage, Train)]
 
     @staticmethod
+    def relabellings(model: Train) -> list[Relabel]:
+        """Return every relabelling that led to a model."""
+        return [stage for stage in ancestors(model) if isinstance(stage, Relabel)]
+
+    @staticmethod
     def segmentation_steps(model: Train) -> int:
         """Return the optimiser steps of segmentation networks that led to a model."""
         return sum(

@@ -15,7 +15,7 @@ from bench.params import Added
 from bench.stage import StageContext
 from bench.stages.images import Prepared
 from bench.stages.labels import Labels
-from bench.stages.train import PseudoLabels, Train
+from bench.stages.train import COST, PseudoLabels, Train
 from bench.training.agreement import Agreement
 from bench.training.gating import Gate
 from bench.training.relabelling import RelabelRule, Selection
@@ -67,8 +67,11 @@ class Relabel(PseudoLabels):
     def run(self, ctx: StageContext) -> None:
         """Write ``slices/``, ``shown.npy`` and ``selections/`` (the candidates, for the audit).
 
-        With pseudo-labels of whole volumes also ``whole.npy``, with a gate ``left_out.npy``.
+        With pseudo-labels of whole volumes also ``whole.npy``, with a gate ``left_out.npy``; and
+        ``cost.json``.
         """
+        import json
+
         import numpy as np
 
         from bench.data.slices import LabelSliceWriter, organs_shown
@@ -105,8 +108,20 @@ class Relabel(PseudoLabels):
                 shown.append(organs_shown(ps_SHW, len(self.images.organs)))
                 ctx.tick(count, len(volumes))
         np.save(ctx.out / "shown.npy", np.concatenate(shown))
+        (ctx.out / COST).write_text(json.dumps({"slices": network.slices}, indent=1))
         if self.rule.background == "whole":
             np.save(ctx.out / WHOLE, ~view.flags_VK & ~left_out_VK)
+
+    @staticmethod
+    def slices(out: Path) -> int:
+        """Return how many slices, or windows of a 3D network, the networks saw in all.
+
+        0 if the output is of a version that did not count.
+        """
+        import json
+
+        path = out / COST
+        return sum(json.loads(path.read_text())["slices"].values()) if path.exists() else 0
 
     @staticmethod
     def left_out(out: Path, cases: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
@@ -169,6 +184,7 @@ class _Network:
         from bench.nets.confidence import ConfidenceNet
         from bench.nets.protocol import channels_last
         from bench.nets.weights import load_weights
+        from bench.training.cost import PassCounter
 
         self._view = view
         self._device = ctx.device
@@ -186,8 +202,19 @@ class _Network:
             load_weights(net, ctx.input(stage.confidence) / "confidence.safetensors")
             self._confidence = net.to(ctx.device)
             channels_last(net)
+        trunks = {"segmenter": self._segmenter}
+        trunks |= {f"earlier {number}": net for number, net in enumerate(self._earlier)}
+        if self._confidence is not None:
+            trunks["confidence"] = self._confidence.trunk
+        # Predictions call parts of a network, never the network itself.
+        self._counter = PassCounter({name: net.bottleneck for name, net in trunks.items()})
         # The last prediction is kept: a volume that competes alone is predicted twice in a row.
         self._latest: tuple[str, tuple[NDArray[np.uint8], NDArray[np.float32]]] | None = None
+
+    @property
+    def slices(self) -> dict[str, int]:
+        """How many slices each network saw."""
+        return self._counter.slices
 
     def predict(self, case: TrainCase) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """Return predicted labels and the confidence in each, shape [S, H, W]."""

@@ -1,4 +1,4 @@
-"""The cost of a training step: how often each network sees a slice."""
+"""The cost of a training step or a relabelling: how often each network sees a slice."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ class PassCounter:
     Parameters
     ----------
     modules
-        Networks by name. Calls of the network itself are counted, not those of its parts.
+        Networks by name, or the part of each that every pass goes through. Calls of these modules
+        are counted, not those of their parts.
     """
 
     def __init__(self, modules: Mapping[str, nn.Module]) -> None:

@@ -11,6 +11,7 @@ from bench.errors import BenchError
 from bench.nets.catalogue import SMP_ARCHITECTURES, parse_network
 from bench.nets.confidence import ConfidenceHead, ConfidenceNet
 from bench.nets.unet import UNet
+from bench.training.cost import PassCounter
 
 
 def n_parameters(module: nn.Module) -> int:
@@ -136,7 +137,9 @@ def test_every_architecture_trains_and_feeds_the_confidence_head(name: str, size
     network = parse_network(name)
     net = network.build(1, 3)
     image = torch.rand(2, 1, size, size)
+    counter = PassCounter({"net": net.bottleneck})
     features = net.features(image)
+    assert counter.slices == {"net": 2}
     assert features.shape[1] == net.feature_channels
     logits = net.classify(features)
     assert logits.shape == (2, 3, size, size)

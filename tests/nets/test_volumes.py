@@ -45,6 +45,7 @@ from bench.reports.leaderboard import Leaderboard
 from bench.seeds import generator
 from bench.stages.images import Prepared
 from bench.training.augment import Augmentation, resample
+from bench.training.cost import PassCounter
 from bench.training.readers import PatchReader, RawBatch
 from bench.training.sampler import SampledSlices
 
@@ -214,7 +215,9 @@ def test_a_3d_network_keeps_the_protocol(name: str) -> None:
     net = network.build(1, 3, output_bias=-4.0)
     assert net.dims == 3
     image = torch.rand(1, 1, *SMALL.patch)
+    counter = PassCounter({"net": net.bottleneck})
     features = net.features(image)
+    assert counter.slices == {"net": 1}
     assert features.shape[:2] == (1, net.feature_channels)
     logits = net(image)
     assert logits.shape == (1, 3, *SMALL.patch)
@@ -269,7 +272,7 @@ def volume_view(n_slices: int = 80, side: int = 64) -> Any:
         labels=Labels(labels),
         pseudo=None,
         cases=cases,
-        flags_VK=np.array([[True], [False]]),
+        known_VK=np.array([[True], [False]]),
         volume_S=np.repeat([0, 1], n_slices),
     )
 
