@@ -227,6 +227,30 @@ def audit_cell_values(audit: pd.DataFrame, by: Sequence[str] = (*CELL, "round"))
     return means.join(spreads).join(groups.size().rename("runs")).reset_index()
 
 
+def left_out_values(audit: pd.DataFrame, by: Sequence[str] = (*CELL, "round")) -> pd.DataFrame:
+    """Return how good the pseudo-labels are that a gate kept, and those that it left out.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``by``, of the methods that left out any; ``volumes`` and ``left_out``, pseudo-labels in
+        all and those left out, summed; as fractions, averaged as by :func:`audit_fold_values` and
+        then over folds: ``precision`` and ``dsc_kept``, ``precision_left_out`` and
+        ``dsc_left_out``.
+    """
+    gated = audit[audit.groupby(list(CELL))["left_out"].transform("sum") > 0]
+    right = gated["candidates"] * (1 - gated["candidate_error"])
+    others = gated["candidates"] - gated["added"]
+    gated = gated.assign(
+        precision_left_out=((right - gated["tp"]) / others.where(others > 0)).clip(0, 1)
+    )
+    by = list(by)
+    means = ["precision", "precision_left_out", "dsc_kept", "dsc_left_out"]
+    folds = gated.groupby([*by, "seed", "fold"])[means].mean()
+    counts = gated.groupby(by)[["volumes", "left_out"]].sum()
+    return counts.join(folds.groupby(by).mean()).reset_index()
+
+
 def parts(events: Iterable[Mapping[str, float]], steps: int) -> Iterator[tuple[str, int, float]]:
     """Yield name, part and mean of the values that a training of ``steps`` steps logged.
 

@@ -220,7 +220,7 @@ RESULTS = Schema(
 
 AUDIT = Schema(
     name="audit",
-    version=2,
+    version=3,
     oldest=1,
     declared=RUN_COLUMNS
     | {
@@ -240,6 +240,10 @@ AUDIT = Schema(
         "auc": _FRACTION,
         "ap_success": _FRACTION,
         "ap_error": _FRACTION,
+        "volumes": Column("int", low=0, absent=0, since=3),
+        "left_out": Column("int", low=0, absent=0, since=3),
+        "dsc_kept": _FRACTION._replace(since=3),
+        "dsc_left_out": _FRACTION._replace(since=3),
     }
     | _basis(2),
     key=(*RUN, "round", "organ"),

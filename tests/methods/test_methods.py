@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from bench.experiment.plan import Run, graph_of
 from bench.experiment.selection import parse_methods, parse_profiles
 from bench.methods.asdnet import Adversarial
 from bench.results.tables import AUDIT, CURVES, RESULTS
+from bench.stages.audit import Audit
 from bench.stages.relabel import Relabel
 from bench.stages.train import Train
 from bench.training.gating import Stability, Typicality
@@ -211,6 +213,35 @@ def test_kept_pseudo_labels_are_whole_and_others_unknown(name: str, finished: Fi
         for case, out_K in zip(view.cases, out_VK, strict=True):
             seen = set(np.unique(view.pseudo.gather(range(case.labels.start, case.labels.stop))))
             assert not seen & set(np.flatnonzero(out_K | case.flags_K) + 1)
+
+
+@pytest.mark.parametrize("name", ["selftrain", "cosst", "bai"])
+def test_the_audit_counts_what_was_left_out(name: str, finished: Finished) -> None:
+    run, store = finished.of(name), finished.store
+    for result in run.rounds[1:]:
+        assert result.audit is not None
+        relabelling, truth = result.audit.relabelling, CompleteLabels(store.out(result.audit.truth))
+        split = Split.read(store.out(relabelling.labels))
+        out = Relabel.left_out(store.out(relabelling), split.train)
+        assert bool(out) == (relabelling.gate is not None)
+        audited = {row["organ"]: row for row in Audit.records(store.out(result.audit))}
+        for k, organ in enumerate(truth.index.organs):
+            hidden = [
+                case_id
+                for case_id in split.incomplete
+                if truth[case_id].case.annotated[k] and not split.flags[case_id][k]
+            ]
+            if not hidden:
+                assert organ not in audited
+                continue
+            row = audited[organ]
+            assert row["volumes"] == len(hidden)
+            assert row["left_out"] == sum(bool(out[c][k]) for c in hidden if c in out)
+            kept, left_out = row["dsc_kept"], row["dsc_left_out"]
+            assert math.isnan(left_out) == (row["left_out"] == 0)
+            assert math.isnan(kept) == (row["left_out"] == row["volumes"])
+            if not row["candidates"]:
+                assert not np.nansum([kept, left_out])
 
 
 def test_the_name_of_a_method_is_not_what_it_trains(condition: Condition) -> None:

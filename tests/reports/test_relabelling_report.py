@@ -4,9 +4,9 @@ from tables import audit_table
 
 from bench.errors import BenchError
 from bench.reports.relabelling import Relabelling
-from bench.results.aggregate import audit_cell_values
+from bench.results.aggregate import audit_cell_values, left_out_values
 from bench.results.files import Tables
-from bench.results.tables import AUDIT
+from bench.results.tables import AUDIT, CELL
 
 
 def report(audit):
@@ -42,3 +42,19 @@ def test_undefined_ratios_are_dashes():
 def test_no_relabelling_is_said():
     with pytest.raises(BenchError, match="method with rounds"):
         report(AUDIT.frame([]))
+
+
+def test_what_a_gate_leaves_out_stands_beside_what_it_keeps():
+    audit = audit_table()
+    assert "left out" not in report(audit).files["relabelling.md"]
+    gated = audit.assign(
+        left_out=2, candidates=2 * audit["added"].clip(lower=50), dsc_kept=0.8, dsc_left_out=0.1
+    )
+    found = left_out_values(gated, (*CELL, "organ", "round")).set_index(["organ", "round"])
+    # Of 200 candidates of the liver a quarter is wrong; 100 were added, 90 of those right.
+    assert found.loc[("liver", 1), "precision"] == pytest.approx(0.9)
+    assert found.loc[("liver", 1), "precision_left_out"] == pytest.approx((150 - 90) / 100)
+    assert found.loc[("liver", 1), ["volumes", "left_out"]].tolist() == [20, 4]
+    text = report(gated).files["relabelling.md"]
+    assert "d, profile smoke, unet: pseudo-labels left out, per organ" in text
+    assert "| 30 % | liver | inerrant | 1 | 20 | 4 | 90.0 | 60.0 | 80.0 | 10.0 |" in text
