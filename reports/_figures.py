@@ -95,8 +95,14 @@ def drawing(figure: Figure, name: str, title: str, caption: str, instead: str = 
 
 
 def _to_pdf(figure: Figure) -> bytes:
+    from matplotlib.text import Text
+
+    figure.set_layout_engine("none")  # as in the SVG
+    for text in figure.findobj(Text):
+        text.set_fontfeatures(["-liga"])  # each face is cut once; ligatures would be another
     data = io.BytesIO()
-    with _names_as_text(**{"pdf.fonttype": 42}):  # letters stay letters
+    # Letters stay letters. The PDF reads the size of a font from the second.
+    with _names_as_text(**dict.fromkeys(["pdf.fonttype", "ps.fonttype"], 42)):
         dated = {"CreationDate": None, "Creator": None, "Producer": None}
         figure.savefig(data, format="pdf", metadata=dated, bbox_inches="tight")
     return data.getvalue()

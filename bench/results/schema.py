@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from bench import memory
 from bench.errors import BenchError, neutral
 from bench.files import replacing
-from bench.results import packs
+from bench.results import packs, repeats
 from bench.results.asked import again
 from bench.results.basis import other_data, why_apart
 
@@ -204,8 +204,10 @@ class Schema:
                 groups = map(metadata.row_group, range(metadata.num_row_groups))
                 if (size := sum(group.total_byte_size for group in groups)) > free:
                     raise ValueError(f"{size} bytes of values, more than the memory that is free")
-                arrow = pq.read_table(file, page_checksum_verification=True)
+                texts = [name for name, column in self.columns.items() if column.kind == "text"]
+                arrow = pq.read_table(file, page_checksum_verification=True, read_dictionary=texts)
             tag = (arrow.schema.metadata or {}).get(b"bench.schema", b"none")
+            arrow = repeats.shared(arrow)
             table: pd.DataFrame = arrow.to_pandas(self_destruct=True, split_blocks=True)
             del arrow
         except (pa.ArrowException, OSError, ValueError) as error:

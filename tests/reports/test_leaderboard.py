@@ -244,6 +244,8 @@ def test_files_are_the_same_for_the_same_rows(tmp_path):
         assert {path.suffix for path in paths[4:]} == {".svg", ".pdf"}
     for path in paths:
         assert path.read_bytes() == (tmp_path / "a" / path.name).read_bytes()
+        if path.suffix == ".pdf":  # each face of the font once: regular, and bold in a matrix
+            assert path.read_bytes().count(b"/FontFile2") <= (2 if "matrix" in path.name else 1)
     other = Leaderboard(metric="nsd").build(Tables.of(results=table))
     assert "leaderboard-nsd.md" in other.files
 
