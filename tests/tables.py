@@ -157,7 +157,7 @@ def audit_table() -> pd.DataFrame:
                     | {"profile": "smoke", "backbone": "unet", "round": t, "organ": organ}
                     | {"gamma": t / 2, "candidates": 400, "candidate_error": 0.25, "auc": 0.8}
                     | {"ap_success": 0.9, "ap_error": float("nan")}
-                    | {"volumes": 10, "left_out": 0}
+                    | {"sure": 50, "sure_right": 40, "volumes": 10, "left_out": 0}
                     | dict.fromkeys(("dsc_kept", "dsc_left_out"), float("nan"))
                     | audited._asdict()
                     | dict.fromkeys(BASIS, "")

@@ -220,7 +220,7 @@ RESULTS = Schema(
 
 AUDIT = Schema(
     name="audit",
-    version=3,
+    version=4,
     oldest=1,
     declared=RUN_COLUMNS
     | {
@@ -240,10 +240,10 @@ AUDIT = Schema(
         "auc": _FRACTION,
         "ap_success": _FRACTION,
         "ap_error": _FRACTION,
-        "volumes": Column("int", low=0, absent=0, since=3),
-        "left_out": Column("int", low=0, absent=0, since=3),
-        "dsc_kept": _FRACTION._replace(since=3),
-        "dsc_left_out": _FRACTION._replace(since=3),
+        **dict.fromkeys(
+            ("sure", "sure_right", "volumes", "left_out"), Column("int", low=0, absent=0, since=4)
+        ),
+        **dict.fromkeys(("dsc_kept", "dsc_left_out"), _FRACTION._replace(since=4)),
     }
     | _basis(2),
     key=(*RUN, "round", "organ"),

@@ -13,18 +13,22 @@ from bench.stages.records import RecordsStage
 from bench.stages.relabel import Relabel
 from bench.stages.truth import Truth
 
+SURE = 0.95
+"""Score from which a candidate is sure, as the threshold of FixMatch and UniMatch."""
+
 
 class Audit(RecordsStage):
     """Counts and ranking quality per organ, pooled over the training volumes that lack it.
 
-    Beside them the number of these volumes, how many of their pseudo-labels were left out as a
-    whole, and the mean DSC of the candidates of both kinds, NaN without any. Volumes without any
-    annotation of an organ are left out: there is no truth to compare with.
+    Beside them how many candidates have a score of at least 0.95, the number of these volumes, how
+    many of their pseudo-labels were left out as a whole, and the mean DSC of the candidates of both
+    kinds, NaN without any. Volumes without any annotation of an organ are left out: there is no
+    truth to compare with.
     """
 
     file: ClassVar[str] = "audit.json"
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     images: Prepared
     truth: Truth
@@ -90,7 +94,10 @@ class Audit(RecordsStage):
                 continue
             ranking = ranking_scores(np.concatenate(scores[k]), np.concatenate(successes[k]))
             counts = {"added": int(added[k]), "tp": int(tp[k]), "gt_missing": int(gt_missing[k])}
+            sure = np.concatenate(scores[k]) >= SURE
             whole = {
+                "sure": int(sure.sum()),
+                "sure_right": int((sure & np.concatenate(successes[k])).sum()),
                 "volumes": int(volumes[k]),
                 "left_out": int(left_out[k]),
                 "dsc_kept": _mean(dsc[k][False]),
