@@ -31,6 +31,7 @@ MAX_FILES = 10_000
 """Members of a pack."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first time that a zip archive can hold
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_END = 22  # bytes of the record that ends a zip archive without a comment
 _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 
 
@@ -92,7 +93,12 @@ class Pack:
         return BenchError(f"{self.path}: {why}; ask for the pack again")
 
     def _checked_header(self) -> dict[str, int]:
+        with self.path.open("rb") as file:
+            file.seek(-_END, io.SEEK_END)
+            ends = file.read(4) == b"PK\5\6"
         entries = self._archive.infolist()
+        if not ends or min((entry.header_offset for entry in entries), default=0):
+            raise self._refused("holds bytes before or after the archive")
         if len(entries) > MAX_FILES:
             raise self._refused(f"holds {len(entries)} files, more than {MAX_FILES}")
         sizes: dict[str, int] = {}

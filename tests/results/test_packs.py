@@ -103,3 +103,10 @@ def test_other_archives_and_other_formats_are_refused(pack: Path, tmp_path: Path
         members["pack.json"] = json.dumps(manifest).encode()
 
     assert "has the format bench.pack/9" in refusal(rewritten(pack, later))
+
+
+def test_bytes_before_or_after_the_archive_are_refused(pack: Path, tmp_path: Path) -> None:
+    content, changed = pack.read_bytes(), tmp_path / "changed.zip"
+    for other in (content + b"\n", content + bytes(100), b"x" + content):
+        changed.write_bytes(other)
+        assert "holds bytes before or after the archive" in refusal(changed)
