@@ -234,8 +234,8 @@ def left_out_values(audit: pd.DataFrame, by: Sequence[str] = (*CELL, "round")) -
     -------
     pandas.DataFrame
         ``by``, of the methods that left out any; ``volumes`` and ``left_out``, pseudo-labels in
-        all and those left out, summed; as fractions, averaged as by :func:`audit_fold_values` and
-        then over folds: ``precision`` and ``dsc_kept``, ``precision_left_out`` and
+        all and those left out, summed; as fractions, averaged over the organs that have both and
+        then over folds: ``precision`` and ``precision_left_out``, ``dsc_kept`` and
         ``dsc_left_out``.
     """
     gated = audit[audit.groupby(list(CELL))["left_out"].transform("sum") > 0]
@@ -245,8 +245,11 @@ def left_out_values(audit: pd.DataFrame, by: Sequence[str] = (*CELL, "round")) -
         precision_left_out=((right - gated["tp"]) / others.where(others > 0)).clip(0, 1)
     )
     by = list(by)
-    means = ["precision", "precision_left_out", "dsc_kept", "dsc_left_out"]
-    folds = gated.groupby([*by, "seed", "fold"])[means].mean()
+    pairs = (["precision", "precision_left_out"], ["dsc_kept", "dsc_left_out"])
+    if "organ" not in by:  # means of other organs could not be compared
+        for pair in pairs:
+            gated[pair] = gated[pair].where(gated[pair].notna().all(axis=1))
+    folds = gated.groupby([*by, "seed", "fold"])[[*pairs[0], *pairs[1]]].mean()
     counts = gated.groupby(by)[["volumes", "left_out"]].sum()
     return counts.join(folds.groupby(by).mean()).reset_index()
 

@@ -58,3 +58,7 @@ def test_what_a_gate_leaves_out_stands_beside_what_it_keeps():
     text = report(gated).files["relabelling.md"]
     assert "d, profile smoke, unet: pseudo-labels left out, per organ" in text
     assert "| 30 % | liver | inerrant | 1 | 20 | 4 | 90.0 | 60.0 | 80.0 | 10.0 |" in text
+    # No spleen is left out, so the mean over organs is that of the liver alone.
+    gated.loc[gated["organ"] == "spleen", ["dsc_kept", "dsc_left_out"]] = [0.2, np.nan]
+    mean = left_out_values(gated).set_index("round")
+    assert mean.loc[2, ["dsc_kept", "dsc_left_out"]].tolist() == pytest.approx([0.8, 0.1])
