@@ -112,7 +112,7 @@ def _name_commands(unread: list[Unread], store: Store, console: Console) -> None
     done = [each for each in unread if store.is_done(each)]
     names = {store.receipt(each).get("experiment") for each in done}
     commands = [
-        shlex.join(["bench", "run", str(file), "--store", str(store.root)])
+        shlex.join(["bench", _command(file), str(file), "--store", str(store.root)])
         for file in sorted(store.root.glob("experiments/*.toml"))
         if file.stem in names
     ]
@@ -121,6 +121,13 @@ def _name_commands(unread: list[Unread], store: Store, console: Console) -> None
     )
     for command in commands or ["bench run, with the options that the store was made with"]:
         console.print(f"  {command}", soft_wrap=True)
+
+
+def _command(experiment: Path) -> str:
+    """Return the command that takes a record of ``experiments/``."""
+    from bench.experiment.tuning import TuneRequest
+
+    return "tune" if experiment.name.startswith(TuneRequest.prefix) else "run"
 
 
 def _repair(stages: list[Stage], store: Store, console: Console) -> int:

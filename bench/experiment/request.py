@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BeforeValidator, Field, ValidationError
 
@@ -48,6 +48,9 @@ Texts = Annotated[tuple[str, ...], BeforeValidator(_several_texts)]
 
 class Request(Params):
     """The options of ``bench run`` and ``bench plan``, under their own names."""
+
+    prefix: ClassVar[str] = ""
+    """Begins the names of its records in a store, by which they are told apart."""
 
     method: Texts = ()
     dataset: Texts = ()
@@ -128,7 +131,7 @@ class Request(Params):
         The receipt of every stage that is computed for them holds this name.
         """
         options = self._options()
-        name = digest(options, 12)
+        name = self.prefix + digest(options, 12)
         file = self.store / "experiments" / f"{name}.toml"
         if not file.is_file():
             _write(file, options)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import Field
 from typing_extensions import override
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 class TuneRequest(Request):
     """The options of ``bench tune``: those of one condition, and how many settings are tried."""
+
+    prefix: ClassVar[str] = "tune-"
 
     trials: int = Field(default=8, ge=1, le=1000)
     on: str | None = None

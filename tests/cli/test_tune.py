@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from command import Bench
 
+from bench.engine.provenance import provenance
 from bench.reports.fairness import Fairness
 from bench.reports.leaderboard import Leaderboard
 from bench.results.files import Tables
@@ -102,8 +103,14 @@ def test_on_other_data_settings_are_for_every_fold(bench: Bench, tmp_path: Path)
 
 
 def test_a_tuning_can_be_given_again_from_its_file(bench: Bench, tmp_path: Path) -> None:
+    provenance.cache_clear()  # it has the name of the first experiment of a process
     assert bench(*TUNE).code == 0
     (file,) = (tmp_path / "bench-store" / "experiments").glob("*.toml")
     again = bench("tune", str(file))
     assert again.code == 0
     assert "0 to compute" in again.out
+    (stage,) = (tmp_path / "bench-store").glob("Truth/*/stage.json")
+    stage.unlink()
+    said = bench("verify")
+    assert said.code == 2
+    assert f"bench tune {file}" in said.out

@@ -13,6 +13,7 @@ from helpers import ALL_METHODS, Memory, events_of, outcomes, weights
 from pydantic import Field
 
 from bench.data.catalogue import parse_dataset
+from bench.data.dataset import Case
 from bench.data.development import Development, validation_part
 from bench.data.simulate import make_split
 from bench.engine.store import Store
@@ -21,7 +22,7 @@ from bench.experiment.plan import Run
 from bench.experiment.profiles import parse_profile
 from bench.experiment.searched import Choice, Range, searched, settings
 from bench.experiment.selection import parse_methods
-from bench.experiment.tuning import Tuned, TuneRequest, save, trials_graph, tuned
+from bench.experiment.tuning import Tuned, TuneRequest, save, save_tuning, trials_graph, tuned
 from bench.plugins import registry
 from bench.results.tables import TUNING
 from bench.stages.train import Train
@@ -160,6 +161,39 @@ def test_development_holds_training_patients_and_what_training_sees() -> None:
         assert all(flags[organ] for organ in seen if organ)
 
 
+class Pairs(Memory):
+    """Two scans of every patient."""
+
+    def cases(self) -> tuple[Case, ...]:
+        return tuple(
+            case.model_copy(update={"patient": f"patient{number // 2}"})
+            for number, case in enumerate(super().cases())
+        )
+
+
+def test_scans_of_a_patient_train_or_validate_together() -> None:
+    data = Development(base=Pairs(n_cases=16), n_folds=2, label_pct=50, seed=0)
+    parts: dict[str, set[object]] = {}
+    for case in data.cases():
+        parts.setdefault(case.patient, set()).add(case.trains_in)
+    assert len(parts) == 8
+    assert all(len(part) == 1 for part in parts.values())
+    assert set().union(*parts.values()) == {(), "all"}
+
+
+def test_of_a_union_the_tested_sources_validate() -> None:
+    small, large = "phantom[n_cases=12,scale=0.25]", "phantom[n_cases=6,scale=0.25,seed=1]"
+    base = parse_dataset(f"union[sources=small={small}:large={large},test=small]")
+    data = Development(base=base, fold=0, n_folds=2, label_pct=100, seed=0)
+    training = [case for case in data.cases() if case.trains_in == "all"]
+    validating = [case for case in data.cases() if case.trains_in == ()]
+    assert {case.domain for case in validating} == {"small"}
+    assert len(validating) == 2
+    assert sum(case.domain == "large" for case in training) == 6
+    assert len(training) == 4 + 6
+    assert data.owner(validating[0])[0] == parse_dataset(small)
+
+
 def folder(root: Path, cases: int = 8) -> Path:
     return trees.nnunet(root, cases)
 
@@ -265,8 +299,11 @@ def test_nothing_is_chosen_before_every_trial_is_done(tmp_path: Path) -> None:
     assert save(asked, runs, store) is None
     assert not (tmp_path / "tuning").exists()
     assert outcomes(events_of([last], store))[last.title] == "done"
-    path = save(asked, runs, store)
-    assert path is not None
+    save_tuning(tmp_path, asked.record())  # as the last of several jobs does
+    (path,) = (tmp_path / "tuning").glob("*.parquet")
+    before = path.read_bytes()
+    assert save(asked, runs, store) == path
+    assert path.read_bytes() == before
     table = TUNING.load(path)
     assert table.groupby("method").size().to_dict() == {"cps": 3, "inerrant": 3}
     assert table.groupby("method")["chosen"].sum().to_dict() == {"cps": 1, "inerrant": 1}
