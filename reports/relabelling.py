@@ -45,8 +45,8 @@ NOTES = (
 )
 LEFT_OUT_NOTES = (
     "Volumes: pseudo-labels of an organ in a volume, in all folds; left out: those that are not "
-    "trained on. What follows in %, compared with the hidden labels; mean over the organs that have "
-    "both, then over folds.",
+    "trained on. What follows in %, compared with the hidden labels; mean over the organs that "
+    "have both, then over folds.",
     "P kept, P out: share of the voxels that are right, of what is trained on and of what is left "
     "out. DSC kept, DSC out: mean over volumes, 0 where the organ is missed, so that a gate is "
     "seen to work without voxels, too. A gate works if what it keeps is the better part.",

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from typing_extensions import override
 
 from bench.params import Added
@@ -17,7 +17,7 @@ from bench.stages.images import Prepared
 from bench.stages.labels import Labels
 from bench.stages.train import COST, PseudoLabels, Train
 from bench.training.agreement import Agreement
-from bench.training.gating import Gate
+from bench.training.gating import Gate, Stability
 from bench.training.relabelling import RelabelRule, Selection
 
 if TYPE_CHECKING:
@@ -30,7 +30,14 @@ LEFT_OUT = "left_out.npy"
 
 
 class Relabel(PseudoLabels):
-    """One round: predict incomplete training volumes, rank, select, unite with earlier rounds."""
+    """One round: predict incomplete training volumes, rank, select, unite with earlier rounds.
+
+    Raises
+    ------
+    ValueError
+        A gate with a rule that makes background of organs which it leaves out, or one that compares
+        models where there is one.
+    """
 
     uses_accelerator: ClassVar[bool] = True
 
@@ -49,6 +56,14 @@ class Relabel(PseudoLabels):
     gamma: float = Field(gt=0, le=1)
     rule: RelabelRule
     seed: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _gate_fits(self) -> Self:
+        if self.gate is not None and self.rule.background not in ("ambiguous", "whole"):
+            raise ValueError("a gate leaves organs unknown: choose background=whole or ambiguous")
+        if isinstance(self.gate, Stability) and not self.earlier:
+            raise ValueError("Stability compares models: name the earlier ones")
+        return self
 
     @property
     @override

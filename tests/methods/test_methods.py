@@ -20,7 +20,7 @@ from bench.data.simulate import Split
 from bench.data.visible import TrainView
 from bench.engine.store import Store
 from bench.experiment.collect import collect
-from bench.experiment.method import Condition, Method
+from bench.experiment.method import Condition, Method, Recipe
 from bench.experiment.plan import Run, graph_of
 from bench.experiment.selection import parse_methods, parse_profiles
 from bench.methods.asdnet import Adversarial
@@ -30,6 +30,7 @@ from bench.stages.relabel import Relabel
 from bench.stages.train import Train
 from bench.training.gating import Stability, Typicality
 from bench.training.readers import SliceReader
+from bench.training.relabelling import RelabelRule
 from bench.training.sampler import SampledSlices
 from bench.training.shared_loss import SharedLoss
 
@@ -213,6 +214,15 @@ def test_kept_pseudo_labels_are_whole_and_others_unknown(name: str, finished: Fi
         for case, out_K in zip(view.cases, out_VK, strict=True):
             seen = set(np.unique(view.pseudo.gather(range(case.labels.start, case.labels.stop))))
             assert not seen & set(np.flatnonzero(out_K | case.flags_K) + 1)
+
+
+def test_a_gate_that_cannot_work_is_refused(condition: Condition) -> None:
+    recipe = Recipe(condition)
+    model = run_of("inerrant0", condition).rounds[0].model
+    with pytest.raises(ValueError, match="background=whole"):
+        recipe.relabel(model, RelabelRule(background="rest"), 1.0, gate=Typicality(share=0.1))
+    with pytest.raises(ValueError, match="name the earlier ones"):
+        recipe.relabel(model, RelabelRule(), 1.0, gate=Stability(share=0.1))
 
 
 @pytest.mark.parametrize("name", ["selftrain", "cosst", "bai"])
