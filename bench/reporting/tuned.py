@@ -37,6 +37,9 @@ class Choice(NamedTuple):
 class Tunings:
     """What was tuned of the methods of one board.
 
+    Where a method was tuned in the profile and network of the board, its tunings in others, which
+    may have chosen otherwise, do not count.
+
     Parameters
     ----------
     tuning
@@ -49,6 +52,8 @@ class Tunings:
         self._rows = rows
         methods = set(rows["method"])
         here = tuning[tuning["dataset"] == rows["dataset"].iloc[0]]
+        alike = (here[["profile", "backbone"]] == rows[["profile", "backbone"]].iloc[0]).all(axis=1)
+        here = here[alike | ~here["method"].isin(here.loc[alike, "method"])]
         found = []
         for _, trials in here.groupby(list(TUNING.run)):
             best = trials[trials["chosen"]].iloc[0]

@@ -95,6 +95,16 @@ def test_the_largest_tuning_counts() -> None:
     assert "best of 4" in cells.values()
 
 
+def test_a_tuning_in_another_profile_counts_where_there_is_none_in_this() -> None:
+    other = list(rows("inerrant", ["inerrant", TUNED], "inerrant", profile="quick"))
+    cells, notes = board(*other)
+    assert list(cells.values()) == ["best of 2", "–"]
+    assert "profile quick" in notes
+    cells, notes = board(*other, *rows("inerrant", ["inerrant", TUNED], TUNED))
+    assert list(cells.values()) == ["default", "best of 2"]
+    assert "profile quick" not in notes
+
+
 def test_fairness_counts_trials_and_their_time() -> None:
     results = result_table(methods=["inerrant", TUNED])
     tuning = TUNING.frame(rows("inerrant", ["inerrant", TUNED], TUNED))
