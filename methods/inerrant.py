@@ -45,7 +45,10 @@ class Inerrant(Method):
     """Rank by the confidence network, by the predicted probability itself, or by its mean over
     turned and zoomed views and over neighbouring voxels (not published)."""
     confidence_mode: Literal["finetune", "freeze"] = "finetune"
-    confidence_voxels: Literal["all_known", "predicted_positive"] = "all_known"
+    confidence_start: Literal["constant", "certainty"] = "certainty"
+    """What the confidence network says before it learns: the same everywhere (published), or the
+    predicted probability, which it then corrects."""
+    confidence_voxels: Literal["all_known", "predicted_positive"] = "predicted_positive"
     """Known voxels on which the confidence is learned: all (Eq. 3), or those predicted as an organ,
     the only ones that are ranked."""
     background: Annotated[
@@ -86,7 +89,9 @@ class Inerrant(Method):
             confidence = None
             if self.score == "confidence":
                 learned = LearnedConfidence(
-                    mode=self.confidence_mode, voxels=self.confidence_voxels
+                    mode=self.confidence_mode,
+                    start=self.confidence_start,
+                    voxels=self.confidence_voxels,
                 )
                 confidence = recipe.confidence(model, learned)
             gamma = gamma_at(t, self.rounds, self.gamma_max)

@@ -14,6 +14,7 @@ from bench.nets.unet import CONV, init_glorot
 PAPER_WIDTHS = (400, 120, 64, 64)
 
 ConfidenceMode = Literal["freeze", "finetune"]
+ConfidenceStart = Literal["constant", "certainty"]
 
 
 class ConfidenceHead(nn.Module):
@@ -66,20 +67,36 @@ class ConfidenceNet(nn.Module):
     mode
         ``finetune`` trains a copy of the segmenter along with the head; ``freeze`` trains the head
         alone, on the features of the segmenter itself.
+    start
+        ``constant``: the head's output is the logit of the confidence, as published.
+        ``certainty``: it is what the absolute logit of the segmenter lacks, 0 before training.
     """
 
     def __init__(
-        self, segmenter: FeatureNet, head: ConfidenceHead, mode: ConfidenceMode = "finetune"
+        self,
+        segmenter: FeatureNet,
+        head: ConfidenceHead,
+        mode: ConfidenceMode = "finetune",
+        start: ConfidenceStart = "constant",
     ) -> None:
         super().__init__()
         # A copy in both modes: freezing must not reach the segmenter. Its last layer is not used.
         self.trunk = copy.deepcopy(segmenter).requires_grad_(mode == "finetune")
         self.head = head
         self.mode = mode
+        self.start = start
+        if start == "certainty":
+            nn.init.zeros_(head.output.weight)
         self.train(self.training)
 
     @classmethod
-    def of(cls, segmenter: FeatureNet, n_organs: int, mode: ConfidenceMode = "finetune") -> Self:
+    def of(
+        cls,
+        segmenter: FeatureNet,
+        n_organs: int,
+        mode: ConfidenceMode = "finetune",
+        start: ConfidenceStart = "constant",
+    ) -> Self:
         """Return a network with a new head for ``segmenter``; the caller seeds torch before.
 
         The head is as wide as the features, 64 at most: Table 11 where they are 64. In 3D it is
@@ -88,7 +105,7 @@ class ConfidenceNet(nn.Module):
         channels = segmenter.feature_channels
         width = min(channels * (segmenter.dims - 1), 64)
         head = ConfidenceHead(channels, n_organs, width, segmenter.dims)
-        return cls(segmenter, head, mode)
+        return cls(segmenter, head, mode, start)
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode of the head; the trunk stays in evaluation mode."""
@@ -104,9 +121,15 @@ class ConfidenceNet(nn.Module):
         return hidden_BCHW
 
     def classify(self, hidden_BCHW: Tensor, size: tuple[int, ...]) -> Tensor:
-        """Return confidence logits at ``size``, linearly interpolated, shape [B, K, *size]."""
+        """Return the head's output at ``size``, linearly interpolated, shape [B, K, *size]."""
         return resize(self.head.output(hidden_BCHW), size)
 
+    def combine(self, output_BKHW: Tensor, logits_BKHW: Tensor) -> Tensor:
+        """Return confidence logits, given the head's output and the segmenter's logits."""
+        if self.start == "certainty":
+            return output_BKHW.float() + logits_BKHW.float().abs()
+        return output_BKHW
+
     def forward(self, image_BCHW: Tensor) -> Tensor:
-        """Return confidence logits, shape [B, K, H, W]."""
+        """Return the head's output, shape [B, K, H, W]."""
         return self.classify(self.hidden(image_BCHW), image_BCHW.shape[2:])

@@ -251,30 +251,38 @@ def _logits_and_confidence(
     """Yield rows, their logits, and a function that returns their learned confidence."""
     if window is None:
         for rows, image_BCHW in _batches(image_SCHW, net.divisor, device, batch_size):
+            logits_BKHW = _logits(net, image_BCHW, precision)
 
-            def of_slices(scored: Tensor, image_BCHW: Tensor = image_BCHW) -> Tensor:
+            def of_slices(
+                scored: Tensor,
+                image_BCHW: Tensor = image_BCHW,
+                logits_BKHW: Tensor = logits_BKHW,
+            ) -> Tensor:
                 assert confidence is not None
-                return _confidence(confidence, image_BCHW[scored], precision)
+                output_BKHW = _confidence_output(confidence, image_BCHW[scored], precision)
+                return confidence.combine(output_BKHW, logits_BKHW[scored]).sigmoid()
 
-            yield rows, _logits(net, image_BCHW, precision), of_slices
+            yield rows, logits_BKHW, of_slices
         return
 
     @cache
     def of_volume() -> Tensor:
         assert confidence is not None
         return _windowed(
-            lambda patch: _confidence(confidence, patch, precision),
+            lambda patch: _confidence_output(confidence, patch, precision),
             image_SCHW,
             window,
             device,
-            beyond=0.0,
+            beyond=0.0 if confidence.start == "certainty" else SURE_BACKGROUND,
         )
 
     logits_SKHW = _volume_logits(net, image_SCHW, window, device, precision)
     for rows in _chunks(len(image_SCHW), batch_size):
 
         def of_rows(scored: Tensor, rows: slice = rows) -> Tensor:
-            return of_volume()[rows][scored]
+            assert confidence is not None
+            output_BKHW, logits_BKHW = of_volume()[rows][scored], logits_SKHW[rows][scored]
+            return confidence.combine(output_BKHW, logits_BKHW).sigmoid()
 
         yield rows, logits_SKHW[rows], of_rows
 
@@ -307,10 +315,10 @@ def _logits(net: FeatureNet, image_BCHW: Tensor, precision: Precision) -> Tensor
     return _checked(net.classify(features_BCHW.float()))
 
 
-def _confidence(net: ConfidenceNet, image_BCHW: Tensor, precision: Precision) -> Tensor:
+def _confidence_output(net: ConfidenceNet, image_BCHW: Tensor, precision: Precision) -> Tensor:
     with autocast(image_BCHW.device, precision):
         hidden_BCHW = net.hidden(image_BCHW)
-    return _checked(net.classify(hidden_BCHW.float(), image_BCHW.shape[2:])).sigmoid()
+    return _checked(net.classify(hidden_BCHW.float(), image_BCHW.shape[2:]))
 
 
 def _checked(logits_BKHW: Tensor) -> Tensor:

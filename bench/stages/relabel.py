@@ -199,6 +199,7 @@ class _Network:
         from bench.nets.confidence import ConfidenceNet
         from bench.nets.protocol import channels_last
         from bench.nets.weights import load_weights
+        from bench.training.confidence import LearnedConfidence
         from bench.training.cost import PassCounter
 
         self._view = view
@@ -213,7 +214,9 @@ class _Network:
         ]
         self._confidence = None
         if stage.confidence is not None:
-            net = ConfidenceNet.of(self._segmenter, len(stage.images.organs))
+            learned = stage.confidence.objective
+            assert isinstance(learned, LearnedConfidence)
+            net = ConfidenceNet.of(self._segmenter, len(stage.images.organs), start=learned.start)
             load_weights(net, ctx.input(stage.confidence) / "confidence.safetensors")
             self._confidence = net.to(ctx.device)
             channels_last(net)

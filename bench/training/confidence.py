@@ -26,11 +26,14 @@ class LearnedConfidence(ObjectiveSpec):
 
     mode: Literal["finetune", "freeze"] = "finetune"
     """Train a copy of the trunk with the head (the paper's choice), or the head alone."""
+    start: Literal["constant", "certainty"] = "constant"
+    """What an untrained network says: the same everywhere, or the probability of each decision."""
     voxels: Literal["all_known", "predicted_positive"] = "all_known"
     error_weight: float = Field(default=1.0, gt=0)
     output_bias: float = 3.0
-    """Initial logit of the confidence; most predictions are right. From 0 the first steps push all
-    outputs to 1, and with them the hidden units out of the range in which they learn."""
+    """Initial logit of a confidence that starts constant; most predictions are right. From 0 the
+    first steps push all outputs to 1, and with them the hidden units out of the range in which they
+    learn."""
 
     @override
     def build(self, setting: Setting) -> Objective:
@@ -44,10 +47,12 @@ class _ConfidenceObjective(Objective):
         self._spec = spec
         self._lr = setting.lr
         self._segmenter = setting.network("segmenter")
-        self._confidence = ConfidenceNet.of(self._segmenter, setting.n_organs, spec.mode)
+        self._confidence = ConfidenceNet.of(
+            self._segmenter, setting.n_organs, spec.mode, spec.start
+        )
         bias = self._confidence.head.output.bias
         assert bias is not None
-        bias.data.fill_(spec.output_bias)
+        bias.data.fill_(spec.output_bias if spec.start == "constant" else 0.0)
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:
@@ -75,7 +80,7 @@ class _ConfidenceObjective(Objective):
         predicted_BKHW = logits_BKHW >= 0
         wrong_BKHW = predicted_BKHW & ~y_BKHW & w_BKHW
         loss = confidence_loss(
-            self._confidence(batch.image_BCHW),
+            self._confidence.combine(self._confidence(batch.image_BCHW), logits_BKHW),
             logits_BKHW,
             y_BKHW,
             w_BKHW,

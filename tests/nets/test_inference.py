@@ -1,9 +1,13 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from scipy.special import logit
 from torch import Tensor, nn
 
+from bench.data.window import Window
 from bench.errors import BenchError
 from bench.nets.catalogue import parse_network
 from bench.nets.confidence import ConfidenceNet
@@ -100,6 +104,28 @@ def test_confidence_net_scores_the_predicted_bit(
         np.testing.assert_allclose(score[mine], chat[:, organ - 1][mine], atol=1e-5)
     mine = pred == 0
     np.testing.assert_allclose(score[mine], chat[:, missing].min(axis=1)[mine], atol=1e-5)
+
+
+@pytest.mark.parametrize("window", [None, Window(patch=(48, 32, 32))])
+def test_a_confidence_that_starts_from_the_certainty_ranks_as_the_probability_does(
+    net: FeatureNet, image_SCHW: NDArray[np.float32], window: Window | None
+) -> None:
+    if window is not None:
+        net = parse_network("unet3d_t11[width=2]").build(1, 3, output_bias=0.0)
+    confidence = ConfidenceNet.of(net, 3, start="certainty")
+    assert confidence.head.output.bias is not None
+    predict = partial(predict_with_score, net, image_SCHW, np.ones(3, np.bool_), device="cpu")
+    pred, probability = predict(window=window)
+    _, untrained = predict(confidence=confidence, window=window)
+    np.testing.assert_allclose(untrained, probability, atol=1e-5)
+    with torch.no_grad():
+        confidence.head.output.bias[:] = torch.tensor([2.0, 0.0, -2.0])
+    _, trained = predict(confidence=confidence, window=window)
+    for organ, shift in ((1, 2.0), (2, 0.0), (3, -2.0)):
+        mine = pred == organ
+        assert mine.any()
+        moved = logit(trained[mine].astype(float)) - logit(probability[mine].astype(float))
+        np.testing.assert_allclose(moved, shift, atol=1e-3)
 
 
 def test_slices_without_anything_to_rank_are_not_scored(
