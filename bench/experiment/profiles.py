@@ -18,6 +18,7 @@ from bench.params import (
     parse_brackets,
 )
 from bench.training.config import TrainConfig
+from bench.training.shared_loss import SharedLoss
 
 
 class Profile(Params):
@@ -72,7 +73,9 @@ PROFILES = {
         Profile(
             name="quick", network="unet_t11[width=8,bn_momentum=0.1]", max_side=128,
             voxel_mm=4, window=Window(patch=(48, 48, 48)), steps=1_600, confidence_lr=1e-3,
-            training=TrainConfig(batch_size=4, lr=1e-3),
+            training=TrainConfig(
+                batch_size=4, lr=2e-3, output_bias=-4.6, supervised=SharedLoss(loss="balanced"),
+            ),
         ),
         Profile(
             name="fast", network="unet_t11", max_side=256, steps=2_000, confidence_lr=3e-4,

@@ -72,18 +72,20 @@ def balanced_loss(
     dice
         Weight of 1 - Dice, averaged over the organs that show in the batch.
     """
-    logits_BKHW, y_BKHW, w_BKHW = logits_BKHW.float(), y_BKHW.float(), w_BKHW.float()
-    surprise_BKHW = functional.binary_cross_entropy_with_logits(
-        logits_BKHW, y_BKHW, reduction="none"
-    )
-    weight_BKHW = w_BKHW * torch.where(y_BKHW > 0, positives, 1 - positives)
-    prob_BKHW = logits_BKHW.sigmoid()
-    focal_BKHW = surprise_BKHW * (prob_BKHW - y_BKHW).abs() ** focus * weight_BKHW
-    overlap_K, predicted_K, true_K = soft_counts(prob_BKHW, y_BKHW, w_BKHW)
-    least = floor * logits_BKHW[:, 0].numel()
-    focal = (_over_batch(focal_BKHW) / true_K.clamp(min=least)).mean()
-    missed_K = 1 - (2 * overlap_K + TINY) / (predicted_K + true_K + TINY)
-    return focal + dice * masked_mean(missed_K, true_K > 0)
+    # The layout of the targets: elementwise kernels are slow where two layouts meet.
+    logits_BKHW = logits_BKHW.float().contiguous()
+    y_BKHW, w_BKHW = y_BKHW.float(), w_BKHW.float()
+    seen_BKHW = y_BKHW * w_BKHW
+    against_BKHW = logits_BKHW * (1 - 2 * y_BKHW)
+    wrong_BKHW = against_BKHW.sigmoid()
+    weight_BKHW = w_BKHW * (1 - positives) - seen_BKHW * (1 - 2 * positives)
+    focal_K = _over_batch(functional.softplus(against_BKHW) * wrong_BKHW**focus * weight_BKHW)
+    true_K, missed_K = _over_batch(seen_BKHW), _over_batch(wrong_BKHW * seen_BKHW)
+    extra_K = _over_batch(wrong_BKHW * w_BKHW) - missed_K
+    focal = (focal_K / true_K.clamp(min=floor * logits_BKHW[:, 0].numel())).mean()
+    overlap_K = true_K - missed_K
+    error_K = 1 - (2 * overlap_K + TINY) / (overlap_K + extra_K + true_K + TINY)
+    return focal + dice * masked_mean(error_K, true_K > 0)
 
 
 def soft_counts(prob_BKHW: Tensor, y_BKHW: Tensor, w_BKHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -35,7 +35,7 @@ class SharedLoss(Params):
     """Exponent of the focal term: voxels that are predicted right count less."""
     positives: float = Field(default=0.25, gt=0, lt=1)
     """Weight of the voxels of the organ; the others have the rest to 1."""
-    floor: float = Field(default=0.01, gt=0, le=1)
+    floor: float = Field(default=0.02, gt=0, le=1)
     """The focal term of an organ is divided by the number of its voxels in the batch, and at least
     by this share of the batch."""
     dice: float = Field(default=1.0, ge=0)
