@@ -331,8 +331,8 @@ def adversarial(text: str, profile: str, condition: Condition) -> Adversarial:
 @pytest.mark.parametrize("preset", ["asdnet", "hung"])
 def test_the_weights_of_asdnet_follow_the_shared_loss(preset: str, condition: Condition) -> None:
     method = f"asdnet[preset={preset}]"
-    plain = adversarial(method, "quick[loss=cross_entropy]", condition)
-    balanced = adversarial(method, "quick[loss=balanced]", condition)
+    plain = adversarial(method, "smoke[loss=cross_entropy]", condition)
+    balanced = adversarial(method, "smoke[loss=balanced]", condition)
     assert plain.semi == {"asdnet": 0.5, "hung": 0.1}[preset]
     assert plain.adversarial == {"asdnet": 0.05, "hung": 0.01}[preset] * SharedLoss().uninformed()
     shared = SharedLoss(loss="balanced")
