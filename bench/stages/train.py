@@ -125,12 +125,15 @@ class Train(Stage):
             None if self.pseudo is None else ctx.input(self.pseudo),
         )
         init = None if self.init is None else ctx.input(self.init)
+        shared_loss = self.config.supervised
+        if shared_loss.loss == "balanced":
+            shared_loss = shared_loss.on(view.organ_share())
         torch.manual_seed(self._seed("networks"))
         objective = self.objective.build(
             Setting(
                 n_organs=len(self.images.organs),
                 lr=self.config.lr,
-                shared_loss=self.config.supervised,
+                shared_loss=shared_loss,
                 network=lambda purpose: self._initial_network(purpose, init),
                 intensity_sd=view.intensity_sd,
                 seed=self._seed,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from bench.nets.network import OUTPUT_BIAS
 from bench.params import Params
@@ -35,11 +35,19 @@ class SharedLoss(Params):
     """Exponent of the focal term: voxels that are predicted right count less."""
     positives: float = Field(default=0.25, gt=0, lt=1)
     """Weight of the voxels of the organ; the others have the rest to 1."""
-    floor: float = Field(default=0.02, gt=0, le=1)
+    floor: float = Field(default=3.0, gt=0, le=1e4)
     """The focal term of an organ is divided by the number of its voxels in the batch, and at least
-    by this share of the batch."""
+    by this many times those of a batch whose slices all show an average organ."""
     dice: float = Field(default=1.0, ge=0)
     """Weight of the Dice term."""
+
+    _organ_share: float = PrivateAttr(default=0.01)
+
+    def on(self, organ_share: float) -> Self:
+        """Return the loss on data where an average organ takes this share of what shows it."""
+        sized = self.model_copy()
+        sized._organ_share = organ_share
+        return sized
 
     @model_validator(mode="after")
     def _numbers_of_this_loss(self) -> Self:
@@ -70,7 +78,7 @@ class SharedLoss(Params):
             w_BKHW,
             focus=self.focus,
             positives=self.positives,
-            floor=self.floor,
+            floor=self.floor * self._organ_share,
             dice=self.dice,
         )
 
@@ -86,7 +94,9 @@ class SharedLoss(Params):
             return missed + alarm
         missed *= self.positives * math.pow(1 - prior, self.focus)
         alarm *= (1 - self.positives) * math.pow(prior, self.focus)
-        return (missed + alarm) / max(prior, self.floor) + self.dice * (1 - prior)
+        return (missed + alarm) / max(prior, self.floor * self._organ_share) + self.dice * (
+            1 - prior
+        )
 
     @property
     def scale(self) -> float:

