@@ -94,9 +94,8 @@ class SharedLoss(Params):
             return missed + alarm
         missed *= self.positives * math.pow(1 - prior, self.focus)
         alarm *= (1 - self.positives) * math.pow(prior, self.focus)
-        return (missed + alarm) / max(prior, self.floor * self._organ_share) + self.dice * (
-            1 - prior
-        )
+        focal = (missed + alarm) / max(prior, self.floor * self._organ_share)
+        return focal + self.dice * (1 - prior)
 
     @property
     def scale(self) -> float:

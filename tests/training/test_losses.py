@@ -75,14 +75,15 @@ def test_balanced_loss_of_three_voxels() -> None:
     focal = (first / 1.5 + second / 1.5) / 2  # at least half of three voxels
     dice = 1 - (2 * 0.8 + 1e-5) / (0.8 + 0.3 + 0.1 + 1 + 1e-5)
     for weight in (0.0, 2.0):
-        found = SharedLoss(loss="balanced", floor=0.5, dice=weight)(prob.logit(), y, w)
+        shared = SharedLoss(loss="balanced", floor=2, dice=weight).on(0.25)
+        found = shared(prob.logit(), y, w)
         assert found.item() == pytest.approx(focal + weight * dice, rel=1e-6)
 
 
 def test_balanced_without_its_parts_is_half_the_mean_cross_entropy(
     y_w: tuple[Tensor, Tensor],
 ) -> None:
-    plain = SharedLoss(loss="balanced", focus=0, positives=0.5, floor=1, dice=0)
+    plain = SharedLoss(loss="balanced", focus=0, positives=0.5, floor=1, dice=0).on(1.0)
     assert plain(LOGITS, *y_w).item() == pytest.approx(SharedLoss()(LOGITS, *y_w).item() / 2)
 
 
@@ -177,7 +178,7 @@ def test_confidence_loss_without_known_bits_is_zero_and_trains_the_head_only() -
         SharedLoss(),
         SharedLoss(norm="mean_valid"),
         SharedLoss(loss="balanced"),
-        SharedLoss(loss="balanced", focus=1, positives=0.5, floor=0.1, dice=0.3),
+        SharedLoss(loss="balanced", focus=1, positives=0.5, floor=10, dice=0.3),
     ],
 )
 def test_what_a_loss_begins_at(shared: SharedLoss, output_bias: float) -> None:
