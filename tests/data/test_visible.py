@@ -157,6 +157,22 @@ def test_pseudo_labels_join_what_is_shown(finished: Finished, half: Labels) -> N
     assert np.array_equal(with_ps.shown_SK, without.shown_SK | organs_on(ps_SHW, 4))
 
 
+def test_the_share_of_an_organ_counts_visible_labels_where_they_show(
+    finished: Finished, half: Labels
+) -> None:
+    relabelling = next(stage_of(finished.runs, "Relabel"))
+    view = view_of(finished, half)
+    labels_SHW = view.labels.gather(range(len(view.labels)))
+    shares = []
+    for organ in range(1, 5):
+        mask_SHW = labels_SHW == organ
+        shown_S = mask_SHW.any(axis=(1, 2))
+        assert 0 < shown_S.sum() < 128  # fewer are all read
+        shares.append(mask_SHW[shown_S].mean())
+    assert view.organ_share() == pytest.approx(np.mean(shares))
+    assert view_of(finished, half, relabelling).organ_share() == view.organ_share()
+
+
 def test_slices_are_read_back_in_any_order(tmp_path: Path) -> None:
     maps_SHW = np.random.default_rng(0).integers(0, 256, (7, 5, 6), dtype=np.uint8)
     with LabelSliceWriter(tmp_path, (5, 6)) as writer:

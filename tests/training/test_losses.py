@@ -87,6 +87,18 @@ def test_balanced_without_its_parts_is_half_the_mean_cross_entropy(
     assert plain(LOGITS, *y_w).item() == pytest.approx(SharedLoss()(LOGITS, *y_w).item() / 2)
 
 
+def test_the_floor_of_the_balanced_loss_goes_with_the_size_of_organs() -> None:
+    """Nothing shows: what is divided by is `floor` average organs in every slice."""
+    logits = torch.zeros(2, 1, 10, 10)
+    nothing, known = torch.zeros_like(logits).bool(), torch.ones_like(logits).bool()
+    shared = SharedLoss(loss="balanced", floor=2)
+    alarms = 0.75 * 200 * 0.25 * math.log(2)
+    for share in (0.01, 0.1):
+        found = shared.on(share)(logits, nothing, known)
+        assert found.item() == pytest.approx(alarms / (2 * share * 200))
+    assert shared.on(0.1).identity() == shared.identity()  # no number of the profile
+
+
 def test_a_number_of_the_other_loss_is_refused() -> None:
     with pytest.raises(ValueError, match="norm belongs to loss=cross_entropy"):
         SharedLoss(loss="balanced", norm="sum")
