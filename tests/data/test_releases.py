@@ -585,7 +585,7 @@ def test_the_verbose_list_of_data_sets_has_their_numbers(bench, monkeypatch):
     assert lines["multiorgan[part=btcv]"][1:4] == ["47", "14", "556"]
     assert lines["word"][1:5] == ["150", "16", "2400", "GPL-3.0"]
     assert "phantom" in lines
-    refused = bench("list", "methods", "-v")
+    refused = bench("list", "networks", "-v")
     assert (refused.code, "is for datasets" in refused.err) == (2, True)
 
 
