@@ -75,15 +75,13 @@ def balanced_loss(
     # The layout of the targets: elementwise kernels are slow where two layouts meet.
     logits_BKHW = logits_BKHW.float().contiguous()
     y_BKHW, w_BKHW = y_BKHW.float(), w_BKHW.float()
-    seen_BKHW = y_BKHW * w_BKHW
     against_BKHW = logits_BKHW * (1 - 2 * y_BKHW)
     wrong_BKHW = against_BKHW.sigmoid()
-    weight_BKHW = w_BKHW * (1 - positives) - seen_BKHW * (1 - 2 * positives)
+    weight_BKHW = w_BKHW * torch.where(y_BKHW > 0, positives, 1 - positives)
     focal_K = _over_batch(functional.softplus(against_BKHW) * wrong_BKHW**focus * weight_BKHW)
-    true_K, missed_K = _over_batch(seen_BKHW), _over_batch(wrong_BKHW * seen_BKHW)
-    extra_K = _over_batch(wrong_BKHW * w_BKHW) - missed_K
+    missed_K, wrong_K, true_K = soft_counts(wrong_BKHW, y_BKHW, w_BKHW)
     focal = (focal_K / true_K.clamp(min=floor * logits_BKHW[:, 0].numel())).mean()
-    overlap_K = true_K - missed_K
+    overlap_K, extra_K = true_K - missed_K, wrong_K - missed_K
     error_K = 1 - (2 * overlap_K + TINY) / (overlap_K + extra_K + true_K + TINY)
     return focal + dice * masked_mean(error_K, true_K > 0)
 
