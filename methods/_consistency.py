@@ -94,6 +94,7 @@ class _StudentAndTeacher(Objective):
         self._spec = spec
         self._lr = setting.lr
         self._shared = setting.shared_loss
+        self._weight = spec.weight * setting.shared_loss.scale
         self._noise_sds = [spec.noise * sd for sd in setting.intensity_sd()]
         self._student = setting.network("segmenter")
         add_dropout(self._student, spec.dropout)
@@ -144,9 +145,8 @@ class _StudentAndTeacher(Objective):
         followed_BKHW = unknown_BKHW & trusted_BKHW
         apart_BKHW = (logits_BKHW.float().sigmoid() - taught_BKHW).square()
         consistency = masked_mean(apart_BKHW, followed_BKHW)
-        weight = self._spec.weight * self._shared.scale
         return {
-            "loss": supervised + weight * ramp(progress.share) * consistency,
+            "loss": supervised + self._weight * ramp(progress.share) * consistency,
             "supervised": supervised,
             "consistency": consistency,
             "followed_share": masked_mean(followed_BKHW.float(), unknown_BKHW),
