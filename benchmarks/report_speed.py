@@ -76,6 +76,8 @@ def audit() -> pd.DataFrame:
             | {"dataset": "large", "profile": "paper", "backbone": "unet", "seed": 0}
             | {"added": 1000, "added_cum": 1000 * step, "tp": 900, "gt_missing": 3000}
             | {"candidates": 5000, "candidate_error": 0.1}
+            | dict.fromkeys(("sure", "sure_right", "volumes", "left_out"), 0)
+            | dict.fromkeys(("dsc_kept", "dsc_left_out"), np.nan)
             for step in (1, 2, 3)
         ]
     return AUDIT.frame(rows)

@@ -29,6 +29,7 @@ from bench.engine.provenance import provenance
 from bench.engine.store import MAX_DEATHS, Store
 from bench.errors import BenchError, explain
 from bench.files import sweep
+from bench.processor import has_bf16
 from bench.stage import Stage
 
 if TYPE_CHECKING:
@@ -281,6 +282,8 @@ def _peak_memory() -> Iterator[Callable[[], float]]:
 def _device_name(stage: Stage) -> str:
     if stage.uses_accelerator and (torch := _torch_on_gpu()) is not None:
         return str(torch.cuda.get_device_name())
+    if stage.uses_accelerator and "torch" in sys.modules:
+        return "cpu" if has_bf16() else "cpu without bf16"
     return "cpu"
 
 

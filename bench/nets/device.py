@@ -14,12 +14,14 @@ import torch
 from torch import nn
 from torch.optim import Adam
 
+from bench.processor import has_bf16
+
 Precision = Literal["fp32", "bf16"]
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[None]:
-    """Return a context in which networks compute in ``precision``."""
-    if precision == "fp32":
+    """Return a context in which networks compute in ``precision``, fp32 where bf16 is emulated."""
+    if precision == "fp32" or (device.type == "cpu" and not has_bf16()):
         return nullcontext()
     return torch.autocast(device.type, torch.bfloat16)
 

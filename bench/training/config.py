@@ -32,6 +32,7 @@ class TrainConfig(Params):
     augmentation: Augmentation = Augmentation()
     supervised: SharedLoss = SharedLoss()
     precision: Literal["bf16", "fp32"] = "bf16"
+    """What networks compute in. bf16 is fp32 on a processor that lacks it."""
 
 
 class Steps(Params):

@@ -97,6 +97,7 @@ BROKEN = {
         "targets(batch.lab_BHW, ",
         "targets(batch.lab_BHW % 254, ",
     ),
+    "finite_in_bf16": ("+ 0.1 * extra}", "- (1 - logits.sigmoid()).log().mean()}"),
     "trains_and_predicts": ("+ 0.1 * extra}", "+ 0.1 * extra + float('nan')}"),
 }
 """Check -> a line of the sound method, and the line that breaks it."""
