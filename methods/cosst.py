@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 from typing_extensions import override
 
-from bench.api import Method, Recipe, RelabelRule, Supervised, Train, Typicality
+from bench.api import Method, Range, Recipe, RelabelRule, Supervised, Train, Typicality
 
 
 class Cosst(Method):
@@ -31,7 +31,7 @@ class Cosst(Method):
 
     rounds: int = Field(default=2, ge=1, le=100)
     """Relabelling and fine-tuning."""
-    drop: float = Field(default=0.1, ge=0, lt=1)
+    drop: Annotated[float, Range(0, 0.3)] = Field(default=0.1, ge=0, lt=1)
     """Share of the pseudo-labels of an organ that is left out."""
 
     @override

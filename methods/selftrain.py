@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 from typing_extensions import override
 
-from bench.api import Method, Recipe, RelabelRule, Stability, Supervised, Train
+from bench.api import Method, Range, Recipe, RelabelRule, Stability, Supervised, Train
 
 
 class Selftrain(Method):
@@ -31,7 +31,7 @@ class Selftrain(Method):
 
     rounds: int = Field(default=2, ge=1, le=100)
     """Predictions of the missing organs, each with a training from scratch."""
-    drop: float = Field(default=0.04, ge=0, lt=1)
+    drop: Annotated[float, Range(0, 0.3)] = Field(default=0.04, ge=0, lt=1)
     """Share of the pseudo-labels of an organ that is left out: 76 of 2,000 cases as published."""
 
     @override
