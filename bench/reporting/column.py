@@ -46,11 +46,14 @@ class Pair:
     values
         Fold values of a and b, or values of patients where folds are unknown, a row for each run
         or patient that both have; shape (runs, 2).
+    unit
+        What the test goes over. That over patients leaves out those that lack a seed.
     """
 
     cells: Cells
     shared: Shared
     values: NDArray[np.float64]
+    unit: Unit
 
     @property
     def means(self) -> tuple[float, float]:
@@ -88,10 +91,17 @@ class Pair:
 
     @cached_property
     def patients(self) -> NDArray[np.float64]:
-        """Difference of each patient, averaged over organs and seeds; shape (patients,)."""
-        if not len(self.by_seed):
+        """Difference of each patient, averaged over organs and seeds; shape (patients,).
+
+        Of those that the test is over, if there are any.
+        """
+        diff = self.by_seed
+        whole = ~np.isnan(diff).any(axis=1)
+        if self.unit == "patient" and whole.any():
+            diff = diff[whole]
+        if not len(diff):
             return np.empty(0)
-        return settled(np.nanmean(self.by_seed, axis=1), self.cells.largest)
+        return settled(np.nanmean(diff, axis=1), self.cells.largest)
 
 
 class Terms(NamedTuple):
@@ -270,7 +280,7 @@ class ComparisonColumn:
         else:
             own = [self._averaged(one).values for one in scores.T]
         values = np.stack(own, axis=1)
-        return Pair(self.cells, shared, values[~np.isnan(values).any(axis=1)])
+        return Pair(self.cells, shared, values[~np.isnan(values).any(axis=1)], self.unit)
 
     @cached_property
     def _own(self) -> list[Means]:

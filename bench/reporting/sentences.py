@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bench.reporting.column import ComparisonColumn
 from bench.reporting.comparison import Compared, Comparison
 from bench.reporting.marks import Standing, marks, standing
-from bench.reporting.text import counted, interval, listed, number, p_equation
+from bench.reporting.text import counted, digits_for, interval, listed, number, p_equation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,7 +18,6 @@ FEW_FOLDS = (
     "Two folds leave a test over folds one degree of freedom: it finds next to nothing, however "
     "large the difference. Run more folds before reading its p values."
 )
-MOST_DIGITS = 8
 
 
 def domains(rows: pd.DataFrame) -> list[str]:
@@ -125,7 +124,7 @@ def _methods(column: ComparisonColumn, methods: Sequence[str], apart: Sequence[s
 
 
 def sentence(comparison: Comparison, column: ComparisonColumn) -> str:
-    """Return one comparison as a sentence, the method with the larger mean first."""
+    """Return one comparison as a sentence, the method with the better mean first."""
     test, digits = comparison.primary, digits_of(comparison, column)
     a, b = column.styles.name(comparison.a), column.styles.name(comparison.b)
     low, high = comparison.interval
@@ -138,12 +137,15 @@ def sentence(comparison: Comparison, column: ComparisonColumn) -> str:
         whole = f"no {column.patient_noun} with all their seeds"
         return f"{a} and {b} share {whole if comparison.patients else 'nothing'} to compare ({n})."
     size, unit = number(abs(test.diff), digits), column.measure_unit
-    points = f"{size} points" if unit == "%" or (not unit and digits < 3) else f"{size} {unit}"
-    points = points.strip()
+    up = column.higher_is_better
+    in_points = unit == "%" or (not unit and up and digits < 3)
+    points = f"{size} points" if in_points else f"{size} {unit}".strip()
     if not float(size):
         above, by = f"{a} and {b} differ by less than {10.0**-digits:.{digits}f}", ""
-    else:
+    elif up:
         above, by = f"{a} is {points} above {b}", f"{a} exceeds {b} by {points}"
+    else:
+        above, by = f"{b} is {points} below {a}", f"{b} is lower than {a} by {points}"
     if math.isnan(test.p):
         return f"{above}, not tested: {test.note} ({n})."
     estimate = "Hodges-Lehmann estimate, " if column.terms.decides == "ranks" else ""
@@ -159,14 +161,7 @@ def digits_of(comparison: Comparison, column: ComparisonColumn) -> int:
     """Return the decimals of a comparison: more where what is significant would be printed as 0."""
     if not comparison.significant:
         return column.digits
-    return _digits_for(min(map(abs, comparison.interval)), column.digits)
-
-
-def _digits_for(size: float, digits: int) -> int:
-    """Return the decimals at which a size is not printed as 0, at least those given."""
-    while digits < MOST_DIGITS and not round(size, digits):
-        digits += 1
-    return digits
+    return digits_for(min(map(abs, comparison.interval)), column.digits)
 
 
 def _n(comparison: Comparison, column: ComparisonColumn) -> str:
@@ -191,6 +186,6 @@ def _power(compared: Compared) -> list[str]:
     if column.higher_is_better and size > column.cells.best:
         return [f"{these}, no possible difference is found four times in five."]
     unit = "points" if column.measure_unit == "%" else column.measure_unit
-    shown = number(size, _digits_for(size, column.digits))
+    shown = number(size, digits_for(size, column.digits))
     what = f"{these}, a true difference below {shown} {unit}".rstrip()
     return [f"{what} is found less than four times in five."]

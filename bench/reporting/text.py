@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 NONE = "–"
+MOST_DIGITS = 8
 
 
 def number(value: float, digits: int, unit: str = "") -> str:
@@ -23,8 +24,18 @@ def signed(value: float, digits: int) -> str:
 
 
 def interval(low: float, high: float, digits: int) -> str:
-    """Return ``low to high``."""
-    return NONE if math.isnan(low) else f"{number(low, digits)} to {number(high, digits)}"
+    """Return ``low to high``, each with the decimals that tell on which side of 0 it lies."""
+    if math.isnan(low):
+        return NONE
+    low_end, high_end = (number(end, digits_for(end, digits)) for end in (low, high))
+    return f"{low_end} to {high_end}"
+
+
+def digits_for(size: float, digits: int) -> int:
+    """Return the decimals, at least those given, at which a size is not printed as 0."""
+    while size and digits < MOST_DIGITS and not round(size, digits):
+        digits += 1
+    return digits
 
 
 def p_value(p: float) -> str:

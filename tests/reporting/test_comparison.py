@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from bench.reporting.marks import marks, ranked
 from bench.reporting.missing import gaps
 from bench.reporting.sentences import sentence, sentences
 from bench.reporting.style import MethodStyle, MethodStyles
+from bench.reporting.text import interval
 from bench.results.aggregate import cell_values, final_models
 from bench.stats.multiple import holm
 
@@ -198,6 +200,45 @@ def csv(folder: Path, text: str) -> Path:
     path = folder / "mine.csv"
     path.write_text(text)
     return path
+
+
+def test_an_end_of_an_interval_shows_on_which_side_of_0_it_lies() -> None:
+    assert interval(-0.0312, 4.2, 1) == "−0.03 to 4.2"
+    assert interval(0.0004, 4.2, 1) == "0.0004 to 4.2"
+    assert interval(0.0, 0.0, 1) == "0.0 to 0.0"
+    assert interval(-1e-12, 1.0, 1).startswith("0.0")  # nothing that a table could store
+
+
+def test_distances_are_lower_in_their_own_unit(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    lines = [
+        f"kidney,c{i},{method},{mean + rng.normal(0, 0.1):.4f}"
+        for method, mean in (("near", 2.0), ("far", 5.0))
+        for i in range(12)
+    ]
+    file = csv(tmp_path, "task,case,method,value\n" + "\n".join(lines) + "\n")
+    table = scores.read_csv(file)
+    table["higher_is_better"] = False
+    (column,) = columns(table, MethodStyles())
+    (one,) = compare(column, column.pairs)
+    told = sentence(one, column)
+    assert re.match(r"near is lower than far by [23]\.\d+ \(corrected 95 % CI [23]\.\d+ to", told)
+
+
+def test_effects_are_of_the_patients_that_the_test_is_over(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    lines = [
+        f"kidney,c{i},{method},{seed},{shift + rng.normal(0, 0.02):.4f}"
+        for method, shift in (("a", 0.7), ("b", 0.75))
+        for seed in range(2)
+        for i in range(12)
+        if (seed, i) != (1, 0)
+    ]
+    file = csv(tmp_path, "task,case,method,seed,value\n" + "\n".join(lines) + "\n")
+    (column,) = columns(scores.read_csv(file), MethodStyles())
+    (one,) = compare(column, column.pairs)
+    assert one.patients == one.ranks.n == 11
+    assert "11 cases" in sentence(one, column)
 
 
 def test_a_csv_without_folds_is_compared_over_cases(tmp_path: Path) -> None:
