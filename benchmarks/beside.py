@@ -21,6 +21,7 @@ from bench.engine.sharing import PASSIVE, cores
 CHILD = """
 import sys, time, torch
 from bench.nets.catalogue import parse_network
+from bench.nets.device import autocast
 from bench.training.losses import masked_bce
 torch.manual_seed(0)
 net = parse_network(sys.argv[1]).build(1, 7)
@@ -30,7 +31,7 @@ y = torch.rand(int(sys.argv[2]), 7, 128, 128) > 0.95
 for line in sys.stdin:
     started = time.perf_counter()
     for _ in range(int(line)):
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast(torch.device("cpu"), "bf16"):
             loss = masked_bce(net(image), y, torch.ones_like(y))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()

@@ -71,8 +71,9 @@ PROFILES = {
             training=TrainConfig(batch_size=4, lr=3e-3),
         ),
         Profile(
-            name="quick", network="unet_t11[width=8,bn_momentum=0.1]", max_side=128,
-            voxel_mm=4, window=Window(patch=(48, 48, 48)), steps=1_600, confidence_lr=1e-3,
+            name="quick", network="unet_t11[width=8,features=16,bn_momentum=0.1]",
+            max_side=128, voxel_mm=4, window=Window(patch=(48, 48, 48)), steps=1_600,
+            confidence_lr=1e-3,
             training=TrainConfig(
                 batch_size=4, lr=2e-3, output_bias=-4.6, supervised=SharedLoss(loss="balanced"),
             ),

@@ -99,11 +99,11 @@ class ConfidenceNet(nn.Module):
     ) -> Self:
         """Return a network with a new head for ``segmenter``; the caller seeds torch before.
 
-        The head is as wide as the features, 64 at most: Table 11 where they are 64. In 3D it is
-        twice as wide, so that Table 11 goes with features of width 32.
+        The head is as wide as the network, or its features, 64 at most: Table 11 where they are 64.
+        In 3D it is twice as wide, so that Table 11 goes with features of width 32.
         """
         channels = segmenter.feature_channels
-        width = min(channels * (segmenter.dims - 1), 64)
+        width = min((segmenter.width or channels) * (segmenter.dims - 1), 64)
         head = ConfidenceHead(channels, n_organs, width, segmenter.dims)
         return cls(segmenter, head, mode, start)
 

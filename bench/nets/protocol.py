@@ -27,6 +27,8 @@ class FeatureNet(nn.Module):
 
     feature_channels: int
     """Channels of :meth:`features`."""
+    width: int | None = None
+    """Channels that a confidence head scales with; None: those of its features."""
     divisor: int
     """The sides of the input must be multiples of it."""
     dims: Dims

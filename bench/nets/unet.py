@@ -33,10 +33,20 @@ class UNet(nn.Module):
         value scales every width.
     dims
         2 for slices, 3 for volumes: the same design with 3D operations.
+    features
+        Channels of the two convolutions before the last one; ``width`` in Table 11.
     """
 
-    def __init__(self, in_channels: int, n_organs: int, width: int = 64, dims: Dims = 2) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        n_organs: int,
+        width: int = 64,
+        dims: Dims = 2,
+        features: int | None = None,
+    ) -> None:
         super().__init__()
+        features = features or width
         self._pool = _MAX_POOL[dims]
         c1, c2, c3, c4, c5 = (width * 2**level for level in range(5))
         self.encoder_block_1 = conv_block(in_channels, c1, dims)
@@ -48,12 +58,12 @@ class UNet(nn.Module):
         self.decoder_block_2 = DecoderBlock(c4, c3, dims)
         self.decoder_block_1 = DecoderBlock(c3, c2, dims)
         self.final_prediction = nn.Sequential(
-            CONV[dims](c2, c1, 3, padding=1),
+            CONV[dims](c2, features, 3, padding=1),
             nn.ReLU(inplace=True),
-            CONV[dims](c1, c1, 3, padding=1),
+            CONV[dims](features, features, 3, padding=1),
             nn.ReLU(inplace=True),
         )
-        self.output = CONV[dims](c1, n_organs, 1)
+        self.output = CONV[dims](features, n_organs, 1)
         self.apply(init_glorot)
 
     def forward(self, image_BCHW: Tensor) -> Tensor:

@@ -20,6 +20,8 @@ class UNetT11(Network):
 
     width: int = Field(default=64, ge=1, le=1024)
     """Channels of the first block, 64 in the paper; every width scales with it."""
+    features: int = Field(default=0, ge=0, le=1024)
+    """Channels before the output, which all organs share; 0: as many as in the first block."""
     bn_momentum: float = Field(default=0.01, gt=0, le=1)
     """Share of a batch in the running statistics. The default is Keras' 0.99; a few hundred steps
     need more, or the statistics still hold their initial values at the end."""
@@ -31,11 +33,13 @@ class UNetT11(Network):
         from bench.nets.protocol import CutNet
         from bench.nets.unet import UNet
 
-        net = UNet(in_channels, n_organs, self.width, self.dims)
+        net = UNet(in_channels, n_organs, self.width, self.dims, self.features)
         for module in net.modules():
             if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
                 module.momentum = self.bn_momentum
-        return CutNet(net, last="output", bottleneck="decoder_block_4.convs")
+        cut = CutNet(net, last="output", bottleneck="decoder_block_4.convs")
+        cut.width = self.width
+        return cut
 
 
 class UNet3dT11(UNetT11):

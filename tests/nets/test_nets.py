@@ -118,6 +118,7 @@ def test_build_is_decided_by_the_seed_and_sets_the_output_bias() -> None:
     ("name", "size"),
     [
         ("unet_t11[width=4]", 32),
+        ("unet_t11[width=4,features=6]", 32),
         ("unet/resnet18", 64),
         ("unet/tu-resnet10t", 64),
         ("unetplusplus/mobilenet_v2", 64),
@@ -230,8 +231,9 @@ def test_training_the_confidence_leaves_the_segmenter_alone(mode: str) -> None:
     assert bool(changed) == (mode == "finetune")
 
 
-def test_confidence_widths_scale_with_the_network() -> None:
-    net = ConfidenceNet.of(parse_network("unet_t11[width=16]").build(1, 2), 2)
+@pytest.mark.parametrize("name", ["unet_t11[width=16]", "unet_t11[width=16,features=24]"])
+def test_confidence_widths_scale_with_the_network(name: str) -> None:
+    net = ConfidenceNet.of(parse_network(name).build(1, 2), 2)
     assert isinstance(net, ConfidenceNet)
     widths = [layer.out_channels for layer in net.head.modules() if isinstance(layer, nn.Conv2d)]
     assert widths == [100, 30, 16, 16, 2]
