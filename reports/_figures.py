@@ -322,8 +322,7 @@ def forest(compared: Compared, places: Mapping[str, str], base: str) -> Figure:
     axis.set_yticks(range(len(order)), [_numbered(places, method, column) for method in order])
     axis.tick_params(labelsize=8)
     axis.tick_params(axis="y", length=0)
-    unit = {"%": "points"}.get(column.measure_unit, column.measure_unit)
-    within = f" in {unit}" if unit else ""
+    within = f" in {column.difference_unit}" if column.difference_unit else ""
     place = places[base].rstrip("=")
     axis.set_xlabel(f"{column.measure}: difference to {place}{within}", size=8)
     axis.grid(axis="x", linewidth=0.4, alpha=0.5)

@@ -137,7 +137,7 @@ class Power(ScoresReport):
         values, of_patients = pair.values[:, 0] - pair.values[:, 1], pair.patients
         sd = _sd(of_patients)
         error = np.sqrt(1 / max(len(values), 1) + column.test_to_train) * _sd(values)
-        mean = values if len(values) else of_patients
+        mean = values if column.unit == "fold" and len(values) else of_patients
         return Detectable(
             label_pct=column.label_pct,
             a=a,

@@ -174,6 +174,15 @@ class ComparisonColumn:
         """Its unit; empty if unknown."""
         return str(self.rows["unit"].iloc[0])
 
+    @property
+    def difference_unit(self) -> str:
+        """Unit of a difference: points of percentages, and of larger numbers without a unit.
+
+        Those of which lower ones are better are distances or errors, and have none.
+        """
+        points = not self.measure_unit and self.higher_is_better and self.digits < 3
+        return "points" if points or self.measure_unit == "%" else self.measure_unit
+
     @cached_property
     def digits(self) -> int:
         """Decimals to print: 1, or 3 for values that are fractions."""

@@ -27,10 +27,13 @@ class Standing(NamedTuple):
         on the cells that both have.
     ahead
         Where nobody leads: methods with gaps that are ahead of all others where they have scores.
+    alike
+        All methods, where the printed means of all are one number: then nobody leads.
     """
 
     leaders: tuple[str, ...]
     ahead: tuple[str, ...]
+    alike: tuple[str, ...] = ()
 
 
 def standing(column: ComparisonColumn, digits: int | None = None) -> Standing:
@@ -45,6 +48,9 @@ def standing(column: ComparisonColumn, digits: int | None = None) -> Standing:
     """
     sign = 1 if column.higher_is_better else -1
     digits = column.digits if digits is None else digits
+    printed = column.means[list(column.competitors)].dropna().map(lambda m: f"{m:.{digits}f}")
+    if len(printed) > 1 and printed.nunique() == 1:
+        return Standing((), (), tuple(printed.index))
     beaten = set()
     for a, b in column.pairs:
         of_a, of_b = (sign * round(mean, digits) for mean in column.test(a, b)[0].means)
@@ -86,7 +92,7 @@ def marks(
     The leader is `best` if it beats every other method, else `best_tied`; those that it does not
     beat are `tied`. Where nobody leads, because the one that is ahead lacks cells or because each
     is behind another on what they share, all that no other beats are `tied`. Where no test is
-    possible, only the leader is marked.
+    possible, only the leader is marked; where all means are printed alike, nothing.
 
     Parameters
     ----------
@@ -100,7 +106,9 @@ def marks(
     found: dict[str, Mark] = dict.fromkeys(column.competitors, "")
     if len(column.means[list(column.competitors)].dropna()) < 2:
         return found
-    best = standing(column, digits).leaders
+    best, _, alike = standing(column, digits)
+    if alike:
+        return found
     if rule == "mean":
         return found | dict.fromkeys(best, "best")
     p_values = _p_values(column, rule)

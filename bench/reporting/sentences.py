@@ -82,6 +82,10 @@ def _starting(where: str, text: str) -> str:
 def _verdict(column: ComparisonColumn, who: Standing) -> str:
     """Return a sentence on the best method, or on why there is none."""
     name = column.styles.name
+    unit = f" {column.measure_unit}" if column.measure_unit else ""
+    if who.alike:
+        mean = number(float(column.means[who.alike[0]]), column.digits)
+        return f"all {len(who.alike)} methods have the same rounded mean, {mean}{unit}."
     if not who.leaders:
         if not who.ahead:
             return "no method is best: each is behind another on the cases that both have."
@@ -100,15 +104,12 @@ def _verdict(column: ComparisonColumn, who: Standing) -> str:
     else:
         verdict = "not tested"
     mean = number(float(column.means[best]), column.digits)
-    unit = f" {column.measure_unit}" if column.measure_unit else ""
     what = "the best mean"
     if column.incomplete:
         what += " on the cases that both have, against each other method,"
     if not alike:
         # The name of a method may end in a full stop.
         return f"{what} is that of {name(best)}, {mean}{unit}, {verdict}".removesuffix(".") + "."
-    if len(who.leaders) == len(column.competitors):
-        return f"all {len(who.leaders)} methods have the same rounded mean, {mean}{unit}."
     others = [method for method in tied if method not in alike]
     shared = f"{what} is shared by {listed([name(m) for m in who.leaders])}, {mean}{unit}"
     if others:
@@ -136,16 +137,14 @@ def sentence(comparison: Comparison, column: ComparisonColumn) -> str:
     if math.isnan(test.diff):
         whole = f"no {column.patient_noun} with all their seeds"
         return f"{a} and {b} share {whole if comparison.patients else 'nothing'} to compare ({n})."
-    size, unit = number(abs(test.diff), digits), column.measure_unit
-    up = column.higher_is_better
-    in_points = unit == "%" or (not unit and up and digits < 3)
-    points = f"{size} points" if in_points else f"{size} {unit}".strip()
+    size = number(abs(test.diff), digits)
+    far = f"{size} {column.difference_unit}".rstrip()
     if not float(size):
         above, by = f"{a} and {b} differ by less than {10.0**-digits:.{digits}f}", ""
-    elif up:
-        above, by = f"{a} is {points} above {b}", f"{a} exceeds {b} by {points}"
+    elif column.higher_is_better:
+        above, by = f"{a} is {far} above {b}", f"{a} exceeds {b} by {far}"
     else:
-        above, by = f"{b} is {points} below {a}", f"{b} is lower than {a} by {points}"
+        above, by = f"{b} is {far} below {a}", f"{b} is lower than {a} by {far}"
     if math.isnan(test.p):
         return f"{above}, not tested: {test.note} ({n})."
     estimate = "Hodges-Lehmann estimate, " if column.terms.decides == "ranks" else ""
@@ -185,7 +184,6 @@ def _power(compared: Compared) -> list[str]:
     these = f"with {counted(most, noun)} and {counted(len(found), 'comparison')}"
     if column.higher_is_better and size > column.cells.best:
         return [f"{these}, no possible difference is found four times in five."]
-    unit = "points" if column.measure_unit == "%" else column.measure_unit
     shown = number(size, digits_for(size, column.digits))
-    what = f"{these}, a true difference below {shown} {unit}".rstrip()
+    what = f"{these}, a true difference below {shown} {column.difference_unit}".rstrip()
     return [f"{what} is found less than four times in five."]

@@ -102,7 +102,8 @@ def _panel(compared: Compared, table: str, task: str) -> Panel:
         page.figure(one.svg, one.caption, instead=one.instead).html
         for one in _figures.comparisons([compared], "").get(column.task, ())
     ]
-    leaders = standing(column).leaders
+    who = standing(column)
+    leaders = who.leaders or who.alike
     best = "nobody leads"
     if leaders:
         tied = f"{len(leaders)} methods alike"

@@ -21,6 +21,7 @@ from .failures import failed
 
 By = Literal["method", "rank", "failures", "round", "organ", "domain"]
 
+NONE_BEST = "No column holds two methods whose means differ as rounded: none is marked."
 PARTS: tuple[By, ...] = ("organ", "domain")
 """Boards of which a line is a method in a part of the results."""
 
@@ -91,7 +92,7 @@ def bold_notes(
         Number of folds and seeds; 0 where folds are unknown.
     """
     if not (marks != "").any():
-        yield "No significance test applied." if by == "round" else "Nothing to compare."
+        yield "No significance test applied." if by == "round" else NONE_BEST
         return
     where = "of the column" + (f" within its {by}" if by in PARTS else "")
     aside = "the upper bound aside, " if upper_bound else ""

@@ -16,7 +16,7 @@ from bench.errors import BenchError
 from bench.reporting import scores
 from bench.reporting.column import ComparisonColumn, columns
 from bench.reporting.comparison import Compared, compare
-from bench.reporting.marks import marks, ranked
+from bench.reporting.marks import marks, ranked, standing
 from bench.reporting.missing import gaps
 from bench.reporting.sentences import sentence, sentences
 from bench.reporting.style import MethodStyle, MethodStyles
@@ -121,7 +121,10 @@ BEST = [60.0, 61.2, 59.1, 60.5, 61.0]
             {"b": [59.9, 61.0, 59.4, 60.1, 61.2], "c": [50.3, 51.1, 48.8, 50.0, 51.5]},
             {"a": "best_tied", "b": "tied", "c": ""},
         ),
-        ({"b": BEST}, {"a": "best_tied", "b": "best_tied"}),
+        # Where all means are printed alike nothing is best, whatever the test says.
+        ({"b": BEST}, {"a": "", "b": ""}),
+        ({"b": [value + 0.001 * i for i, value in enumerate(BEST)]}, {"a": "", "b": ""}),
+        ({"b": BEST, "c": BEST[:4]}, {"a": "best_tied", "b": "best_tied", "c": "tied"}),
         # Without any variance there is no test, whatever the difference.
         ({"b": [value - 9 for value in BEST]}, {"a": "best_tied", "b": ""}),
         # A method that lacks a fold is never best, and nothing is best because it lacks one.
@@ -179,7 +182,9 @@ def test_a_tie_is_shown_as_a_tie() -> None:
     alike = compared(column_of(dict.fromkeys(("a", "b", "c"), BEST)))
     assert sentences(alike)[0] == "At 30 %: all 3 methods have the same rounded mean, 61.9 %."
     assert set(ranked(alike.column).values()) == {"1="}
-    assert set(marks(alike.column).values()) == {"best_tied"}
+    assert set(marks(alike.column).values()) == {""}
+    assert set(marks(alike.column, "mean").values()) == {""}
+    assert standing(alike.column) == ((), (), ("a", "b", "c"))
 
 
 def test_gaps_are_named() -> None:

@@ -22,6 +22,7 @@ from bench.reporting.marks import marks, standing
 from bench.reporting.missing import counts, gaps, substitutes
 from bench.reporting.sentences import sentences
 from bench.reporting.style import MethodStyles
+from bench.reports.power import Power
 from bench.reports.significance import Significance
 from bench.results.files import Tables
 
@@ -228,6 +229,19 @@ def test_10_seeds_are_a_random_effect_and_a_seed_that_lacks_is_left_out(tmp_path
     assert one.primary.p == pytest.approx(2 * stats.t.sf(d.mean() / error, 2))
 
 
+def test_every_figure_of_a_pair_is_of_the_patients_with_all_seeds(tmp_path: Path) -> None:
+    d = np.array([[1.0, 2], [2, 4], [3, 3], [-9, NAN]])  # the last would change all of them
+    parts = [long({"a": [60.0] * 4, "b": list(60 + d[:, seed])}, seed=seed) for seed in (0, 1)]
+    one = only(column_of(tmp_path, pd.concat(parts)))
+    of_patients = d[:3].mean(axis=1)
+    assert (one.primary.n, one.patients, one.ranks.n) == (3, 3, 3)
+    assert one.effect.dz == pytest.approx(of_patients.mean() / of_patients.std(ddof=1))
+    assert (one.effect.superiority, one.effect.rank_biserial) == (1, 1)
+    (found,) = Power(csv=tmp_path / "mine.csv", reference="a").build(Tables.of()).boards
+    line = found.frame.iloc[0]
+    assert (line["difference"], line["patients"]) == ("+2.5", "3")
+
+
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_11_a_seed_that_one_method_lacks_is_left_out(seeds: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
@@ -420,6 +434,16 @@ def test_no_sentence_says_zero_points() -> None:
     column = ComparisonColumn(rows, None, MethodStyles())
     (text,) = sentences(Compared(column, [only(column)]))[:1]
     assert "differ by less than 0.001, which may be chance" in text
+
+
+def test_what_is_detectable_is_in_the_unit_of_the_differences(tmp_path: Path) -> None:
+    values = {"a": [60.0] * 5, "b": [62.0, 63, 62.4, 62.6, 62.2]}
+    for options, unit in {(): "points", ("mm",): "mm"}.items():
+        more = {"unit": options[0], "higher_is_better": False} if options else {}
+        column = column_of(tmp_path, long(values), **more)
+        told = sentences(Compared(column, [only(column)]))
+        assert f"2.4 {unit} (corrected" in told[0]
+        assert f"a true difference below 0.6 {unit} is found" in told[1]
 
 
 def test_two_folds_have_no_interval_in_every_sentence(tmp_path: Path) -> None:
