@@ -80,7 +80,7 @@ def import_(
     if out.exists() and not append:
         raise BenchError(f"{out}: exists; add to it with --append, or remove it")
     check_folder(out.parent)
-    rows = imported(
+    rows, repeated = imported(
         framework,
         sources,
         dataset=dataset,
@@ -93,6 +93,8 @@ def import_(
     )
     whole = refuse_repeated(_with_earlier(out, rows)) if out.exists() else rows
     write_atomically(out, whole.to_csv(index=False, lineterminator="\n"))
+    for sentence in repeated:
+        Console().print(sentence, soft_wrap=True)
     Console().print(f"{out}  {_summary(rows)}", soft_wrap=True)
     report = "html[higher_is_better=false]" if lower_is_better else "html"
     command = shlex.join(["bench", "report", report, "--csv", str(out)])

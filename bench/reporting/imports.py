@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from bench.errors import BenchError, neutral, unknown_name
 from bench.evaluation.status import Status, mask_status
-from bench.reporting.text import listed
+from bench.reporting.text import counted, listed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +43,21 @@ class Score(NamedTuple):
     status: Status | Literal[""] = ""
 
 
+class Imported(NamedTuple):
+    """A table of scores, and a sentence for each method of which values were there twice."""
+
+    table: pd.DataFrame
+    repeated: tuple[str, ...]
+
+
+class _Object(dict[str, Any]):
+    """An object of JSON that knows of names that occur twice, of which a dict keeps the last."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.pairs = pairs
+
+
 class Source(NamedTuple):
     """Scores of one method from one file."""
 
@@ -63,8 +78,10 @@ def imported(
     infinite: Infinite | None = None,
     folded: bool = True,
     patients: Path | None = None,
-) -> pd.DataFrame:
+) -> Imported:
     """Return results of another framework as a table of scores (``COLUMNS``).
+
+    A value that is there twice is taken once.
 
     Parameters
     ----------
@@ -89,7 +106,8 @@ def imported(
     Raises
     ------
     BenchError
-        Names the file, and the row and column, of what is not as expected.
+        Names the file, and the row and column, of what is not as expected; or a case and organ of
+        which a method has two values.
     """
     import pandas as pd
 
@@ -111,7 +129,38 @@ def imported(
     if patients is not None:
         rows["patient"] = rows["case"].map(_patients(patients, list(rows["case"].unique())))
     rows = rows.assign(task=f"{dataset}, {metric}")
-    return refuse_repeated(rows[[name for name in COLUMNS if name in rows]])
+    rows, repeated = _once(rows)
+    return Imported(rows[[name for name in COLUMNS if name in rows]], tuple(repeated))
+
+
+def _once(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Return the rows without those that repeat another, and what was left out, by method."""
+    cell = ["method", "case", "organ"]
+    values = [name for name in ("value", "status", "fold") if name in rows]
+    again = rows.duplicated(cell)
+    for _, row in rows[again & ~rows.duplicated([*cell, *values])].iterrows():
+        same = (rows[cell] == row[cell]).all(axis=1)
+        first = rows[same].iloc[0]
+        files = listed(list(dict.fromkeys([str(first["path"]), str(row["path"])])))
+        name = next(name for name in values if str(first[name]) != str(row[name]))
+        raise BenchError(
+            f"{files}: case {row['case']}, organ {row['organ']}: method {row['method']} has two "
+            f"values: {name} is {_shown(first[name])} and {_shown(row[name])}; leave one out, or "
+            "give the second file a --method of its own"
+        )
+    said = []
+    for method, own in rows[again].groupby("method", sort=False):
+        row = own.iloc[0]
+        said.append(
+            f"{row['path']}: {counted(len(own), 'value')} of method {method} there twice and "
+            f"equal, taken once (case {row['case']}, organ {row['organ']})"
+        )
+    return rows[~again], said
+
+
+def _shown(value: object) -> str:
+    missing = value == "" or (isinstance(value, float) and math.isnan(value))
+    return "missing" if missing else str(value)
 
 
 def refuse_repeated(table: pd.DataFrame) -> pd.DataFrame:
@@ -193,7 +242,7 @@ def _rows(source: Source, infinite: Infinite | None) -> pd.DataFrame:
         )
     rows["status"] = rows["status"].mask(unbounded, infinite or "")
     rows["value"] = rows["value"].mask(unbounded)
-    return rows.assign(method=source.method, fold=source.fold)
+    return rows.assign(method=source.method, fold=source.fold, path=str(source.path))
 
 
 def _case_names(path: Path, texts: Sequence[str]) -> dict[str, str]:
@@ -221,7 +270,7 @@ def _renamed(organs: pd.Series, names: Mapping[str, str]) -> pd.Series:
 def _summary(path: Path, metric: str) -> Iterator[Score]:
     """Yield the scores of nnU-Net v2's ``summary.json``, which counts the voxels of both masks."""
     try:
-        document = json.loads(_text(path))
+        document = json.loads(_text(path), object_pairs_hook=_Object)
     except json.JSONDecodeError as error:
         raise BenchError(f"{path}: no JSON: {error}") from None
     cases = document.get("metric_per_case") if isinstance(document, dict) else None
@@ -231,7 +280,7 @@ def _summary(path: Path, metric: str) -> Iterator[Score]:
         where = f"{path}: metric_per_case[{number}]"
         file = _entry(case, "prediction_file", str, where)
         labels = _entry(case, "metrics", dict, where)
-        for label, values in labels.items():
+        for label, values in labels.pairs:
             at = f"{where}, label {label}"
             if isinstance(values, dict) and metric not in values:
                 raise unknown_name(f"metric in {at}", metric, values)
@@ -247,6 +296,8 @@ def _entry(holder: Any, name: str, kind: type, where: str) -> Any:
     """Return a member of a JSON object; a number may be NaN, and null is NaN."""
     if not isinstance(holder, dict) or name not in holder:
         raise BenchError(f"{where}: {name} is missing; expected is the summary.json of nnU-Net v2")
+    if isinstance(holder, _Object) and sum(key == name for key, _ in holder.pairs) > 1:
+        raise BenchError(f"{where}: {name} occurs twice; keep one")
     value = holder[name]
     if kind is float:
         value = math.nan if value is None else value
@@ -289,10 +340,6 @@ def _wide(path: Path) -> Iterator[Score]:
     """Yield the scores of a table whose rows are cases and whose columns are organs."""
     header, body = _lines(path)
     organs = header[1:]
-    cases = [line[0] for _, line in body]
-    for column, names in {"column": organs, "case": cases}.items():
-        if len(set(names)) < len(names):
-            raise BenchError(f"{path}: {column} {_twice(names)} occurs twice")
     for number, line in body:
         for organ, cell in zip(organs, line[1:], strict=True):
             value = _number(cell)

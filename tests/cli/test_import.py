@@ -132,6 +132,48 @@ def test_two_frameworks_meet_in_one_table(bench: Bench, tmp_path: Path) -> None:
     assert Path("scores.csv").read_bytes() == before
 
 
+def test_values_that_are_there_twice_are_said_or_refused(bench: Bench, tmp_path: Path) -> None:
+    command = ["results", "import", "monai", "raw.csv", "-m", "A", "-d", "AMOS", "-o", "scores.csv"]
+    Path("raw.csv").write_text(RAW + "/x/case_0.nii.gz,0.9,nan,0.9\n")
+    answer = bench(*command)
+    assert answer.code == 0
+    assert "raw.csv: 2 values of method A there twice and equal, taken once" in answer.out
+    assert "(case case_0, organ class0)" in answer.out
+    assert len(read_csv(Path("scores.csv"))) == 6
+    Path("scores.csv").unlink()
+    Path("raw.csv").write_text(RAW + "/x/case_0.nii.gz,0.9,0.1,0.5\n")
+    answer = bench(*command)
+    assert (answer.code, answer.err.count("\n")) == (2, 1)
+    assert "raw.csv: case case_0, organ class1: method A has two values" in answer.err
+    assert "value is missing and 0.1" in answer.err
+    assert not Path("scores.csv").exists()
+
+
+@pytest.mark.parametrize(("second", "code"), [(0.9, 0), (0.8, 2)])
+def test_a_label_that_occurs_twice_in_a_json_is_seen(
+    bench: Bench, second: float, code: int, tmp_path: Path
+) -> None:
+    path = summary(tmp_path / "summary.json", {"c0": case(0.9), "c1": case(0.7)})
+    again = f'"1": {json.dumps(metrics("ok", second))}, "(1, 2)"'
+    path.write_text(path.read_text().replace('"(1, 2)"', again, 1))
+    answer = bench(
+        "results", "import", "nnunet", str(path), "-m", "A", "-d", "AMOS", "-o", "scores.csv"
+    )
+    assert answer.code == code
+    said = "value is 0.9 and 0.8" if code else "1 value of method A there twice and equal"
+    assert said in answer.out + answer.err
+    assert "summary.json: " in answer.out + answer.err
+
+
+def test_one_case_in_two_folds_is_refused(bench: Bench, tmp_path: Path) -> None:
+    files = [summary(tmp_path / f"fold_{n}/summary.json", {"c0": case(0.9)}) for n in (0, 1)]
+    answer = bench(
+        "results", "import", "nnunet", *map(str, files), "-m", "A", "-d", "AMOS", "-o", "b.csv"
+    )
+    assert answer.code == 2
+    assert "fold is 0 and 1; leave one out" in answer.err
+
+
 RAW_INFINITE = RAW.replace("0.5000", "inf")
 
 
@@ -145,7 +187,12 @@ RAW_INFINITE = RAW.replace("0.5000", "inf")
         ("monai", "class,mean\nclass0,1\n", [], "row 1: not the raw table of MONAI"),
         ("monai", RAW.replace("0.6000", "good"), [], "row 4, column class1: 'good' is no number"),
         ("monai", RAW.replace(",0.5000,0.6500", ""), [], "row 3: 2 columns, not 4"),
-        ("monai", RAW.replace("case_1", "case_0"), [], "occurs twice"),
+        (
+            "monai",
+            RAW.replace("case_1", "case_0"),
+            [],
+            "file: case case_0, organ class0: method M has two values: value is 0.9 and 0.8",
+        ),
         ("monai", RAW, ["--organ", "klass0=liver"], "unknown label 'klass0': did you mean class0"),
         ("monai", RAW, ["--organ", "liver"], "write LABEL=NAME"),
         ("monai", RAW, ["-m", "A", "-m", "B"], "3 methods are named for 1 files"),
