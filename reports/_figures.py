@@ -94,6 +94,19 @@ def drawing(figure: Figure, name: str, title: str, caption: str, instead: str = 
     return Drawing(name, title, caption, to_svg(figure), partial(_to_pdf, figure), instead)
 
 
+@contextmanager
+def _fonts_without_layout() -> Iterator[None]:
+    """Embed fonts without what lays text out, as it is already: reading that takes longest."""
+    from fontTools.subset import Options
+
+    usual = Options._drop_tables_default  # matplotlib passes no options on
+    Options._drop_tables_default = [*usual, "GDEF", "GPOS", "GSUB", "MATH"]
+    try:
+        yield
+    finally:
+        Options._drop_tables_default = usual
+
+
 def _to_pdf(figure: Figure) -> bytes:
     from matplotlib.text import Text
 
@@ -102,7 +115,8 @@ def _to_pdf(figure: Figure) -> bytes:
         text.set_fontfeatures(["-liga"])  # each face is cut once; ligatures would be another
     data = io.BytesIO()
     # Letters stay letters. The PDF reads the size of a font from the second.
-    with _names_as_text(**dict.fromkeys(["pdf.fonttype", "ps.fonttype"], 42)):
+    kinds = dict.fromkeys(["pdf.fonttype", "ps.fonttype"], 42)
+    with _names_as_text(**kinds), _fonts_without_layout():
         dated = {"CreationDate": None, "Creator": None, "Producer": None}
         figure.savefig(data, format="pdf", metadata=dated, bbox_inches="tight")
     return data.getvalue()

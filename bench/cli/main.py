@@ -674,7 +674,6 @@ def report_(
     as_json: AsJson = False,
 ) -> None:
     """Write a report from results, and print it: `bench report leaderboard`."""
-    from bench.cli.answers import report_of, tell
     from bench.params import parse_brackets
     from bench.reporting.board import to_console
     from bench.results.files import Tables
@@ -698,6 +697,8 @@ def report_(
         document = report.build(Tables.read(files, remark))
         written = document.write(folder)
     if as_json:
+        from bench.cli.answers import report_of, tell  # they know of all commands: seconds
+
         tell(report_of(report_name, written, document.boards))
         return
     console.print(to_console(document.boards))
