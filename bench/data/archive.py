@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench import memory
 from bench.errors import BenchError
+from bench.machine import memory
 
 if TYPE_CHECKING:
     from numpy.lib.npyio import NpzFile

@@ -100,8 +100,8 @@ def refuse_cubic(
     BenchError
         With the start ``where``.
     """
-    from bench import memory
     from bench.data.nifti import MAX_VOXELS
+    from bench.machine import memory
 
     lengths = [length * spacing for length, spacing in zip(shape_XYZ, spacing_mm, strict=True)]
     voxels = prod(length / side_mm for length in lengths) * n_channels

@@ -29,12 +29,12 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
-from bench import memory
 from bench.data.dataset import Case, Dataset
 from bench.data.intensity import Channel, GreyValue, listed
 from bench.errors import BenchError, explain
 from bench.files import file_size
 from bench.labels import VOID
+from bench.machine import memory
 from bench.params import Params
 from bench.reporting.text import counted
 

@@ -14,7 +14,7 @@ def reason(returncode: int, *, out_of_memory: bool) -> str:
         As of :class:`subprocess.Popen`: the negative number of a signal, or an exit code.
     out_of_memory
         Whether the kernel killed processes for lack of memory meanwhile
-        (:func:`bench.memory.kills`).
+        (:func:`bench.machine.memory.kills`).
     """
     if returncode >= 0:
         return f"ended with exit code {returncode}"

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from bench import memory
 from bench.engine.deaths import reason
 from bench.engine.store import Store
 from bench.engine.worker import Outcome
 from bench.errors import BenchError, explain
+from bench.machine import memory
 from bench.stage import Stage
 
 LAST_WORDS = 64 * 1024

@@ -29,7 +29,7 @@ from bench.engine.provenance import provenance
 from bench.engine.store import MAX_DEATHS, Store
 from bench.errors import BenchError, explain
 from bench.files import sweep
-from bench.processor import has_bf16
+from bench.machine.processor import has_bf16
 from bench.stage import Stage
 
 if TYPE_CHECKING:

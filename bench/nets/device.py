@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.optim import Adam
 
-from bench.processor import has_bf16
+from bench.machine.processor import has_bf16
 
 Precision = Literal["fp32", "bf16"]
 

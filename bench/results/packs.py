@@ -17,9 +17,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from bench import memory
 from bench.errors import BenchError, neutral
 from bench.files import replacing, sha256
+from bench.machine import memory
 
 SUFFIX = ".zip"
 FORMAT = "bench.pack/1"

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from bench import memory
 from bench.errors import BenchError, neutral
 from bench.files import replacing
+from bench.machine import memory
 from bench.results import packs, repeats
 from bench.results.asked import again
 from bench.results.basis import other_data, why_apart

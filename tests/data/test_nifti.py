@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from nibabel.orientations import aff2axcodes
 
-from bench import memory
 from bench.data.nifti import Geometry, load, map_labels, read_image, read_labels, to_native
 from bench.errors import BenchError
+from bench.machine import memory
 from bench.seeds import generator
 
 AXES = list(itertools.permutations(range(3)))

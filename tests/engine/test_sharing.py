@@ -92,7 +92,7 @@ class Busy(WorkerProcess):
 def test_a_further_worker_waits_until_it_is_worth_its_start_and_has_memory(
     age: float, free: int, patient: bool, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bench.memory.available", lambda: free)
+    monkeypatch.setattr("bench.machine.memory.available", lambda: free)
     first, second, third = (Slot(f"cpu.{n}", True, {}) for n in range(3))
     pool = WorkerPool([first, second, third], patient=patient)
     assert pool._may_begin(first)  # nothing runs yet
@@ -107,8 +107,8 @@ def test_memory_is_kept_for_workers_that_have_just_begun(monkeypatch: pytest.Mon
     second.stage, second.began, second.worker = Toy(name="b"), now, Busy(100)
     pool = WorkerPool([first, second, third], patient=True)
     for free, may in ((899, False), (901, True)):  # 400 for the second to grow, 500 for the third
-        monkeypatch.setattr("bench.memory.available", lambda free=free: free)
+        monkeypatch.setattr("bench.machine.memory.available", lambda free=free: free)
         assert pool._may_begin(third) == may
     third.worker = Busy(500)  # it waits between two stages and keeps its memory
-    monkeypatch.setattr("bench.memory.available", lambda: 401)
+    monkeypatch.setattr("bench.machine.memory.available", lambda: 401)
     assert pool._may_begin(third)

@@ -124,7 +124,7 @@ def test_an_archive_larger_than_memory_is_not_opened(
     np.savez_compressed(path, labels_XYZ=np.zeros(1_000_000, np.uint8))
     assert path.stat().st_size < 10_000
     open_npz(path).close()
-    monkeypatch.setattr("bench.memory.available", lambda: 500_000)
+    monkeypatch.setattr("bench.machine.memory.available", lambda: 500_000)
     with pytest.raises(BenchError, match="more than the memory that is free"):
         open_npz(path)
     path.write_bytes(b"PK")
@@ -173,7 +173,7 @@ def test_a_table_larger_than_memory_is_refused_unread(
     pq.write_table(pa.table({"dataset": ["x" * 5_000 + str(n) for n in range(1_000)]}), path)
     assert path.stat().st_size < 1_000_000
     for free, said in ((1_000_000, "bytes of values, more than"), (100, "bytes, more than")):
-        monkeypatch.setattr("bench.memory.available", lambda free=free: free)
+        monkeypatch.setattr("bench.machine.memory.available", lambda free=free: free)
         with pytest.raises(BenchError, match=f"{said} the memory that is free"):
             RESULTS.load(path)
 

@@ -20,7 +20,6 @@ import psutil
 import pytest
 from helpers import HeavyToy, events_of, wait_for, workers_find_helpers
 
-from bench import memory
 from bench.engine import deaths, worker
 from bench.engine.graph import StageGraph
 from bench.engine.launcher import StageEvent
@@ -29,6 +28,7 @@ from bench.engine.launchers.local import Slot, WorkerPool
 from bench.engine.process import WorkerProcess
 from bench.engine.store import Store
 from bench.errors import explain
+from bench.machine import memory
 
 READY = """echo '{"event": "ready"}'; read request"""
 DONE = """echo '{"event": "end", "outcome": "done", "message": ""}'"""

@@ -80,7 +80,7 @@ def test_a_volume_of_too_many_cubic_voxels_is_refused_unread(
     def unread(*_: object, **__: object) -> None:
         raise AssertionError("the voxels were read")
 
-    monkeypatch.setattr("bench.memory.available", lambda: free)
+    monkeypatch.setattr("bench.machine.memory.available", lambda: free)
     monkeypatch.setattr(nib.Nifti1Image, "get_fdata", unread)
     image = nib.Nifti1Image(np.zeros((20, 20, 20), np.float32), np.diag([*[spacing_mm] * 3, 1]))
     images = volumes(voxel_mm)
@@ -88,7 +88,7 @@ def test_a_volume_of_too_many_cubic_voxels_is_refused_unread(
     with pytest.raises(BenchError, match=said) as error:
         read_image(image, "a.nii", images.channels, images.refuse_size)
     assert "\n" not in str(error.value)
-    monkeypatch.setattr("bench.memory.available", lambda: 2**60)
+    monkeypatch.setattr("bench.machine.memory.available", lambda: 2**60)
     fine = nib.Nifti1Image(np.zeros((20, 20, 20), np.float32), np.diag([2.0, 2.0, 2.0, 1.0]))
     with pytest.raises(AssertionError, match="the voxels were read"):
         read_image(fine, "a.nii", images.channels, volumes(2.0).refuse_size)

@@ -88,7 +88,7 @@ def test_more_than_there_is_memory_is_refused_from_the_header(
 ) -> None:
     bomb = rewritten(pack, lambda members: members.update({"b.parquet": bytes(10**7)}))
     assert bomb.stat().st_size < 10**6
-    monkeypatch.setattr("bench.memory.available", lambda: 10**6)
+    monkeypatch.setattr("bench.machine.memory.available", lambda: 10**6)
     monkeypatch.setattr(packs.Pack, "_read", lambda *_: pytest.fail("it was unfolded"))
     assert "more than the memory that is free" in refusal(bomb)
 

@@ -18,7 +18,6 @@ from typing import Any
 from pydantic import Field
 from typing_extensions import override
 
-from bench import memory
 from bench.engine.claim import LEASE_SECONDS
 from bench.engine.devices import VARIABLE, visible_gpus
 from bench.engine.graph import Frontier, StageGraph
@@ -27,6 +26,7 @@ from bench.engine.process import Answer, WorkerProcess
 from bench.engine.sharing import PASSIVE, cores, share
 from bench.engine.store import Store
 from bench.errors import BenchError
+from bench.machine import memory
 from bench.stage import Stage
 
 STOP_SECONDS = 90.0
