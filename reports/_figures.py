@@ -304,8 +304,10 @@ def forest(compared: Compared, places: Mapping[str, str], base: str) -> Figure:
     base
         One of them.
     """
+    from matplotlib import patheffects
     from matplotlib import pyplot as plt
 
+    outlined = [patheffects.withStroke(linewidth=3.2, foreground="black")]
     column, order = compared.column, list(places)
     most = column.cells.largest
     figure, axis = plt.subplots(figsize=(4.3, 0.75 + ROW * len(order)), layout="constrained")
@@ -330,6 +332,7 @@ def forest(compared: Compared, places: Mapping[str, str], base: str) -> Figure:
             markeredgecolor="black" if found.significant else colour,
             markeredgewidth=0.7 if found.significant else 2,
             markersize=5.5,
+            path_effects=[] if found.significant else outlined,  # a dark ring, on a dark page
         )
     axis.set_ylim(len(order) - 0.4, -0.6)
     axis.locator_params(axis="x", nbins=6)

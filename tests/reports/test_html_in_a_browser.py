@@ -178,6 +178,9 @@ def test_nothing_is_wider_than_a_phone(browser: Any, address: str) -> None:
     for page in _shown(browser, address, {"width": 390, "height": 844}):
         page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
         assert page.evaluate("document.documentElement.scrollWidth") == 390
+        for link in page.locator("nav a").all():
+            box = link.bounding_box()
+            assert box["x"] + box["width"] <= 390
 
 
 def test_paper_has_every_chapter(browser: Any, address: str) -> None:
@@ -187,3 +190,14 @@ def test_paper_has_every_chapter(browser: Any, address: str) -> None:
         assert page.locator("details:not([open])").count() == 0
         assert page.locator(".panel:visible").count() == 2
         assert not page.locator("nav").is_visible()
+
+
+def test_a_figure_fits_on_a_sheet_of_paper(browser: Any, address: str) -> None:
+    for page in _shown(browser, address, {"width": 1366, "height": 400}):
+        page.emulate_media(media="print")
+        page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+        heights = [
+            svg.bounding_box()["height"] for svg in page.locator("figure > svg:visible").all()
+        ]
+        assert heights
+        assert max(heights) <= 320

@@ -184,3 +184,15 @@ def test_it_is_registered_and_does_not_import_torch() -> None:
     modules = "bench.reports.significance, bench.stats.mixed, bench.stats.ranks"
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_dark_ring_has_a_line_around_it_that_a_dark_page_shows(
+    table: pd.DataFrame, tmp_path: Path
+) -> None:
+    pair = table[table["method"].isin(["naive", "inerrant"]) & (table["label_pct"] == 30)].copy()
+    noise = pair["fold"].map({0: 30.0, 1: -30.0}).fillna(0) * (pair["method"] == "naive")
+    pair["dsc"] = 50 + noise
+    paths = Significance().build(Tables.of(results=pair)).write(tmp_path)
+    (svg,) = (path.read_text() for path in paths if path.name == "significance-differences-1.svg")
+    painted = re.findall(r"fill: #ffffff; stroke: #([0-9a-f]{6}); stroke-width: ([0-9.]+)", svg)
+    assert painted == [("000000", "3.2"), ("009e73", "2")]
