@@ -99,7 +99,7 @@ def _fonts_without_layout() -> Iterator[None]:
     """Embed fonts without what lays text out, as it is already: reading that takes longest."""
     from fontTools.subset import Options
 
-    usual = Options._drop_tables_default  # matplotlib passes no options on
+    usual = getattr(Options, "_drop_tables_default", [])  # matplotlib passes no options on
     Options._drop_tables_default = [*usual, "GDEF", "GPOS", "GSUB", "MATH"]
     try:
         yield
