@@ -104,7 +104,7 @@ def test_plan_status_and_reports_of_a_run(bench: Bench, tmp_path: Path) -> None:
     shown = document(bench("show", key, "--json").out)
     assert (shown["key"], shown["state"], shown["damage"]) == (key, "done", None)
     assert {file["name"] for file in shown["files"]} >= {"cost.json"}
-    assert shown["receipt"]["device"] == "cpu"
+    assert shown["receipt"]["device"] in ("cpu", "cpu without bf16")
     assert shown["parameters"]["version"] == Train.version
     plain = bench("show", key).out
     assert all(file["name"] in plain for file in shown["files"])
