@@ -280,11 +280,11 @@ def _peak_memory() -> Iterator[Callable[[], float]]:
 
 
 def _device_name(stage: Stage) -> str:
-    if stage.uses_accelerator and (torch := _torch_on_gpu()) is not None:
+    if not stage.uses_accelerator or "torch" not in sys.modules:
+        return "cpu"
+    if (torch := _torch_on_gpu()) is not None:
         return str(torch.cuda.get_device_name())
-    if stage.uses_accelerator and "torch" in sys.modules:
-        return "cpu" if has_bf16() else "cpu without bf16"
-    return "cpu"
+    return "cpu" if has_bf16() else "cpu without bf16"
 
 
 def _torch_on_gpu() -> Any:

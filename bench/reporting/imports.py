@@ -138,7 +138,9 @@ def _once(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     cell = ["method", "case", "organ"]
     values = [name for name in ("value", "status", "fold") if name in rows]
     again = rows.duplicated(cell)
-    for _, row in rows[again & ~rows.duplicated([*cell, *values])].iterrows():
+    other = rows[again & ~rows.duplicated([*cell, *values])]
+    if len(other):
+        row = other.iloc[0]
         same = (rows[cell] == row[cell]).all(axis=1)
         first = rows[same].iloc[0]
         files = listed(list(dict.fromkeys([str(first["path"]), str(row["path"])])))
