@@ -23,6 +23,7 @@ from bench.results.tables import PARTS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
 
 BOXES_ACROSS = 64
 NAME_WIDTH = 60
@@ -34,6 +35,10 @@ NUMBERED = 9
 """Methods of a matrix whose cells have numbers."""
 CORNERS = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5], [-0.5, -0.5]])
 """Of a cell of a matrix."""
+POINTS = 72
+"""In an inch."""
+MARGIN = 0.1
+"""Around what is drawn, in inches."""
 BETTER, WORSE, UNTESTED = "#0067A5", "#B04A00", "#8A8A8A80"
 ON_COLOUR = "#FEFEFE"
 """Text on these; a page draws black and white in its own colours, which this is not."""
@@ -78,20 +83,39 @@ def names_as_text(draw: Callable[Drawn, Figure]) -> Callable[Drawn, Figure]:
 
 def to_svg(figure: Figure) -> str:
     """Return a figure as SVG and close it."""
+    return _to_svg(figure, _lay_out(figure))
+
+
+def drawing(figure: Figure, name: str, title: str, caption: str, instead: str = "") -> Drawing:
+    """Return a figure in the formats of a :class:`Drawing` and close it."""
+    frame = _lay_out(figure)
+    to_pdf = partial(_to_pdf, figure, frame)
+    return Drawing(name, title, caption, _to_svg(figure, frame), to_pdf, instead)
+
+
+def _lay_out(figure: Figure) -> Bbox:
+    """Place the parts of a figure once for all its files and return what these show, in inches."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    FigureCanvasSVG(figure)  # measures text as it will be drawn
+    figure.set_dpi(POINTS)
+    with _names_as_text():
+        if engine := figure.get_layout_engine():
+            engine.execute(figure)
+            figure.set_layout_engine(None)
+        return figure.get_tightbbox().padded(MARGIN)
+
+
+def _to_svg(figure: Figure, frame: Bbox) -> str:
     from matplotlib import pyplot as plt
 
     text = io.StringIO()
     # No date, version or random identifiers; text stays text.
     with _names_as_text(**{"svg.hashsalt": "bench", "svg.fonttype": "none"}):
         dated = {"Date": None, "Creator": None}
-        figure.savefig(text, format="svg", metadata=dated, bbox_inches="tight")
+        figure.savefig(text, format="svg", metadata=dated, bbox_inches=frame)
     plt.close(figure)
     return text.getvalue()
-
-
-def drawing(figure: Figure, name: str, title: str, caption: str, instead: str = "") -> Drawing:
-    """Return a figure in the formats of a :class:`Drawing` and close it."""
-    return Drawing(name, title, caption, to_svg(figure), partial(_to_pdf, figure), instead)
 
 
 @contextmanager
@@ -107,10 +131,9 @@ def _fonts_without_layout() -> Iterator[None]:
         Options._drop_tables_default = usual
 
 
-def _to_pdf(figure: Figure) -> bytes:
+def _to_pdf(figure: Figure, frame: Bbox) -> bytes:
     from matplotlib.text import Text
 
-    figure.set_layout_engine("none")  # as in the SVG
     for text in figure.findobj(Text):
         text.set_fontfeatures(["-liga"])  # each face is cut once; ligatures would be another
     data = io.BytesIO()
@@ -118,7 +141,7 @@ def _to_pdf(figure: Figure) -> bytes:
     kinds = dict.fromkeys(["pdf.fonttype", "ps.fonttype"], 42)
     with _names_as_text(**kinds), _fonts_without_layout():
         dated = {"CreationDate": None, "Creator": None, "Producer": None}
-        figure.savefig(data, format="pdf", metadata=dated, bbox_inches="tight")
+        figure.savefig(data, format="pdf", metadata=dated, bbox_inches=frame)
     return data.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""A report table and its renderers: terminal, Markdown, LaTeX, HTML.
+"""A report table and its renderers: terminal, Markdown, HTML; LaTeX has a module of its own.
 
 Reports decide the content of a board; this module decides its layout. Equal boards give equal text.
 """
@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bench.errors import one_line
 from bench.reporting import page
-from bench.reporting.drawing import Drawing
+from bench.reporting.drawing import NOTHING, Drawings
+from bench.reporting.latex import to_latex
 from bench.reporting.style import Mark
 
 if TYPE_CHECKING:
@@ -30,27 +30,6 @@ _MARKDOWN = re.compile(r"[\\|*_]|(?<=\])\(")
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
 _FORMULA = ("=", "+", "-", "@")
 
-_LATEX = str.maketrans(
-    {
-        "\\": r"\textbackslash{}",
-        "&": r"\&",
-        "%": r"\%",
-        "$": r"\$",
-        "#": r"\#",
-        "_": r"\_",
-        "{": r"\{",
-        "}": r"\}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "±": r"$\pm$",
-        "−": "$-$",
-        "⁰": r"\textsuperscript{0}",
-        "–": "--",
-    }
-)
-Drawings = Mapping[str, Sequence[Drawing]]
-"""What is drawn below a board, by the board's title."""
-NOTHING: Drawings = MappingProxyType({})
 CONSOLE: dict[Mark, str] = {
     "": "",
     "best": "bold",
@@ -62,12 +41,6 @@ MARKDOWN: dict[Mark, str] = {
     "best": "**{}**",
     "best_tied": "***{}***",
     "tied": "<u>{}</u>",
-}
-LATEX: dict[Mark, str] = {
-    "": "",
-    "best": "textbf:--rwrap;",
-    "best_tied": "textbf:--rwrap;textit:--rwrap;",
-    "tied": "underline:--rwrap;",
 }
 CSS: dict[Mark, str] = {
     "": "",
@@ -237,34 +210,6 @@ def to_markdown(boards: Sequence[Board], heading: str, drawings: Drawings = NOTH
     return f"# {_markdown(one_line(heading))}\n\n" + "\n".join(sections)
 
 
-def to_latex(boards: Sequence[Board], drawings: Drawings = NOTHING) -> str:
-    """Return the boards as LaTeX tables, which need the package booktabs, and what is drawn."""
-    packages = ["booktabs", *(["graphicx"] if drawings else [])]
-    parts = ["% Needs " + " and ".join(f"\\usepackage{{{name}}}" for name in packages) + "."]
-    for board in boards:
-        frame = board.frame.map(_latex).rename(columns=_latex)
-        tabular = (
-            frame.style.hide(axis="index")
-            .apply(_properties, board=board, properties=LATEX, axis=None)
-            .to_latex(
-                hrules=True,
-                column_format="l" * board.labels + "r" * (len(board.names) - board.labels),
-            )
-        )
-        notes = "\n".join(_latex(note) for note in board.notes)
-        prose = "".join(f"{_latex(sentence)}\n\n" for sentence in board.prose)
-        parts.append(
-            f"{prose}\\begin{{table}}[htbp]\n\\centering\n\\caption{{{_latex(board.title)}}}\n{tabular}"
-            f"\n\\smallskip\n\\parbox{{\\linewidth}}{{\\footnotesize {notes}}}\n\\end{{table}}"
-        )
-        parts += [
-            f"\\begin{{figure}}[htbp]\n\\centering\n\\includegraphics[width=\\linewidth]{{{one.name}.pdf}}"
-            f"\n\\caption{{{_latex(one.title)}. {_latex(one.caption)}}}\n\\end{{figure}}"
-            for one in drawings.get(board.title, ())
-        ]
-    return "\n\n".join(parts) + "\n"
-
-
 def to_html(boards: Sequence[Board], heading: str, drawings: Drawings = NOTHING) -> str:
     """Return one self-contained page with all boards and drawings."""
     parts = []
@@ -290,7 +235,7 @@ def to_table(board: Board, name: str) -> str:
         .format(escape="html")
         .format_index(escape="html", axis="columns")
         .set_uuid(name)
-        .apply(_properties, board=board, properties=CSS, swatch=True, axis=None)
+        .apply(_properties, board=board, axis=None)
         .set_table_styles(dict.fromkeys(board.names[: board.labels], left))
     )
     return (
@@ -299,17 +244,14 @@ def to_table(board: Board, name: str) -> str:
     )
 
 
-def _properties(
-    frame: pd.DataFrame, *, board: Board, properties: Mapping[Mark, str], swatch: bool = False
-) -> pd.DataFrame:
-    """Return the Styler's properties of every cell: its mark and, in HTML, the method's colour."""
+def _properties(frame: pd.DataFrame, *, board: Board) -> pd.DataFrame:
+    """Return the Styler's properties of every cell: its mark and the method's colour."""
     import pandas as pd
 
-    cells = [[properties[mark] for _, mark in line] for line in board.lines()]
-    if swatch:
-        for line, colour in zip(cells, board.colours, strict=False):
-            shown = "currentColor" if colour == "#000000" else colour  # black on dark is nothing
-            line[0] += f"border-left: 6px solid {shown};"
+    cells = [[CSS[mark] for _, mark in line] for line in board.lines()]
+    for line, colour in zip(cells, board.colours, strict=False):
+        shown = "currentColor" if colour == "#000000" else colour  # black on dark is nothing
+        line[0] += f"border-left: 6px solid {shown};"
     return pd.DataFrame(cells, index=frame.index, columns=frame.columns)
 
 
@@ -347,7 +289,3 @@ def _is_number(text: str) -> bool:
 def _markdown(text: str) -> str:
     """Escape what Markdown would take for a table, emphasis, a link or a tag."""
     return _TAG.sub("&lt;", _MARKDOWN.sub(r"\\\g<0>", text))
-
-
-def _latex(text: str) -> str:
-    return str(text).translate(_LATEX)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 
 @dataclass(frozen=True)
@@ -30,3 +31,8 @@ class Drawing:
     svg: str
     to_pdf: Callable[[], bytes]
     instead: str = ""
+
+
+Drawings = Mapping[str, Sequence[Drawing]]
+"""What is drawn below a board, by the board's title."""
+NOTHING: Drawings = MappingProxyType({})

@@ -39,9 +39,9 @@ def rank_boards(
             title=title,
             frame=frame.reset_index(drop=True),
             notes=(
-                "Rank by the mean over the test patients that all have (1 is best, ties share the "
-                "smaller rank) and, in brackets, how many of 1000 bootstrap samples of the "
-                "patients give the same rank. Upper bounds are left out.",
+                "Rank by the mean, not rounded, over the test patients that all have (1 is best, "
+                "ties share the smaller rank) and, in brackets, how many of 1000 bootstrap samples "
+                "of the patients give the same rank. Upper bounds are left out.",
                 f"Mean Kendall tau between this ranking and those of the samples: "
                 f"{', '.join(taus)}.",
             ),

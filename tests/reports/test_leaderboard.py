@@ -10,6 +10,7 @@ from tables import of_two_sites, result_table, two_patients
 from bench.errors import BenchError
 from bench.plugins import registry
 from bench.reporting import board
+from bench.reporting.latex import to_latex
 from bench.reporting.report import Report
 from bench.reporting.style import MethodStyles
 from bench.reports.leaderboard import Leaderboard, leaderboard, leaderboards, numbers
@@ -259,7 +260,7 @@ def test_renderings_escape_and_keep_every_cell():
     assert "<h1>L &amp; &lt;b&gt;</h1>" in html
     assert "http:" not in html
     assert "https:" not in html
-    latex = board.to_latex(boards)
+    latex = to_latex(boards)
     assert r"INERRANT\textsuperscript{0}" in latex
     assert r"[score=a\_b]" in latex
     assert r"\textbf{" in latex
