@@ -21,6 +21,7 @@ from bench.reporting.scores import of_results
 from bench.reporting.style import MethodStyles
 from bench.results.tables import grouped
 from bench.stats.multiple import holm
+from bench.stats.noise import Noise, noise
 from bench.stats.paired import Tested, corrected_t, crossed_t, paired_t, settled
 from bench.stats.ranks import SignedRanks, signed_ranks
 from bench.stats.stability import Stability, bootstrap_ranks
@@ -372,6 +373,26 @@ class ComparisonColumn:
         wide = np.stack([self._by_patient(values).values for values in values_CM.T], axis=1)
         means = np.array([_mean(self._averaged(values).values) for values in values_CM.T])
         return self._settled(wide[~np.isnan(wide).any(axis=1)]), self._settled(means)
+
+    @cached_property
+    def noise(self) -> Noise:
+        """The noise floor of the means of the competitors over seeds.
+
+        Of those that have every cell, as others would differ by what they lack.
+        """
+        whole = [method for method in self.competitors if method not in self.incomplete]
+        seeds = [self._by_seed(self.cells.common([method])[:, 0]) for method in whole]
+        values = np.stack(seeds) if seeds else np.empty((0, 0))
+        return noise(self._settled(values[:, ~np.isnan(values).any(axis=0)]))
+
+    def _by_seed(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return one mean for each seed, averaged as the board averages."""
+        if self.unit == "fold":
+            run = ["seed", "fold"]
+            levels = [[*run, "organ", "patient"], [*run, "organ"], run, ["seed"]]
+        else:
+            levels = [["seed", "organ", "patient"], ["seed", "patient"], ["seed"]]
+        return self.cells.means(values, *levels).values
 
     def stability(self) -> Stability | None:
         """Return the stability of the competitors' ranking on the cells that all of them have.

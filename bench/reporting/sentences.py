@@ -52,6 +52,8 @@ def sentences(compared: Compared, *, each: bool = True) -> list[str]:
         if each and (best is None or best in (comparison.a, comparison.b))
     ]
     told += [_starting(where, text) for text in _power(compared)]
+    if not math.isnan(column.noise.floor):
+        told += noise_floor([column])
     most = max((comparison.primary.n for comparison in found), default=0)
     return [*told, *([FEW_FOLDS] if column.unit == "fold" and most == 2 else [])]
 
@@ -124,6 +126,29 @@ def _methods(column: ComparisonColumn, methods: Sequence[str], apart: Sequence[s
     return listed([column.styles.name(method) for method in methods])
 
 
+def noise_floor(columns: Sequence[ComparisonColumn]) -> list[str]:
+    """Return a sentence on the noise floor of the columns of a task, which are of the same seeds.
+
+    None where fewer than two methods compete.
+    """
+    if all(len(column.competitors) < 2 for column in columns):
+        return []
+    known = [column for column in columns if not math.isnan(column.noise.floor)]
+    if not known:
+        return ["No noise floor, which takes two methods with all scores of several seeds."]
+    floors = [
+        f"{number(one.noise.floor, digits_for(one.noise.floor, one.digits))} {one.difference_unit}"
+        + (f" at {one.label}" if one.label else "")
+        for one in known
+    ]
+    seeds = sorted({one.noise.replicates for one in known})
+    times = " or ".join(map(str, seeds))
+    return [
+        f"Noise floor: {listed(floors)}. Means over {times} seeds of methods that are equally good "
+        "differ by less in 95 of 100 cases; a smaller difference is none."
+    ]
+
+
 def sentence(comparison: Comparison, column: ComparisonColumn) -> str:
     """Return one comparison as a sentence, the method with the better mean first."""
     test, digits = comparison.primary, digits_of(comparison, column)
@@ -151,6 +176,8 @@ def sentence(comparison: Comparison, column: ComparisonColumn) -> str:
     numbers = f"{estimate}corrected 95 % CI {interval(low, high, digits)}"
     if comparison.significant:
         return f"{by} ({numbers}; Holm p {p_equation(comparison.p_holm)}; {n})."
+    if abs(test.diff) < column.noise.floor:
+        return f"{above}, less than the noise floor: no difference ({numbers}; {n})."
     if column.unit == "fold" and test.n == 2:
         return f"{above}, which two folds cannot tell from chance ({n})."
     return f"{above}, which may be chance ({numbers}; Holm p {p_equation(comparison.p_holm)}; {n})."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -16,11 +16,12 @@ from bench.errors import BenchError
 from bench.evaluation.metrics import MetricName, find
 from bench.reporting import board, scores
 from bench.reporting.board import Board
-from bench.reporting.column import columns, domain_columns
+from bench.reporting.column import ComparisonColumn, columns, domain_columns
 from bench.reporting.comparison import Compared, compare
 from bench.reporting.marks import Rule
 from bench.reporting.marks import marks as marks_of
 from bench.reporting.report import Document, Later, ScoresReport
+from bench.reporting.sentences import noise_floor
 from bench.reporting.style import MethodStyles
 from bench.reporting.text import NONE, duration
 from bench.reporting.tuned import Tunings
@@ -253,8 +254,9 @@ def _board(
         )
     frame = pd.DataFrame(text)
     marks = np.full(frame.shape, "", object)
-    if by != "round":
-        marked = _marks(rows, metric, by, bold, digits)
+    own = _columns(rows, metric, by)
+    if own:
+        marked = _marks(own, bold, digits)
         for position, pct in enumerate(fractions, start=len(line)):
             marks[:, position] = [marked.get((pct, *keys), "") for keys in lines]
     measured = find(metric)
@@ -263,7 +265,11 @@ def _board(
     return Board(
         title=f"{group_name(group)}: {measured.title} in {measured.unit}{TITLE[by]}",
         frame=frame,
-        notes=(*notes_of(group, rows, cells, metric, by), *legend),
+        notes=(
+            *notes_of(group, rows, cells, metric, by),
+            *(noise_floor(own) if by == "method" else []),
+            *legend,
+        ),
         marks=marks,
         labels=len(line),
         colours=styles.colours(methods),
@@ -324,19 +330,22 @@ def _range(values: Sequence[float]) -> str:
 
 
 def _marks(
-    rows: pd.DataFrame, metric: MetricName, by: By, bold: Rule, digits: int
+    shown: Iterable[ComparisonColumn], bold: Rule, digits: int
 ) -> dict[tuple[Any, ...], Mark]:
     """Return the marks of the cells: (label fraction, line) -> mark."""
     found: dict[tuple[Any, ...], Mark] = {}
-    if rows.empty:
-        return found
-    styles = MethodStyles.of(rows)
-    for column in (
-        domain_columns(rows, metric, styles)
-        if by == "domain"
-        else columns(scores.of_results(rows, metric), styles, per_organ=by == "organ")
-    ):
+    for column in shown:
         part = column.organ or column.domain
         for method, mark in marks_of(column, bold, digits).items():
             found[(column.label_pct, *([part] if part else []), method)] = mark
     return found
+
+
+def _columns(rows: pd.DataFrame, metric: MetricName, by: By) -> list[ComparisonColumn]:
+    """Return what the marks of a board are about; nothing for rounds, of which none is marked."""
+    if rows.empty or by == "round":
+        return []
+    styles = MethodStyles.of(rows)
+    if by == "domain":
+        return list(domain_columns(rows, metric, styles))
+    return list(columns(scores.of_results(rows, metric), styles, per_organ=by == "organ"))

@@ -13,6 +13,7 @@ from bench.reporting.board import Board
 from bench.reporting.column import ComparisonColumn, columns
 from bench.reporting.marks import Rule
 from bench.reporting.marks import marks as marks_of
+from bench.reporting.sentences import noise_floor
 from bench.reporting.style import MethodStyles
 from bench.reporting.text import NONE, counted, number
 
@@ -153,6 +154,8 @@ def _notes(shown: Sequence[ComparisonColumn], by: By, *, whole: bool) -> Iterato
     yield f"{counted(patients, first.patient_noun)}{named}. n: those with a value."
     if by == "method":
         yield from (f"{phrase}." for phrase in missing.substitutes(first))
+        if first.rows["seed"].nunique() > 1:
+            yield from noise_floor(shown)
     if not whole:
         yield LACKS
 

@@ -321,3 +321,43 @@ def test_methods_of_one_title_are_told_apart() -> None:
     assert styles.name("mine") == "Ours (mine)"
     assert styles.name("theirs[rounds=2]") == "Ours (theirs) [rounds=2]"
     assert styles.name("other") == "Other"
+
+
+def seeds_of(values: Mapping[str, list[float]]) -> ComparisonColumn:
+    """Return a column of five folds in which every patient of a seed has the seed's value."""
+    parts = []
+    for seed, of_seed in enumerate(zip(*values.values(), strict=True)):
+        folds = {method: [value] * 5 for method, value in zip(values, of_seed, strict=True)}
+        parts.append(column_of(folds).rows.assign(seed=seed))
+    return ComparisonColumn(pd.concat(parts, ignore_index=True), None, STYLES)
+
+
+def test_a_difference_below_the_noise_floor_of_seeds_is_called_none() -> None:
+    column = seeds_of({"bai": [60, 64, 61], "inerrant": [61, 62, 63], "naive": [20, 26, 20]})
+    assert column.noise[1:] == (3, 3)
+    assert 3 < column.noise.floor < 5
+    floor = f"{column.noise.floor:.1f} points"
+    found = compared(column)
+    told = {frozenset((one.a, one.b)): sentence(one, column) for one in found.comparisons}
+    near = told[frozenset(("bai", "inerrant"))]
+    assert near.startswith(
+        "INERRANT is 0.3 points above Bai et al., less than the noise floor: no difference ("
+    )
+    assert "noise floor" not in told[frozenset(("bai", "naive"))]
+    assert sentences(found)[-1] == (
+        f"Noise floor: {floor} at 30 %. Means over 3 seeds of methods that are equally good differ "
+        "by less in 95 of 100 cases; a smaller difference is none."
+    )
+
+
+def test_one_seed_has_no_noise_floor() -> None:
+    found = compared(column_of({"bai": [60, 61, 62, 63, 64], "naive": [20, 21, 22, 23, 25]}))
+    assert math.isnan(found.column.noise.floor)
+    assert not any("noise" in told.lower() for told in sentences(found))
+
+
+def test_a_method_with_gaps_has_no_part_in_the_noise_floor() -> None:
+    column = seeds_of({"bai": [60, 64, 61], "inerrant": [61, 62, 63], "naive": [20, 26, 20]})
+    rows = column.rows
+    gap = (rows["method"] == "naive") & (rows["seed"] == 1) & (rows["fold"] == 2)
+    assert ComparisonColumn(rows[~gap], None, STYLES).noise.methods == 2

@@ -268,6 +268,19 @@ def test_renderings_escape_and_keep_every_cell():
     assert latex.count("{") == latex.count("}")
 
 
+def test_a_board_says_what_its_noise_floor_is_or_that_it_has_none():
+    missing = "No noise floor, which takes two methods with all scores of several seeds."
+    (shown,) = leaderboards(result_table(methods=["inerrant0", "inerrant"]))
+    assert missing in shown.notes
+    table = result_table(methods=["inerrant0", "inerrant"], seeds=[0, 1], fractions=[30, 10])
+    (shown,) = leaderboards(table)
+    assert missing not in shown.notes
+    (told,) = [note for note in shown.notes if note.startswith("Noise floor: ")]
+    assert re.search(r"[\d.]+ points at 30 % and [\d.]+ points at 10 %\. Means over 2 seeds ", told)
+    (alone,) = leaderboards(result_table(methods=["inerrant0"], fractions=[30]))
+    assert not any("noise" in note.lower() for note in alone.notes)
+
+
 def test_test_cases_of_several_domains_are_also_shown_domain_by_domain():
     table = of_two_sites(result_table(methods=["naive", "inerrant"]))
     (whole,) = leaderboards(table)
