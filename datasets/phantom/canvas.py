@@ -24,13 +24,13 @@ class Canvas:
     hu: Array
     label: npt.NDArray[np.uint8]
     edge: float = EDGE_MM
-    cavity: Array = field(default_factory=lambda: np.zeros((0, 0, 0), np.float32))
+    cavity: Array = field(default_factory=lambda: np.zeros((0, 0, 0)))
     """Signed distance to the inside of the abdominal wall and diaphragm, negative inside."""
 
     def paint(self, part: Part3D, value: float | Array, organ: int | None = None) -> None:
         """Fill a part with CT numbers; set its label where one is given."""
         box, distance = part
-        alpha = np.clip(np.float32(0.5) - distance / np.float32(self.edge), 0, 1)
+        alpha = np.clip(0.5 - distance / self.edge, 0, 1)
         target = self.hu[box]
         target += alpha * (value - target)
         if organ is not None:
@@ -39,24 +39,24 @@ class Canvas:
     def inside(self, part: Part3D, gap: float = 0.0) -> Part3D:
         """Return the part cut at the abdominal wall, ``gap`` mm off it."""
         box, distance = part
-        return Part3D(box, np.maximum(distance, self.cavity[box] + np.float32(gap)))
+        return Part3D(box, np.maximum(distance, self.cavity[box] + gap))
 
     def rough(self, part: Part3D, **amplitudes: float) -> Part3D:
         """Return the part with its surface displaced by the named random fields (sd in mm)."""
         box, distance = part
         for name, amplitude in amplitudes.items():
-            distance = distance + np.float32(amplitude) * self.noise[name][box]
+            distance = distance + amplitude * self.noise[name][box]
         return Part3D(box, distance)
 
     def halo(self, part: Part3D, width: float, spread: float, value: float) -> None:
         """Put fat of varying width round a part; where the width is negative, organs touch."""
         box, distance = part
-        outer = distance - np.float32(width) - np.float32(spread) * self.noise["middle"][box]
+        outer = distance - width - spread * self.noise["middle"][box]
         self.paint(Part3D(box, outer), value, organ=0)
 
     def texture(self, box: Box, mean: float, **amplitudes: float) -> Array:
         """Return CT numbers with random structure (sd in HU)."""
-        value = np.full(self.hu[box].shape, np.float32(mean))
+        value = np.full(self.hu[box].shape, mean, np.float64)
         for name, amplitude in amplitudes.items():
-            value += np.float32(amplitude) * self.noise[name][box]
+            value += amplitude * self.noise[name][box]
         return value

@@ -11,7 +11,7 @@ from scipy import ndimage
 from scipy.interpolate import CubicSpline
 from scipy.spatial.transform import Rotation
 
-Array = npt.NDArray[np.float32]
+Array = npt.NDArray[np.float64]
 Box = tuple[slice, slice, slice]
 
 _EXTENT_MM = np.array([480.0, 360.0, 360.0])
@@ -21,8 +21,12 @@ _BSPLINE_SD = (151.0 / 315.0) ** 1.5
 
 
 def as_field(values: npt.ArrayLike) -> Array:
-    """Return single precision, which all fields are kept in."""
-    return np.asarray(values, np.float32)
+    """Return double precision, which all fields are kept in.
+
+    Processors round sines and sums differently, in the last digits. In double precision that moves
+    no voxel across a surface and no CT number to the next integer.
+    """
+    return np.asarray(values, np.float64)
 
 
 class Lattice(NamedTuple):
@@ -57,7 +61,7 @@ class Lattice(NamedTuple):
 def draw_lattice(rng: np.random.Generator, pitch: float) -> Lattice:
     """Sample a lattice of the given pitch in mm."""
     shape = tuple(int(n) for n in np.ceil(_EXTENT_MM / pitch) + 3)
-    values = rng.standard_normal(shape, dtype=np.float32) / np.float32(_BSPLINE_SD)
+    values = as_field(rng.standard_normal(shape, dtype=np.float32)) / _BSPLINE_SD
     return Lattice(values, pitch)
 
 
@@ -109,18 +113,16 @@ class Grid:
         if box is None:
             reach = radii if rotation is None else np.full(3, radii.max())
             box = self.box(center - reach - 8, center + reach + 8)
-        offsets = [
-            field[box] - np.float32(c) for field, c in zip(self.deformed, center, strict=True)
-        ]
+        offsets = [field[box] - c for field, c in zip(self.deformed, center, strict=True)]
         local = offsets
         if rotation is not None:
             dx, dy, dz = offsets
-            local = [a * dx + b * dy + c * dz for a, b, c in rotation.T.astype(np.float32)]
+            local = [a * dx + b * dy + c * dz for a, b, c in rotation.T]
         if bend:
-            local[0] = local[0] + np.float32(bend) * local[2] ** 2
-        squares = [(p / np.float32(r)) ** 2 for p, r in zip(local, radii, strict=True)]
+            local[0] = local[0] + bend * local[2] ** 2
+        squares = [(p / r) ** 2 for p, r in zip(local, radii, strict=True)]
         inner = np.sqrt(squares[0] + squares[1] + squares[2])
-        per_r2 = [s / np.float32(r * r) for s, r in zip(squares, radii, strict=True)]
+        per_r2 = [s / (r * r) for s, r in zip(squares, radii, strict=True)]
         outer = np.sqrt(per_r2[0] + per_r2[1] + per_r2[2])
         return Part3D(box, as_field(inner * (inner - 1) / np.maximum(outer, 1e-6)))
 
@@ -129,10 +131,9 @@ class Grid:
 
         The distance is exact up to ``reach`` mm outside the surface.
         """
-        points = np.asarray(points, np.float32)
-        radii = np.asarray(radii, np.float32)
+        points, radii = as_field(points), as_field(radii)
         shift = np.stack([lattice.at_points(points) for lattice in self.displacement], axis=1)
-        seen = points - np.float32(self.amplitude) * shift
+        seen = points - self.amplitude * shift
         margin = (radii + reach)[:, None]
         starts = np.stack(
             [np.searchsorted(a, (seen - margin)[:, k]) for k, a in enumerate(self.axes)], axis=1
@@ -143,12 +144,11 @@ class Grid:
         keep = np.flatnonzero((stops > starts).all(axis=1))
         if not len(keep):
             empty = (slice(0, 0), slice(0, 0), slice(0, 0))
-            nothing = np.zeros((0, 0, 0), np.float32)
-            return Part3D(empty, nothing)
+            return Part3D(empty, np.zeros((0, 0, 0)))
         low, high = starts[keep].min(axis=0), stops[keep].max(axis=0)
         box: Box = (slice(low[0], high[0]), slice(low[1], high[1]), slice(low[2], high[2]))
         x, y, z = (field[box] for field in self.deformed)
-        distance = np.full(x.shape, np.float32(1e3))
+        distance = np.full(x.shape, 1e3)
         for n in keep:
             a, b = starts[n] - low, stops[n] - low
             part = (slice(a[0], b[0]), slice(a[1], b[1]), slice(a[2], b[2]))
@@ -167,7 +167,7 @@ def make_grid(
     """Return the grid with its dense deformed coordinates; ``amplitude`` is the sd in mm."""
     plain = np.meshgrid(*axes, indexing="ij", copy=False)
     deformed = tuple(
-        (position + np.float32(amplitude) * lattice.at_axes(axes)).astype(np.float32)
+        position + amplitude * lattice.at_axes(axes)
         for position, lattice in zip(plain, displacement, strict=True)
     )
     return Grid(axes, displacement, amplitude, (deformed[0], deformed[1], deformed[2]))
@@ -183,7 +183,7 @@ def curve(
     count = int(np.ceil(1.15 * chord[-1] / (spacing * max(radii.min(), 2.5)))) + 2
     along = np.linspace(0, chord[-1], count)
     points = CubicSpline(chord, control)(along)
-    return points.astype(np.float32), np.interp(along, chord, radii).astype(np.float32)
+    return as_field(points), as_field(np.interp(along, chord, radii))
 
 
 def rotation(tilt_x: float, tilt_y: float, tilt_z: float) -> npt.NDArray[np.float64]:
@@ -194,5 +194,5 @@ def rotation(tilt_x: float, tilt_y: float, tilt_z: float) -> npt.NDArray[np.floa
 
 def smooth_union(a: Array, b: Array, blend: float) -> Array:
     """Return the union of two distances with a fillet of about ``blend`` mm."""
-    overlap = np.clip(np.float32(blend) - np.abs(a - b), 0, None)
-    return as_field(np.minimum(a, b) - overlap**2 / np.float32(4 * blend))
+    overlap = np.clip(blend - np.abs(a - b), 0, None)
+    return as_field(np.minimum(a, b) - overlap**2 / (4 * blend))

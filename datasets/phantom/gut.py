@@ -142,7 +142,7 @@ def _content(canvas: Canvas, box: Box, filling: Filling) -> Array:
     if filling.kind == "contrast":
         return canvas.texture(box, filling.hu, fine=20, middle=20)
     if filling.kind == "stool":
-        pockets = np.clip(canvas.noise["fine"][box] - 0.8, 0, 1) * np.float32(-700)
+        pockets = np.clip(canvas.noise["fine"][box] - 0.8, 0, 1) * -700
         return as_field(canvas.texture(box, filling.hu, fine=45, middle=25) + pockets)
     return canvas.texture(box, canvas.patient.hu["gut_wall"] + filling.hu, fine=14)
 
@@ -153,7 +153,7 @@ def _paint_gut(
     """Paint a hollow organ: wall of the given thickness (mm), content, gas on top (supine)."""
     box, distance = part
     canvas.paint(part, canvas.texture(box, canvas.patient.hu["gut_wall"], fine=8), organ=organ)
-    lumen = distance + np.float32(wall) * (1 + np.float32(0.25) * canvas.noise["fine"][box])
+    lumen = distance + wall * (1 + 0.25 * canvas.noise["fine"][box])
     canvas.paint(Part3D(box, lumen), _content(canvas, box, filling))
-    below = np.float32(filling.gas_from) - canvas.grid.axes[1][None, box[1], None]
+    below = filling.gas_from - canvas.grid.axes[1][None, box[1], None]
     canvas.paint(Part3D(box, np.maximum(lumen, below)), AIR_HU + 20)

@@ -116,7 +116,7 @@ def _paint_liver(canvas: Canvas, rng: np.random.Generator) -> None:
     canvas.halo(part, 1.0, 1.0, FAT_HU + 10)
     parenchyma = canvas.texture(box, patient.hu["liver"], fine=4, middle=3, wide=3)
     canvas.paint(part, parenchyma, LABEL["liver"])
-    whole = np.full(grid.shape, np.float32(50))
+    whole = np.full(grid.shape, 50.0)
     whole[box] = part.distance
     _paint_liver_vessels(canvas, rng, whole)
     _paint_lesions(canvas, rng, whole)
@@ -206,7 +206,7 @@ def _paint_kidney(canvas: Canvas, rng: np.random.Generator, organ: str) -> None:
     solid = canvas.inside(Part3D(box, np.maximum(shape.distance, -sinus.distance)), gap=-2.0)
     pyramids = np.clip(0.5 + canvas.noise["middle"][box], 0, 1)
     deep = np.clip((-bean.distance - 6) / 4, 0, 1) * pyramids
-    value = np.float32(hu["cortex"]) + np.float32(hu["medulla"] - hu["cortex"]) * deep
+    value = hu["cortex"] + (hu["medulla"] - hu["cortex"]) * deep
     canvas.paint(solid, value + 5 * canvas.noise["fine"][box], LABEL[organ])
     excreted = rng.random() < 0.5
     urine = 60.0 if excreted and patient.phase == "portal" else 12.0
@@ -233,7 +233,7 @@ def _paint_gallbladder(canvas: Canvas, rng: np.random.Generator) -> None:
     canvas.halo(free, 0.5, 1.2, FAT_HU + 15)
     wall = canvas.texture(box, 0.5 * patient.hu["gut_wall"] + 10, fine=5)
     canvas.paint(part, wall, LABEL["gallbladder"])
-    bile = Part3D(box, part.distance + np.float32(1.6))
+    bile = Part3D(box, part.distance + 1.6)
     canvas.paint(bile, canvas.texture(box, patient.hu["gallbladder"], fine=3))
 
 
@@ -260,7 +260,7 @@ def _paint_pancreas(canvas: Canvas, rng: np.random.Generator) -> None:
     canvas.halo(part, 0.8 + 0.08 * (patient.fat - 14), 1.5, FAT_HU + 15)
     gland = canvas.texture(box, patient.hu["pancreas"], fine=7, middle=3)
     canvas.paint(part, gland, LABEL["pancreas"])
-    clefts = np.maximum(part.distance, np.float32(1.7) - canvas.noise["fine"][box])
+    clefts = np.maximum(part.distance, 1.7 - canvas.noise["fine"][box])
     canvas.paint(Part3D(box, clefts), -20.0)
     along = np.gradient(control, axis=0)[3:, :2]
     behind = np.stack([-along[:, 1], along[:, 0], np.zeros(5)], axis=1)

@@ -12,7 +12,7 @@ from scipy import ndimage
 from .body import BODY_CENTER_Y, DOME_TOP, paint_body
 from .calibration import FAT_HU, KIDNEY_RADII_MM, NOISE_HU
 from .canvas import EDGE_MM, Canvas
-from .fields import as_field, make_grid
+from .fields import Array, as_field, make_grid
 from .organs import paint_organs
 from .patient import Patient, draw_patient
 
@@ -100,7 +100,7 @@ def _render(rng: np.random.Generator, patient: Patient, protocol: Protocol) -> C
         grid=grid,
         patient=patient,
         noise={name: lattice.at_axes(axes) for name, lattice in patient.noise.items()},
-        hu=np.empty(grid.shape, np.float32),
+        hu=np.empty(grid.shape),
         label=np.zeros(grid.shape, np.uint8),
         edge=max(EDGE_MM, 1.1 * dx),
     )
@@ -109,7 +109,7 @@ def _render(rng: np.random.Generator, patient: Patient, protocol: Protocol) -> C
     return canvas
 
 
-def _to_slices(canvas: Canvas) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+def _to_slices(canvas: Canvas) -> tuple[Array, npt.NDArray[np.uint8]]:
     """Average sub-slices with a triangular profile; the label is the one at the slice centre."""
     fine = canvas.hu
     image = 0.5 * fine[:, :, 1:-1:2] + 0.25 * (fine[:, :, :-2:2] + fine[:, :, 2::2])
@@ -130,14 +130,11 @@ def _drop_fragments(canvas: Canvas) -> None:
             canvas.hu[box][lost] = FAT_HU + 20
 
 
-def _scanner_noise(
-    rng: np.random.Generator, protocol: Protocol, shape: tuple[int, ...]
-) -> npt.NDArray[np.float32]:
+def _scanner_noise(rng: np.random.Generator, protocol: Protocol, shape: tuple[int, ...]) -> Array:
     """Return noise correlated over about a pixel in the plane and little between slices."""
-    white = rng.standard_normal(shape, dtype=np.float32)
+    white = as_field(rng.standard_normal(shape, dtype=np.float32))
     smooth = ndimage.gaussian_filter(white, (protocol.blur, protocol.blur, 0.35), mode="wrap")
-    smooth *= protocol.noise / smooth.std()
-    return np.asarray(smooth, np.float32)
+    return as_field(smooth * (protocol.noise / smooth.std()))
 
 
 def _to_file(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import nibabel as nib
 import numpy as np
 import pytest
+from numpy._core import _multiarray_umath as cpu
 from scipy import ndimage
 
 from bench.data.dataset import Case
@@ -53,6 +58,32 @@ def test_cases_are_all_annotated_and_need_no_files():
     assert all(case.annotated == (True,) * 7 for case in cases)
     assert SMALL.files(cases[0]) == ()
     assert Phantom().name == "phantom"
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names of x86 features")
+def test_every_processor_generates_the_same_voxels():
+    program = (
+        "import hashlib, numpy as np\n"
+        "from bench.datasets.phantom import Phantom\n"
+        "data = Phantom(scale=0.5, n_cases=3)\n"
+        "for case in data.cases():\n"
+        "    for scan in (data.image(case), data.labels(case)):\n"
+        "        print(hashlib.sha256(np.asarray(scan.dataobj).tobytes()).hexdigest())\n"
+    )
+    simple = {
+        "NPY_DISABLE_CPU_FEATURES": " ".join(
+            name for name in cpu.__cpu_dispatch__ if cpu.__cpu_features__[name]
+        ),
+        "OPENBLAS_CORETYPE": "Prescott",
+    }
+    voxels = [
+        subprocess.run(
+            [sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True
+        ).stdout
+        for env in (dict(os.environ), os.environ | simple)
+    ]
+    assert voxels[0].count("\n") == 6
+    assert voxels[0] == voxels[1]
 
 
 def test_a_case_depends_on_seed_and_index_alone():
