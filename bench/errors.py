@@ -35,6 +35,10 @@ class BenchError(Exception):
         super().__init__(line if len(line) <= MAX_MESSAGE else f"{line[:MAX_MESSAGE]} ...")
 
 
+class DivergedError(BenchError):
+    """A training left the finite numbers, which its settings and nothing else decide."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> BenchError:
     """Return the error for a name that is not registered, with the closest known names."""
     known = sorted(known)

@@ -17,7 +17,7 @@ from bench.reporting.text import NONE, duration, number
 
 if TYPE_CHECKING:
     from bench.engine.graph import StageGraph
-    from bench.experiment.tuning import Tuned
+    from bench.experiment.tuning import Trial, Tuned
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class TriedSetting:
 
     setting: str
     dsc: float | None
+    diverged: bool
     seconds: float
     evaluation: str
     """Key of the stage with its scores."""
@@ -68,7 +69,11 @@ def tune_of(
             chosen=one.best.setting if complete else None,
             trials=tuple(
                 TriedSetting(
-                    trial.setting, trial.dsc, trial.seconds, trial.run.rounds[-1].evaluation.key
+                    trial.setting,
+                    trial.dsc,
+                    trial.diverged,
+                    trial.seconds,
+                    trial.run.rounds[-1].evaluation.key,
                 )
                 for trial in one.trials
             ),
@@ -99,8 +104,14 @@ def trials_table(found: Sequence[Tuned]) -> Table:
                 "" if count else one.method,
                 "default" if count == 0 else str(count),
                 trial.setting + (" (chosen)" if trial is best else ""),
-                NONE if trial.dsc is None else number(trial.dsc, 1),
+                _score(trial),
                 duration(trial.seconds),
             )
             table.add_row(*map(Text, cells), style="bold" if trial is best else "")
     return table
+
+
+def _score(trial: Trial) -> str:
+    if trial.dsc is None:
+        return "diverged" if trial.diverged else NONE
+    return number(trial.dsc, 1)

@@ -129,11 +129,12 @@ def tune(
     console.print(trials_table(found))
     complete = all(one.finished for one in found)
     if complete:
+        code = ExitCode.DONE  # although trainings that diverged have failed
         chosen = ",".join(one.best.setting for one in found)
         show.print(f"tuned     -m {shlex.quote(chosen)}", soft_wrap=True)
         show.print(f"compare   {_comparison(request, found)}", soft_wrap=True)
     else:
-        n_missing = sum(trial.dsc is None for one in found for trial in one.trials)
+        n_missing = sum(not trial.finished for one in found for trial in one.trials)
         show.print(
             f"tuned     nothing yet: {counted(n_missing, 'trial')} not finished, and all methods "
             "have the same chance or none"

@@ -48,6 +48,7 @@ UNREADABLE = "whose stage.json, or that of an input, is missing or wrong"
 ORPHANED = "whose input is missing"
 _RUN_AGAIN = "; give the `bench run` again that made it (`bench verify` names it)"
 _FAILED_IN = "--- in the jobs "
+_DIVERGED = "--- diverged"
 _UNFINISHED = ("FAILED", "events.jsonl")
 MAX_BYTES = 2**24
 """Size of a receipt or a ``stage.json``; a receipt of a hundred thousand files has less."""
@@ -90,6 +91,14 @@ class UnreadableStageError(BenchError):
     def __init__(self, folder: Path, cause: Cause) -> None:
         super().__init__(f"{folder}: {cause.detail}{cause.advice}")
         self.unread = Unread(_key_of(folder), folder.name[: -KEY_DIGITS - 1], cause)
+
+
+class _Failure(NamedTuple):
+    """Why a stage failed when it was last tried, and the name of the jobs in which it was."""
+
+    message: str
+    submission: str
+    diverged: bool
 
 
 def default_root() -> Path:
@@ -243,28 +252,37 @@ class Store:
     def failure(self, stage: Stage) -> str | None:
         """Return why a stage failed when it was last tried, None if it did not."""
         found = self._failure(stage)
-        return None if found is None else found[0]
+        return None if found is None else found.message
 
     def failed_in(self, stage: Stage) -> str:
         """Return the name of the jobs in which a stage failed when it was last tried, if any."""
         found = self._failure(stage)
-        return "" if found is None else found[1]
+        return "" if found is None else found.submission
 
-    def _failure(self, stage: Stage) -> tuple[str, str] | None:
+    def has_diverged(self, stage: Stage) -> bool:
+        """Tell whether a stage failed when it was last tried because a training diverged."""
+        found = self._failure(stage)
+        return found is not None and found.diverged
+
+    def _failure(self, stage: Stage) -> _Failure | None:
         try:
             text = (self.folder(stage) / "FAILED").read_text(errors="replace")
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
+        text, _, diverged = text.partition(f"\n{_DIVERGED}")
         message, _, submission = text.partition(_FAILED_IN)
-        return message.strip(), submission.strip()
+        return _Failure(message.strip(), submission.strip(), bool(diverged))
 
-    def note_failure(self, stage: Stage, message: str, submission: str = "") -> None:
+    def note_failure(
+        self, stage: Stage, message: str, submission: str = "", *, diverged: bool = False
+    ) -> None:
         """Save the reason of a failure, and the name of the jobs in which the stage was tried.
 
         It is removed when the stage is done.
         """
         jobs = f"{_FAILED_IN}{submission}\n" if submission else ""
-        write_atomically(self.folder(stage) / "FAILED", f"{message}\n{jobs}")
+        kind = f"{_DIVERGED}\n" if diverged else ""
+        write_atomically(self.folder(stage) / "FAILED", f"{message}\n{jobs}{kind}")
 
     def log(self, stage: Stage) -> Path:
         """Return the file with a stage's printed output; every attempt appends to it."""

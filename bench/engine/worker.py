@@ -27,7 +27,7 @@ from bench.engine import claim
 from bench.engine.events import EventLog
 from bench.engine.provenance import provenance
 from bench.engine.store import MAX_DEATHS, Store
-from bench.errors import BenchError, explain
+from bench.errors import BenchError, DivergedError, explain
 from bench.files import sweep
 from bench.machine.processor import has_bf16
 from bench.stage import Stage
@@ -224,7 +224,7 @@ def _compute(
 def _failed(store: Store, stage: Stage, error: Exception) -> tuple[Outcome, str]:
     if isinstance(error, BenchError):
         print(f"refused: {error}")
-        _note_failure(store, stage, str(error))
+        _note_failure(store, stage, str(error), diverged=isinstance(error, DivergedError))
         return "refused", str(error)
     traceback.print_exception(error)
     if gone := [parent.key for parent in stage.inputs() if not store.is_done(parent)]:
@@ -237,9 +237,10 @@ def _failed(store: Store, stage: Stage, error: Exception) -> tuple[Outcome, str]
     return outcome, f"{message} (log: {store.log(stage)})"
 
 
-def _note_failure(store: Store, stage: Stage, message: str) -> None:
+def _note_failure(store: Store, stage: Stage, message: str, *, diverged: bool = False) -> None:
     with contextlib.suppress(OSError):  # the disk may be full, which is why it failed
-        store.note_failure(stage, message, os.environ.get(SUBMISSION, ""))
+        submission = os.environ.get(SUBMISSION, "")
+        store.note_failure(stage, message, submission, diverged=diverged)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from bench.errors import BenchError
+from bench.errors import DivergedError
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -43,7 +43,7 @@ def ranking_scores(score: ArrayLike, success: ArrayLike) -> RankingScores:
 
     Raises
     ------
-    BenchError
+    DivergedError
         A score is NaN.
     """
     score = np.asarray(score).ravel()
@@ -51,7 +51,7 @@ def ranking_scores(score: ArrayLike, success: ArrayLike) -> RankingScores:
     if score.shape != success.shape:
         raise ValueError(f"{score.size} scores for {success.size} voxels")
     if np.isnan(score).any():
-        raise BenchError(
+        raise DivergedError(
             f"{int(np.isnan(score).sum())} of {score.size} confidences are NaN: "
             "the network that made them diverged"
         )

@@ -158,9 +158,16 @@ class Trial:
     setting: str
     run: Run
     dsc: float | None
-    """Mean over organs on the validation patients, in percent; None before it is finished."""
+    """Mean over organs on the validation patients, in percent; None without a score."""
     seconds: float
     """Of its finished stages, but those that an earlier trial of the method has as well."""
+    diverged: bool
+    """Whether it has no score and gets none, because its training diverged."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has its score or has diverged."""
+        return self.dsc is not None or self.diverged
 
 
 @dataclass(frozen=True)
@@ -173,12 +180,15 @@ class Tuned:
 
     @property
     def finished(self) -> bool:
-        """Whether every trial has its score."""
-        return all(trial.dsc is not None for trial in self.trials)
+        """Whether every trial has its score or has diverged."""
+        return all(trial.finished for trial in self.trials)
 
     @property
     def best(self) -> Trial:
-        """The trial of the highest score, the earliest of equals; of a finished method."""
+        """The trial of the highest score, the earliest of equals; of a finished method.
+
+        The method as it was asked for, where every trial has diverged.
+        """
         return max(self.trials, key=lambda trial: -1.0 if _lacks(trial.dsc) else trial.dsc or 0.0)
 
 
@@ -204,6 +214,7 @@ def tuned(request: TuneRequest, runs: Sequence[Run], store: Store) -> list[Tuned
                 by_label[setting],
                 scores.get(setting),
                 _seconds(by_label[setting], store, counted),
+                _has_diverged(by_label[setting], store),
             )
             for setting in tried
         )
@@ -223,6 +234,11 @@ def _scores(runs: Sequence[Run], store: Store) -> dict[str, float]:
     return dict(zip(values["method"], map(float, values["value"]), strict=True))
 
 
+def _has_diverged(run: Run, store: Store) -> bool:
+    stages = ancestors(run.rounds[-1].evaluation)
+    return any(not store.is_done(stage) and store.has_diverged(stage) for stage in stages)
+
+
 def _seconds(run: Run, store: Store, counted: set[str]) -> float:
     """Return the time of a trial's finished stages that are not ``counted``, and count them."""
     total = 0.0
@@ -236,6 +252,8 @@ def _seconds(run: Run, store: Store, counted: set[str]) -> float:
 
 def save(request: TuneRequest, runs: Sequence[Run], store: Store) -> Path | None:
     """Write what was tried below ``tuning/`` of the store; None before all of it is finished.
+
+    A trial that diverged has no score there.
 
     No setting is chosen before every trial of every method is done: all had the same chance.
     """

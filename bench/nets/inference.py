@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from bench.data.grid import Placement, logits_to_native, native_slices
 from bench.data.window import Window
-from bench.errors import BenchError
+from bench.errors import DivergedError
 from bench.nets.device import Precision, autocast, kernels
 from bench.nets.protocol import image_channels_last, resize
 
@@ -77,7 +77,7 @@ def predict_volume(
 
     Raises
     ------
-    BenchError
+    DivergedError
         The network returns NaN.
     """
     n_slices, _, *sides = image_SCHW.shape
@@ -323,7 +323,7 @@ def _confidence_output(net: ConfidenceNet, image_BCHW: Tensor, precision: Precis
 
 def _checked(logits_BKHW: Tensor) -> Tensor:
     if torch.isnan(logits_BKHW).any():
-        raise BenchError("the network's output is not a number: its training diverged, lower lr")
+        raise DivergedError("the network's output is not a number: its training diverged, lower lr")
     return logits_BKHW
 
 

@@ -17,7 +17,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.errors import BenchError
+from bench.errors import DivergedError
 from bench.stage import Part
 
 BACKGROUND = 255
@@ -161,7 +161,7 @@ def relabel(
 
     Raises
     ------
-    BenchError
+    DivergedError
         A confidence is NaN.
     """
     for group in rule.groups(volumes):
@@ -318,7 +318,9 @@ def _best_of_slices(
 def _highest(score_N: NDArray[np.float32], n: int, rng: np.random.Generator) -> NDArray[np.bool_]:
     """Return a mask of the ``n`` highest scores; ties at the limit are broken at random."""
     if np.isnan(score_N).any():
-        raise BenchError("a confidence is not a number: the network's training diverged, lower lr")
+        raise DivergedError(
+            "a confidence is not a number: its network's training diverged, lower lr"
+        )
     if n == 0:
         return np.zeros(len(score_N), np.bool_)
     limit = np.partition(score_N, len(score_N) - n)[len(score_N) - n]

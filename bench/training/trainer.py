@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
 
+from bench.errors import DivergedError
 from bench.nets.device import Precision, adam, autocast, kernels
 from bench.nets.protocol import channels_last
 from bench.stage import StageContext
@@ -49,7 +50,7 @@ def fit(
 
     Raises
     ------
-    FloatingPointError
+    DivergedError
         A logged loss is not finite.
     """
     device = ctx.device
@@ -139,7 +140,7 @@ def _check_finite(step: int, values: Mapping[str, Tensor]) -> dict[str, float]:
     numbers = torch.stack([value.float() for value in values.values()]).tolist()
     measured = dict(zip(values, numbers, strict=True))
     if broken := [name for name, value in measured.items() if not math.isfinite(value)]:
-        raise FloatingPointError(f"{', '.join(broken)} not finite at step {step}; lower the lr")
+        raise DivergedError(f"{', '.join(broken)} not finite at step {step}; lower the lr")
     return measured
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -327,25 +328,49 @@ class Planted(Method, Loss):
     streams = ("supervised",)
 
     shift: Annotated[float, Range(0.01, 50, log=True)] = 50.0
+    wild: bool = False
 
     def plan(self, recipe):
         yield recipe.segmenter(self)
 
     def loss(self, net, batch, progress, shared):
         y_BKHW, w_BKHW = targets(batch.lab_BHW, batch.ps_BHW, batch.flags_BK)
-        return {"loss": shared(net(batch.image_BCHW) + self.shift, y_BKHW, w_BKHW)}
+        loss = shared(net(batch.image_BCHW) + self.shift, y_BKHW, w_BKHW)
+        return {"loss": loss * float("nan") if self.wild else loss}
 '''
 
 
-@pytest.fixture
-def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     from bench.plugins.files import VARIABLE
 
-    monkeypatch.setenv(VARIABLE, "")
-    file = tmp_path / "planted.py"
+    file = tmp_path_factory.mktemp("plugin") / "planted.py"
     file.write_text(PLANTED)
-    registry.plug_in([file])
-    return "planted"
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv(VARIABLE, "")
+        registry.plug_in([file])
+        yield "planted"
+
+
+def test_a_trial_that_diverges_is_finished_without_a_score(planted: str, tmp_path: Path) -> None:
+    asked = request(
+        tmp_path / "store",
+        method=[f"{planted}[wild=true]"],
+        dataset=["phantom[n_cases=8,scale=0.25]"],
+        trials=2,
+    )
+    store = Store(asked.store)
+    runs = asked.grid().runs(store)
+    stages = trials_graph(runs).in_order()
+    events_of(stages, store)
+    assert any(store.has_diverged(stage) for stage in stages)
+    (one,) = tuned(asked, runs, store)
+    assert [(trial.dsc is None, trial.diverged) for trial in one.trials] == [(True, True)] * 2
+    assert one.finished
+    assert one.best is one.trials[0]
+    path = save(asked, runs, store)
+    assert path is not None
+    assert TUNING.load(path)["dsc"].isna().all()
 
 
 def test_a_bad_default_is_mended(planted: str, tmp_path: Path) -> None:

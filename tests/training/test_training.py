@@ -22,6 +22,7 @@ from torch.nn import functional
 from bench.data.visible import TrainView
 from bench.engine.events import read_events
 from bench.engine.store import Store
+from bench.errors import DivergedError
 from bench.experiment.plan import Run
 from bench.nets.catalogue import parse_network
 from bench.nets.confidence import ConfidenceNet
@@ -154,12 +155,12 @@ def test_trainings_that_share_a_schedule_go_through_the_rates_of_one(tmp_path: P
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_stops_training(value: float, tmp_path: Path) -> None:
-    with pytest.raises(FloatingPointError, match="only/loss not finite at step 20; lower the lr"):
+    with pytest.raises(DivergedError, match="only/loss not finite at step 20; lower the lr"):
         train(OneNumber(broken_at=20, value=value), Context(tmp_path))
 
 
 def test_a_loss_that_breaks_between_two_log_lines_is_found_at_the_next(tmp_path: Path) -> None:
-    with pytest.raises(FloatingPointError, match="not finite at step 40"):
+    with pytest.raises(DivergedError, match="not finite at step 40"):
         train(OneNumber(broken_at=23), Context(tmp_path))
 
 
