@@ -32,7 +32,7 @@ from bench.results.tables import CELL, GROUP, group_name, grouped
 from .. import _figures
 from . import foreign
 from .failures import failure_boards
-from .notes import LINE, PARTS, By, bold_notes, lines_of, notes_of
+from .notes import LINE, PARTS, By, bold_notes, few_labels, lines_of, notes_of
 from .ranks import rank_boards
 
 if TYPE_CHECKING:
@@ -63,7 +63,9 @@ class Leaderboard(ScoresReport):
             return self._of_csv(tables)
         results, digits = tables.results, 1 if self.digits is None else self.digits
         shown = {
-            by: leaderboards(results, self.metric, by, digits, self.bold, tables.tuning)
+            by: leaderboards(
+                results, self.metric, by, digits, self.bold, tables.tuning, tables.targets
+            )
             for by in TITLE
         }
         stem = "leaderboard" if self.metric == "dsc" else f"leaderboard-{self.metric}"
@@ -126,6 +128,7 @@ def leaderboards(
     digits: int = 1,
     bold: Rule = "holm",
     tuning: pd.DataFrame | None = None,
+    targets: pd.DataFrame | None = None,
 ) -> list[Board]:
     """Return one board per (data set, profile, backbone) of a results table.
 
@@ -145,6 +148,8 @@ def leaderboards(
         The criterion for a better method (``bench.reporting.comparison.marks``).
     tuning
         What `bench tune` tried for methods of the table, which the board of final models says.
+    targets
+        Counts of training targets, which tell the organs with next to no label.
 
     Returns
     -------
@@ -159,7 +164,7 @@ def leaderboards(
     return [
         found
         for group in grouped(scores.require_rows(table))
-        for found in _boards_of(group, metric, by, digits, bold, tuning)
+        for found in _boards_of(group, metric, by, digits, bold, tuning, targets)
     ]
 
 
@@ -170,8 +175,10 @@ def _boards_of(
     digits: int,
     bold: Rule,
     tuning: pd.DataFrame | None,
+    targets: pd.DataFrame | None,
 ) -> Iterator[Board]:
     last = final_models(group)
+    few = [] if targets is None else few_labels(targets, last)
     title = f"{group_name(group)}: {find(metric).title}{TITLE[by]}"
     if by == "rank":
         styles = MethodStyles.of(last)
@@ -182,10 +189,10 @@ def _boards_of(
         if not (rows := _several_rounds(group)).empty:
             yield _board(group, rows, metric, by, digits, bold)
     elif by == "method":
-        found = _board(group, last, metric, by, digits, bold)
+        found = _board(group, last, metric, by, digits, bold, few)
         yield found if tuning is None else _with_tuning(found, last, Tunings(tuning, last))
     elif group[by].nunique() > 1:
-        yield _board(group, last, metric, by, digits, bold)
+        yield _board(group, last, metric, by, digits, bold, few if by == "organ" else [])
 
 
 def numbers(table: pd.DataFrame, metric: MetricName = "dsc") -> pd.DataFrame:
@@ -216,7 +223,13 @@ def numbers(table: pd.DataFrame, metric: MetricName = "dsc") -> pd.DataFrame:
 
 
 def _board(
-    group: pd.DataFrame, rows: pd.DataFrame, metric: MetricName, by: By, digits: int, bold: Rule
+    group: pd.DataFrame,
+    rows: pd.DataFrame,
+    metric: MetricName,
+    by: By,
+    digits: int,
+    bold: Rule,
+    few: Sequence[str] = (),
 ) -> Board:
     line = LINE[by]
     cells = cell_values(rows, metric, [*CELL, *(name for name in line if name != "method")])
@@ -267,6 +280,7 @@ def _board(
         frame=frame,
         notes=(
             *notes_of(group, rows, cells, metric, by),
+            *few,
             *(noise_floor(own) if by == "method" else []),
             *legend,
         ),

@@ -13,15 +13,17 @@ from bench.evaluation.metrics import MetricName, empty_masks, find
 from bench.reporting.marks import Rule
 from bench.reporting.sentences import FEW_FOLDS, domains
 from bench.reporting.style import MethodStyles
-from bench.reporting.text import counted
+from bench.reporting.text import counted, listed
 from bench.results.aggregate import fold_values, lacking_pairs
-from bench.results.tables import CELL
+from bench.results.tables import CELL, GROUP
 
 from .failures import failed
 
 By = Literal["method", "rank", "failures", "round", "organ", "domain"]
 
 NONE_BEST = "No column holds two methods whose means differ as rounded: none is marked."
+FEW = 3
+"""Labelled scans below which an organ is hardly learned."""
 PARTS: tuple[By, ...] = ("organ", "domain")
 """Boards of which a line is a method in a part of the results."""
 
@@ -77,6 +79,32 @@ def notes_of(
         notes.append(f"Computed on {_distinct(rows['device'])} with {_distinct(rows['software'])}.")
         notes += _data(rows)
     return notes
+
+
+def few_labels(targets: pd.DataFrame, group: pd.DataFrame) -> list[str]:
+    """Name the organs that next to no training scan of a fold has a visible label of.
+
+    Parameters
+    ----------
+    targets
+        Counts of training targets, of any boards; they have the number of labelled scans.
+    group
+        Results of one board.
+    """
+    own = targets.merge(group[[*GROUP, "label_pct"]].drop_duplicates())
+    scans = own.groupby(["organ", "label_pct"])["labelled"].agg(["min", "max"])
+    found = scans[scans["min"] < FEW].sort_index(ascending=[True, False])
+    if found.empty:
+        return []
+    named = [
+        f"{organ} at {pct} % ({_span(int(low), int(high))})"
+        for (organ, pct), low, high in found.itertuples(name=None)
+    ]
+    return [f"Labelled in fewer than {FEW} training scans of a fold: {listed(named)}."]
+
+
+def _span(low: int, high: int) -> str:
+    return str(low) if low == high else f"{low} to {high}"
 
 
 def bold_notes(

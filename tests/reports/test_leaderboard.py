@@ -15,7 +15,7 @@ from bench.reporting.report import Report
 from bench.reporting.style import MethodStyles
 from bench.reports.leaderboard import Leaderboard, leaderboard, leaderboards, numbers
 from bench.results.files import Tables
-from bench.results.tables import CELL
+from bench.results.tables import CELL, GROUP
 
 
 def marks_of(shown: board.Board, column: str) -> list[str]:
@@ -266,6 +266,22 @@ def test_renderings_escape_and_keep_every_cell():
     assert r"\textbf{" in latex
     assert latex.isascii()
     assert latex.count("{") == latex.count("}")
+
+
+def test_a_board_names_organs_with_next_to_no_label():
+    table = result_table(methods=["naive"], fractions=[30], folds=[0, 1])
+    run = table[[*GROUP, "label_pct"]].iloc[0].to_dict() | {"seed": 0, "rule": "ignored"}
+    counts = {("liver", 0): 9, ("liver", 1): 7, ("spleen", 0): 1, ("spleen", 1): 4}
+    targets = pd.DataFrame(
+        [run | {"organ": o, "fold": f, "labelled": n} for (o, f), n in counts.items()]
+    )
+    told = "Labelled in fewer than 3 training scans of a fold: spleen at 30 % (1 to 4)."
+    for by in ("method", "organ"):
+        (shown,) = leaderboards(table, by=by, targets=targets)
+        assert told in shown.notes
+    elsewhere = targets.assign(profile="other")
+    (shown,) = leaderboards(table, targets=elsewhere)
+    assert not any(note.startswith("Labelled in") for note in shown.notes)
 
 
 def test_a_board_says_what_its_noise_floor_is_or_that_it_has_none():
