@@ -5,6 +5,7 @@ from __future__ import annotations
 import filecmp
 import hashlib
 import os
+import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -48,7 +49,8 @@ def admit(base: Path, proposed: Path) -> list[Admitted]:
     Parameters
     ----------
     base, proposed
-        Checkouts of the repository without and with the pull request.
+        Checkouts of the repository without and with the pull request. In clones, what git does not
+        have is not looked at.
 
     Raises
     ------
@@ -61,7 +63,7 @@ def admit(base: Path, proposed: Path) -> list[Admitted]:
         boards = sorted(path.name for path in (base / LEADERBOARD).iterdir() if path.is_dir())
         raise BenchError(
             f"{proposed}: adds no pack {LEADERBOARD}/BOARD/NAME{packs.SUFFIX}, BOARD one of "
-            f"{', '.join(boards)}"
+            f"{', '.join(boards)}; in a clone, `git add` it first"
         )
     touched = {path.parent for path in added}
     for path in changed:
@@ -98,13 +100,26 @@ def _changed(base: Path, proposed: Path) -> Iterator[Path]:
 
 
 def _files(tree: Path) -> set[Path]:
+    """Return the files of a tree: of a clone those that git has, which alone are proposed."""
+    if (tree / ".git").exists():
+        return _files_of_git(tree)
     found = set()
     for folder, folders, names in os.walk(tree):
         folders[:] = [name for name in folders if name != ".git"]
         links = [name for name in folders if (Path(folder) / name).is_symlink()]
         found |= {(Path(folder) / name).relative_to(tree) for name in [*names, *links]}
-    found.discard(Path(".git"))  # a file, in a tree that git has linked to another
     return found
+
+
+def _files_of_git(tree: Path) -> set[Path]:
+    command = ["git", "-C", str(tree), "ls-files", "-z", "--cached"]
+    try:
+        listed = subprocess.run(command, capture_output=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = getattr(error, "stderr", b"") or str(error).encode()
+        reason = said.decode(errors="replace")
+        raise BenchError(f"{tree}: git does not list its files: {reason}") from None
+    return {Path(os.fsdecode(name)) for name in listed.split(b"\0") if name}
 
 
 def _admit_pack(path: Path, base: Path, proposed: Path) -> Admitted:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -69,6 +70,31 @@ def test_a_good_pack_is_taken(bench: Bench, base: Path, proposed: Path) -> None:
     told = bench("admit", str(base), str(proposed))
     assert (told.code, told.err) == (0, "")
     assert told.out.split() == ["leaderboard/quick/mine.zip", "full:", "12", "rows"]
+
+
+def test_in_a_clone_what_git_does_not_have_is_not_proposed(
+    bench: Bench, base: Path, proposed: Path
+) -> None:
+    def git(*arguments: str) -> None:
+        subprocess.run(["git", "-C", str(proposed), *arguments], check=True, capture_output=True)
+
+    git("init")
+    git("add", ".")
+    pack(proposed / BOARD / "mine.zip")
+    rebuild(proposed)
+    (proposed / "mine.py").write_text("a plug-in of mine")
+    (proposed / ".venv").mkdir()
+    (proposed / ".venv/python").write_text("")
+    told = bench("admit", str(base), str(proposed))
+    assert told.code == 2
+    assert "in a clone, `git add` it first" in told.err
+    git("add", str(BOARD))
+    assert bench("admit", str(base), str(proposed)).code == 0
+    git("add", "mine.py")
+    assert (
+        "mine.py: is changed, but results come alone"
+        in bench("admit", str(base), str(proposed)).err
+    )
 
 
 def lower(table: pd.DataFrame) -> pd.DataFrame:
