@@ -21,11 +21,14 @@ _CONDITION = ["dataset", "profile", "label_pct", "fold", "seed"]
 def tables_of(source: Path) -> list[Path]:
     """Return the results tables of a file, a pack, a store or a folder of files and packs.
 
+    The file beside a results table that says how to compute it again stands for the table.
+
     Raises
     ------
     BenchError
         There are none.
     """
+    table = source.with_suffix(packs.TABLE)
     if packs.is_pack(source):
         found = packs.tables_in(source)
     elif source.is_dir():
@@ -35,6 +38,10 @@ def tables_of(source: Path) -> list[Path]:
             found += packs.tables_in(pack)
     elif source.suffix.lower() == ".csv":
         raise BenchError(f"{source}: a CSV of scores is given as --csv {source}")
+    elif source.suffix.lower() == ".toml" and table.is_file():
+        return [table]
+    elif source.is_file() and source.suffix.lower() != packs.TABLE:
+        raise BenchError(f"{source}: is no results table (*.parquet) and no pack (*.zip)")
     else:
         return [source]
     if not found:

@@ -90,3 +90,13 @@ def test_a_contradiction_is_one_line_with_both_files(
 def test_a_folder_without_results_is_named(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="holds no results tables"):
         tables_of(tmp_path)
+
+
+def test_all_files_of_some_results_are_read_as_their_tables(tmp_path: Path) -> None:
+    RESULTS.save(result_table(methods=["naive"]), tmp_path / "a.parquet")
+    (tmp_path / "a.toml").write_text("method = ['naive']")
+    assert tables_of(tmp_path / "a.toml") == [tmp_path / "a.parquet"]
+    assert len(together(tmp_path / "a.toml", tmp_path / "a.parquet")) == len(together(tmp_path))
+    (tmp_path / "notes.txt").write_text("not mine")
+    with pytest.raises(BenchError, match=r"notes.txt: is no results table \(\*.parquet\)"):
+        tables_of(tmp_path / "notes.txt")
