@@ -103,7 +103,7 @@ def _tables(board: Board) -> Iterator[str]:
 
 
 def _longest(labels: pd.Series) -> int:
-    return int(labels.map(len).max()) if len(labels) else 0
+    return int(labels.astype(str).map(len).max()) if len(labels) else 0
 
 
 def _marked(frame: pd.DataFrame, *, marks: Sequence[Sequence[str]]) -> pd.DataFrame:
