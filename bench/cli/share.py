@@ -104,7 +104,8 @@ def admit(
 ) -> None:
     """Check packs that a pull request adds to leaderboard/, and that it changes nothing else.
 
-    Schema, checksums, receipts, versions, truths, duplicates. Nothing of it is executed.
+    Schema, checksums, receipts, versions, truths, duplicates. Nothing of it is executed. Of a clone
+    it is what git has: `git add` comes first.
     """
     from bench.experiment.admission import admit as check
     from bench.reporting.text import counted

@@ -241,8 +241,8 @@ def spoil_nothing(root: Path) -> None:
     ("spoil", "arguments", "code", "message"),
     [
         (spoil_image, [], 2, "case_001"),
-        # The learning rate lets the loss overflow: a stage that fails, not one the user can fix.
-        (spoil_nothing, ["-p", "smoke[steps=24,lr=1e6,precision=fp32]"], 1, "not finite"),
+        # The learning rate lets the loss overflow, and a lower one is what the user can give.
+        (spoil_nothing, ["-p", "smoke[steps=24,lr=1e6,precision=fp32]"], 2, "not finite"),
         (spoil_nothing, ["-f", "7"], 2, "fold 7 is impossible"),
         (spoil_nothing, ["-m", "inerant"], 2, "did you mean inerrant"),
     ],
@@ -264,3 +264,30 @@ def test_exit_code_and_message_of_the_command(
     assert message in err
     assert "Traceback" not in out + err
     assert all(line.startswith("error: ") for line in err.splitlines()), err
+
+
+BROKEN = """
+from bench.api import Loss, Method
+
+
+class Broken(Method, Loss):
+    label = "broken"
+    streams = ("supervised",)
+
+    def plan(self, recipe):
+        yield recipe.segmenter(self)
+
+    def loss(self, net, batch, progress, shared):
+        raise LookupError("a fault in the code")
+"""
+
+
+def test_a_fault_in_the_code_is_one_line_that_names_the_log_and_exit_code_1(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "broken.py").write_text(BROKEN)
+    given = ["-m", "broken", "--plugin", str(tmp_path / "broken.py"), "-p", "smoke", "-f", "0"]
+    given += ["-d", str(trees.nnunet(tmp_path / "data", 4)), "--store", str(tmp_path / "store")]
+    out, err = walk.bench("run", *given, "--launcher", "inline", code=1)
+    assert "LookupError: a fault in the code (log: " in err
+    assert "Traceback" not in out + err
