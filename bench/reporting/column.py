@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
 Unit = Literal["fold", "patient"]
 Decides = Literal["mean", "ranks"]
+TO_RUNS = (["seed", "fold", "organ", "patient"], ["seed", "fold", "organ"], ["seed", "fold"])
+"""Means over a patient's scans, over patients, over organs: one for each run."""
+TO_PATIENTS = (["seed", "organ", "patient"], ["seed", "patient"])
+"""Means over a patient's scans, over organs: one for each seed and patient."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,9 +83,7 @@ class Pair:
 
         Without the patients and the seeds that one of the two methods lacks altogether.
         """
-        seeds, diff = self.cells.means(
-            self.shared.diff, ["seed", "organ", "patient"], ["seed", "patient"]
-        )
+        seeds, diff = self.cells.means(self.shared.diff, *TO_PATIENTS)
         names, patient = np.unique(seeds["patient"].to_numpy(), return_inverse=True)
         numbers, seed = np.unique(seeds["seed"].to_numpy(), return_inverse=True)
         wide = np.full((len(names), len(numbers)), np.nan)
@@ -272,15 +274,12 @@ class ComparisonColumn:
     def _averaged(self, values: NDArray[np.float64]) -> Means:
         """Return one mean for each run, or each patient where folds are unknown."""
         if self.unit == "fold":
-            run = ["seed", "fold"]
-            return self.cells.means(values, [*run, "organ", "patient"], [*run, "organ"], run)
+            return self.cells.means(values, *TO_RUNS)
         return self._by_patient(values)
 
     def _by_patient(self, values: NDArray[np.float64]) -> Means:
         """Return one mean for each patient: over its scans, then organs, then seeds."""
-        return self.cells.means(
-            values, ["seed", "organ", "patient"], ["seed", "patient"], ["patient"]
-        )
+        return self.cells.means(values, *TO_PATIENTS, ["patient"])
 
     def pair(self, a: str, b: str) -> Pair:
         """Return two methods on what both have."""
@@ -387,12 +386,8 @@ class ComparisonColumn:
 
     def _by_seed(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return one mean for each seed, averaged as the board averages."""
-        if self.unit == "fold":
-            run = ["seed", "fold"]
-            levels = [[*run, "organ", "patient"], [*run, "organ"], run, ["seed"]]
-        else:
-            levels = [["seed", "organ", "patient"], ["seed", "patient"], ["seed"]]
-        return self.cells.means(values, *levels).values
+        levels = TO_RUNS if self.unit == "fold" else TO_PATIENTS
+        return self.cells.means(values, *levels, ["seed"]).values
 
     def stability(self) -> Stability | None:
         """Return the stability of the competitors' ranking on the cells that all of them have.

@@ -178,7 +178,6 @@ def _boards_of(
     targets: pd.DataFrame | None,
 ) -> Iterator[Board]:
     last = final_models(group)
-    few = [] if targets is None else few_labels(targets, last)
     title = f"{group_name(group)}: {find(metric).title}{TITLE[by]}"
     if by == "rank":
         styles = MethodStyles.of(last)
@@ -189,10 +188,10 @@ def _boards_of(
         if not (rows := _several_rounds(group)).empty:
             yield _board(group, rows, metric, by, digits, bold)
     elif by == "method":
-        found = _board(group, last, metric, by, digits, bold, few)
+        found = _board(group, last, metric, by, digits, bold, targets)
         yield found if tuning is None else _with_tuning(found, last, Tunings(tuning, last))
     elif group[by].nunique() > 1:
-        yield _board(group, last, metric, by, digits, bold, few if by == "organ" else [])
+        yield _board(group, last, metric, by, digits, bold, targets)
 
 
 def numbers(table: pd.DataFrame, metric: MetricName = "dsc") -> pd.DataFrame:
@@ -229,7 +228,7 @@ def _board(
     by: By,
     digits: int,
     bold: Rule,
-    few: Sequence[str] = (),
+    targets: pd.DataFrame | None = None,
 ) -> Board:
     line = LINE[by]
     cells = cell_values(rows, metric, [*CELL, *(name for name in line if name != "method")])
@@ -280,7 +279,7 @@ def _board(
         frame=frame,
         notes=(
             *notes_of(group, rows, cells, metric, by),
-            *few,
+            *(few_labels(targets, rows) if targets is not None and by != "domain" else []),
             *(noise_floor(own) if by == "method" else []),
             *legend,
         ),

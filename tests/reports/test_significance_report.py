@@ -66,7 +66,8 @@ def test_every_pair_of_competitors_in_every_column(table: pd.DataFrame, tmp_path
         assert text in texts[".md"]
     assert "At 30 %: the best mean is that of INERRANT" in texts[".md"]
     assert "](significance-matrix-2.svg)" in texts[".md"]
-    assert "]{significance-differences-1.pdf}" in texts[".tex"]
+    fit = "max width=\\linewidth,max totalheight=0.7\\textheight"
+    assert f"\\includegraphics[{fit}]{{significance-differences-1.pdf}}" in texts[".tex"]
     assert texts[".html"].count("<svg") == 4  # fractions, drawings
     assert not re.search("(src|href)=.?https?:", texts[".html"])
 
