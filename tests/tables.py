@@ -151,7 +151,8 @@ def audit_table() -> pd.DataFrame:
         for organ, tp in (("liver", [90, 60]), ("spleen", [50, 0])):
             added = [100 * scale, 100 * scale if organ == "liver" else 0]
             right = [scale * count for count in tp]
-            for t, audited in enumerate(relabel_audit(added, right, 200 * scale), start=1):
+            audits = relabel_audit(added, right, 200 * scale, [True, False])
+            for t, audited in enumerate(audits, start=1):
                 rows.append(
                     {"dataset": "d", "method": "inerrant", "label_pct": 30, "fold": fold, "seed": 0}
                     | {"profile": "smoke", "backbone": "unet", "round": t, "organ": organ}

@@ -19,11 +19,13 @@ class RelabelRound(NamedTuple):
     recall_cum: float
 
 
-def relabel_audit(added: Sequence[int], tp: Sequence[int], gt_missing: int) -> list[RelabelRound]:
+def relabel_audit(
+    added: Sequence[int], tp: Sequence[int], gt_missing: int, afresh: Sequence[bool]
+) -> list[RelabelRound]:
     """Return precision and recall of the relabelled voxels, per round and cumulated.
 
-    Both are incremental: round ``t`` looks only at the voxels newly added in it. The denominator of
-    the recall is the organ's true voxels in the volumes where it is not labelled.
+    The first are incremental: round ``t`` looks only at the voxels newly added in it. The
+    denominator of the recall is the organ's true voxels in the volumes where it is not labelled.
 
     Parameters
     ----------
@@ -33,6 +35,8 @@ def relabel_audit(added: Sequence[int], tp: Sequence[int], gt_missing: int) -> l
         How many of them are right.
     gt_missing
         True voxels of the organ in the volumes where it is not labelled.
+    afresh
+        Whether the labels of a round replace those before, so that it cumulates nothing.
 
     Returns
     -------
@@ -41,9 +45,9 @@ def relabel_audit(added: Sequence[int], tp: Sequence[int], gt_missing: int) -> l
     """
     rounds: list[RelabelRound] = []
     added_cum = tp_cum = 0
-    for new, right in zip(added, tp, strict=True):
-        added_cum += new
-        tp_cum += right
+    for new, right, alone in zip(added, tp, afresh, strict=True):
+        added_cum = new if alone else added_cum + new
+        tp_cum = right if alone else tp_cum + right
         rounds.append(
             RelabelRound(
                 added=new,

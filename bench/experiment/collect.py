@@ -313,10 +313,14 @@ def _audit_rows(run: Run, store: Store) -> list[dict[str, Any]]:
     from bench.evaluation.audit import relabel_audit
 
     records: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    afresh = set[int]()
     for number, result in enumerate(run.rounds):
         if result.audit is not None and store.is_done(result.audit):
-            gamma = result.audit.relabelling.gamma
-            where = {"round": number, "gamma": gamma, **_basis_columns(run, result.audit)}
+            relabelling = result.audit.relabelling
+            if relabelling.previous is None:
+                afresh.add(number)
+            basis_columns = _basis_columns(run, result.audit)
+            where = {"round": number, "gamma": relabelling.gamma, **basis_columns}
             records += [(where, row) for row in _records(store, result.audit)]
     columns = _condition_columns(run) | {"method": run.method}
     table = []
@@ -326,6 +330,7 @@ def _audit_rows(run: Run, store: Store) -> list[dict[str, Any]]:
             [row["added"] for _, row in rounds],
             [row["tp"] for _, row in rounds],
             rounds[0][1]["gt_missing"],
+            [where["round"] in afresh for where, _ in rounds],
         )
         for (where, row), quality in zip(rounds, counts, strict=True):
             table.append(columns | row | quality._asdict() | where)

@@ -250,10 +250,17 @@ def test_dice_of_two_empty_masks_is_undefined():
 
 
 def test_relabel_audit_is_incremental_and_cumulated():
-    first, second, third = relabel_audit(added=[40, 0, 60], tp=[36, 0, 24], gt_missing=120)
+    afresh = [True, False, False]
+    first, second, third = relabel_audit([40, 0, 60], [36, 0, 24], 120, afresh)
     assert (first.precision, first.recall) == (0.9, 0.3)
     assert math.isnan(second.precision)
     assert (second.recall, second.precision_cum, second.recall_cum) == (0, 0.9, 0.3)
     assert (third.precision, third.recall) == (0.4, 0.2)
     assert (third.added_cum, third.precision_cum, third.recall_cum) == (100, 0.6, 0.5)
-    assert math.isnan(relabel_audit([1], [0], 0)[0].recall)
+    assert math.isnan(relabel_audit([1], [0], 0, [True])[0].recall)
+
+
+def test_rounds_that_replace_each_other_cumulate_nothing():
+    first, second = relabel_audit([80, 90], [60, 81], 120, [True, True])
+    assert (first.recall_cum, second.recall_cum) == (0.5, 81 / 120)
+    assert (second.added_cum, second.precision_cum) == (90, 0.9)

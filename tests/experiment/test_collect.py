@@ -13,6 +13,7 @@ from bench.experiment.collect import collect, save
 from bench.results.basis import BASIS, UNLABELLED
 from bench.results.files import BESIDE, Tables
 from bench.results.tables import LAYERS, RESULTS
+from bench.stages.audit import Audit
 from bench.stages.relabel import Relabel
 from bench.stages.train import Train
 
@@ -40,6 +41,22 @@ def test_every_row_says_which_data_and_versions_it_stands_on(finished: Finished)
         (found,) = {tuple(items) for items in versions[[number]]}
         assert {f"Train {Train.version}", "Folder 1", "Dice 1"} <= set(found)
         assert (f"Relabel {Relabel.version}" in found) == bool(number)
+
+
+@pytest.mark.parametrize(("method", "afresh"), [("selftrain", True), ("inerrant", False)])
+def test_rounds_cumulate_where_later_ones_keep_the_labels(
+    method: str, afresh: bool, finished: Finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = Audit.records  # networks of a few steps find nothing
+    more = {"added": 80, "tp": 20, "gt_missing": 90}
+    changed = classmethod(lambda _, folder: [row | more for row in counted(folder)])
+    monkeypatch.setattr(Audit, "records", changed)
+    audit = collect([finished.of(method)], finished.store).audit
+    for _, rounds in audit.sort_values("round").groupby("organ"):
+        assert len(rounds) > 1
+        expected = [80] * len(rounds) if afresh else [80 * t for t in rounds["round"]]
+        assert rounds["added_cum"].tolist() == expected
+        assert rounds["recall_cum"].iloc[0] == pytest.approx(20 / 90)
 
 
 def test_files_are_named_after_what_was_run_on_which_data(folder: Path, tmp_path: Path) -> None:
