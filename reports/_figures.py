@@ -5,17 +5,17 @@ from __future__ import annotations
 import io
 import textwrap
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial, wraps
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Self
 
 import numpy as np
 import pandas as pd
 
-from bench.reporting.column import ComparisonColumn
-from bench.reporting.comparison import Compared
-from bench.reporting.drawing import Drawing
+from bench.reporting.comparison import Compared, Comparison
+from bench.reporting.drawing import Drawing, Format
+from bench.reporting.helper import start
 from bench.reporting.marks import ranked
 from bench.reporting.style import MethodStyles
 from bench.reporting.text import listed, signed
@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.transforms import Bbox
 
+OF_BOXES = (
+    *("method", "label_pct", "organ", "seed", "patient", "value"),
+    *("metric", "unit", "best"),
+)
+"""Columns of scores that boxes take."""
 BOXES_ACROSS = 64
 NAME_WIDTH = 60
 SHORT = 26
@@ -81,16 +86,38 @@ def names_as_text(draw: Callable[Drawn, Figure]) -> Callable[Drawn, Figure]:
     return drawn
 
 
-def to_svg(figure: Figure) -> str:
-    """Return a figure as SVG and close it."""
-    return _to_svg(figure, _lay_out(figure))
+def drawing(
+    draw: Callable[[], Figure],
+    name: str,
+    title: str,
+    caption: str,
+    instead: str = "",
+    formats: Sequence[Format] = ("svg", "pdf"),
+) -> Drawing:
+    """Return a drawing that is begun at once where a process is free for it.
+
+    Parameters
+    ----------
+    draw
+        Returns the figure; it is sent to that process, with all that it holds.
+    name, title, caption, instead
+        As in :class:`Drawing`.
+    formats
+        Those that are needed.
+    """
+    return Drawing(name, title, caption, start(partial(_files, draw, tuple(formats))), instead)
 
 
-def drawing(figure: Figure, name: str, title: str, caption: str, instead: str = "") -> Drawing:
-    """Return a figure in the formats of a :class:`Drawing` and close it."""
+def _files(draw: Callable[[], Figure], formats: Sequence[Format]) -> dict[Format, bytes]:
+    """Return a figure in several formats and close it."""
+    from matplotlib import pyplot as plt
+
+    figure = draw()
     frame = _lay_out(figure)
-    to_pdf = partial(_to_pdf, figure, frame)
-    return Drawing(name, title, caption, _to_svg(figure, frame), to_pdf, instead)
+    write = {"svg": _to_svg, "pdf": _to_pdf}
+    files = {ending: write[ending](figure, frame) for ending in formats}
+    plt.close(figure)
+    return files
 
 
 def _lay_out(figure: Figure) -> Bbox:
@@ -106,16 +133,13 @@ def _lay_out(figure: Figure) -> Bbox:
         return figure.get_tightbbox().padded(MARGIN)
 
 
-def _to_svg(figure: Figure, frame: Bbox) -> str:
-    from matplotlib import pyplot as plt
-
-    text = io.StringIO()
+def _to_svg(figure: Figure, frame: Bbox) -> bytes:
+    data = io.BytesIO()
     # No date, version or random identifiers; text stays text.
     with _names_as_text(**{"svg.hashsalt": "bench", "svg.fonttype": "none"}):
         dated = {"Date": None, "Creator": None}
-        figure.savefig(text, format="svg", metadata=dated, bbox_inches=frame)
-    plt.close(figure)
-    return text.getvalue()
+        figure.savefig(data, format="svg", metadata=dated, bbox_inches=frame)
+    return data.getvalue()
 
 
 @contextmanager
@@ -145,7 +169,59 @@ def _to_pdf(figure: Figure, frame: Bbox) -> bytes:
     return data.getvalue()
 
 
-def comparisons(found: Iterable[Compared], stem: str) -> dict[str, list[Drawing]]:
+class Standings(NamedTuple):
+    """What is drawn of a column: little beside its scores, as another process may draw it.
+
+    Attributes
+    ----------
+    methods
+        The competitors from the leader down.
+    places
+        Their places (:func:`bench.reporting.marks.ranked`).
+    names
+        Their names and places, a long name cut.
+    colours
+        Their colours.
+    comparisons
+        Pairs of them.
+    largest
+        The largest absolute score.
+    measure, unit, digits, higher_is_better
+        As of the column; the unit is that of differences.
+    """
+
+    methods: tuple[str, ...]
+    places: tuple[str, ...]
+    names: tuple[str, ...]
+    colours: tuple[str, ...]
+    comparisons: tuple[Comparison, ...]
+    largest: float
+    measure: str
+    unit: str
+    digits: int
+    higher_is_better: bool
+
+    @classmethod
+    def of(cls, compared: Compared) -> Self:
+        """Return what is drawn of a column and its comparisons."""
+        column, places = compared.column, ranked(compared.column)
+        return cls(
+            tuple(places),
+            tuple(places.values()),
+            tuple(_numbered(column.styles.name(method), place) for method, place in places.items()),
+            column.styles.colours(places),
+            tuple(compared.comparisons),
+            column.cells.largest,
+            column.measure,
+            column.difference_unit,
+            column.digits,
+            column.higher_is_better,
+        )
+
+
+def comparisons(
+    found: Iterable[Compared], stem: str, formats: Sequence[Format] = ("svg", "pdf")
+) -> dict[str, list[Drawing]]:
     """Return, by task, the differences and the matrix of every column that has pairs.
 
     Where all are pairs with one reference, it takes the place of the leader and there is no matrix.
@@ -156,35 +232,39 @@ def comparisons(found: Iterable[Compared], stem: str) -> dict[str, list[Drawing]
         Columns with their comparisons.
     stem
         Start of the names of the files.
+    formats
+        Formats of the drawings.
     """
     drawn: dict[str, list[Drawing]] = {}
     for number, compared in enumerate((one for one in found if one.comparisons), 1):
-        column, places = compared.column, ranked(compared.column)
+        column, shown = compared.column, Standings.of(compared)
         of_all = len(compared.comparisons) == len(column.pairs)
-        base = next(iter(places)) if of_all else compared.comparisons[0].b
+        base = shown.methods[0] if of_all else compared.comparisons[0].b
         where = f"{column.task}, {column.label} labelled" if column.label_pct else column.task
         name = column.styles.name
-        first, others = name(base), [name(method) for method in places if method != base]
+        first, others = name(base), [name(method) for method in shown.methods if method != base]
         ends = [end for found in compared.comparisons for end in found.interval]
         wide = any(abs(end) > column.cells.largest for end in ends)
         of_task = drawn.setdefault(column.task, [])
         of_task.append(
             drawing(
-                forest(compared, places, base),
+                partial(forest, shown, base),
                 f"{stem}-differences-{number}",
                 f"{where}: differences to {first}",
                 f"{FOREST} {ARROWS}" if wide else FOREST,
                 f"{where}: differences to {first} of {listed(others)}",
+                formats,
             )
         )
         if of_all:
             of_task.append(
                 drawing(
-                    matrix(compared, places),
+                    partial(matrix, shown),
                     f"{stem}-matrix-{number}",
                     f"{where}: who beats whom",
                     MATRIX,
-                    f"{where}: which of {len(places)} methods beats which",
+                    f"{where}: which of {len(shown.methods)} methods beats which",
+                    formats,
                 )
             )
     return drawn
@@ -212,7 +292,7 @@ def boxes(scores: pd.DataFrame, styles: MethodStyles, anchors: pd.Series | None 
     Parameters
     ----------
     scores
-        Scores of one task (``bench.reporting.scores``).
+        Scores of one task (``bench.reporting.scores``), of which it takes ``OF_BOXES``.
     styles
         How the methods are shown.
     anchors
@@ -231,6 +311,7 @@ def boxes(scores: pd.DataFrame, styles: MethodStyles, anchors: pd.Series | None 
         value=("value", "mean"), anchor=("anchor", "first")
     )
     values["name"] = values["method"].map(_names(styles))
+    values["beyond"] = _beyond_whiskers(values)
     organs = sorted(scores["organ"].unique())
     n_lines = -(-len(organs) * len(methods) // BOXES_ACROSS)
     lines = [list(line) for line in np.array_split(organs, min(n_lines, len(organs)))]
@@ -285,63 +366,69 @@ def _scale(scores: pd.DataFrame) -> tuple[str, tuple[float, float] | None]:
     return label, None if most is None else (-0.02 * most, 1.02 * most)
 
 
+def _beyond_whiskers(values: pd.DataFrame) -> pd.Series:
+    """Tell which patients are beyond the whiskers of their box."""
+    boxed = values.groupby(["label_pct", "organ", "method"], observed=True)["value"]
+    low, high = (boxed.transform("quantile", share) for share in (0.25, 0.75))
+    reach = 1.5 * (high - low)
+    return (values["value"] < low - reach) | (values["value"] > high + reach)
+
+
 def _points(axis: Any, values: pd.DataFrame, organs: Sequence[str], methods: Sequence[str]) -> None:
     """Draw the patients beyond the whiskers, and as links those that have an anchor."""
-    for (organ, method), own in values.dropna(subset="value").groupby(["organ", "method"]):
-        if organ not in organs:
-            continue
-        low, high = own["value"].quantile([0.25, 0.75])
-        reach = 1.5 * (high - low)
-        beyond = (own["value"] < low - reach) | (own["value"] > high + reach)
-        shown = own[beyond | own["anchor"].notna()]
-        step = 0.8 / len(methods)  # seaborn's boxes of one organ fill 0.8
-        place = organs.index(organ) + step * (methods.index(method) - (len(methods) - 1) / 2)
-        linked = shown["anchor"].notna()
-        _circles(axis, place, shown["value"][~linked])
-        for score, anchor in zip(shown["value"][linked], shown["anchor"][linked], strict=True):
-            _circles(axis, place, [score]).set_url(f"#{anchor}")
+    linked = values["anchor"].notna()
+    shown = values["value"].notna() & values["organ"].isin(organs) & (values["beyond"] | linked)
+    organ, method = (
+        pd.Index(names).get_indexer(pd.Index(values.loc[shown, name]))
+        for names, name in ((organs, "organ"), (methods, "method"))
+    )
+    step = 0.8 / len(methods)  # seaborn's boxes of one organ fill 0.8
+    places = organ + step * (method - (len(methods) - 1) / 2)
+    heights, anchors = values["value"][shown].to_numpy(), values["anchor"][shown].to_numpy()
+    alone = linked[shown].to_numpy()
+    _circles(axis, places[~alone], heights[~alone])
+    for place, height, anchor in zip(places[alone], heights[alone], anchors[alone], strict=True):
+        _circles(axis, [place], [height]).set_url(f"#{anchor}")
 
 
-def _circles(axis: Any, place: float, heights: Collection[float]) -> Any:
-    """Draw points above one another."""
+def _circles(axis: Any, places: Collection[float], heights: Collection[float]) -> Any:
+    """Draw points."""
     (drawn,) = axis.plot(
-        [place] * len(heights), heights, "o",
+        places, heights, "o",
         markersize=3, color="white", markeredgecolor="black", mew=0.7, zorder=3,
     )  # fmt: skip
     return drawn
 
 
 @names_as_text
-def forest(compared: Compared, places: Mapping[str, str], base: str) -> Figure:
+def forest(shown: Standings, base: str) -> Figure:
     """Draw the mean difference of every method to one, with its interval.
 
     An interval ends in an arrow where it is wider than any possible difference.
 
     Parameters
     ----------
-    compared
+    shown
         A column with all pairs of ``base`` compared.
-    places
-        Its competitors from the leader down, and their places
-        (:func:`bench.reporting.marks.ranked`).
     base
-        One of them.
+        One of its methods.
     """
     from matplotlib import patheffects
     from matplotlib import pyplot as plt
 
     outlined = [patheffects.withStroke(linewidth=3.2, foreground="black")]
-    column, order = compared.column, list(places)
-    most = column.cells.largest
+    order, most = shown.methods, shown.largest
     figure, axis = plt.subplots(figsize=(4.3, 0.75 + ROW * len(order)), layout="constrained")
     axis.axvline(0, color="black", linewidth=0.8)
-    colour = column.styles.colour(base)
-    axis.plot(0, order.index(base), "D", color=colour, markeredgecolor="black", markersize=5)
-    for found in compared.comparisons:
+    first = order.index(base)
+    colour = shown.colours[first]
+    axis.plot(0, first, "D", color=colour, markeredgecolor="black", markersize=5)
+    for found in shown.comparisons:
         if base not in (found.a, found.b):
             continue
         method, sign = (found.a, 1) if found.b == base else (found.b, -1)
-        line, colour = order.index(method), column.styles.colour(method)
+        line = order.index(method)
+        colour = shown.colours[line]
         ends = sorted(sign * bound for bound in found.interval)
         axis.plot(np.clip(ends, -most, most), [line, line], color="black", linewidth=1.2)
         for end, beyond in zip(ends, "<>", strict=True):
@@ -359,19 +446,19 @@ def forest(compared: Compared, places: Mapping[str, str], base: str) -> Figure:
         )
     axis.set_ylim(len(order) - 0.4, -0.6)
     axis.locator_params(axis="x", nbins=6)
-    axis.set_yticks(range(len(order)), [_numbered(places, method, column) for method in order])
+    axis.set_yticks(range(len(order)), shown.names)
     axis.tick_params(labelsize=8)
     axis.tick_params(axis="y", length=0)
-    within = f" in {column.difference_unit}" if column.difference_unit else ""
-    place = places[base].rstrip("=")
-    axis.set_xlabel(f"{column.measure}: difference to {place}{within}", size=8)
+    within = f" in {shown.unit}" if shown.unit else ""
+    place = shown.places[first].rstrip("=")
+    axis.set_xlabel(f"{shown.measure}: difference to {place}{within}", size=8)
     axis.grid(axis="x", linewidth=0.4, alpha=0.5)
     axis.spines[["top", "right", "left"]].set_visible(False)
     return figure
 
 
 @names_as_text
-def matrix(compared: Compared, places: Mapping[str, str]) -> Figure:
+def matrix(shown: Standings) -> Figure:
     """Draw which method beats which: line against column, coloured where significant.
 
     Up to ``NUMBERED`` methods have the differences in the cells, more have signs where these are
@@ -379,25 +466,23 @@ def matrix(compared: Compared, places: Mapping[str, str]) -> Figure:
 
     Parameters
     ----------
-    compared
+    shown
         A column with all its pairs compared.
-    places
-        As for :func:`forest`.
     """
     from matplotlib import pyplot as plt
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
 
-    column, order, size = compared.column, list(places), len(places)
+    order, size = shown.methods, len(shown.methods)
     side = ROW if size > NUMBERED else 2 * ROW
     figure, axis = plt.subplots(
         figsize=(1.7 + side * size, 0.4 + side * size), layout="constrained"
     )
     filled: dict[str, list[Path]] = {}
-    for found in compared.comparisons:
+    for found in shown.comparisons:
         a, b = order.index(found.a), order.index(found.b)
         for line, place, diff in ((a, b, found.primary.diff), (b, a, -found.primary.diff)):
-            better = (diff > 0) == column.higher_is_better
+            better = (diff > 0) == shown.higher_is_better
             colour = BETTER if better else WORSE
             if np.isnan(diff) or found.significant:
                 cell = Path(CORNERS + np.array([place, line]), closed=True)
@@ -406,10 +491,10 @@ def matrix(compared: Compared, places: Mapping[str, str]) -> Figure:
             axis.text(
                 place,
                 line,
-                sign if size > NUMBERED else signed(diff, column.digits),
+                sign if size > NUMBERED else signed(diff, shown.digits),
                 ha="center",
                 va="center",
-                size=7.5 if column.digits == 1 else 6,
+                size=7.5 if shown.digits == 1 else 6,
                 color=ON_COLOUR if found.significant else "black",
                 weight="bold" if found.significant else "normal",
             )
@@ -422,8 +507,8 @@ def matrix(compared: Compared, places: Mapping[str, str]) -> Figure:
     axis.plot([-0.5, size - 0.5], [-0.5, size - 0.5], color="black", linewidth=0.3)
     axis.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), aspect="equal")
     axis.xaxis.tick_top()
-    axis.set_xticks(range(size), [place.rstrip("=") for place in places.values()])
-    axis.set_yticks(range(size), [_numbered(places, method, column) for method in order])
+    axis.set_xticks(range(size), [place.rstrip("=") for place in shown.places])
+    axis.set_yticks(range(size), shown.names)
     axis.tick_params(labelsize=8, length=0)
     axis.spines[:].set_visible(False)
     return figure
@@ -563,11 +648,10 @@ def terms(values: pd.DataFrame, styles: MethodStyles) -> Figure:
     return _figure(grid)
 
 
-def _numbered(places: Mapping[str, str], method: str, column: ComparisonColumn) -> str:
+def _numbered(name: str, place: str) -> str:
     """Return name and place of a method, a long name cut."""
-    name = column.styles.name(method)
     short = name if len(name) <= SHORT else f"{name[: SHORT - 1]}…"
-    return f"{short}\u2002{places[method]}"
+    return f"{short}\u2002{place}"
 
 
 def _names(styles: MethodStyles) -> Callable[[str], str]:

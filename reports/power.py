@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,6 +17,7 @@ from bench.evaluation.metrics import MetricName
 from bench.reporting import board
 from bench.reporting.board import Board
 from bench.reporting.column import ComparisonColumn, columns
+from bench.reporting.drawing import Drawing
 from bench.reporting.report import Document, ScoresReport
 from bench.reporting.text import NONE, number, signed
 from bench.results.files import Tables
@@ -112,9 +114,7 @@ class Power(ScoresReport):
         ]
         stem = "power" if self.metric == "dsc" else f"power-{self.metric}"
         drawings = {
-            drawn.title: [
-                _figures.drawing(self._figure(group), f"{stem}-{count}", drawn.title, CURVES)
-            ]
+            drawn.title: [self._drawing(group, f"{stem}-{count}", drawn.title)]
             for count, (group, drawn) in enumerate(zip(groups, shown, strict=True), start=1)
             if any(one.sd > 0 for _, found in group for one in found)  # else there is no curve
         }
@@ -200,52 +200,85 @@ class Power(ScoresReport):
             labels=2,
         )
 
-    @_figures.names_as_text
-    def _figure(self, group: Sequence[tuple[ComparisonColumn, list[Detectable]]]) -> Figure:
-        """Draw the smallest detectable difference over the number of patients, a panel a column."""
-        from matplotlib import pyplot as plt
+    def _drawing(
+        self, group: Sequence[tuple[ComparisonColumn, list[Detectable]]], name: str, title: str
+    ) -> Drawing:
+        column = group[0][0]
+        reference = column.styles.name(self.reference)
+        wanted, unit = self._wanted(column), column.measure_unit
+        draw = partial(_curves, self._panels(group), reference, wanted, unit)
+        return _figures.drawing(draw, name, title, CURVES)
 
-        styles, wanted = group[0][0].styles, self._wanted(group[0][0])
-        across = min(2, len(group))
-        down = -(-len(group) // across)
-        figure, axes = plt.subplots(
-            down,
-            across,
-            figsize=(2.8 + 4.2 * across, 3.6 * down + 0.6),
-            squeeze=False,
-            sharex=True,
-            sharey=True,
-            layout="constrained",
-        )
-        lines = {}
-        for axis, (column, found) in zip(axes.flat, group, strict=False):
-            for one in found:
-                shown = {"color": styles.colour(one.a), "label": styles.name(one.a)}
-                (lines[one.a],) = axis.plot(*self._curve(one, len(found)), **shown)
-                axis.plot(one.patients, one.over_patients, "o", color=styles.colour(one.a))
-            axis.axhline(wanted, color="black", linewidth=0.8, linestyle=":")
-            axis.set(title=column.label, xscale="log", yscale="log")
-            axis.xaxis.set_major_formatter("{x:g}")
-            axis.yaxis.set_major_formatter("{x:g}")
-            axis.spines[["top", "right"]].set_visible(False)
-        for axis in axes.flat[len(group) :]:
-            axis.axis("off")
-        unit = group[0][0].measure_unit
-        figure.supxlabel("test patients; points: as many as there are", size=10)
-        figure.supylabel(f"detectable difference{f' ({unit})' if unit else ''}", size=10)
-        figure.legend(
-            handles=list(lines.values()),
-            title=f"against {styles.name(self.reference)}\ndotted: {wanted:g} {unit}",
-            loc="outside right upper",
-            frameon=False,
-        )
-        return figure
+    def _panels(self, group: Sequence[tuple[ComparisonColumn, list[Detectable]]]) -> list[_Panel]:
+        """Return what is drawn of a task, a panel a column."""
+        styles, panels = group[0][0].styles, []
+        for column, found in group:
+            level = ALPHA / max(len(found), 1)
+            errors = np.array([standard_errors(n - 1, level, self.power) for n in PATIENTS])
+            lines = [
+                _Line(
+                    styles.name(one.a),
+                    styles.colour(one.a),
+                    one.sd / np.sqrt(PATIENTS) * errors,
+                    (one.patients, one.over_patients),
+                )
+                for one in found
+            ]
+            panels.append(_Panel(column.label, lines))
+        return panels
 
-    def _curve(self, one: Detectable, family: int) -> tuple[list[int], list[float]]:
-        sizes = [int(n) for n in PATIENTS]
-        return sizes, [
-            one.sd / np.sqrt(n) * standard_errors(n - 1, ALPHA / family, self.power) for n in sizes
-        ]
+
+class _Line(NamedTuple):
+    """A comparison over numbers of patients: what each detects, and what those there are do."""
+
+    name: str
+    colour: str
+    detects: NDArray[np.float64]
+    point: tuple[int, float]
+
+
+class _Panel(NamedTuple):
+    title: str
+    lines: Sequence[_Line]
+
+
+@_figures.names_as_text
+def _curves(panels: Sequence[_Panel], reference: str, wanted: float, unit: str) -> Figure:
+    """Draw the smallest detectable difference over the number of patients."""
+    from matplotlib import pyplot as plt
+
+    across = min(2, len(panels))
+    down = -(-len(panels) // across)
+    figure, axes = plt.subplots(
+        down,
+        across,
+        figsize=(2.8 + 4.2 * across, 3.6 * down + 0.6),
+        squeeze=False,
+        sharex=True,
+        sharey=True,
+        layout="constrained",
+    )
+    drawn = {}
+    for axis, panel in zip(axes.flat, panels, strict=False):
+        for one in panel.lines:
+            (drawn[one.name],) = axis.plot(PATIENTS, one.detects, color=one.colour, label=one.name)
+            axis.plot(*one.point, "o", color=one.colour)
+        axis.axhline(wanted, color="black", linewidth=0.8, linestyle=":")
+        axis.set(title=panel.title, xscale="log", yscale="log")
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.spines[["top", "right"]].set_visible(False)
+    for axis in axes.flat[len(panels) :]:
+        axis.axis("off")
+    figure.supxlabel("test patients; points: as many as there are", size=10)
+    figure.supylabel(f"detectable difference{f' ({unit})' if unit else ''}", size=10)
+    figure.legend(
+        handles=list(drawn.values()),
+        title=f"against {reference}\ndotted: {wanted:g} {unit}",
+        loc="outside right upper",
+        frameon=False,
+    )
+    return figure
 
 
 def _within_scale(difference: float, column: ComparisonColumn) -> str:

@@ -118,15 +118,15 @@ class Significance(ScoresReport):
         overall = list(self._compared(columns(table, styles)))
         if not any(compared.comparisons for compared in overall):
             raise BenchError("nothing to compare: no column of a board holds two methods")
-        organs = columns(table, styles, per_organ=True)
-        domains = list(self._compared(parts, thorough=False))
         stem = "significance" if self.metric == "dsc" else f"significance-{self.metric}"
         if by_ranks := self.decides == "ranks":
             stem += "-ranks"
+        drawn = {} if by_ranks else _figures.comparisons(overall, stem)
+        organs = columns(table, styles, per_organ=True)
+        domains = list(self._compared(parts, thorough=False))
 
         def files() -> Mapping[str, str | bytes]:
             by_organ = list(self._compared(organs, thorough=False))
-            drawn = {} if by_ranks else _figures.comparisons(overall, stem)
             first = zip(by_task(overall), _first(overall, domains), strict=True)
             return board.files(
                 stem,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 from typing_extensions import override
@@ -46,7 +48,7 @@ class Training(Report):
         drawings = {
             drawn.title: [
                 _figures.drawing(
-                    _figures.terms(group, styles), f"training-{number}", drawn.title, TERMS
+                    partial(_figures.terms, group, styles), f"training-{number}", drawn.title, TERMS
                 )
             ]
             for number, (group, drawn) in enumerate(zip(groups, shown, strict=True), start=1)

@@ -676,6 +676,7 @@ def report_(
     """Write a report from results, and print it: `bench report leaderboard`."""
     from bench.params import parse_brackets
     from bench.reporting.board import to_console
+    from bench.reporting.helper import helper
     from bench.results.files import Tables
     from bench.results.sources import tables_of
 
@@ -684,18 +685,18 @@ def report_(
     report_name, options = parse_brackets(name)
     if csv is not None:
         options = {**options, "csv": str(csv)}
-    report = _report(report_name, options)
-    if results and not report.needs_results:
-        raise BenchError(f"a CSV and {results[0]} are given: a report takes scores, or results")
-    folder = out or Path(report_name)
-    check_folder(folder)
-    files: list[Path] = []
-    if report.needs_results:
-        files = [file for source in results or [] for file in tables_of(source)]
-        files = files or result_files(store_root)
-    with Console(stderr=True).status(f"building {report_name}"):
-        document = report.build(Tables.read(files, remark))
-        written = document.write(folder)
+    check_folder(folder := out or Path(report_name))
+    with helper():  # which starts while the report is found and its tables are read
+        report = _report(report_name, options)
+        if results and not report.needs_results:
+            raise BenchError(f"a CSV and {results[0]} are given: a report takes scores, or results")
+        files: list[Path] = []
+        if report.needs_results:
+            files = [file for source in results or [] for file in tables_of(source)]
+            files = files or result_files(store_root)
+        with Console(stderr=True).status(f"building {report_name}"):
+            document = report.build(Tables.read(files, remark))
+            written = document.write(folder)
     if as_json:
         from bench.cli.answers import report_of, tell  # they know of all commands: seconds
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from bench.errors import one_line
 from bench.reporting import page
-from bench.reporting.drawing import NOTHING, Drawings
+from bench.reporting.drawing import NOTHING, Drawings, finish
 from bench.reporting.latex import to_latex
 from bench.reporting.style import Mark
 
@@ -121,7 +121,7 @@ def files(
     Parameters
     ----------
     drawings
-        Each is also a file ``.svg`` and ``.pdf``.
+        Each is also a file of every format that it has.
     """
     cells = _texts(numbers, _no_formula)
     csv = cells.to_csv(index=False, float_format=float_format, lineterminator="\n")
@@ -129,10 +129,12 @@ def files(
         f"{stem}.md": to_markdown(boards, heading, drawings),
         f"{stem}.csv": str(csv),
         f"{stem}.tex": to_latex(boards, drawings),
-        f"{stem}.html": to_html(boards, heading, drawings),
     }
-    for one in chain.from_iterable(drawings.values()):
-        found |= {f"{one.name}.svg": one.svg, f"{one.name}.pdf": one.to_pdf()}
+    drawn = list(chain.from_iterable(drawings.values()))
+    finish(drawn)
+    found[f"{stem}.html"] = to_html(boards, heading, drawings)
+    for one in drawn:
+        found |= {f"{one.name}.{ending}": held for ending, held in one.files().items()}
     return found
 
 

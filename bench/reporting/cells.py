@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 
@@ -176,27 +176,26 @@ class Cells:
             Columns of ``KEY``, each level a subset of the one before.
         """
         known = ~np.isnan(values)
-        index, numbers = self._codes(tuple(levels[0]))
-        means = _grouped(values[known], numbers[known], len(index))
+        first, numbers = self._codes(tuple(levels[0]))
+        means = _grouped(values[known], numbers[known], len(first))
         for level in levels[1:]:
             outer, at = self._codes(tuple(level))
-            code = np.empty(len(index), np.intp)
+            code = np.empty(len(first), np.intp)
             code[numbers] = at
             known_means = ~np.isnan(means)
             means = _grouped(means[known_means], code[known_means], len(outer))
-            index, numbers = outer, at
-        return Means(index, means)
+            first, numbers = outer, at
+        return Means(self, first, means)
 
-    def _codes(self, level: tuple[str, ...]) -> tuple[pd.DataFrame, NDArray[np.intp]]:
-        known: dict[tuple[str, ...], Any] = self._levels
-        if level not in known:
+    def _codes(self, level: tuple[str, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Return where each group of a level is first, and the group of each cell."""
+        if level not in self._levels:
             numbers, first = _numbered([self.codes[name] for name in level])
-            known[level] = self.index[list(level)].iloc[first].reset_index(drop=True), numbers
-        found: tuple[pd.DataFrame, NDArray[np.intp]] = known[level]
-        return found
+            self._levels[level] = first, numbers
+        return self._levels[level]
 
     @cached_property
-    def _levels(self) -> dict[tuple[str, ...], Any]:
+    def _levels(self) -> dict[tuple[str, ...], tuple[NDArray[np.intp], NDArray[np.intp]]]:
         return {}
 
 
@@ -213,10 +212,29 @@ def _numbered(codes: Sequence[NDArray[np.intp]]) -> tuple[NDArray[np.intp], NDAr
 
 
 class Means(NamedTuple):
-    """Means of groups of cells: the columns that name a group, and one value each, NaN for none."""
+    """Means of groups of cells.
 
-    groups: pd.DataFrame
+    Attributes
+    ----------
+    cells
+        The cells.
+    first
+        The first of each group.
+    values
+        One for each group, NaN for none.
+    """
+
+    cells: Cells
+    first: NDArray[np.intp]
     values: NDArray[np.float64]
+
+    def names(self, columns: Sequence[str]) -> pd.DataFrame:
+        """Return what names the groups."""
+        return self.cells.index[list(columns)].iloc[self.first]
+
+    def codes(self, column: str) -> NDArray[np.intp]:
+        """Return the number of each group's value of a column, in the order of values."""
+        return self.cells.codes[column][self.first]
 
 
 def _grouped(

@@ -70,12 +70,12 @@ class Pair:
 
     @cached_property
     def by_run(self) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-        """Difference of each patient in each run, the fold and the seed; shape (values,) each."""
+        """Difference of each patient in each run, number of the fold and the seed; (values,)."""
         own = ["seed", "fold", "organ", "patient"]
-        runs, diff = self.cells.means(self.shared.diff, own, ["seed", "fold", "patient"])
-        known = ~np.isnan(diff)
-        fold, seed = (runs[name].to_numpy()[known] for name in ("fold", "seed"))
-        return settled(diff[known], self.cells.largest), fold, seed
+        runs = self.cells.means(self.shared.diff, own, ["seed", "fold", "patient"])
+        known = ~np.isnan(runs.values)
+        fold, seed = (runs.codes(name)[known] for name in ("fold", "seed"))
+        return settled(runs.values[known], self.cells.largest), fold, seed
 
     @cached_property
     def by_seed(self) -> NDArray[np.float64]:
@@ -83,11 +83,10 @@ class Pair:
 
         Without the patients and the seeds that one of the two methods lacks altogether.
         """
-        seeds, diff = self.cells.means(self.shared.diff, *TO_PATIENTS)
-        names, patient = np.unique(seeds["patient"].to_numpy(), return_inverse=True)
-        numbers, seed = np.unique(seeds["seed"].to_numpy(), return_inverse=True)
-        wide = np.full((len(names), len(numbers)), np.nan)
-        wide[patient, seed] = settled(diff, self.cells.largest)
+        seeds = self.cells.means(self.shared.diff, *TO_PATIENTS)
+        patient, seed = seeds.codes("patient"), seeds.codes("seed")
+        wide = np.full((patient.max(initial=-1) + 1, seed.max(initial=-1) + 1), np.nan)
+        wide[patient, seed] = settled(seeds.values, self.cells.largest)
         known = ~np.isnan(wide)
         some: NDArray[np.float64] = wide[np.ix_(known.any(axis=1), known.any(axis=0))]
         return some
@@ -262,12 +261,14 @@ class ComparisonColumn:
     @cached_property
     def means(self) -> pd.Series:
         """Mean of each method over its own cells, as boards print it."""
-        return self.values.mean()
+        import pandas as pd
+
+        return pd.Series([_mean(own.values) for own in self._own], list(self.methods))
 
     def _frame(self, index: list[str]) -> pd.DataFrame:
         import pandas as pd
 
-        groups = pd.MultiIndex.from_frame(self._own[0].groups[index])
+        groups = pd.MultiIndex.from_frame(self._own[0].names(index))
         values = np.stack([own.values for own in self._own])
         return pd.DataFrame(values.T, groups, list(self.methods))
 

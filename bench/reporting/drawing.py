@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Literal
+
+Format = Literal["svg", "pdf"]
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A drawing in two formats.
+    """A drawing in the formats that its report needs.
 
     Attributes
     ----------
@@ -17,10 +20,8 @@ class Drawing:
         Name of its files, without ending.
     title, caption
         One line each.
-    svg
-        What the first file holds.
-    to_pdf
-        Returns what the second holds, which takes longer; a page needs none.
+    files
+        Returns what its files hold, by their ending; a page needs no PDF.
     instead
         Words for who cannot see it; the title if empty.
     """
@@ -28,11 +29,21 @@ class Drawing:
     name: str
     title: str
     caption: str
-    svg: str
-    to_pdf: Callable[[], bytes]
+    files: Callable[[], Mapping[Format, bytes]]
     instead: str = ""
+
+    @property
+    def svg(self) -> str:
+        """What a page shows."""
+        return self.files()["svg"].decode()
 
 
 Drawings = Mapping[str, Sequence[Drawing]]
 """What is drawn below a board, by the board's title."""
 NOTHING: Drawings = MappingProxyType({})
+
+
+def finish(drawings: Sequence[Drawing]) -> None:
+    """Have all drawings made, the last first: a helper began with the first."""
+    for one in reversed(drawings):
+        one.files()

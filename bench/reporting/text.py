@@ -31,6 +31,11 @@ def interval(low: float, high: float, digits: int) -> str:
     return f"{low_end} to {high_end}"
 
 
+def span(low: int, high: int, between: str = "–") -> str:
+    """Return ``5`` or ``3–5``."""
+    return str(low) if low == high else f"{low}{between}{high}"
+
+
 def digits_for(size: float, digits: int) -> int:
     """Return the decimals, at least those given, at which a size is not printed as 0."""
     while size and digits < MOST_DIGITS and not round(size, digits):

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bench.evaluation.metrics import MetricName
-from bench.results.tables import CELL, CURVE, PARTS, RUN, STATUSES
+from bench.results.tables import CELL, CURVE, GROUP, PARTS, RUN, STATUSES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,10 +100,16 @@ def organ_values(
         NaN, zero, missed, hallucinated, both empty.
     """
     unit, units = numbered(table, [*by, "organ"])
-    patient, _ = numbered(table, ["patient"])
-    values = _patients(table[metric], unit, patient).agg(value="mean", patients="size")
+    return _organ_values(table, metric, unit, units)
+
+
+def _organ_values(
+    table: pd.DataFrame, metric: MetricName, unit: pd.Series, units: pd.DataFrame
+) -> pd.DataFrame:
+    """Return the values of units, which are an organ in a run, and the number of each row's."""
+    values = _patients(table[metric], unit, _codes(table["patient"]))
     counts = _counts(table, metric).groupby(unit).sum()
-    return units.join(values).join(counts)
+    return units.join(values.agg(value="mean", patients="size")).join(counts)
 
 
 def fold_values(
@@ -117,15 +123,20 @@ def fold_values(
         ``by``, ``value``, ``organs`` (those with a value), ``seg_steps``, ``device_s``, ``peak_mb``
         and ``COUNTS``.
     """
-    return _fold_values(table, organ_values(table, metric, by), list(by))
+    unit, units = numbered(table, [*by, "organ"])
+    return _fold_values(table, _organ_values(table, metric, unit, units), list(by), unit)
 
 
-def _fold_values(table: pd.DataFrame, organs: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+def _fold_values(
+    table: pd.DataFrame, organs: pd.DataFrame, by: list[str], unit: pd.Series
+) -> pd.DataFrame:
     values = organs.groupby(by).agg(value=("value", "mean"), organs=("value", "count"))
-    counts = organs.groupby(by)[list(COUNTS)].sum()
-    run, runs = numbered(table, by)
-    cost = runs.join(table[list(COSTS)].groupby(run).max()).set_index(by)
-    return values.join(counts).join(cost).reset_index()
+    costs = organs[by].join(table[list(COSTS)].groupby(unit).max())
+    return (
+        values.join(organs.groupby(by)[list(COUNTS)].sum())
+        .join(costs.groupby(by).max())
+        .reset_index()
+    )
 
 
 def cell_values(
@@ -157,8 +168,9 @@ def cell_values(
     by = list(by)
     per_organ = "organ" in by
     run = [*(name for name in by if name != "organ"), "seed", "fold"]
-    organs = organ_values(table, metric, run)
-    folds = _fold_values(table, organs, run)
+    unit, units = numbered(table, [*run, "organ"])
+    organs = _organ_values(table, metric, unit, units)
+    folds = _fold_values(table, organs, run, unit)
     if per_organ:
         folds = organs.merge(folds[[*run, *COSTS]], on=run).assign(organs=1)
     cells = folds.groupby(by).agg(
@@ -175,19 +187,48 @@ def cell_values(
         peak_mb=("peak_mb", "max"),
     )
     counts = folds.groupby(by)[list(COUNTS)].sum()
-    patient, _ = numbered(table, ["patient"])
-    of_seed, _ = numbered(table, ["seed", "patient"])
-    organ, pooled = numbered(table, [*by, *([] if per_organ else ["organ"])])
-    means = _patients(table[metric], organ, of_seed).mean()
-    cell, patients = numbered(table, by)
-    patients["patients"] = patient.groupby(cell).nunique()
-    pooled["patient_mean"] = means
+    patient, seed = _codes(table["patient"]), _codes(units["seed"])
+    of_seed = patient * len(units) + _of_rows(seed, unit)
+    organ, pooled = numbered(units, [*by, *([] if per_organ else ["organ"])])
+    pooled["patient_mean"] = _patients(table[metric], _of_rows(organ, unit), of_seed).mean()
+    cell, patients = numbered(units, by)
+    patients["patients"] = patient.groupby(_of_rows(cell, unit)).nunique()
     return (
         cells.join(counts)
         .join(patients.set_index(by))
         .join(pooled.groupby(by)["patient_mean"].mean())
         .reset_index()
     )
+
+
+class Values:
+    """The cells of tables and boards, each kind computed once.
+
+    Parameters
+    ----------
+    table
+        A valid results table (``bench.results.tables``).
+    metric
+        The metric that they show.
+    """
+
+    def __init__(self, table: pd.DataFrame, metric: MetricName = "dsc") -> None:
+        self.table, self.metric = table, metric
+        self._known: dict[frozenset[str], pd.DataFrame] = {}
+
+    def cells(self, *parts: str) -> pd.DataFrame:
+        """Return the :func:`cell_values` of ``CELL`` and parts of it.
+
+        Those of final models unless ``round`` is a part; with ``domain``, those of the data sets
+        that have several.
+        """
+        key = frozenset(parts)
+        if key not in self._known:
+            rows = self.table if "round" in parts else final_models(self.table)
+            if "domain" in parts:
+                rows = rows[rows.groupby(list(GROUP))["domain"].transform("nunique") > 1]
+            self._known[key] = cell_values(rows, self.metric, (*CELL, *parts))
+        return self._known[key]
 
 
 def audit_fold_values(audit: pd.DataFrame, by: Sequence[str] = (*RUN, "round")) -> pd.DataFrame:
@@ -288,13 +329,27 @@ def curve_values(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _patients(values: pd.Series, unit: pd.Series, patient: pd.Series) -> Any:
-    """Return the mean of each patient, grouped by unit; both are numbers (:func:`numbered`).
+    """Return the mean of each patient, grouped by unit; both are numbers of groups.
 
     One number names a pair: a million pairs of two are an index of hundreds of megabytes.
     """
-    most = len(values) + 1
+    most = int(patient.to_numpy().max(initial=0)) + 1
     means = values.groupby(unit * most + patient).mean()
     return means.groupby(means.index // most)
+
+
+def _codes(values: pd.Series) -> pd.Series:
+    """Return a number for each distinct value."""
+    import pandas as pd
+
+    return pd.Series(pd.factorize(values)[0], values.index)
+
+
+def _of_rows(numbers: pd.Series, unit: pd.Series) -> pd.Series:
+    """Return for each row the number of its unit."""
+    import pandas as pd
+
+    return pd.Series(numbers.to_numpy()[unit.to_numpy()], unit.index)
 
 
 def _counts(table: pd.DataFrame, metric: MetricName) -> pd.DataFrame:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from html import escape
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 from typing_extensions import override
@@ -15,12 +16,13 @@ from bench.reporting import board, page
 from bench.reporting.board import Board
 from bench.reporting.column import columns, domain_columns
 from bench.reporting.comparison import MOST_PAIRS, Compared, compare
+from bench.reporting.drawing import Drawing, finish
 from bench.reporting.page import Chapter, Part
 from bench.reporting.pictures import opened
 from bench.reporting.report import Document, ScoresReport
 from bench.reporting.style import MethodStyles
 from bench.reporting.text import counted, listed
-from bench.results.aggregate import audit_cell_values, curve_values, final_models
+from bench.results.aggregate import Values, audit_cell_values, curve_values, final_models
 from bench.results.files import Tables
 from bench.results.tables import CELL, GROUP, group_name, grouped
 
@@ -55,17 +57,36 @@ DATA = (
 )
 
 
+class _Drawings(NamedTuple):
+    """The drawings of the page, and the cases behind links in boxplots."""
+
+    boxes: list[Drawing]
+    cases: dict[str, str]
+    losses: list[Drawing]
+    terms: list[Drawing]
+    rounds: list[Drawing]
+    first: list[Sequence[Drawing]]
+    """Those of the first screen, column by column."""
+
+    @property
+    def all(self) -> list[Drawing]:
+        """All of them, as they were begun."""
+        return [*self.boxes, *self.losses, *self.terms, *self.rounds, *chain(*self.first)]
+
+
 class Html(ScoresReport):
     """Leaderboard, significance, boxplots, curves, relabelling, cases, provenance on one page."""
 
     @override
     def build(self, tables: Tables) -> Document:
         table, styles = self.scored(tables)
+        drawn = _drawings(tables, table, styles)
         compared = list(_compared(table, styles))
+        drawn.first.extend(glance.drawings(compared))
         if self.csv is None:
+            values = Values(tables.results)
             standings = {
-                by: leaderboard.leaderboards(tables.results, by=by, tuning=tables.tuning)
-                for by in BOARDS
+                by: leaderboard.leaderboards(values, by, tuning=tables.tuning) for by in BOARDS
             }
         else:
             standings = {by: foreign.leaderboards(table, styles, by) for by in foreign.TITLE}
@@ -75,10 +96,10 @@ class Html(ScoresReport):
             HEADING if self.csv is None else HEADING_OF_SCORES,
             [
                 Chapter("Leaderboard", _parts("leaderboard", list(chain(*standings.values())))),
-                *_chapters(tables, table, styles, compared),
+                *_chapters(tables, styles, compared, drawn),
             ],
             list(_lead(table, tables, compared)),
-            opening=glance.opening(compared, dict(zip(tasks, final, strict=True))),
+            opening=glance.opening(compared, drawn.first, dict(zip(tasks, final, strict=True))),
             scripts=[path.read_text(encoding="utf-8") for path in (gallery.SCRIPT, glance.SCRIPT)],
             styles=[path.read_text(encoding="utf-8") for path in (gallery.STYLE, glance.STYLE)],
         )
@@ -133,7 +154,10 @@ def _lacking(tables: Tables) -> Iterator[str]:
 
 
 def _chapters(
-    tables: Tables, table: pd.DataFrame, styles: MethodStyles, every: Sequence[Compared]
+    tables: Tables,
+    styles: MethodStyles,
+    every: Sequence[Compared],
+    drawn: _Drawings,
 ) -> Iterator[Chapter]:
     """Yield the chapters after the leaderboard: those of which there is something."""
     results = tables.results
@@ -147,18 +171,16 @@ def _chapters(
         yield Chapter(
             "Significance", _parts("significance", significance.boards(compared, [], domains))
         )
-    yield Chapter("Boxplots", tuple(_boxplots(table, styles, tables)))
+    finish(drawn.all)
+    yield Chapter("Boxplots", tuple(_boxplots(drawn)))
     if not tables.curves.empty:
-        yield Chapter("Training", tuple(_training(tables.curves, styles)))
+        own = training.has_own_terms(tables.curves)
+        values = training.boards(training.own_terms(tables.curves, styles), styles) if own else []
+        parts = map(_shown, (*drawn.losses, *drawn.terms))
+        yield Chapter("Training", (*parts, *_parts("training", values)))
     if not tables.audit.empty:
-        audited = audit_cell_values(tables.audit, (*CELL, "round"))
-        yield Chapter(
-            "Relabelling",
-            (
-                *_each(audited, _figures.rounds, ROUNDS, "relabelling by round", styles=styles),
-                *_parts("relabelling", relabelling.boards(tables.audit, styles)),
-            ),
-        )
+        boards = _parts("relabelling", relabelling.boards(tables.audit, styles))
+        yield Chapter("Relabelling", (*map(_shown, drawn.rounds), *boards))
     if not tables.sheets.empty:
         yield Chapter("Data", tuple(_sheets(tables.sheets)))
     if not tables.pictures.empty:
@@ -175,23 +197,60 @@ def _chapters(
         yield Chapter("Provenance", _parts("provenance", [_provenance(results)]))
 
 
-def _boxplots(table: pd.DataFrame, styles: MethodStyles, tables: Tables) -> Iterator[Part]:
-    """Yield the boxplots, in which the point of a pictured patient leads to the worst case."""
-    anchors, cases = None, dict[str, str]()
+def _drawings(tables: Tables, table: pd.DataFrame, styles: MethodStyles) -> _Drawings:
+    """Return what the chapters show; it is drawn while they are computed."""
+    drawn = _Drawings([], {}, [], [], [], [])
+    anchors, caption = None, _figures.BOXES
     if not tables.pictures.empty:
         final = final_models(tables.results)
         where = gallery.anchors(tables.pictures, final)
         key = [*gallery.CELL, "case"]
         anchors = final[key].merge(where, how="left", on=key)["anchor"].set_axis(final.index)
-        cases = dict(zip(where["anchor"], where["case"], strict=True))
+        drawn.cases.update(zip(where["anchor"], where["case"], strict=True))
+        caption += f" {LEADS}"
     for scores in grouped(table, ["task"]):
         task, measure = scores["task"].iloc[0], scores["metric"].iloc[0]
-        figure = _figures.boxes(scores, styles, anchors)
-        caption = _figures.BOXES.format(measure)
-        if anchors is not None:
-            caption += f" {LEADS}"
-        part = page.figure(_figures.to_svg(figure), caption, f"{task}: {measure}")
-        yield Part(_LINK.sub(lambda found: _named(found[1], cases[found[1]]), part.html))
+        draw = partial(_figures.boxes, scores[list(_figures.OF_BOXES)], styles, anchors)
+        drawn.boxes.append(_drawing(draw, f"{task}: {measure}", caption.format(measure)))
+    if not tables.curves.empty:
+        values = curve_values(tables.curves)
+        segment = values[values["name"] == _figures.SEGMENT_LOSS]
+        drawn.losses.extend(_each(segment, _figures.losses, styles, "losses", LOSSES))
+        if training.has_own_terms(tables.curves):
+            own = training.own_terms(tables.curves, styles)
+            title = "what is each method's own"
+            drawn.terms.extend(_each(own, _figures.terms, styles, title, training.TERMS))
+    if not tables.audit.empty:
+        audited = audit_cell_values(tables.audit, (*CELL, "round"))
+        title = "relabelling by round"
+        drawn.rounds.extend(_each(audited, _figures.rounds, styles, title, ROUNDS))
+    return drawn
+
+
+def _each(
+    rows: pd.DataFrame,
+    draw: Callable[[pd.DataFrame, MethodStyles], Figure],
+    styles: MethodStyles,
+    title: str,
+    caption: str,
+) -> Iterator[Drawing]:
+    """Yield a drawing per data set, profile and network."""
+    for group in grouped(rows):
+        yield _drawing(partial(draw, group, styles), f"{group_name(group)}: {title}", caption)
+
+
+def _drawing(draw: Callable[[], Figure], title: str, caption: str) -> Drawing:
+    return _figures.drawing(draw, "", title, caption, formats=["svg"])
+
+
+def _shown(drawn: Drawing) -> Part:
+    return page.figure(drawn.svg, drawn.caption, drawn.title)
+
+
+def _boxplots(drawn: _Drawings) -> Iterator[Part]:
+    """Yield the boxplots, in which the point of a pictured patient leads to the worst case."""
+    for part in map(_shown, drawn.boxes):
+        yield Part(_LINK.sub(lambda found: _named(found[1], drawn.cases[found[1]]), part.html))
 
 
 def _named(anchor: str, case: str) -> str:
@@ -214,27 +273,6 @@ def _sheets(sheets: pd.DataFrame) -> Iterator[Part]:
         yield page.picture(row["png"], size, DATA, title, instead=row["title"])
 
 
-def _training(curves: pd.DataFrame, styles: MethodStyles) -> Iterator[Part]:
-    values = curve_values(curves)
-    segment = values[values["name"] == _figures.SEGMENT_LOSS]
-    yield from _each(segment, _figures.losses, LOSSES, "losses", styles=styles)
-    if training.has_own_terms(curves):
-        own = training.own_terms(curves, styles)
-        title = "what is each method's own"
-        yield from _each(own, _figures.terms, training.TERMS, title, styles=styles)
-        yield from _parts("training", training.boards(own, styles))
-
-
-def _each(
-    rows: pd.DataFrame, draw: Callable[..., Figure], caption: str, title: str, **options: Any
-) -> Iterator[Part]:
-    """Yield a figure per data set, profile and network."""
-    for group in grouped(rows):
-        yield page.figure(
-            _figures.to_svg(draw(group, **options)), caption, f"{group_name(group)}: {title}"
-        )
-
-
 def _parts(name: str, boards: Sequence[Board]) -> tuple[Part, ...]:
     return tuple(board.to_part(one, f"{name}{number}") for number, one in enumerate(boards))
 
@@ -242,18 +280,19 @@ def _parts(name: str, boards: Sequence[Board]) -> tuple[Part, ...]:
 def _provenance(results: pd.DataFrame) -> Board:
     """Return the board of runs: one line per data set, profile, network and method."""
     runs = results.groupby([*GROUP, "method"], as_index=False).agg(
+        software=("software", _distinct),
         labelled=("label_pct", _percentages),
         folds=("fold", _numbers),
         seeds=("seed", _numbers),
         device=("device", _distinct),
-        software=("software", _distinct),
         data=("content", _distinct),
     )
     styles = MethodStyles.of(results)
     runs = runs.sort_values([*GROUP, "method"], key=styles.by_method)
     methods = tuple(runs["method"])
     frame = runs.assign(method=runs["method"].map(styles.name)).reset_index(drop=True)
-    frame = frame[["method", *frame.columns.drop("method")]]
+    names = ["method", *GROUP, "software"]
+    frame = frame[[*names, *frame.columns.drop(names)]]
     return Board(
         title="What was run, where and with what",
         frame=frame,
@@ -262,7 +301,7 @@ def _provenance(results: pd.DataFrame) -> Board:
             "keys in the column `stage` of the results, `bench show KEY` prints them all. Data: "
             "first digits of a fingerprint of the list of cases and all files.",
         ),
-        labels=len(frame.columns),
+        labels=len(names),
         colours=styles.colours(methods),
     )
 

@@ -13,6 +13,7 @@ from bench.reporting import board, page
 from bench.reporting.board import Board
 from bench.reporting.column import ComparisonColumn
 from bench.reporting.comparison import Compared
+from bench.reporting.drawing import Drawing
 from bench.reporting.marks import ranked, standing
 from bench.reporting.sentences import alone, sentence, sentences
 
@@ -36,13 +37,22 @@ class Panel:
     figures: list[str]
 
 
-def opening(compared: Sequence[Compared], boards: Mapping[str, Board]) -> str:
+def drawings(compared: Sequence[Compared]) -> list[Sequence[Drawing]]:
+    """Return what the first screen draws of each column; it is drawn while that is computed."""
+    return [_figures.comparisons([one], "", ["svg"]).get(one.column.task, ()) for one in compared]
+
+
+def opening(
+    compared: Sequence[Compared], drawn: Sequence[Sequence[Drawing]], boards: Mapping[str, Board]
+) -> str:
     """Return the first screen as HTML.
 
     Parameters
     ----------
     compared
         Every column with all its comparisons; a column of one method has none.
+    drawn
+        The drawings of each.
     boards
         The leaderboard of every task.
     """
@@ -53,11 +63,11 @@ def opening(compared: Sequence[Compared], boards: Mapping[str, Board]) -> str:
         lines.setdefault(one.column.task, set()).update(one.column.methods)
     shortened = _shortened(list(boards))
     panels = []
-    for number, one in enumerate(compared):
+    for number, (one, pictures) in enumerate(zip(compared, drawn, strict=True)):
         task, styles = one.column.task, one.column.styles
         ranking = _ranking(one.column, boards[task], styles.sort(lines[task]))
         table = board.to_table(ranking, f"glance{number}")
-        panels.append(_panel(one, table, shortened[task]))
+        panels.append(_panel(one, table, pictures, shortened[task]))
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     choices = [(task, list(own)) for task, own in groupby(panels, key=lambda panel: panel.task)]
@@ -95,13 +105,10 @@ def _shortened(tasks: Sequence[str]) -> dict[str, str]:
     return {task: task.removesuffix(", ".join(("", *shared))) for task in tasks}
 
 
-def _panel(compared: Compared, table: str, task: str) -> Panel:
+def _panel(compared: Compared, table: str, pictures: Sequence[Drawing], task: str) -> Panel:
     column = compared.column
     title = f"{column.task}, {column.label} labelled" if column.label else column.task
-    figures = [
-        page.figure(one.svg, one.caption, instead=one.instead).html
-        for one in _figures.comparisons([compared], "").get(column.task, ())
-    ]
+    figures = [page.figure(one.svg, one.caption, instead=one.instead).html for one in pictures]
     who = standing(column)
     leaders = who.leaders or who.alike
     best = "nobody leads"

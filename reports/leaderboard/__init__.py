@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -18,21 +19,22 @@ from bench.reporting import board, scores
 from bench.reporting.board import Board
 from bench.reporting.column import ComparisonColumn, columns, domain_columns
 from bench.reporting.comparison import Compared, compare
+from bench.reporting.drawing import Drawing
 from bench.reporting.marks import Rule
 from bench.reporting.marks import marks as marks_of
 from bench.reporting.report import Document, Later, ScoresReport
 from bench.reporting.sentences import noise_floor
 from bench.reporting.style import MethodStyles
-from bench.reporting.text import NONE, duration
+from bench.reporting.text import NONE, duration, span
 from bench.reporting.tuned import Tunings
-from bench.results.aggregate import cell_values, final_models, lacking_pairs
+from bench.results.aggregate import Values, final_models, lacking_pairs
 from bench.results.files import Tables
 from bench.results.tables import CELL, GROUP, group_name, grouped
 
 from .. import _figures
 from . import foreign
 from .failures import failure_boards
-from .notes import LINE, PARTS, By, bold_notes, few_labels, lines_of, notes_of
+from .notes import LINE, PARTS, By, Line, bold_notes, few_labels, lines_of, notes_of
 from .ranks import rank_boards
 
 if TYPE_CHECKING:
@@ -62,49 +64,53 @@ class Leaderboard(ScoresReport):
         if self.csv is not None:
             return self._of_csv(tables)
         results, digits = tables.results, 1 if self.digits is None else self.digits
+        stem = "leaderboard" if self.metric == "dsc" else f"leaderboard-{self.metric}"
+        drawn = _drawings(*self.scored(tables, self.metric), stem)
+        values = Values(results, self.metric)
         shown = {
-            by: leaderboards(
-                results, self.metric, by, digits, self.bold, tables.tuning, tables.targets
-            )
+            by: leaderboards(values, by, digits, self.bold, tables.tuning, tables.targets)
             for by in TITLE
         }
-        stem = "leaderboard" if self.metric == "dsc" else f"leaderboard-{self.metric}"
         heading = f"Leaderboard: {find(self.metric).title}"
-        return self._document(tables, shown, stem, heading, lambda: numbers(results, self.metric))
+        return _document(shown, drawn, stem, heading, partial(numbers, values))
 
     def _of_csv(self, tables: Tables) -> Document:
         table, styles = self.scored(tables)
+        drawn = _drawings(table, styles, "leaderboard")
         shown = {
             by: foreign.leaderboards(table, styles, by, self.digits, self.bold)
             for by in foreign.TITLE
         }
-        return self._document(
-            tables, shown, "leaderboard", "Leaderboard", lambda: foreign.numbers(table, styles)
-        )
+        behind = partial(foreign.numbers, table, styles)
+        return _document(shown, drawn, "leaderboard", "Leaderboard", behind)
 
-    def _document(
-        self,
-        tables: Tables,
-        shown: Mapping[By, list[Board]],
-        stem: str,
-        heading: str,
-        behind: Callable[[], pd.DataFrame],
-    ) -> Document:
-        """Return the boards and, once they are asked for, files with what is drawn of them."""
-        boards = list(chain.from_iterable(shown.values()))
 
-        def files() -> Mapping[str, str | bytes]:
-            found = columns(*self.scored(tables, self.metric))
-            compared = [
-                Compared(column, compare(column, column.pairs, thorough=False)) for column in found
-            ]
-            drawn = _figures.comparisons(compared, stem)
-            tasks = dict.fromkeys(one.column.task for one in compared)
-            finals = zip(tasks, shown["method"], strict=True)
-            drawings = {final.title: drawn.get(task, []) for task, final in finals}
-            return board.files(stem, boards, heading, behind(), drawings=drawings)
+def _drawings(table: pd.DataFrame, styles: MethodStyles, stem: str) -> list[Sequence[Drawing]]:
+    """Return what is drawn of each task; it is drawn while the boards are computed."""
+    compared = [
+        Compared(column, compare(column, column.pairs, thorough=False))
+        for column in columns(table, styles)
+    ]
+    drawn = _figures.comparisons(compared, stem)
+    return [drawn.get(task, ()) for task in dict.fromkeys(one.column.task for one in compared)]
 
-        return Document(Later(files), boards)
+
+def _document(
+    shown: Mapping[By, list[Board]],
+    drawn: Sequence[Sequence[Drawing]],
+    stem: str,
+    heading: str,
+    behind: Callable[[], pd.DataFrame],
+) -> Document:
+    """Return the boards and, once they are asked for, files with what is drawn of them."""
+    boards = list(chain.from_iterable(shown.values()))
+    titles = [final.title for final in shown["method"]]
+
+    def files() -> Mapping[str, str | bytes]:
+        drawings = dict(zip(titles, drawn, strict=True))
+        return board.files(stem, boards, heading, behind(), drawings=drawings)
+
+    return Document(Later(files), boards)
 
 
 def leaderboard(table: pd.DataFrame, metric: MetricName = "dsc") -> pd.DataFrame:
@@ -115,15 +121,14 @@ def leaderboard(table: pd.DataFrame, metric: MetricName = "dsc") -> pd.DataFrame
     BenchError
         The table holds several boards; :func:`leaderboards` takes them all.
     """
-    boards = leaderboards(table, metric)
+    boards = leaderboards(Values(table, metric))
     if len(boards) > 1:
         raise BenchError(f"the table holds {len(boards)} leaderboards: select one of them first")
     return boards[0].frame
 
 
 def leaderboards(
-    table: pd.DataFrame,
-    metric: MetricName = "dsc",
+    values: Values,
     by: By = "method",
     digits: int = 1,
     bold: Rule = "holm",
@@ -134,10 +139,8 @@ def leaderboards(
 
     Parameters
     ----------
-    table
-        A valid results table (``bench.results.tables``).
-    metric
-        The metric to show.
+    values
+        What the boards show.
     by
         ``method``: the final models; ``rank``: their ranks; ``failures``: their zeros and NaN;
         ``round``: every round of the methods that have several; ``organ``, ``domain``: the final
@@ -163,21 +166,21 @@ def leaderboards(
     """
     return [
         found
-        for group in grouped(scores.require_rows(table))
-        for found in _boards_of(group, metric, by, digits, bold, tuning, targets)
+        for group in grouped(scores.require_rows(values.table))
+        for found in _boards_of(group, values, by, digits, bold, tuning, targets)
     ]
 
 
 def _boards_of(
     group: pd.DataFrame,
-    metric: MetricName,
+    values: Values,
     by: By,
     digits: int,
     bold: Rule,
     tuning: pd.DataFrame | None,
     targets: pd.DataFrame | None,
 ) -> Iterator[Board]:
-    last = final_models(group)
+    last, metric = final_models(group), values.metric
     title = f"{group_name(group)}: {find(metric).title}{TITLE[by]}"
     if by == "rank":
         styles = MethodStyles.of(last)
@@ -186,30 +189,30 @@ def _boards_of(
         yield from failure_boards(last, metric, title)
     elif by == "round":
         if not (rows := _several_rounds(group)).empty:
-            yield _board(group, rows, metric, by, digits, bold)
+            yield _board(group, rows, values, by, digits, bold)
     elif by == "method":
-        found = _board(group, last, metric, by, digits, bold, targets)
-        yield found if tuning is None else _with_tuning(found, last, Tunings(tuning, last))
+        found = _board(group, last, values, by, digits, bold, targets)
+        if tuning is not None and not tuning.empty:
+            found = _with_tuning(found, last, Tunings(tuning, last))
+        yield found
     elif group[by].nunique() > 1:
-        yield _board(group, last, metric, by, digits, bold, targets)
+        yield _board(group, last, values, by, digits, bold, targets)
 
 
-def numbers(table: pd.DataFrame, metric: MetricName = "dsc") -> pd.DataFrame:
+def numbers(values: Values) -> pd.DataFrame:
     """Return the numbers behind the boards, one line per cell.
 
     ``round`` is ``final`` for the last models, ``organ`` is ``mean`` for the mean over organs,
     ``domain`` is ``all`` for the mean over all patients.
     """
-    last = final_models(table)
-    mixed = last[last.groupby(GROUP)["domain"].transform("nunique") > 1]
     final, mean, whole = {"round": "final"}, {"organ": "mean"}, {"domain": "all"}
     cells = pd.concat(
         [
-            cell_values(last, metric).assign(**final, **mean, **whole),
-            cell_values(last, metric, (*CELL, "organ")).assign(**final, **whole),
-            cell_values(table, metric, (*CELL, "round")).assign(**mean, **whole),
-            cell_values(mixed, metric, (*CELL, "domain")).assign(**final, **mean),
-            cell_values(mixed, metric, (*CELL, "domain", "organ")).assign(**final),
+            values.cells().assign(**final, **mean, **whole),
+            values.cells("organ").assign(**final, **whole),
+            values.cells("round").assign(**mean, **whole),
+            values.cells("domain").assign(**final, **mean),
+            values.cells("domain", "organ").assign(**final),
         ],
         ignore_index=True,
     )
@@ -217,36 +220,39 @@ def numbers(table: pd.DataFrame, metric: MetricName = "dsc") -> pd.DataFrame:
     cells["round"] = cells["round"].astype(str)
     cells = cells.sort_values(leading, ignore_index=True)
     cells = cells[[*leading, *cells.columns.drop(leading)]]
-    cells.insert(len(leading), "metric", metric)
+    cells.insert(len(leading), "metric", values.metric)
     return cells
 
 
 def _board(
     group: pd.DataFrame,
     rows: pd.DataFrame,
-    metric: MetricName,
-    by: By,
+    values: Values,
+    by: Line,
     digits: int,
     bold: Rule,
     targets: pd.DataFrame | None = None,
 ) -> Board:
-    line = LINE[by]
-    cells = cell_values(rows, metric, [*CELL, *(name for name in line if name != "method")])
-    cells = cells.set_index([*line, "label_pct"]).sort_index()
-    fractions = sorted(map(int, group["label_pct"].unique()), reverse=True)
+    line, metric = LINE[by], values.metric
     lines, styles = lines_of(rows if by == "round" else group, line), MethodStyles.of(group)
+    fractions = sorted(map(int, group["label_pct"].unique()), reverse=True)
+    cells = values.cells(*(name for name in line if name != "method"))
+    here = (cells[list(GROUP)] == group[list(GROUP)].iloc[0]).all(axis=1)
+    cells = cells[here & cells["method"].isin(rows["method"].unique())]
+    by_place = {
+        (*(cell[name] for name in line), cell["label_pct"]): cell
+        for cell in cells.to_dict("records")
+    }
     methods = tuple(str(keys[line.index("method")]) for keys in lines)
-    held = group[["domain", "organ", "seed", "fold"]].drop_duplicates()
-    expected = {keys: _expected_runs(held, by, keys) for keys in lines}
+    expected = _expected_runs(group, by)
     lacking = set(lacking_pairs(rows)[[*line, "label_pct"]].itertuples(index=False, name=None))
 
     runs_name = "folds" if group["seed"].nunique() == 1 else "runs"
     text: list[dict[str, str]] = []
     for keys in lines:
-        shown = [
-            cells.loc[(*keys, pct)] if (*keys, pct) in cells.index else None for pct in fractions
-        ]
+        shown = [by_place.get((*keys, pct)) for pct in fractions]
         found = [cell for cell in shown if cell is not None]
+        wanted = expected[keys[0] if by in PARTS else ""]
         text.append(
             {
                 name: styles.name(str(key)) if name == "method" else str(key)
@@ -254,7 +260,7 @@ def _board(
             }
             | {
                 f"{pct} %": _cell_text(
-                    cell, expected[keys], runs_name, digits, lacking=(*keys, pct) in lacking
+                    cell, wanted, runs_name, digits, lacking=(*keys, pct) in lacking
                 )
                 for pct, cell in zip(fractions, shown, strict=True)
             }
@@ -306,14 +312,17 @@ def _several_rounds(group: pd.DataFrame) -> pd.DataFrame:
     return group[group.groupby("method")["round"].transform("nunique") > 1]
 
 
-def _expected_runs(group: pd.DataFrame, by: By, keys: tuple[Any, ...]) -> int:
-    """Return the number of (seed, fold) of a complete cell: those of any method in this board."""
-    rows = group[group[by] == keys[0]] if by in PARTS else group
-    return len(rows[["seed", "fold"]].drop_duplicates())
+def _expected_runs(group: pd.DataFrame, by: Line) -> dict[str, int]:
+    """Return how many (seed, fold) a complete cell has: those of any method in its part."""
+    part = [by] if by in PARTS else []
+    runs = group[[*part, "seed", "fold"]].drop_duplicates()
+    if not part:
+        return {"": len(runs)}
+    return {str(name): int(count) for name, count in runs[by].value_counts().items()}
 
 
 def _cell_text(
-    cell: pd.Series | None, expected: int, runs_name: str, digits: int, *, lacking: bool
+    cell: Mapping[Any, Any] | None, expected: int, runs_name: str, digits: int, *, lacking: bool
 ) -> str:
     if cell is None or not cell["runs"]:
         return NONE
@@ -326,7 +335,7 @@ def _cell_text(
     return f"{text} (incomplete)" if lacking else text
 
 
-def _cost_text(cells: list[pd.Series]) -> dict[str, str]:
+def _cost_text(cells: Sequence[Mapping[Any, Any]]) -> dict[str, str]:
     seconds = [float(cell["device_s"]) for cell in cells if not np.isnan(cell["device_s"])]
     steps = [cell[name] for cell in cells for name in ("seg_steps_min", "seg_steps_max")]
     return {
@@ -338,8 +347,7 @@ def _cost_text(cells: list[pd.Series]) -> dict[str, str]:
 def _range(values: Sequence[float]) -> str:
     if not values:
         return NONE
-    low, high = int(min(values)), int(max(values))
-    return f"{low}" if low == high else f"{low}–{high}"
+    return span(int(min(values)), int(max(values)))
 
 
 def _marks(

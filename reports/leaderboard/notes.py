@@ -13,21 +13,22 @@ from bench.evaluation.metrics import MetricName, empty_masks, find
 from bench.reporting.marks import Rule
 from bench.reporting.sentences import FEW_FOLDS, domains
 from bench.reporting.style import MethodStyles
-from bench.reporting.text import counted, listed
+from bench.reporting.text import counted, listed, span
 from bench.results.aggregate import fold_values, lacking_pairs
 from bench.results.tables import CELL, GROUP
 
 from .failures import failed
 
-By = Literal["method", "rank", "failures", "round", "organ", "domain"]
+Line = Literal["method", "round", "organ", "domain"]
+By = Literal[Line, "rank", "failures"]
 
 NONE_BEST = "No column holds two methods whose means differ as rounded: none is marked."
 FEW = 3
 """Labelled scans below which an organ is hardly learned."""
-PARTS: tuple[By, ...] = ("organ", "domain")
+PARTS: tuple[Line, ...] = ("organ", "domain")
 """Boards of which a line is a method in a part of the results."""
 
-LINE: dict[By, list[str]] = {
+LINE: dict[Line, list[str]] = {
     "method": ["method"],
     "round": ["method", "round"],
     "organ": ["organ", "method"],
@@ -40,7 +41,7 @@ def notes_of(
     rows: pd.DataFrame,
     cells: pd.DataFrame,
     metric: MetricName,
-    by: By,
+    by: Line,
 ) -> list[str]:
     """Return the notes of a board, one sentence each."""
     measured = find(metric)
@@ -59,7 +60,7 @@ def notes_of(
         f"seed {_listed(seeds)}, {counted(len(organs), 'organ')}: {', '.join(organs)}.",
         *(domains(group) if by != "domain" else []),
         *(["One fold and seed: no standard deviation."] if (cells["runs"] == 1).all() else []),
-        *_gaps(group, rows, metric, by),
+        *_gaps(group, rows, cells, metric, by),
         *_lacking(rows, by),
         *_windows(rows, by),
         empty_masks(measured),
@@ -97,14 +98,10 @@ def few_labels(targets: pd.DataFrame, group: pd.DataFrame) -> list[str]:
     if found.empty:
         return []
     named = [
-        f"{organ} at {pct} % ({_span(int(low), int(high))})"
+        f"{organ} at {pct} % ({span(int(low), int(high), ' to ')})"
         for (organ, pct), low, high in found.itertuples(name=None)
     ]
     return [f"Labelled in fewer than {FEW} training scans of a fold: {listed(named)}."]
-
-
-def _span(low: int, high: int) -> str:
-    return str(low) if low == high else f"{low} to {high}"
 
 
 def bold_notes(
@@ -190,9 +187,17 @@ def _failures(rows: pd.DataFrame, metric: MetricName) -> str:
     return f"Of {len(rows)} (case, organ) pairs {zeros}{nan} are NaN{where}."
 
 
-def _gaps(group: pd.DataFrame, rows: pd.DataFrame, metric: MetricName, by: By) -> list[str]:
+def _gaps(
+    group: pd.DataFrame, rows: pd.DataFrame, cells: pd.DataFrame, metric: MetricName, by: Line
+) -> list[str]:
     """Name the runs that a cell lacks and another method or label fraction has."""
     line = ["method", "round"] if by == "round" else ["method"]
+    wanted = (
+        len(lines_of(rows if by == "round" else group, LINE[by])) * group["label_pct"].nunique()
+    )
+    n_runs = len(group[["seed", "fold"]].drop_duplicates())
+    if len(cells) == wanted and (cells["runs"] == n_runs).all():
+        return []
     values = fold_values(rows, metric, [*CELL, *line[1:], "seed", "fold"])
     distinct = group[["seed", "fold"]].drop_duplicates()
     runs = sorted(zip(map(int, distinct["seed"]), map(int, distinct["fold"]), strict=True))

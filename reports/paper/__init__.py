@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from itertools import chain
 
 import pandas as pd
@@ -20,7 +21,7 @@ from bench.reporting.scores import of_results, require_rows
 from bench.reporting.sentences import domains
 from bench.reporting.style import MethodStyles
 from bench.reporting.text import counted
-from bench.results.aggregate import final_models, lacking_pairs
+from bench.results.aggregate import Values, final_models, lacking_pairs
 from bench.results.files import Tables
 from bench.results.tables import grouped
 
@@ -61,6 +62,7 @@ class Paper(Report):
 
     @override
     def build(self, tables: Tables) -> Document:
+        drawn = list(_drawings(tables.results))  # while the tables are filled
         found = list(_filled(tables))
         numbers = pd.concat([cells.assign(data=data) for data, _, cells in found])
         shown = [*(filled for _, filled, _ in found), *descriptions.table_11(tables.layers)]
@@ -70,19 +72,19 @@ class Paper(Report):
             [*shown, last],
             HEADING,
             numbers[["data", "table", *CELLS]],
-            drawings={last.title: list(_drawings(tables.results))},
+            drawings={last.title: drawn},
         )
         return Document(files | dict(_figure_files(tables)), shown)
 
 
 def _drawings(results: pd.DataFrame) -> Iterator[Drawing]:
     """Yield Figure 4 and, of the methods that were run, who beats whom."""
-    table, styles = of_results(results), MethodStyles.of(results)
+    table, styles = of_results(require_rows(results)), MethodStyles.of(results)
     for number, own in enumerate(grouped(table, ["task"]), start=1):
         task = own["task"].iloc[0]
-        figure = _figures.boxes(own, styles)
+        draw = partial(_figures.boxes, own[list(_figures.OF_BOXES)], styles)
         caption = _figures.BOXES.format("DSC")
-        yield _figures.drawing(figure, f"figure4-{number}", f"{task}: DSC (Figure 4)", caption)
+        yield _figures.drawing(draw, f"figure4-{number}", f"{task}: DSC (Figure 4)", caption)
     compared = [
         Compared(column, compare(column, column.pairs, thorough=False))
         for column in columns(table, styles)
@@ -106,12 +108,11 @@ def _filled(tables: Tables) -> Iterator[tuple[str, Board, pd.DataFrame]]:
         dataset, profile = results[["dataset", "profile"]].iloc[0]
         audit = tables.audit
         audit = audit[(audit["dataset"] == dataset) & (audit["profile"] == profile)]
-        organs = sorted(results["organ"].unique())
+        organs, values = sorted(results["organ"].unique()), Values(results)
         for layout in fitting(str(dataset), len(organs)):
             theirs = published()[published()["table"] == layout.number]
             for network, rows in _by_network(results, layout):
-                audited = audit[audit["backbone"].isin(set(rows["backbone"]))]
-                ours = measured(rows, audited, layout)
+                ours = measured(values, audit, layout, rows["backbone"].unique())
                 cells = pd.concat([theirs[list(CELLS)], ours], ignore_index=True)
                 styles = MethodStyles.of(results, PUBLISHED_STYLES.known)
                 shown = to_board(layout, cells, styles)

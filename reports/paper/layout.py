@@ -6,6 +6,7 @@ boards, whether the numbers are published ones or those of a results table. Valu
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,7 +19,7 @@ from bench.params import parse_brackets, split_alias, split_outside_brackets, un
 from bench.reporting.board import Board
 from bench.reporting.style import MethodStyle, MethodStyles
 from bench.reporting.text import NONE, number
-from bench.results.aggregate import audit_cell_values, cell_values, final_models
+from bench.results.aggregate import Values, audit_cell_values
 from bench.results.tables import CELL
 
 CELLS = ("method", "network", "label_pct", "organ", "metric", "setting", "mean", "std", "source")
@@ -143,16 +144,33 @@ def fitting(dataset: str, n_organs: int) -> list[Layout]:
     return [layout for layout in LAYOUTS if layout.number in numbers]
 
 
-def measured(results: pd.DataFrame, audit: pd.DataFrame, layout: Layout) -> pd.DataFrame:
-    """Return the cells that results and audit of one data set and profile give for a layout."""
-    parts = [_scores(results, layout)] if "dsc" in layout.metrics else []
+def measured(
+    values: Values, audit: pd.DataFrame, layout: Layout, networks: Collection[str] | None = None
+) -> pd.DataFrame:
+    """Return the cells that results and audit of one data set and profile give for a layout.
+
+    Parameters
+    ----------
+    values
+        The cells of the results.
+    audit
+        Their audit.
+    layout
+        The table.
+    networks
+        Those that it shows; all by default.
+    """
+    parts = [_scores(values, layout)] if "dsc" in layout.metrics else []
     if layout.number == 8:
-        parts = [_fused(part, str(results["dataset"].iloc[0])) for part in parts]
+        parts = [_fused(part, str(values.table["dataset"].iloc[0])) for part in parts]
     if set(layout.metrics) - {"dsc"} and not audit.empty:
         parts.append(_audited(audit, layout))
-    cells = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(CELLS))
+    columns = [*CELLS[:-1], "backbone"]
+    cells = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
     kept = cells["method"].map(lambda method: parse_brackets(method)[0] in layout.methods)
-    return cells[kept.astype(bool)].assign(source=HERE)
+    if networks is not None:
+        kept &= cells["backbone"].isin(networks)
+    return cells.loc[kept.astype(bool), list(CELLS[:-1])].assign(source=HERE)
 
 
 def to_board(
@@ -192,21 +210,20 @@ def to_board(
     )
 
 
-def _scores(results: pd.DataFrame, layout: Layout) -> pd.DataFrame:
-    rows = results if "setting" in layout.lines else final_models(results)
+def _scores(values: Values, layout: Layout) -> pd.DataFrame:
     rounds = ["round"] if "setting" in layout.lines else []
-    found = cell_values(rows, by=[*CELL, *rounds, *(["organ"] if layout.organs else [])])
+    found = values.cells(*rounds, *(["organ"] if layout.organs else []))
     if layout.organs:
-        means = cell_values(rows, by=[*CELL, *rounds]).assign(organ=MEAN)
-        found = pd.concat([found, means], ignore_index=True)
+        found = pd.concat([found, values.cells(*rounds).assign(organ=MEAN)], ignore_index=True)
     else:
-        found["organ"] = MEAN
-    network = results.groupby("backbone")["dims"].first().map(" ({}D)".format)
+        found = found.assign(organ=MEAN)
+    dims = values.table[["backbone", "dims"]].drop_duplicates("backbone").set_index("backbone")
+    network = dims["dims"].map(" ({}D)".format)
     return found.assign(
         network=found["backbone"] + found["backbone"].map(network),
         metric="dsc",
         setting=found["round"].map("round {}".format) if rounds else "",
-    )[list(CELLS[:-1])]
+    )[[*CELLS[:-1], "backbone"]]
 
 
 def _fused(cells: pd.DataFrame, dataset: str) -> pd.DataFrame:
@@ -268,7 +285,7 @@ def _audited(audit: pd.DataFrame, layout: Layout) -> pd.DataFrame:
             setting=found["round"].map("round {}".format) if "setting" in layout.lines else "",
             mean=100 * found[metric],
             std=100 * found[f"{metric}_std"],
-        )[list(CELLS[:-1])]
+        )[[*CELLS[:-1], "backbone"]]
         for metric in layout.metrics
         if metric != "dsc"
     ]

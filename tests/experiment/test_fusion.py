@@ -18,6 +18,7 @@ from bench.engine.store import Store
 from bench.errors import BenchError
 from bench.experiment.collect import collect
 from bench.reports.paper.layout import fitting, measured
+from bench.results.aggregate import Values
 from bench.results.tables import AUDIT
 
 FULL, PARTIAL = "phantom[n_cases=6,scale=0.25]", "phantom[n_cases=4,scale=0.25,seed=1]"
@@ -113,7 +114,7 @@ def test_it_runs_and_the_rows_of_table_8_are_told_apart(
     assert {row["organ"]: row["volumes"] for row in targets}["liver"] == 2
     (layout,) = fitting(fusion.name, 7)
     assert layout.number == 8
-    cells = measured(results, AUDIT.frame([]), layout)
+    cells = measured(Values(results), AUDIT.frame([]), layout)
     assert cells.groupby("method")["setting"].unique().map(list).to_dict() == {
         "inerrant0": [
             f"2 complete, {runs[0].condition.source.dataset.partial.name} with the pancreas"

@@ -22,6 +22,7 @@ from bench.experiment.collect import collect
 from bench.experiment.request import Request
 from bench.labels import VOID
 from bench.reports.paper.layout import fitting, measured
+from bench.results.aggregate import Values
 from bench.results.tables import AUDIT
 
 SMALL, LARGE = "phantom[n_cases=4,scale=0.25]", "phantom[n_cases=6,scale=0.25,seed=1]"
@@ -278,7 +279,7 @@ def test_the_rows_of_table_8_come_from_one_command(
     results = collect(runs, store).results
     assert set(results["domain"]) == {"small"}
     (layout,) = fitting(union.name, 7)
-    cells = measured(results, AUDIT.frame([]), layout)
+    cells = measured(Values(results), AUDIT.frame([]), layout)
     assert cells.groupby("setting")["organ"].nunique().to_dict() == {
         "small": 8,
         "large with the pancreas": 1,

@@ -11,7 +11,7 @@ from bench.reports import _figures
 def test_letters_of_a_pdf_stay_letters_of_fonts_that_lay_out_nothing() -> None:
     figure = Figure(figsize=(2, 1))
     figure.text(0.1, 0.5, "INERRANT⁰ office")
-    data = _figures.drawing(figure, "a", "a", "a").to_pdf()
+    data = _figures.drawing(lambda: figure, "a", "a", "a").files()["pdf"]
     streams = [
         zlib.decompressobj().decompress(found)
         for found in re.findall(rb"stream\r?\n(.*?)\r?\nendstream", data, re.DOTALL)

@@ -4,12 +4,15 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Callable
+from functools import partial
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from public import public_scores
 from tables import audit_table, curves_table, pictures_table, result_table, sheets_table
 
@@ -29,6 +32,10 @@ from bench.results.files import Tables
 from bench.results.tables import CELL
 
 METHODS = ("naive", "inerrant0", "inerrant", "bai", "full")
+
+
+def svg_of(draw: Callable[[], Figure]) -> str:
+    return _figures.drawing(draw, "", "", "", formats=["svg"]).svg
 
 
 class Structure(HTMLParser):
@@ -279,7 +286,7 @@ HOSTILE = "<script>document.title='ran'</script><!--<script> $\\frac{ $x_$ " + "
 def test_losses_have_numbers_at_their_axis(tables: Tables) -> None:
     values = curve_values(tables.curves)
     values["mean"] /= 9
-    svg = _figures.to_svg(_figures.losses(values, MethodStyles()))
+    svg = svg_of(partial(_figures.losses, values, MethodStyles()))
     assert re.search(r">0\.0\d+<", svg)
     assert "mathdefault" not in svg
 
@@ -291,7 +298,10 @@ def test_names_of_strangers_are_text_in_figures(tables: Tables) -> None:
     rows = rows.assign(method=rows["method"] + HOSTILE, organ=HOSTILE, title="")
     values = audit_cell_values(audit, (*CELL, "round"))
     table, styles = scores.of_results(rows), MethodStyles.of(rows)
-    for figure in (_figures.boxes(table, styles), _figures.rounds(values, MethodStyles())):
-        svg = _figures.to_svg(figure)
+    for draw in (
+        partial(_figures.boxes, table, styles),
+        partial(_figures.rounds, values, MethodStyles()),
+    ):
+        svg = svg_of(draw)
         assert "&lt;script&gt;" in svg
         assert "<script" not in svg

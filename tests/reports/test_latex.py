@@ -56,7 +56,7 @@ def test_marks_of_a_later_part_are_those_of_its_lines():
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
 def test_pdflatex_sets_it_without_a_line_or_table_too_large(tmp_path: Path):
-    drawn = Drawing("one", "A < B", "caption", "", lambda: b"")
+    drawn = Drawing("one", "A < B", "caption", dict)
     latex = to_latex([LONG], {LONG.title: [drawn]}).replace("one.pdf", "example-image")
     packages = latex.splitlines()[0].removeprefix("% Needs ").removesuffix(".").replace(" and ", "")
     text = (

@@ -14,8 +14,13 @@ from bench.reporting.latex import to_latex
 from bench.reporting.report import Report
 from bench.reporting.style import MethodStyles
 from bench.reports.leaderboard import Leaderboard, leaderboard, leaderboards, numbers
+from bench.results.aggregate import Values
 from bench.results.files import Tables
 from bench.results.tables import CELL, GROUP
+
+
+def boards_by(table, metric="dsc", by="method", **options):
+    return leaderboards(Values(table, metric), by, **options)
 
 
 def marks_of(shown: board.Board, column: str) -> list[str]:
@@ -62,7 +67,7 @@ def incomplete_table():
 
 
 def test_incomplete_cells_are_named_and_not_bold():
-    (shown,) = leaderboards(incomplete_table())
+    (shown,) = boards_by(incomplete_table())
     frame = shown.frame.set_index("method")
     assert "Missing: inerrant fold 1 at 30 %." in shown.notes
     assert "No final model: naive at 50 %." in shown.notes
@@ -76,7 +81,7 @@ def test_incomplete_cells_are_named_and_not_bold():
 def test_a_method_that_lacks_a_patient_is_named_and_never_best():
     table = result_table(folds=range(3))
     best = (table["method"] == "inerrant") & (table["label_pct"] == 30) & table["final"]
-    (shown,) = leaderboards(table[~(best & (table["case"] == "case00"))])
+    (shown,) = boards_by(table[~(best & (table["case"] == "case00"))])
     frame = shown.frame.set_index("method")
     assert frame.loc["INERRANT", "30 %"].endswith(" (incomplete)")
     assert "incomplete" not in frame.loc["INERRANT", "50 %"]
@@ -90,7 +95,7 @@ def test_a_method_that_lacks_a_patient_is_named_and_never_best():
 def test_fold_without_any_value_is_named():
     nan = float("nan")
     table = two_patients({("m", 0, "a", "liver"): 80, ("m", 1, "b", "liver"): nan})
-    (shown,) = leaderboards(table)
+    (shown,) = boards_by(table)
     assert shown.frame["30 %"].tolist() == ["80.0 (1/2 folds)"]
     assert "Every pair NaN: m fold 1 at 30 %." in shown.notes
     assert any(
@@ -107,30 +112,30 @@ def test_organs_that_lack_a_value_in_a_fold_are_mentioned():
             ("m", 1, "b", "spleen"): float("nan"),
         }
     )
-    (shown,) = leaderboards(table)
+    (shown,) = boards_by(table)
     assert shown.frame["30 %"].tolist() == ["55.0 ± 21.2"]
     assert any(note.startswith("Organs behind a fold value: 1 to 2") for note in shown.notes)
-    (organs,) = leaderboards(table, by="organ")
+    (organs,) = boards_by(table, by="organ")
     assert organs.frame["30 %"].tolist() == ["60.0 ± 28.3", "60.0 (1/2 folds)"]
 
 
 def test_upper_bound_is_never_the_best():
-    (shown,) = leaderboards(result_table(methods=["inerrant0", "bai", "full"]))
+    (shown,) = boards_by(result_table(methods=["inerrant0", "bai", "full"]))
     assert marks_of(shown, "30 %") == ["", "best", ""]
-    assert marks_of(leaderboards(result_table(methods=["inerrant0", "full"]))[0], "30 %") == [
+    assert marks_of(boards_by(result_table(methods=["inerrant0", "full"]))[0], "30 %") == [
         "",
         "",
     ]
 
 
 def test_lower_hd95_is_better_and_missed_organs_are_counted():
-    (shown,) = leaderboards(result_table(methods=["naive", "inerrant0"]), "hd95_mm")
+    (shown,) = boards_by(result_table(methods=["naive", "inerrant0"]), "hd95_mm")
     assert marks_of(shown, "30 %") == ["", "best"]
     assert any(note.startswith("Of 72 (case, organ) pairs 6 are NaN") for note in shown.notes)
 
 
 def test_notes_say_what_the_numbers_are():
-    (shown,) = leaderboards(result_table(seeds=[0, 1]))
+    (shown,) = boards_by(result_table(seeds=[0, 1]))
     notes = " ".join(shown.notes)
     for text in (
         "DSC in %",
@@ -155,19 +160,19 @@ def test_zeros_and_nan_are_counted_by_method_and_cause():
             ("naive", 1, "b", "spleen"): 50,
         }
     )
-    (shown,) = leaderboards(table, by="failures")
+    (shown,) = boards_by(table, by="failures")
     assert shown.title.endswith(": DSC, zeros and NaN")
     assert shown.frame.to_dict("records") == [
         {"method": "Naive", "30 %": "1/4", "apart": "0", "both empty": "1"},
         {"method": "m", "30 %": "3/4", "apart": "2", "both empty": "1"},
     ]
-    (main,) = leaderboards(table)
+    (main,) = boards_by(table)
     assert any(
         note.startswith("Of 8 (case, organ) pairs 2 are 0 and 2 are NaN") for note in main.notes
     )
-    assert leaderboards(table[table["dsc"] > 0], by="failures") == []
+    assert boards_by(table[table["dsc"] > 0], by="failures") == []
     missed = result_table(methods=["naive", "inerrant0"])
-    (distances,) = leaderboards(missed, "hd95_mm", "failures")
+    (distances,) = boards_by(missed, "hd95_mm", "failures")
     assert distances.frame.to_dict("records") == [
         {"method": "Naive", "50 %": "3/18", "30 %": "3/18", "missed": "6"},
         {"method": "INERRANT⁰", "50 %": "0/18", "30 %": "0/18", "missed": "0"},
@@ -178,13 +183,13 @@ def test_pairs_without_a_voxel_size_are_counted_apart_where_the_metric_needs_it(
     table = result_table(methods=["naive", "inerrant0"])
     lost = table["patient"] == table["patient"].iloc[0]
     table.loc[lost, ["spacing_known", "hd95_mm", "nsd"]] = False, float("nan"), float("nan")
-    (distances,) = leaderboards(table, "hd95_mm", "failures")
+    (distances,) = boards_by(table, "hd95_mm", "failures")
     unmeasured = lost.groupby(table["method"]).sum()
     assert list(distances.frame["not measurable"]) == [
         str(unmeasured[method]) for method in ("naive", "inerrant0")
     ]
     assert any(note.startswith("Not measurable: the release gives no") for note in distances.notes)
-    for shown in leaderboards(table, "dsc", "failures"):
+    for shown in boards_by(table, "dsc", "failures"):
         assert "not measurable" not in shown.frame
 
 
@@ -192,20 +197,20 @@ def test_each_version_behind_a_board_is_named_once():
     table = result_table()
     old, new = "bench 0.1.0, torch 2.14.1", "bench 0.2.0, torch 2.14.1"
     table.loc[table["fold"] == 0, "software"] = f"{old}; {new}"
-    (shown,) = leaderboards(table)
+    (shown,) = boards_by(table)
     assert f"Computed on cpu with {old}; {new}." in shown.notes
 
 
 def test_views_by_round_and_by_organ():
     table = result_table(methods=["naive", "inerrant"])
-    (rounds,) = leaderboards(table, by="round")
+    (rounds,) = boards_by(table, by="round")
     assert rounds.frame[["method", "round"]].to_numpy().tolist() == [
         ["INERRANT", "0"],
         ["INERRANT", "1"],
         ["INERRANT", "2"],
     ]
     assert rounds.frame["steps"].tolist() == ["600", "800", "1000"]
-    (organs,) = leaderboards(table, by="organ")
+    (organs,) = boards_by(table, by="organ")
     assert organs.frame[["organ", "method"]].to_numpy().tolist() == [
         ["liver", "Naive"],
         ["liver", "INERRANT"],
@@ -213,28 +218,28 @@ def test_views_by_round_and_by_organ():
         ["spleen", "INERRANT"],
     ]
     assert marks_of(organs, "30 %") == ["", "best", "", "best"]
-    assert leaderboards(result_table(methods=["naive"]), by="round") == []
-    assert leaderboards(result_table(organs=["liver"]), by="organ") == []
+    assert boards_by(result_table(methods=["naive"]), by="round") == []
+    assert boards_by(result_table(organs=["liver"]), by="organ") == []
 
 
 def test_a_method_without_any_final_model_is_listed():
     table = result_table()
     table["final"] &= table["method"] != "inerrant"
-    (shown,) = leaderboards(table)
+    (shown,) = boards_by(table)
     assert shown.frame.iloc[-1].tolist() == ["INERRANT", *["–"] * 6]
     assert "No final model: inerrant at 50 %; inerrant at 30 %." in shown.notes
-    (nothing,) = leaderboards(table[table["method"] == "inerrant"])
+    (nothing,) = boards_by(table[table["method"] == "inerrant"])
     assert set(nothing.frame["30 %"]) == {"–"}
 
 
 def test_several_data_sets_make_several_boards():
     first, second = result_table(), result_table(dataset="other", organs=["liver"])
     both = pd.concat([second, first], ignore_index=True)
-    assert [shown.title.split(",")[0] for shown in leaderboards(both)] == ["other", "phantom"]
+    assert [shown.title.split(",")[0] for shown in boards_by(both)] == ["other", "phantom"]
     with pytest.raises(BenchError, match="2 leaderboards"):
         leaderboard(both)
     with pytest.raises(BenchError, match="no row"):
-        leaderboards(first.iloc[:0])
+        boards_by(first.iloc[:0])
 
 
 def test_files_are_the_same_for_the_same_rows(tmp_path):
@@ -252,7 +257,7 @@ def test_files_are_the_same_for_the_same_rows(tmp_path):
 
 
 def test_renderings_escape_and_keep_every_cell():
-    boards = leaderboards(result_table(methods=["inerrant0", "inerrant[score=a_b]"]))
+    boards = boards_by(result_table(methods=["inerrant0", "inerrant[score=a_b]"]))
     cells = [cell for line in boards[0].lines() for cell, _ in line]
     markdown, html = board.to_markdown(boards, "L"), board.to_html(boards, "L & <b>")
     assert all(cell.replace("_", r"\_") in markdown for cell in cells)
@@ -277,32 +282,32 @@ def test_a_board_names_organs_with_next_to_no_label():
     )
     told = "Labelled in fewer than 3 training scans of a fold: spleen at 30 % (1 to 4)."
     for by in ("method", "organ"):
-        (shown,) = leaderboards(table, by=by, targets=targets)
+        (shown,) = boards_by(table, by=by, targets=targets)
         assert told in shown.notes
     elsewhere = targets.assign(profile="other")
-    (shown,) = leaderboards(table, targets=elsewhere)
+    (shown,) = boards_by(table, targets=elsewhere)
     assert not any(note.startswith("Labelled in") for note in shown.notes)
 
 
 def test_a_board_says_what_its_noise_floor_is_or_that_it_has_none():
     missing = "No noise floor, which takes two methods with all scores of several seeds."
-    (shown,) = leaderboards(result_table(methods=["inerrant0", "inerrant"]))
+    (shown,) = boards_by(result_table(methods=["inerrant0", "inerrant"]))
     assert missing in shown.notes
     table = result_table(methods=["inerrant0", "inerrant"], seeds=[0, 1], fractions=[30, 10])
-    (shown,) = leaderboards(table)
+    (shown,) = boards_by(table)
     assert missing not in shown.notes
     (told,) = [note for note in shown.notes if note.startswith("Noise floor: ")]
     assert re.search(r"[\d.]+ points at 30 % and [\d.]+ points at 10 %\. Means over 2 seeds ", told)
-    (alone,) = leaderboards(result_table(methods=["inerrant0"], fractions=[30]))
+    (alone,) = boards_by(result_table(methods=["inerrant0"], fractions=[30]))
     assert not any("noise" in note.lower() for note in alone.notes)
 
 
 def test_test_cases_of_several_domains_are_also_shown_domain_by_domain():
     table = of_two_sites(result_table(methods=["naive", "inerrant"]))
-    (whole,) = leaderboards(table)
+    (whole,) = boards_by(table)
     mixed = "Test patients are of 2 domains and averaged together: north 3, south 6."
     assert mixed in whole.notes
-    (shown,) = leaderboards(table, by="domain")
+    (shown,) = boards_by(table, by="domain")
     assert mixed not in shown.notes
     assert shown.frame[["domain", "method"]].to_numpy().tolist() == [
         ["north", "Naive"],
@@ -312,20 +317,20 @@ def test_test_cases_of_several_domains_are_also_shown_domain_by_domain():
     ]
     assert shown.frame["n"].tolist() == ["3", "3", "6", "6"]
     for domain, rows in table.groupby("domain"):
-        (alone,) = leaderboards(rows)
+        (alone,) = boards_by(rows)
         lines = shown.frame["domain"] == domain
         assert (shown.frame.loc[lines, "30 %"].to_numpy() == alone.frame["30 %"]).all()
         assert (shown.marks[lines.to_numpy(), 2:4] == alone.marks[:, 1:3]).all()
-    cells = numbers(table)
+    cells = numbers(Values(table))
     assert set(cells["domain"]) == {"all", "north", "south"}
     assert not cells.duplicated([*CELL, "organ", "domain", "round"]).any()
-    assert leaderboards(result_table(), by="domain") == []
-    assert set(numbers(result_table())["domain"]) == {"all"}
+    assert boards_by(result_table(), by="domain") == []
+    assert set(numbers(Values(result_table()))["domain"]) == {"all"}
 
 
 @pytest.mark.parametrize("width", [60, 100])
 def test_terminal_table_loses_no_digit(width):
-    boards = leaderboards(result_table(fractions=(100, 70, 50, 30, 10)))
+    boards = boards_by(result_table(fractions=(100, 70, 50, 30, 10)))
     console = Console(width=width, file=None, record=True, quiet=False)
     with console.capture() as capture:
         console.print(board.to_console(boards))
@@ -338,7 +343,7 @@ def test_terminal_table_loses_no_digit(width):
 
 
 def test_csv_holds_the_numbers():
-    found = numbers(result_table(methods=["inerrant"], fractions=[30]))
+    found = numbers(Values(result_table(methods=["inerrant"], fractions=[30])))
     assert set(found[["organ", "round"]].itertuples(index=False, name=None)) == {
         ("mean", "final"), ("liver", "final"), ("spleen", "final"),
         ("mean", "0"), ("mean", "1"), ("mean", "2"),

@@ -17,7 +17,7 @@ from bench.reports import _figures
 from bench.reports.paper import Paper
 from bench.reports.paper.layout import CELLS, LAYOUTS, fitting, measured, published, to_board
 from bench.reports.paper.panels import figures
-from bench.results.aggregate import cell_values, final_models
+from bench.results.aggregate import Values, cell_values, final_models
 from bench.results.files import Tables
 from bench.results.tables import AUDIT
 
@@ -123,16 +123,16 @@ def test_our_cells_are_those_of_the_results() -> None:
     table = result_table(methods=("naive", "inerrant0", "inerrant", "bai", "full"))
     by_number = {layout.number: layout for layout in LAYOUTS}
     audit = AUDIT.frame([])
-    five = measured(table, audit, by_number[5])
+    five = measured(Values(table), audit, by_number[5])
     assert set(five["method"]) == {"naive", "inerrant0", "inerrant", "bai"}
     expected = cell_values(final_models(table)).set_index(["method", "label_pct"])["mean"]
     for _, cell in five.iterrows():
         assert cell["mean"] == pytest.approx(expected[cell["method"], cell["label_pct"]])
-    nine = measured(table, audit, by_number[9])
+    nine = measured(Values(table), audit, by_number[9])
     assert set(nine["organ"]) == {"liver", "spleen", "mean"}
-    seven = measured(table, audit, by_number[7])
+    seven = measured(Values(table), audit, by_number[7])
     assert set(seven["setting"]) == {"round 0", "round 1", "round 2"}
-    ranked = measured(table, audit_table(), by_number[10])
+    ranked = measured(Values(table), audit_table(), by_number[10])
     assert set(ranked["metric"]) == {"auc", "ap_success", "ap_error"}
     assert ranked.loc[ranked["metric"] == "auc", "mean"].unique() == pytest.approx([80.0])
 
