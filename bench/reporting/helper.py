@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from loky import ProcessPoolExecutor
 
 T = TypeVar("T")
 RARELY = 20_000, 20, 20
 """Objects made between two collections, and these between two of older ones."""
 IDLE_S = 60
 """Seconds without work after which it ends, also where this process was killed."""
-_HELPER: ContextVar[Executor | None] = ContextVar("helper", default=None)
+_HELPER: ContextVar[ProcessPoolExecutor | None] = ContextVar("helper", default=None)
 
 
 @contextmanager
@@ -25,19 +29,26 @@ def helper() -> Iterator[None]:
     from joblib import cpu_count
 
     with _rare_collection():
-        if cpu_count() < 2:
-            yield
-            return
-        from loky import ProcessPoolExecutor
-
-        process = ProcessPoolExecutor(max_workers=1, timeout=IDLE_S)
-        process.submit(_prepare)
+        process = _started() if cpu_count() > 1 else None
         token = _HELPER.set(process)
         try:
             yield
         finally:
             _HELPER.reset(token)
-            process.shutdown(wait=False, kill_workers=True)
+            if process is not None:
+                process.shutdown(wait=False, kill_workers=True)
+
+
+def _started() -> ProcessPoolExecutor | None:
+    """Return a process that prepares itself; None where the system allows no further one."""
+    from loky import ProcessPoolExecutor
+
+    try:
+        process = ProcessPoolExecutor(max_workers=1, timeout=IDLE_S)
+        process.submit(_prepare)
+    except OSError:
+        return None
+    return process
 
 
 @contextmanager
@@ -61,7 +72,7 @@ def start(work: Callable[[], T]) -> Callable[[], T]:
     if process is None:
         return cache(work)
     try:
-        future = process.submit(work)
+        future: Future[T] = process.submit(work)
     except BrokenProcessPool:
         return cache(work)
 

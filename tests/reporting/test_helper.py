@@ -40,6 +40,16 @@ def test_a_helper_works_elsewhere_and_its_death_costs_nothing() -> None:
 
 
 @needs_two_cores
+def test_a_system_without_room_for_a_process_needs_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("loky.ProcessPoolExecutor.submit", refuse)
+    with helper():
+        assert start(os.getpid)() == os.getpid()
+
+
+@needs_two_cores
 def test_a_fault_in_the_work_is_told_here() -> None:
     with helper(), pytest.raises(ValueError, match="invalid literal"):
         start(partial(int, "no number"))()
