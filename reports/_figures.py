@@ -22,7 +22,9 @@ from bench.reporting.text import listed, signed
 from bench.results.tables import PARTS
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
     from matplotlib.transforms import Bbox
 
 OF_BOXES = (
@@ -60,6 +62,8 @@ MATRIX = (
     "Line against column. Blue: better, orange: worse, both significant after Holm's correction. "
     "Without colour: may be chance. Grey: not tested."
 )
+HEADINGS = "name", "measure"
+"""Columns that tell lines apart; seaborn writes them into a legend of several."""
 SEGMENT_LOSS = "segment/loss"
 Drawn = ParamSpec("Drawn")
 
@@ -340,6 +344,7 @@ def boxes(scores: pd.DataFrame, styles: MethodStyles, anchors: pd.Series | None 
                 legend=False,
                 ax=axis,
             )
+            _join_lines(axis)
         _points(axis, values[values["label_pct"] == pct], line, methods)
         axis.set(title=f"{pct} % labelled" if pct else "", xlabel="", ylabel=label, ylim=limits)
         axis.set_xticks(range(len(line)), line)  # also where no organ of the row has results
@@ -355,6 +360,19 @@ def boxes(scores: pd.DataFrame, styles: MethodStyles, anchors: pd.Series | None 
         frameon=False,
     )
     return figure
+
+
+def _join_lines(axis: Axes) -> None:
+    """Make one line of all that look alike: drawing six to a box takes longest."""
+    alike: dict[tuple[Any, ...], list[Line2D]] = {}
+    apart = np.full((1, 2), np.nan)
+    for line in axis.lines:
+        alike.setdefault((line.get_color(), line.get_linewidth()), []).append(line)
+    for first, *others in alike.values():
+        ends = [np.vstack([line.get_xydata(), apart]) for line in (first, *others)]
+        first.set_data(*np.concatenate(ends).T)
+        for line in others:
+            line.remove()
 
 
 def _scale(scores: pd.DataFrame) -> tuple[str, tuple[float, float] | None]:
@@ -526,38 +544,33 @@ def losses(curves: pd.DataFrame, styles: MethodStyles) -> Figure:
     styles
         How the methods are shown.
     """
-    import seaborn as sns
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     own = curves[curves["name"] == SEGMENT_LOSS]
     methods = styles.sort(own["method"].unique())
-    grid = sns.relplot(
+    figure, axes = _lines(
         own.assign(
             where=own["round"] + (own["part"] + 0.5) / PARTS,
             name=own["method"].map(_names(styles)),
-            labelled=own["label_pct"].map("{} % labelled".format),
+            panel=own["label_pct"].map("{} % labelled".format),
         ),
+        [f"{pct} % labelled" for pct in sorted(own["label_pct"].unique(), reverse=True)],
         x="where",
         y="mean",
-        **_methods_as_hue(methods, styles),
-        col="labelled",
-        col_order=[f"{pct} % labelled" for pct in sorted(own["label_pct"].unique(), reverse=True)],
-        col_wrap=2,
-        kind="line",
-        errorbar=None,
+        columns=2,
+        size=(4.5, 3),
         units="round",
-        estimator=None,
-        height=3,
-        aspect=1.5,
+        **_methods_as_hue(methods, styles),
     )
-    grid.set(yscale="log", xticks=range(int(own["round"].max()) + 2))
-    for axis in grid.axes.flat:  # numbers, as no formula is drawn
+    for axis in axes:  # numbers, as no formula is drawn
+        axis.set(yscale="log", xticks=range(int(own["round"].max()) + 2))
         axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
         axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axis.yaxis.set_minor_formatter(NullFormatter())
-    grid.set_titles("{col_name}")
-    grid.set_axis_labels("trainings of the segmenter", "loss")
-    return _legend_on_top(grid, len(methods))
+    figure.supxlabel("trainings of the segmenter", size="medium")
+    figure.supylabel("loss", size="medium")
+    _legend(figure, axes[0])
+    return figure
 
 
 @names_as_text
@@ -572,37 +585,33 @@ def rounds(audit: pd.DataFrame, styles: MethodStyles) -> Figure:
     styles
         How the methods are shown.
     """
-    import seaborn as sns
-
     methods = styles.sort(audit["method"])
     long = audit.melt(
         ["method", "label_pct", "round"], ["precision_cum", "recall_cum"], "measure", "share"
     )
-    grid = sns.relplot(
+    figure, axes = _lines(
         long.assign(
             name=long["method"].map(_names(styles)),
             measure=long["measure"].map({"precision_cum": "precision", "recall_cum": "recall"}),
-            labelled=long["label_pct"].map("{} % labelled".format),
+            panel=long["label_pct"].map("{} % labelled".format),
             percent=100 * long["share"],
         ),
+        [f"{pct} % labelled" for pct in sorted(audit["label_pct"].unique(), reverse=True)],
         x="round",
         y="percent",
-        **_methods_as_hue(methods, styles),
+        columns=4,
+        size=(2.8, 2.8),
         style="measure",
+        style_order=["precision", "recall"],
         markers=True,
-        col="labelled",
-        col_order=[
-            f"{pct} % labelled" for pct in sorted(audit["label_pct"].unique(), reverse=True)
-        ],
-        col_wrap=min(4, audit["label_pct"].nunique()),
-        kind="line",
-        height=2.8,
-        aspect=1,
+        **_methods_as_hue(methods, styles),
     )
-    grid.set(ylim=(0, 102), xticks=sorted(audit["round"].unique()))
-    grid.set_titles("{col_name}")
-    grid.set_axis_labels("round", "%")
-    return _figure(grid)
+    for axis in axes:
+        axis.set(ylim=(0, 102), xticks=sorted(audit["round"].unique()))
+    figure.supxlabel("round", size="medium")
+    figure.supylabel("%", size="medium")
+    _legend(figure, axes[0])
+    return figure
 
 
 @names_as_text
@@ -616,36 +625,108 @@ def terms(values: pd.DataFrame, styles: MethodStyles) -> Figure:
     styles
         How the methods are shown.
     """
-    import seaborn as sns
-
-    quantity = values["name"].str.rpartition("/")[2]
     panel = (
         values["method"].map(_names(styles))
         + "\n"
         + values["training"]
         + values["round"].map(" r{}: ".format)
-        + quantity
+        + values["name"].str.rpartition("/")[2]
     )
-    grid = sns.relplot(
+    fractions = [f"{pct} %" for pct in sorted(values["label_pct"].unique(), reverse=True)]
+    figure, axes = _lines(
         values.assign(
             panel=panel,
             share=(values["part"] + 0.5) / PARTS,
             labelled=values["label_pct"].map("{} %".format),
         ),
+        list(panel.unique()),
         x="share",
         y="mean",
+        columns=4,
+        size=(2.9, 2.4),
+        one_scale=False,
+        title_size=8,
         hue="labelled",
-        col="panel",
-        col_wrap=min(4, panel.nunique()),
-        kind="line",
-        height=2.2,
-        aspect=1.3,
+        hue_order=fractions,
         palette="viridis",
-        facet_kws={"sharey": False},
     )
-    grid.set_titles("{col_name}", size=8)
-    grid.set_axis_labels("share of training", "")
-    return _figure(grid)
+    figure.supxlabel("share of training", size="medium")
+    _legend(figure, axes[0], "labelled")
+    return figure
+
+
+def _lines(
+    values: pd.DataFrame,
+    panels: Sequence[str],
+    *,
+    x: str,
+    y: str,
+    columns: int,
+    size: tuple[float, float],
+    one_scale: bool = True,
+    title_size: int = 10,
+    **options: Any,
+) -> tuple[Figure, list[Axes]]:
+    """Draw lines in panels, as ``seaborn.relplot`` does, which lays them out three times.
+
+    Parameters
+    ----------
+    values
+        A point per row; ``panel`` names its panel.
+    panels
+        The panels in their order.
+    x, y
+        Columns of the points.
+    columns
+        Panels side by side, at most.
+    size
+        Width and height of a panel, in inches.
+    one_scale
+        Whether all have one vertical axis.
+    title_size
+        Of their names, in points.
+    options
+        For ``seaborn.lineplot``. The legend of the first panel is left to the caller.
+    """
+    import seaborn as sns
+    from matplotlib import pyplot as plt
+
+    columns = min(columns, len(panels))
+    n_lines = -(-len(panels) // columns)
+    figure, grid = plt.subplots(
+        n_lines, columns, figsize=(size[0] * columns, size[1] * n_lines), squeeze=False,
+        sharex=True, sharey=one_scale, layout="constrained",
+    )  # fmt: skip
+    axes = list(grid.flat)
+    for axis in axes[len(panels) :]:
+        axis.remove()
+    del axes[len(panels) :]
+    of_panel = dict(iter(values.groupby("panel")))
+    for axis, panel in zip(axes, panels, strict=True):
+        legend = "auto" if axis is axes[0] else False
+        sns.lineplot(
+            of_panel[panel], x=x, y=y, **options,
+            estimator=None, errorbar=None, legend=legend, ax=axis,
+        )  # fmt: skip
+        axis.set(xlabel="", ylabel="")
+        axis.set_title(panel, size=title_size)
+        sns.despine(ax=axis)
+    for axis in axes[-columns:]:
+        axis.tick_params(labelbottom=True)  # also where the line below has no panel
+    return figure, axes
+
+
+def _legend(figure: Figure, axis: Axes, title: str = "") -> None:
+    """Make the legend of a panel that of the figure, above it and without headings."""
+    lines = dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
+    if own := axis.get_legend():
+        own.remove()
+    for heading in HEADINGS:
+        lines.pop(heading, None)
+    figure.legend(
+        list(lines.values()), list(lines),
+        loc="outside upper center", ncol=min(5, len(lines)), title=title, frameon=False,
+    )  # fmt: skip
 
 
 def _numbered(name: str, place: str) -> str:
@@ -664,15 +745,3 @@ def _methods_as_hue(methods: Sequence[str], styles: MethodStyles) -> dict[str, A
     names = list(map(_names(styles), methods))
     colours = dict(zip(names, map(styles.colour, methods), strict=True))
     return {"hue": "name", "hue_order": names, "palette": colours}
-
-
-def _legend_on_top(grid: Any, entries: int) -> Figure:
-    import seaborn as sns
-
-    sns.move_legend(grid, "lower center", bbox_to_anchor=(0.5, 1), ncol=min(5, entries), title=None)
-    return _figure(grid)
-
-
-def _figure(grid: Any) -> Figure:
-    figure: Figure = grid.figure
-    return figure

@@ -26,7 +26,7 @@ _HELPER: ContextVar[ProcessPoolExecutor | None] = ContextVar("helper", default=N
 @contextmanager
 def helper() -> Iterator[None]:
     """Have a second process for what is started in the block, where there is a core for it."""
-    from joblib import cpu_count
+    from loky import cpu_count
 
     with _rare_collection():
         process = _started() if cpu_count() > 1 else None
@@ -36,7 +36,7 @@ def helper() -> Iterator[None]:
         finally:
             _HELPER.reset(token)
             if process is not None:
-                process.shutdown(wait=False, kill_workers=True)
+                process.shutdown(kill_workers=True)
 
 
 def _started() -> ProcessPoolExecutor | None:
@@ -90,4 +90,6 @@ def start(work: Callable[[], T]) -> Callable[[], T]:
 def _prepare() -> None:
     """Import what takes longest before there is work."""
     gc.set_threshold(*RARELY)
+    import matplotlib.pyplot  # noqa: F401
+
     import bench.reporting.column  # noqa: F401

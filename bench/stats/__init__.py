@@ -1,1 +1,1 @@
-"""Statistics of paired comparisons: pure functions of numbers, from scipy and statsmodels."""
+"""Statistics of paired comparisons: pure functions of numbers, from scipy."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from html import escape
 from itertools import chain
@@ -92,13 +92,19 @@ class Html(ScoresReport):
             standings = {by: foreign.leaderboards(table, styles, by) for by in foreign.TITLE}
         final = standings["method"]
         tasks = [str(rows["task"].iloc[0]) for rows in grouped(table, ["task"])]
+        boards = {"Leaderboard": list(chain(*standings.values()))}
+        boards |= _boards(tables, styles, compared)
+        parts = {chapter: _parts(chapter.lower(), shown) for chapter, shown in boards.items()}
+        lead = list(_lead(table, tables, compared))
+        finish(drawn.all)
         text = page.render(
             HEADING if self.csv is None else HEADING_OF_SCORES,
             [
-                Chapter("Leaderboard", _parts("leaderboard", list(chain(*standings.values())))),
-                *_chapters(tables, styles, compared, drawn),
+                Chapter(title, tuple(shown))
+                for title, shown in _chapters(tables, styles, parts, drawn)
+                if shown
             ],
-            list(_lead(table, tables, compared)),
+            lead,
             opening=glance.opening(compared, drawn.first, dict(zip(tasks, final, strict=True))),
             scripts=[path.read_text(encoding="utf-8") for path in (gallery.SCRIPT, glance.SCRIPT)],
             styles=[path.read_text(encoding="utf-8") for path in (gallery.STYLE, glance.STYLE)],
@@ -153,14 +159,11 @@ def _lacking(tables: Tables) -> Iterator[str]:
         yield from ("costs", "provenance")
 
 
-def _chapters(
-    tables: Tables,
-    styles: MethodStyles,
-    every: Sequence[Compared],
-    drawn: _Drawings,
-) -> Iterator[Chapter]:
-    """Yield the chapters after the leaderboard: those of which there is something."""
-    results = tables.results
+def _boards(
+    tables: Tables, styles: MethodStyles, every: Sequence[Compared]
+) -> dict[str, list[Board]]:
+    """Return the boards of the chapters after the leaderboard that have some."""
+    results, boards = tables.results, {}
     compared = [one for one in every if 0 < len(one.comparisons) <= MOST_PAIRS]
     if compared:
         domains = [
@@ -168,33 +171,40 @@ def _chapters(
             for column in ([] if results.empty else domain_columns(results, "dsc", styles))
             if 0 < len(column.pairs) <= MOST_PAIRS
         ]
-        yield Chapter(
-            "Significance", _parts("significance", significance.boards(compared, [], domains))
-        )
-    finish(drawn.all)
-    yield Chapter("Boxplots", tuple(_boxplots(drawn)))
-    if not tables.curves.empty:
-        own = training.has_own_terms(tables.curves)
-        values = training.boards(training.own_terms(tables.curves, styles), styles) if own else []
-        parts = map(_shown, (*drawn.losses, *drawn.terms))
-        yield Chapter("Training", (*parts, *_parts("training", values)))
+        boards["Significance"] = significance.boards(compared, [], domains)
+    if not tables.curves.empty and training.has_own_terms(tables.curves):
+        own = training.own_terms(tables.curves, styles)
+        boards["Training"] = training.boards(own, styles)
     if not tables.audit.empty:
-        boards = _parts("relabelling", relabelling.boards(tables.audit, styles))
-        yield Chapter("Relabelling", (*map(_shown, drawn.rounds), *boards))
-    if not tables.sheets.empty:
-        yield Chapter("Data", tuple(_sheets(tables.sheets)))
-    if not tables.pictures.empty:
-        yield Chapter(
-            "Cases",
-            (
-                Part(gallery.predictions(tables.pictures, final_models(results), styles)),
-                Part(gallery.relabelled(tables.pictures, styles)),
-            ),
-        )
+        boards["Relabelling"] = relabelling.boards(tables.audit, styles)
     if not results.empty:
-        costs = fairness.boards(fairness.costs(results, tables.tuning), styles)
-        yield Chapter("Fairness", _parts("fairness", costs))
-        yield Chapter("Provenance", _parts("provenance", [_provenance(results)]))
+        costs = fairness.costs(results, tables.tuning)
+        boards["Fairness"] = fairness.boards(costs, styles)
+        boards["Provenance"] = [_provenance(results)]
+    return boards
+
+
+def _chapters(
+    tables: Tables, styles: MethodStyles, boards: Mapping[str, Sequence[Part]], drawn: _Drawings
+) -> Iterator[tuple[str, Sequence[Part]]]:
+    """Yield what the chapters show, in their order."""
+
+    def with_boards(title: str, *shown: Part) -> tuple[str, Sequence[Part]]:
+        return title, (*shown, *boards.get(title, ()))
+
+    yield with_boards("Leaderboard")
+    yield with_boards("Significance")
+    yield "Boxplots", list(_boxplots(drawn))
+    yield with_boards("Training", *map(_shown, (*drawn.losses, *drawn.terms)))
+    yield with_boards("Relabelling", *map(_shown, drawn.rounds))
+    if not tables.sheets.empty:
+        yield "Data", list(_sheets(tables.sheets))
+    if not tables.pictures.empty:
+        final = final_models(tables.results)
+        predictions = Part(gallery.predictions(tables.pictures, final, styles))
+        yield "Cases", [predictions, Part(gallery.relabelled(tables.pictures, styles))]
+    yield with_boards("Fairness")
+    yield with_boards("Provenance")
 
 
 def _drawings(tables: Tables, table: pd.DataFrame, styles: MethodStyles) -> _Drawings:
@@ -279,7 +289,9 @@ def _parts(name: str, boards: Sequence[Board]) -> tuple[Part, ...]:
 
 def _provenance(results: pd.DataFrame) -> Board:
     """Return the board of runs: one line per data set, profile, network and method."""
-    runs = results.groupby([*GROUP, "method"], as_index=False).agg(
+    columns = ["software", "label_pct", "fold", "seed", "device", "content"]
+    different = results[[*GROUP, "method", *columns]].drop_duplicates()
+    runs = different.groupby([*GROUP, "method"], as_index=False).agg(
         software=("software", _distinct),
         labelled=("label_pct", _percentages),
         folds=("fold", _numbers),

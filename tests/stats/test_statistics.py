@@ -19,6 +19,7 @@ from bench.stats.paired import (
     needed_correlation,
     paired_t,
 )
+from bench.stats.power import DETECTED, needed, standard_errors
 from bench.stats.ranks import ranks_over_folds, signed_ranks
 from bench.stats.stability import bootstrap_ranks, friedman, kendall_tau
 
@@ -272,6 +273,18 @@ def test_holm_is_that_of_statsmodels_bit_by_bit(decimals: int) -> None:
     for size in (1, 2, 15, 171):
         p = (rng.random(size) ** 4).round(decimals)
         assert np.array_equal(holm(p), multipletests(p, method="holm")[1])
+
+
+@pytest.mark.parametrize("df", [1, 4, 29, 5000])
+@pytest.mark.parametrize("alpha", [0.05, 0.05 / 171])
+def test_power_is_that_of_statsmodels(df: int, alpha: float) -> None:
+    from statsmodels.stats.power import TTestPower
+
+    errors = standard_errors(df, alpha, DETECTED)
+    effect = errors / np.sqrt(df + 1)
+    found = TTestPower().power(effect, df + 1, alpha / 2, alternative="larger")
+    assert found == pytest.approx(DETECTED, abs=1e-9)
+    assert needed(effect, alpha, DETECTED) == pytest.approx(df + 1)
 
 
 def test_tau_is_that_of_scipy_bit_by_bit() -> None:
