@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial, wraps
+from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Self
 
 import numpy as np
@@ -309,29 +310,22 @@ def boxes(scores: pd.DataFrame, styles: MethodStyles, anchors: pd.Series | None 
 
     outlined = [patheffects.withStroke(linewidth=2.4, foreground="black")]
     methods = styles.sort(scores["method"].unique())
-    patient = ["method", "label_pct", "organ", "seed", "patient"]
-    linked = scores.assign(anchor=None if anchors is None else anchors)
-    values = linked.groupby(patient, as_index=False, observed=True).agg(
-        value=("value", "mean"), anchor=("anchor", "first")
-    )
-    values["name"] = values["method"].map(_names(styles))
-    values["beyond"] = _beyond_whiskers(values)
     organs = sorted(scores["organ"].unique())
     n_lines = -(-len(organs) * len(methods) // BOXES_ACROSS)
     lines = [list(line) for line in np.array_split(organs, min(n_lines, len(organs)))]
-    facets = [
-        (pct, line) for pct in sorted(scores["label_pct"].unique(), reverse=True) for line in lines
-    ]
+    fractions = sorted(scores["label_pct"].unique(), reverse=True)
+    facets = list(product(fractions, lines))
+    boxed = {pct: _boxed(scores[scores["label_pct"] == pct], anchors) for pct in fractions}
     width = max(5.8, 0.17 * len(lines[0]) * len(methods))
     figure, axes = plt.subplots(
         len(facets), figsize=(width, 2.4 * len(facets)), squeeze=False, layout="constrained"
     )
     label, limits = _scale(scores)
     for axis, (pct, line) in zip(axes.flat, facets, strict=True):
-        shown = values[(values["label_pct"] == pct) & values["organ"].isin(line)]
-        if shown["value"].notna().any():
+        summaries, points = (rows[rows["organ"].isin(line)] for rows in boxed[pct])
+        if not summaries.empty:
             sns.boxplot(
-                shown,
+                summaries.assign(name=summaries["method"].map(_names(styles))),
                 x="organ",
                 y="value",
                 order=line,
@@ -345,7 +339,7 @@ def boxes(scores: pd.DataFrame, styles: MethodStyles, anchors: pd.Series | None 
                 ax=axis,
             )
             _join_lines(axis)
-        _points(axis, values[values["label_pct"] == pct], line, methods)
+        _points(axis, points, line, methods)
         axis.set(title=f"{pct} % labelled" if pct else "", xlabel="", ylabel=label, ylim=limits)
         axis.set_xticks(range(len(line)), line)  # also where no organ of the row has results
         axis.set_xlim(-0.5, len(lines[0]) - 0.5)  # as wide boxes in a shorter last row
@@ -384,26 +378,43 @@ def _scale(scores: pd.DataFrame) -> tuple[str, tuple[float, float] | None]:
     return label, None if most is None else (-0.02 * most, 1.02 * most)
 
 
-def _beyond_whiskers(values: pd.DataFrame) -> pd.Series:
-    """Tell which patients are beyond the whiskers of their box."""
-    boxed = values.groupby(["label_pct", "organ", "method"], observed=True)["value"]
-    low, high = (boxed.transform("quantile", share) for share in (0.25, 0.75))
-    reach = 1.5 * (high - low)
-    return (values["value"] < low - reach) | (values["value"] > high + reach)
+def _boxed(scores: pd.DataFrame, anchors: pd.Series | None) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return five values of each box of a label fraction, and the patients shown as points.
+
+    The five are the ends of the whiskers and the quartiles between them, which are their own
+    quartiles: seaborn draws from them the box of all patients. Points are the patients beyond the
+    whiskers, and those with an anchor.
+    """
+    patient = ["organ", "method", "seed", "patient"]
+    values = scores.groupby(patient, observed=True)["value"].mean().dropna().to_frame()
+    if anchors is not None:
+        linked = scores[patient].assign(anchor=anchors).dropna()
+        values["anchor"] = linked.groupby(patient, observed=True)["anchor"].first()
+    values = values.reindex(columns=["value", "anchor"]).reset_index()
+    boxes = values.groupby(["organ", "method"], observed=True)["value"]
+    five = pd.DataFrame({share: boxes.quantile(share) for share in (0, 0.25, 0.5, 0.75, 1)})
+    low, high = five[0.25], five[0.75]
+    reach, box = 1.5 * (high - low), boxes.ngroup()
+    least, most = (end.to_numpy()[box] for end in (low - reach, high + reach))
+    within = values["value"].between(least, most)
+    ends = values[within].groupby(["organ", "method"], observed=True)["value"]
+    five[0], five[1] = ends.min().clip(upper=low), ends.max().clip(lower=high)
+    summaries = five.melt(value_name="value", ignore_index=False).reset_index()
+    return summaries, values[~within | values["anchor"].notna()]
 
 
-def _points(axis: Any, values: pd.DataFrame, organs: Sequence[str], methods: Sequence[str]) -> None:
-    """Draw the patients beyond the whiskers, and as links those that have an anchor."""
-    linked = values["anchor"].notna()
-    shown = values["value"].notna() & values["organ"].isin(organs) & (values["beyond"] | linked)
+def _points(
+    axis: Axes, points: pd.DataFrame, organs: Sequence[str], methods: Sequence[str]
+) -> None:
+    """Draw patients, and as links those that have an anchor."""
     organ, method = (
-        pd.Index(names).get_indexer(pd.Index(values.loc[shown, name]))
+        pd.Index(names).get_indexer(pd.Index(points[name]))
         for names, name in ((organs, "organ"), (methods, "method"))
     )
     step = 0.8 / len(methods)  # seaborn's boxes of one organ fill 0.8
     places = organ + step * (method - (len(methods) - 1) / 2)
-    heights, anchors = values["value"][shown].to_numpy(), values["anchor"][shown].to_numpy()
-    alone = linked[shown].to_numpy()
+    heights, anchors = points["value"].to_numpy(), points["anchor"].to_numpy()
+    alone = points["anchor"].notna().to_numpy()
     _circles(axis, places[~alone], heights[~alone])
     for place, height, anchor in zip(places[alone], heights[alone], anchors[alone], strict=True):
         _circles(axis, [place], [height]).set_url(f"#{anchor}")

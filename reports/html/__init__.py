@@ -81,15 +81,9 @@ class Html(ScoresReport):
     def build(self, tables: Tables) -> Document:
         table, styles = self.scored(tables)
         drawn = _drawings(tables, table, styles)
+        standings = self._standings(tables, table, styles)
         compared = list(_compared(table, styles))
         drawn.first.extend(glance.drawings(compared))
-        if self.csv is None:
-            values = Values(tables.results)
-            standings = {
-                by: leaderboard.leaderboards(values, by, tuning=tables.tuning) for by in BOARDS
-            }
-        else:
-            standings = {by: foreign.leaderboards(table, styles, by) for by in foreign.TITLE}
         final = standings["method"]
         tasks = [str(rows["task"].iloc[0]) for rows in grouped(table, ["task"])]
         boards = {"Leaderboard": list(chain(*standings.values()))}
@@ -110,6 +104,15 @@ class Html(ScoresReport):
             styles=[path.read_text(encoding="utf-8") for path in (gallery.STYLE, glance.STYLE)],
         )
         return Document({"report.html": text}, final)
+
+    def _standings(
+        self, tables: Tables, table: pd.DataFrame, styles: MethodStyles
+    ) -> dict[str, list[Board]]:
+        """Return the leaderboards."""
+        if self.csv is not None:
+            return {by: foreign.leaderboards(table, styles, by) for by in foreign.TITLE}
+        values = Values(tables.results)
+        return {by: leaderboard.leaderboards(values, by, tuning=tables.tuning) for by in BOARDS}
 
 
 def _compared(table: pd.DataFrame, styles: MethodStyles) -> Iterator[Compared]:

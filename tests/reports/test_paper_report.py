@@ -4,8 +4,10 @@ import csv
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.cbook import boxplot_stats
 from tables import audit_table, of_two_sites, pictures_table, result_table
 from trees import shared_data
 
@@ -192,6 +194,23 @@ def test_many_boxes_go_on_in_a_further_row(
     assert len(figure.axes) == 2 * lines
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["Naive", "INERRANT"]
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 5, 61])
+def test_five_values_have_the_box_of_all(size: int) -> None:
+    rng = np.random.default_rng(size)
+    values = np.append(rng.standard_cauchy(size).round(1), np.nan)
+    rows = pd.DataFrame({"value": values, "patient": [f"p{n}" for n in range(size + 1)]})
+    scores = rows.assign(organ="liver", method="naive", seed=0, label_pct=30)
+    summary, points = _figures._boxed(scores, None)
+    (expected,) = boxplot_stats(values[:-1])
+    (found,) = boxplot_stats(summary["value"])
+    for name in ("q1", "med", "q3", "whislo", "whishi"):
+        assert found[name] == pytest.approx(expected[name]), name
+    assert sorted(points["value"]) == sorted(expected["fliers"])
+    anchors = pd.Series("case-3", scores.index[-2:])
+    _, linked = _figures._boxed(scores, anchors)
+    assert len(linked) == len(set(points["patient"]) | {f"p{size - 1}"})
 
 
 def test_figures_come_from_pictures(tmp_path: Path) -> None:
