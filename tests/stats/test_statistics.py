@@ -21,7 +21,7 @@ from bench.stats.paired import (
 )
 from bench.stats.power import DETECTED, needed, standard_errors
 from bench.stats.ranks import ranks_over_folds, signed_ranks
-from bench.stats.stability import bootstrap_ranks, friedman, kendall_tau
+from bench.stats.stability import bootstrap_ranks, friedman, kendall_tau, range_of_normals
 
 RNG = np.random.default_rng(3)
 NAN = float("nan")
@@ -397,6 +397,21 @@ def test_friedman_is_that_of_scipy() -> None:
     # Demsar 2006, Table 5: q = 2.569 for four methods.
     assert found.critical_difference == pytest.approx(2.569 * math.sqrt(20 / 48), abs=1e-3)
     assert found.mean_ranks.sum() == pytest.approx(10)
+
+
+def test_friedman_with_ties_is_that_of_scipy() -> None:
+    rng = np.random.default_rng(5)
+    for n_blocks, n_methods in ((2, 3), (5, 4), (9, 7)):
+        values = rng.integers(0, 4, (n_blocks, n_methods)).astype(float)
+        found, expected = friedman(values), stats.friedmanchisquare(*values.T)
+        assert (found.statistic, found.p) == pytest.approx((expected.statistic, expected.pvalue))
+        assert np.array_equal(found.mean_ranks, stats.rankdata(-values, axis=1).mean(axis=0))
+
+
+@pytest.mark.parametrize("count", [2, 3, 10, 100])
+def test_the_range_of_normals_is_that_of_scipy(count: int) -> None:
+    expected = stats.studentized_range.ppf(0.95, count, np.inf)
+    assert range_of_normals(count) == pytest.approx(expected, rel=1e-10)
 
 
 def test_friedman_at_the_edges() -> None:
