@@ -124,9 +124,8 @@ def friedman(values_BM: NDArray[np.float64]) -> Friedman:
     n_blocks, n_methods = complete.shape
     if n_methods < 2 or not n_blocks:
         return Friedman(np.full(n_methods, NAN), NAN, NAN, NAN, n_blocks)
-    above = (complete[:, None] > complete[..., None]).sum(axis=-1)
-    level = (complete[:, None] == complete[..., None]).sum(axis=-1)
-    ranks_BM = above + (level + 1) / 2
+    smallest, largest = rank(complete), n_methods + 1 - rank(-complete)  # that ties could share
+    ranks_BM = (smallest + largest) / 2
     mean_ranks, middle = ranks_BM.mean(axis=0), (n_methods + 1) / 2
     q = range_of_normals(n_methods) / math.sqrt(2)
     critical = q * math.sqrt(n_methods * (n_methods + 1) / (6 * n_blocks))

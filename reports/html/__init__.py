@@ -80,14 +80,15 @@ class Html(ScoresReport):
     @override
     def build(self, tables: Tables) -> Document:
         table, styles = self.scored(tables)
-        drawn = _drawings(tables, table, styles)
+        own = _own_terms(tables, styles)
+        drawn = _drawings(tables, table, styles, own)
         standings = self._standings(tables, table, styles)
         compared = list(_compared(table, styles))
         drawn.first.extend(glance.drawings(compared))
         final = standings["method"]
         tasks = [str(rows["task"].iloc[0]) for rows in grouped(table, ["task"])]
         boards = {"Leaderboard": list(chain(*standings.values()))}
-        boards |= _boards(tables, styles, compared)
+        boards |= _boards(tables, styles, compared, own)
         parts = {chapter: _parts(chapter.lower(), shown) for chapter, shown in boards.items()}
         lead = list(_lead(table, tables, compared))
         finish(drawn.all)
@@ -162,8 +163,16 @@ def _lacking(tables: Tables) -> Iterator[str]:
         yield from ("costs", "provenance")
 
 
+def _own_terms(tables: Tables, styles: MethodStyles) -> pd.DataFrame | None:
+    """Return the mean curves of method-specific values, if any is logged."""
+    curves = tables.curves
+    if curves.empty or not training.has_own_terms(curves):
+        return None
+    return training.own_terms(curves, styles)
+
+
 def _boards(
-    tables: Tables, styles: MethodStyles, every: Sequence[Compared]
+    tables: Tables, styles: MethodStyles, every: Sequence[Compared], own: pd.DataFrame | None
 ) -> dict[str, list[Board]]:
     """Return the boards of the chapters after the leaderboard that have some."""
     results, boards = tables.results, {}
@@ -175,8 +184,7 @@ def _boards(
             if 0 < len(column.pairs) <= MOST_PAIRS
         ]
         boards["Significance"] = significance.boards(compared, [], domains)
-    if not tables.curves.empty and training.has_own_terms(tables.curves):
-        own = training.own_terms(tables.curves, styles)
+    if own is not None:
         boards["Training"] = training.boards(own, styles)
     if not tables.audit.empty:
         boards["Relabelling"] = relabelling.boards(tables.audit, styles)
@@ -210,7 +218,9 @@ def _chapters(
     yield with_boards("Provenance")
 
 
-def _drawings(tables: Tables, table: pd.DataFrame, styles: MethodStyles) -> _Drawings:
+def _drawings(
+    tables: Tables, table: pd.DataFrame, styles: MethodStyles, own: pd.DataFrame | None
+) -> _Drawings:
     """Return what the chapters show; it is drawn while they are computed."""
     drawn = _Drawings([], {}, [], [], [], [])
     anchors, caption = None, _figures.BOXES
@@ -229,10 +239,9 @@ def _drawings(tables: Tables, table: pd.DataFrame, styles: MethodStyles) -> _Dra
         values = curve_values(tables.curves)
         segment = values[values["name"] == _figures.SEGMENT_LOSS]
         drawn.losses.extend(_each(segment, _figures.losses, styles, "losses", LOSSES))
-        if training.has_own_terms(tables.curves):
-            own = training.own_terms(tables.curves, styles)
-            title = "what is each method's own"
-            drawn.terms.extend(_each(own, _figures.terms, styles, title, training.TERMS))
+    if own is not None:
+        title = "what is each method's own"
+        drawn.terms.extend(_each(own, _figures.terms, styles, title, training.TERMS))
     if not tables.audit.empty:
         audited = audit_cell_values(tables.audit, (*CELL, "round"))
         title = "relabelling by round"
