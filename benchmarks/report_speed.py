@@ -133,7 +133,7 @@ def main() -> None:
 def measure(name: str, arguments: list[str], folder: str) -> None:
     """Print how long a report takes, and the memory of its processes."""
     command = [sys.executable, "-P", "-m", "bench", "report", *arguments, "--out", f"{folder}/out"]
-    most = 0
+    most, before = 0, spent()
     with tempfile.TemporaryFile() as said:
         started = time.perf_counter()
         process = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=said)
@@ -143,7 +143,17 @@ def measure(name: str, arguments: list[str], folder: str) -> None:
         seconds = time.perf_counter() - started
         said.seek(0)
         result = said.read().decode() if process.returncode else ""
-    print(f"{name:<34} {seconds:6.1f} s  {most / 1e6:6.0f} MB {result}", flush=True)
+    print(
+        f"{name:<34} {seconds:6.1f} s  {spent() - before:6.1f} s of processors"
+        f"  {most / 1e6:6.0f} MB {result}",
+        flush=True,
+    )
+
+
+def spent() -> float:
+    """Return the processor time of the processes that have ended, in seconds."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def memory(process: psutil.Process) -> int:
