@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bench.reporting.comparison import Compared, Comparison
 from bench.reporting.drawing import Drawing, Format
@@ -25,7 +26,6 @@ from bench.results.tables import PARTS
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
     from matplotlib.transforms import Bbox
 
 OF_BOXES = (
@@ -34,6 +34,8 @@ OF_BOXES = (
 )
 """Columns of scores that boxes take."""
 BOXES_ACROSS = 64
+BOX = 0.8
+"""Of the distance of two organs, what their boxes fill."""
 NAME_WIDTH = 60
 SHORT = 26
 """Characters of a name beside a line of a forest plot or a matrix."""
@@ -67,6 +69,8 @@ HEADINGS = "name", "measure"
 """Columns that tell lines apart; seaborn writes them into a legend of several."""
 SEGMENT_LOSS = "segment/loss"
 Drawn = ParamSpec("Drawn")
+Strokes = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Coordinates of first and of second points."""
 
 
 @contextmanager
@@ -303,12 +307,9 @@ def boxes(scores: pd.DataFrame, styles: MethodStyles, anchors: pd.Series | None 
     anchors
         For rows of patients with pictures, where the page shows them; the point is a link there.
     """
-    import seaborn as sns
-    from matplotlib import patheffects
     from matplotlib import pyplot as plt
     from matplotlib.patches import Patch
 
-    outlined = [patheffects.withStroke(linewidth=2.4, foreground="black")]
     methods = styles.sort(scores["method"].unique())
     organs = sorted(scores["organ"].unique())
     n_lines = -(-len(organs) * len(methods) // BOXES_ACROSS)
@@ -322,28 +323,14 @@ def boxes(scores: pd.DataFrame, styles: MethodStyles, anchors: pd.Series | None 
     )
     label, limits = _scale(scores)
     for axis, (pct, line) in zip(axes.flat, facets, strict=True):
-        summaries, points = (rows[rows["organ"].isin(line)] for rows in boxed[pct])
+        summaries, points = (_placed(rows, line, methods) for rows in boxed[pct])
         if not summaries.empty:
-            sns.boxplot(
-                summaries.assign(name=summaries["method"].map(_names(styles))),
-                x="organ",
-                y="value",
-                order=line,
-                **_methods_as_hue(methods, styles),
-                showfliers=False,
-                linecolor="black",
-                linewidth=0.7,
-                saturation=1,
-                medianprops={"color": "white", "linewidth": 1.2, "path_effects": outlined},
-                legend=False,
-                ax=axis,
-            )
-            _join_lines(axis)
-        _points(axis, points, line, methods)
-        axis.set(title=f"{pct} % labelled" if pct else "", xlabel="", ylabel=label, ylim=limits)
+            _draw_boxes(axis, summaries, BOX / len(methods), styles)
+        _draw_points(axis, points)
+        axis.set(title=f"{pct} % labelled" if pct else "", ylabel=label, ylim=limits)
         axis.set_xticks(range(len(line)), line)  # also where no organ of the row has results
         axis.set_xlim(-0.5, len(lines[0]) - 0.5)  # as wide boxes in a shorter last row
-        sns.despine(ax=axis)
+        axis.spines[["top", "right"]].set_visible(False)
     figure.legend(
         handles=[
             Patch(facecolor=styles.colour(name), edgecolor="black", label=_names(styles)(name))
@@ -356,19 +343,6 @@ def boxes(scores: pd.DataFrame, styles: MethodStyles, anchors: pd.Series | None 
     return figure
 
 
-def _join_lines(axis: Axes) -> None:
-    """Make one line of all that look alike: drawing six to a box takes longest."""
-    alike: dict[tuple[Any, ...], list[Line2D]] = {}
-    apart = np.full((1, 2), np.nan)
-    for line in axis.lines:
-        alike.setdefault((line.get_color(), line.get_linewidth()), []).append(line)
-    for first, *others in alike.values():
-        ends = [np.vstack([line.get_xydata(), apart]) for line in (first, *others)]
-        first.set_data(*np.concatenate(ends).T)
-        for line in others:
-            line.remove()
-
-
 def _scale(scores: pd.DataFrame) -> tuple[str, tuple[float, float] | None]:
     """Return the label of an axis of scores, and its limits where the scale is known."""
     first = scores.iloc[0]
@@ -379,48 +353,87 @@ def _scale(scores: pd.DataFrame) -> tuple[str, tuple[float, float] | None]:
 
 
 def _boxed(scores: pd.DataFrame, anchors: pd.Series | None) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return five values of each box of a label fraction, and the patients shown as points.
+    """Return the boxes of a label fraction, and the patients shown as points.
 
-    The five are the ends of the whiskers and the quartiles between them, which are their own
-    quartiles: seaborn draws from them the box of all patients. Points are the patients beyond the
-    whiskers, and those with an anchor.
+    Of a box these are the quartiles, and the ends of the whiskers ``least`` and ``most``. Points
+    are the patients beyond the whiskers, and those with an anchor.
     """
-    patient = ["organ", "method", "seed", "patient"]
+    box, patient = ["organ", "method"], ["organ", "method", "seed", "patient"]
     values = scores.groupby(patient, observed=True)["value"].mean().dropna().to_frame()
     if anchors is not None:
         linked = scores[patient].assign(anchor=anchors).dropna()
         values["anchor"] = linked.groupby(patient, observed=True)["anchor"].first()
     values = values.reindex(columns=["value", "anchor"]).reset_index()
-    boxes = values.groupby(["organ", "method"], observed=True)["value"]
-    five = pd.DataFrame({share: boxes.quantile(share) for share in (0, 0.25, 0.5, 0.75, 1)})
-    low, high = five[0.25], five[0.75]
-    reach, box = 1.5 * (high - low), boxes.ngroup()
-    least, most = (end.to_numpy()[box] for end in (low - reach, high + reach))
+    boxes = values.groupby(box, observed=True)["value"]
+    low, high = boxes.quantile(0.25), boxes.quantile(0.75)
+    reach, number = 1.5 * (high - low), boxes.ngroup()
+    least, most = (end.to_numpy()[number] for end in (low - reach, high + reach))
     within = values["value"].between(least, most)
-    ends = values[within].groupby(["organ", "method"], observed=True)["value"]
-    five[0], five[1] = ends.min().clip(upper=low), ends.max().clip(lower=high)
-    summaries = five.melt(value_name="value", ignore_index=False).reset_index()
-    return summaries, values[~within | values["anchor"].notna()]
+    ends = values[within].groupby(box, observed=True)["value"]
+    found = {
+        "least": ends.min().clip(upper=low),
+        "low": low,
+        "median": boxes.median(),
+        "high": high,
+        "most": ends.max().clip(lower=high),
+    }
+    return pd.DataFrame(found).reset_index(), values[~within | values["anchor"].notna()]
 
 
-def _points(
-    axis: Axes, points: pd.DataFrame, organs: Sequence[str], methods: Sequence[str]
-) -> None:
-    """Draw patients, and as links those that have an anchor."""
+def _placed(rows: pd.DataFrame, organs: Sequence[str], methods: Sequence[str]) -> pd.DataFrame:
+    """Return the rows of some organs with the places of their boxes, the methods side by side."""
     organ, method = (
-        pd.Index(names).get_indexer(pd.Index(points[name]))
+        pd.Index(names).get_indexer(pd.Index(rows[name]))
         for names, name in ((organs, "organ"), (methods, "method"))
     )
-    step = 0.8 / len(methods)  # seaborn's boxes of one organ fill 0.8
-    places = organ + step * (method - (len(methods) - 1) / 2)
-    heights, anchors = points["value"].to_numpy(), points["anchor"].to_numpy()
-    alone = points["anchor"].notna().to_numpy()
-    _circles(axis, places[~alone], heights[~alone])
-    for place, height, anchor in zip(places[alone], heights[alone], anchors[alone], strict=True):
-        _circles(axis, [place], [height]).set_url(f"#{anchor}")
+    aside = BOX / len(methods) * (method - (len(methods) - 1) / 2)
+    return rows.assign(place=organ + aside)[organ >= 0]
 
 
-def _circles(axis: Any, places: Collection[float], heights: Collection[float]) -> Any:
+def _draw_boxes(axis: Axes, found: pd.DataFrame, width: float, styles: MethodStyles) -> None:
+    """Draw boxes, all their whiskers as one line and all medians as another: so many take long."""
+    from matplotlib import patheffects
+    from matplotlib.collections import PolyCollection
+
+    place = found["place"].to_numpy()
+    least, low, median, high, most = found[["least", "low", "median", "high", "most"]].to_numpy().T
+    left, right = place - width / 2, place + width / 2
+    corners = np.array([[left, low], [right, low], [right, high], [left, high]])
+    black: Any = {"color": "black", "linewidth": 0.7}
+    for ends in ((least, low), (high, most)):
+        _draw_strokes(axis, (place, place), ends, **black)
+    for end in (least, most):
+        _draw_strokes(axis, (place - width / 4, place + width / 4), (end, end), **black)
+    axis.add_collection(
+        PolyCollection(
+            list(corners.transpose(2, 0, 1)),
+            facecolors=styles.colours(found["method"]),
+            edgecolors="black",
+            linewidths=0.7,
+        )
+    )
+    outlined = [patheffects.withStroke(linewidth=2.4, foreground="black")]
+    white: Any = {"color": "white", "linewidth": 1.2, "path_effects": outlined}
+    _draw_strokes(axis, (left, right), (median, median), **white)
+
+
+def _draw_strokes(axis: Axes, x: Strokes, y: Strokes, **looks: Any) -> None:
+    """Draw strokes from first to second points, as one line with gaps."""
+    gap = np.full_like(x[0], np.nan)
+    axis.plot(*(np.stack([*ends, gap], axis=1).ravel() for ends in (x, y)), **looks)
+
+
+def _draw_points(axis: Axes, points: pd.DataFrame) -> None:
+    """Draw patients, and as links those that have an anchor."""
+    linked = points["anchor"].notna()
+    others = points[~linked]
+    _draw_circles(axis, others["place"], others["value"])
+    alone = points.loc[linked, ["place", "value", "anchor"]]
+    for place, height, anchor in alone.itertuples(index=False, name=None):
+        _draw_circles(axis, [place], [height]).set_url(f"#{anchor}")
+
+
+def _draw_circles(axis: Any, places: Collection[float], heights: Collection[float]) -> Any:
     """Draw points."""
     (drawn,) = axis.plot(
         places, heights, "o",

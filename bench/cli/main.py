@@ -5,6 +5,8 @@ Heavy modules are imported inside the commands, so that help is instant.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import shlex
 import signal
@@ -696,13 +698,16 @@ def report_(
             files = files or result_files(store_root)
         with Console(stderr=True).status(f"building {report_name}"):
             document = report.build(Tables.read(files, remark))
+            with console.capture() as shown:  # before the files, which wait for what is drawn
+                if not as_json:
+                    console.print(to_console(document.boards))
             written = document.write(folder)
     if as_json:
         from bench.cli.answers import report_of, tell  # they know of all commands: seconds
 
         tell(report_of(report_name, written, document.boards))
         return
-    console.print(to_console(document.boards))
+    sys.stdout.write(shown.get())
     for path in written:
         console.print(str(path), soft_wrap=True)
 
@@ -720,6 +725,7 @@ def main() -> None:
     """Run the command line; an error of the user or the system is one line and exit code 2."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: schedulers send it
     tolerate_terminals()
+    atexit.register(gc.freeze)  # the end of the process frees all: no search for garbage before
     try:
         code = app(standalone_mode=False)
         sys.stdout.flush()  # here, where its error is a line

@@ -130,10 +130,8 @@ def files(
         f"{stem}.csv": str(csv),
         f"{stem}.tex": to_latex(boards, drawings),
     }
-    drawn = list(chain.from_iterable(drawings.values()))
-    finish(drawn)
     found[f"{stem}.html"] = to_html(boards, heading, drawings)
-    for one in drawn:
+    for one in chain.from_iterable(drawings.values()):
         found |= {f"{one.name}.{ending}": held for ending, held in one.files().items()}
     return found
 
@@ -213,10 +211,12 @@ def to_markdown(boards: Sequence[Board], heading: str, drawings: Drawings = NOTH
 
 
 def to_html(boards: Sequence[Board], heading: str, drawings: Drawings = NOTHING) -> str:
-    """Return one self-contained page with all boards and drawings."""
+    """Return one self-contained page with all boards and drawings, which are finished last."""
+    tables = [to_part(board, f"board{number}") for number, board in enumerate(boards)]
+    finish(list(chain.from_iterable(drawings.values())))
     parts = []
-    for number, board in enumerate(boards):
-        parts.append(to_part(board, f"board{number}"))
+    for board, table in zip(boards, tables, strict=True):
+        parts.append(table)
         if drawn := drawings.get(board.title):
             parts.append(page.drawings(drawn))
     return page.render(heading, [page.Chapter("", tuple(parts))])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import chain
 
@@ -16,7 +16,7 @@ from bench.reporting.board import Board
 from bench.reporting.column import columns
 from bench.reporting.comparison import Compared, compare
 from bench.reporting.drawing import Drawing
-from bench.reporting.report import Document, Report
+from bench.reporting.report import Document, Later, Report
 from bench.reporting.scores import of_results, require_rows
 from bench.reporting.sentences import domains
 from bench.reporting.style import MethodStyles
@@ -67,14 +67,18 @@ class Paper(Report):
         numbers = pd.concat([cells.assign(data=data) for data, _, cells in found])
         shown = [*(filled for _, filled, _ in found), *descriptions.table_11(tables.layers)]
         last = claims.to_board()
-        files = board.files(
-            "paper",
-            [*shown, last],
-            HEADING,
-            numbers[["data", "table", *CELLS]],
-            drawings={last.title: drawn},
-        )
-        return Document(files | dict(_figure_files(tables)), shown)
+
+        def files() -> Mapping[str, str | bytes]:
+            found = board.files(
+                "paper",
+                [*shown, last],
+                HEADING,
+                numbers[["data", "table", *CELLS]],
+                drawings={last.title: drawn},
+            )
+            return found | dict(_figure_files(tables))
+
+        return Document(Later(files), shown)
 
 
 def _drawings(results: pd.DataFrame) -> Iterator[Drawing]:
