@@ -24,7 +24,8 @@ from bench.results.files import Tables
 from bench.stats.multiple import ALPHA
 from bench.stats.power import needed, standard_errors
 
-from . import _figures
+from ._figures import rendering
+from ._figures.panels import grid
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -207,7 +208,7 @@ class Power(ScoresReport):
         reference = column.styles.name(self.reference)
         wanted, unit = self._wanted(column), column.measure_unit
         draw = partial(_curves, self._panels(group), reference, wanted, unit)
-        return _figures.drawing(draw, name, title, CURVES)
+        return rendering.drawing(draw, name, title, CURVES)
 
     def _panels(self, group: Sequence[tuple[ComparisonColumn, list[Detectable]]]) -> list[_Panel]:
         """Return what is drawn of a task, a panel a column."""
@@ -242,24 +243,12 @@ class _Panel(NamedTuple):
     lines: Sequence[_Line]
 
 
-@_figures.names_as_text
+@rendering.names_as_text
 def _curves(panels: Sequence[_Panel], reference: str, wanted: float, unit: str) -> Figure:
     """Draw the smallest detectable difference over the number of patients."""
-    from matplotlib import pyplot as plt
-
-    across = min(2, len(panels))
-    down = -(-len(panels) // across)
-    figure, axes = plt.subplots(
-        down,
-        across,
-        figsize=(2.8 + 4.2 * across, 3.6 * down + 0.6),
-        squeeze=False,
-        sharex=True,
-        sharey=True,
-        layout="constrained",
-    )
+    figure, axes = grid(len(panels), 2, (4.2, 3.6), beside=(2.8, 0.6))
     drawn = {}
-    for axis, panel in zip(axes.flat, panels, strict=False):
+    for axis, panel in zip(axes, panels, strict=True):
         for one in panel.lines:
             (drawn[one.name],) = axis.plot(PATIENTS, one.detects, color=one.colour, label=one.name)
             axis.plot(*one.point, "o", color=one.colour)
@@ -267,9 +256,6 @@ def _curves(panels: Sequence[_Panel], reference: str, wanted: float, unit: str) 
         axis.set(title=panel.title, xscale="log", yscale="log")
         axis.xaxis.set_major_formatter("{x:g}")
         axis.yaxis.set_major_formatter("{x:g}")
-        axis.spines[["top", "right"]].set_visible(False)
-    for axis in axes.flat[len(panels) :]:
-        axis.axis("off")
     figure.supxlabel("test patients; points: as many as there are", size=10)
     figure.supylabel(f"detectable difference{f' ({unit})' if unit else ''}", size=10)
     figure.legend(

@@ -27,7 +27,7 @@ from bench.results.files import Tables
 from bench.stats.paired import NAN, Tested
 from bench.stats.stability import friedman
 
-from . import _figures
+from ._figures import standings
 
 HEADING = "Which differences are real"
 MOST_PRINTED = 30
@@ -121,7 +121,7 @@ class Significance(ScoresReport):
         stem = "significance" if self.metric == "dsc" else f"significance-{self.metric}"
         if by_ranks := self.decides == "ranks":
             stem += "-ranks"
-        drawn = {} if by_ranks else _figures.comparisons(overall, stem)
+        drawn = {} if by_ranks else standings.comparisons(overall, stem)
         organs = columns(table, styles, per_organ=True)
         domains = list(self._compared(parts, thorough=False))
 

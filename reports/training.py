@@ -18,7 +18,7 @@ from bench.results.aggregate import curve_values
 from bench.results.files import Tables
 from bench.results.tables import CURVE, GROUP, PARTS, group_name
 
-from . import _figures
+from ._figures import curves, rendering
 
 HEADING = "What trainings logged"
 SHOWN = {"start": 0, "1/4": PARTS // 4, "1/2": PARTS // 2, "end": PARTS - 1}
@@ -47,8 +47,8 @@ class Training(Report):
         groups = [group for _, group in values.groupby(GROUP)]
         drawings = {
             drawn.title: [
-                _figures.drawing(
-                    partial(_figures.terms, group, styles), f"training-{number}", drawn.title, TERMS
+                rendering.drawing(
+                    partial(curves.terms, group, styles), f"training-{number}", drawn.title, TERMS
                 )
             ]
             for number, (group, drawn) in enumerate(zip(groups, shown, strict=True), start=1)

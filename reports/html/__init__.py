@@ -26,7 +26,8 @@ from bench.results.aggregate import Values, audit_cell_values, curve_values, fin
 from bench.results.files import Tables
 from bench.results.tables import CELL, GROUP, group_name, grouped
 
-from .. import _figures, fairness, leaderboard, relabelling, significance, training
+from .. import fairness, leaderboard, relabelling, significance, training
+from .._figures import boxplots, curves, rendering
 from ..leaderboard import foreign
 from ..leaderboard.notes import By
 from . import gallery, glance
@@ -223,7 +224,7 @@ def _drawings(
 ) -> _Drawings:
     """Return what the chapters show; it is drawn while they are computed."""
     drawn = _Drawings([], {}, [], [], [], [])
-    anchors, caption = None, _figures.BOXES
+    anchors, caption = None, boxplots.BOXES
     if not tables.pictures.empty:
         final = final_models(tables.results)
         where = gallery.anchors(tables.pictures, final)
@@ -233,19 +234,19 @@ def _drawings(
         caption += f" {LEADS}"
     for scores in grouped(table, ["task"]):
         task, measure = scores["task"].iloc[0], scores["metric"].iloc[0]
-        draw = partial(_figures.boxes, scores[list(_figures.OF_BOXES)], styles, anchors)
+        draw = partial(boxplots.boxes, scores[list(boxplots.OF_BOXES)], styles, anchors)
         drawn.boxes.append(_drawing(draw, f"{task}: {measure}", caption.format(measure)))
     if not tables.curves.empty:
         values = curve_values(tables.curves)
-        segment = values[values["name"] == _figures.SEGMENT_LOSS]
-        drawn.losses.extend(_each(segment, _figures.losses, styles, "losses", LOSSES))
+        segment = values[values["name"] == curves.SEGMENT_LOSS]
+        drawn.losses.extend(_each(segment, curves.losses, styles, "losses", LOSSES))
     if own is not None:
         title = "what is each method's own"
-        drawn.terms.extend(_each(own, _figures.terms, styles, title, training.TERMS))
+        drawn.terms.extend(_each(own, curves.terms, styles, title, training.TERMS))
     if not tables.audit.empty:
         audited = audit_cell_values(tables.audit, (*CELL, "round"))
         title = "relabelling by round"
-        drawn.rounds.extend(_each(audited, _figures.rounds, styles, title, ROUNDS))
+        drawn.rounds.extend(_each(audited, curves.rounds, styles, title, ROUNDS))
     return drawn
 
 
@@ -262,7 +263,7 @@ def _each(
 
 
 def _drawing(draw: Callable[[], Figure], title: str, caption: str) -> Drawing:
-    return _figures.drawing(draw, "", title, caption, formats=["svg"])
+    return rendering.drawing(draw, "", title, caption, formats=["svg"])
 
 
 def _shown(drawn: Drawing) -> Part:

@@ -17,7 +17,7 @@ from bench.reporting.drawing import Drawing
 from bench.reporting.marks import ranked, standing
 from bench.reporting.sentences import alone, sentence, sentences
 
-from .. import _figures
+from .._figures import standings
 from ..leaderboard import foreign
 
 TEMPLATE = Path(__file__).with_name("glance.html.j2")
@@ -39,7 +39,7 @@ class Panel:
 
 def drawings(compared: Sequence[Compared]) -> list[Sequence[Drawing]]:
     """Return what the first screen draws of each column; it is drawn while that is computed."""
-    return [_figures.comparisons([one], "", ["svg"]).get(one.column.task, ()) for one in compared]
+    return [standings.comparisons([one], "", ["svg"]).get(one.column.task, ()) for one in compared]
 
 
 def opening(

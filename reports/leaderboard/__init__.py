@@ -31,7 +31,7 @@ from bench.results.aggregate import Values, final_models, lacking_pairs
 from bench.results.files import Tables
 from bench.results.tables import CELL, GROUP, group_name, grouped
 
-from .. import _figures
+from .._figures import standings
 from . import foreign
 from .failures import failure_boards
 from .notes import LINE, PARTS, By, Line, bold_notes, few_labels, lines_of, notes_of
@@ -91,7 +91,7 @@ def _drawings(table: pd.DataFrame, styles: MethodStyles, stem: str) -> list[Sequ
         Compared(column, compare(column, column.pairs, thorough=False))
         for column in columns(table, styles)
     ]
-    drawn = _figures.comparisons(compared, stem)
+    drawn = standings.comparisons(compared, stem)
     return [drawn.get(task, ()) for task in dict.fromkeys(one.column.task for one in compared)]
 
 

@@ -25,7 +25,7 @@ from bench.results.aggregate import Values, final_models, lacking_pairs
 from bench.results.files import Tables
 from bench.results.tables import grouped
 
-from .. import _figures
+from .._figures import boxplots, rendering, standings
 from . import claims, descriptions, panels
 from .layout import (
     CELLS,
@@ -86,14 +86,14 @@ def _drawings(results: pd.DataFrame) -> Iterator[Drawing]:
     table, styles = of_results(require_rows(results)), MethodStyles.of(results)
     for number, own in enumerate(grouped(table, ["task"]), start=1):
         task = own["task"].iloc[0]
-        draw = partial(_figures.boxes, own[list(_figures.OF_BOXES)], styles)
-        caption = _figures.BOXES.format("DSC")
-        yield _figures.drawing(draw, f"figure4-{number}", f"{task}: DSC (Figure 4)", caption)
+        draw = partial(boxplots.boxes, own[list(boxplots.OF_BOXES)], styles)
+        caption = boxplots.BOXES.format("DSC")
+        yield rendering.drawing(draw, f"figure4-{number}", f"{task}: DSC (Figure 4)", caption)
     compared = [
         Compared(column, compare(column, column.pairs, thorough=False))
         for column in columns(table, styles)
     ]
-    yield from chain.from_iterable(_figures.comparisons(compared, "paper").values())
+    yield from chain.from_iterable(standings.comparisons(compared, "paper").values())
 
 
 def _figure_files(tables: Tables) -> Iterator[tuple[str, bytes]]:
@@ -101,7 +101,7 @@ def _figure_files(tables: Tables) -> Iterator[tuple[str, bytes]]:
     count: Counter[int] = Counter()
     for number, figure in panels.figures(tables.pictures):
         count[number] += 1
-        yield f"figure{number}-{count[number]}.png", _figures.to_png(figure)
+        yield f"figure{number}-{count[number]}.png", rendering.to_png(figure)
 
 
 def _filled(tables: Tables) -> Iterator[tuple[str, Board, pd.DataFrame]]:

@@ -13,7 +13,7 @@ from bench.params import parse_brackets
 from bench.reporting.pictures import opened
 from bench.results.tables import GROUP
 
-from .. import _figures
+from .._figures import rendering
 from .layout import JOINED, PUBLISHED_STYLES
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _first_case(rows: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-@_figures.names_as_text
+@rendering.names_as_text
 def _draw(panels: Sequence[Panel]) -> Figure:
     from matplotlib import pyplot as plt
 

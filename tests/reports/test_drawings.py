@@ -5,13 +5,13 @@ import zlib
 
 from matplotlib.figure import Figure
 
-from bench.reports import _figures
+from bench.reports._figures import rendering
 
 
 def test_letters_of_a_pdf_stay_letters_of_fonts_that_lay_out_nothing() -> None:
     figure = Figure(figsize=(2, 1))
     figure.text(0.1, 0.5, "INERRANT⁰ office")
-    data = _figures.drawing(lambda: figure, "a", "a", "a").files()["pdf"]
+    data = rendering.drawing(lambda: figure, "a", "a", "a").files()["pdf"]
     streams = [
         zlib.decompressobj().decompress(found)
         for found in re.findall(rb"stream\r?\n(.*?)\r?\nendstream", data, re.DOTALL)

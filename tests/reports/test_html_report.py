@@ -25,7 +25,7 @@ from bench.reporting.page import Chapter, Part
 from bench.reporting.report import Report
 from bench.reporting.sentences import sentences
 from bench.reporting.style import MethodStyles
-from bench.reports import _figures
+from bench.reports._figures import boxplots, curves, rendering
 from bench.reports.html import Html
 from bench.results.aggregate import audit_cell_values, curve_values, final_models
 from bench.results.files import Tables
@@ -35,7 +35,7 @@ METHODS = ("naive", "inerrant0", "inerrant", "bai", "full")
 
 
 def svg_of(draw: Callable[[], Figure]) -> str:
-    return _figures.drawing(draw, "", "", "", formats=["svg"]).svg
+    return rendering.drawing(draw, "", "", "", formats=["svg"]).svg
 
 
 class Structure(HTMLParser):
@@ -286,7 +286,7 @@ HOSTILE = "<script>document.title='ran'</script><!--<script> $\\frac{ $x_$ " + "
 def test_losses_have_numbers_at_their_axis(tables: Tables) -> None:
     values = curve_values(tables.curves)
     values["mean"] /= 9
-    svg = svg_of(partial(_figures.losses, values, MethodStyles()))
+    svg = svg_of(partial(curves.losses, values, MethodStyles()))
     assert re.search(r">0\.0\d+<", svg)
     assert "mathdefault" not in svg
 
@@ -299,8 +299,8 @@ def test_names_of_strangers_are_text_in_figures(tables: Tables) -> None:
     values = audit_cell_values(audit, (*CELL, "round"))
     table, styles = scores.of_results(rows), MethodStyles.of(rows)
     for draw in (
-        partial(_figures.boxes, table, styles),
-        partial(_figures.rounds, values, MethodStyles()),
+        partial(boxplots.boxes, table, styles),
+        partial(curves.rounds, values, MethodStyles()),
     ):
         svg = svg_of(draw)
         assert "&lt;script&gt;" in svg

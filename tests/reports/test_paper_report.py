@@ -15,7 +15,7 @@ from bench.plugins import registry
 from bench.reporting.report import Report
 from bench.reporting.scores import of_results
 from bench.reporting.style import MethodStyles
-from bench.reports import _figures
+from bench.reports._figures import boxplots
 from bench.reports.paper import Paper
 from bench.reports.paper.layout import CELLS, LAYOUTS, fitting, measured, published, to_board
 from bench.reports.paper.panels import figures
@@ -181,11 +181,11 @@ def test_it_is_registered() -> None:
 def test_many_boxes_go_on_in_a_further_row(
     across: int, lines: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_figures, "BOXES_ACROSS", across)
+    monkeypatch.setattr(boxplots, "BOXES_ACROSS", across)
     organs = ("kidney", "liver", "spleen")
     table = result_table(methods=("naive", "inerrant"), organs=organs)
     some = table[(table["organ"] != "spleen") | (table["label_pct"] == 50)]
-    figure = _figures.boxes(of_results(some), MethodStyles.of(some))
+    figure = boxplots.boxes(of_results(some), MethodStyles.of(some))
     shown = [
         (axis.get_title(), tick.get_text())
         for axis in figure.axes
@@ -203,13 +203,13 @@ def test_boxes_are_those_of_matplotlib(size: int) -> None:
     values = np.append(rng.standard_cauchy(size).round(1), np.nan)
     rows = pd.DataFrame({"value": values, "patient": [f"p{n}" for n in range(size + 1)]})
     scores = rows.assign(organ="liver", method="naive", seed=0, label_pct=30)
-    summary, points = _figures._boxed(scores, None)
+    summary, points = boxplots._boxed(scores, None)
     (expected,) = boxplot_stats(values[:-1])
     (found,) = summary[["least", "low", "median", "high", "most"]].to_numpy()
     assert list(found) == pytest.approx([expected[name] for name in STATS])
     assert sorted(points["value"]) == sorted(expected["fliers"])
     anchors = pd.Series("case-3", scores.index[-2:])
-    _, linked = _figures._boxed(scores, anchors)
+    _, linked = boxplots._boxed(scores, anchors)
     assert len(linked) == len(set(points["patient"]) | {f"p{size - 1}"})
 
 
