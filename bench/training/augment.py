@@ -1,6 +1,6 @@
-"""Augmentation: one random affine per slice or patch, resampled once, on the device.
+"""Augmentation: a random affine and a random change of intensity per slice or patch, on the device.
 
-No flips: left and right kidney are different organs.
+Resampled once. No flips: left and right kidney are different organs.
 """
 
 from __future__ import annotations
@@ -20,12 +20,18 @@ if TYPE_CHECKING:
 
 
 class Augmentation(Params):
-    """Ranges of the random affine, the same for every method."""
+    """Ranges of what is random, the same for every method."""
 
     shift: float = Field(default=0.1, ge=0, le=1)
     """Translation, up to this share of the side."""
     rotation_deg: float = Field(default=15.0, ge=0, le=180)
     zoom: float = Field(default=0.1, ge=0, lt=1)
+    contrast: float = Field(default=0.0, ge=0, lt=1)
+    """Distances from an image's mean times 1, up to this more or less."""
+    brightness: float = Field(default=0.0, ge=0, le=1)
+    """Values higher or lower, up to this share of their range."""
+    gamma: float = Field(default=1.0, ge=1, le=10)
+    """Values in [0, 1] to a power between the inverse of this and this."""
 
     def sample(
         self, rng: np.random.Generator, n: int, grid: tuple[int, int]
@@ -35,6 +41,21 @@ class Augmentation(Params):
         scale = rng.uniform(1 - self.zoom, 1 + self.zoom, n)
         shift_N2 = 2 * rng.uniform(-self.shift, self.shift, (n, 2))
         return in_plane_affine(angle, scale, shift_N2, grid)
+
+    @property
+    def varies_intensity(self) -> bool:
+        """Whether the values of an image change, and not only their places."""
+        return (self.contrast, self.brightness, self.gamma) != (0, 0, 1)
+
+    def sample_intensity(
+        self, rng: np.random.Generator, n: int, channels: int
+    ) -> NDArray[np.float32]:
+        """Return factor, offset and power of every channel of ``n`` images, shape [n, C, 3]."""
+        size, power = (n, channels), np.log(self.gamma)
+        factor = rng.uniform(1 - self.contrast, 1 + self.contrast, size)
+        offset = rng.uniform(-self.brightness, self.brightness, size)
+        exponent = np.exp(rng.uniform(-power, power, size))
+        return np.stack([factor, offset, exponent], axis=2).astype(np.float32)
 
     def reach(self, size: tuple[int, int, int]) -> tuple[int, int, int]:
         """Return the size (depth, height, width) of the source of a rotated and zoomed patch."""
@@ -122,6 +143,23 @@ def resample(
     image_BCHW = functional.grid_sample(image_BCHW, grid, mode="bilinear", align_corners=False)
     maps = functional.grid_sample(maps_BCHW.float(), grid, mode="nearest", align_corners=False)
     return image_BCHW, maps.to(torch.int64)
+
+
+def vary_intensity(image_BCHW: Tensor, change_BC3: Tensor) -> Tensor:
+    """Return images of another contrast, brightness and gamma.
+
+    Parameters
+    ----------
+    image_BCHW
+        float32 in [0, 1], or [B, C, D, H, W]; it is changed in place. What leaves [0, 1] is cut.
+    change_BC3
+        Of :meth:`Augmentation.sample_intensity`.
+    """
+    axes = tuple(range(2, image_BCHW.ndim))
+    shape = (*image_BCHW.shape[:2], *(1 for _ in axes))
+    factor, offset, exponent = (one.view(shape) for one in change_BC3.unbind(2))
+    mean = image_BCHW.mean(axes, keepdim=True)
+    return image_BCHW.sub_(mean).mul_(factor).add_(mean + offset).clamp_(0, 1).pow_(exponent)
 
 
 @lru_cache(maxsize=2)

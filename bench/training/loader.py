@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.nets.protocol import image_channels_last
-from bench.training.augment import resample
+from bench.training.augment import resample, vary_intensity
 from bench.training.batch import Batch
 from bench.training.readers import RawBatch, Reader
 from bench.training.sampler import SliceSampler
@@ -52,6 +52,7 @@ class BatchLoader:
             raw.flags_BK.pin_memory(),
             raw.theta.pin_memory(),
             raw.size,
+            None if raw.change_BC3 is None else raw.change_BC3.pin_memory(),
         )
 
     def _augment(self, raw: RawBatch) -> Batch:
@@ -62,6 +63,8 @@ class BatchLoader:
         for channel, (low, high) in enumerate(self._reader.view.value_ranges):
             image_BCHW[:, channel].sub_(low).div_(high - low)
         image_BCHW, maps_BMHW = resample(image_BCHW, move(raw.maps_BMHW), move(raw.theta), raw.size)
+        if raw.change_BC3 is not None:
+            image_BCHW = vary_intensity(image_BCHW, move(raw.change_BC3))
         lab_BHW, *pseudo = maps_BMHW.unbind(1)
         return Batch(
             image_channels_last(image_BCHW),

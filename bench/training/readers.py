@@ -19,7 +19,7 @@ from bench.training.sampler import SampledSlices
 
 @dataclass(frozen=True, slots=True)
 class RawBatch:
-    """A batch as stored on disk, and the affines that the device will apply to it."""
+    """A batch as stored on disk, and the changes that the device will apply to it."""
 
     image_BCHW: Tensor
     """int16, as stored."""
@@ -30,6 +30,8 @@ class RawBatch:
     """Affines, [B, 2, 3] or [B, 3, 4]."""
     size: tuple[int, ...]
     """Image axes after the transformation."""
+    change_BC3: Tensor | None
+    """Changes of intensity; None for none."""
 
 
 class Reader(abc.ABC):
@@ -39,6 +41,13 @@ class Reader(abc.ABC):
         self.view = view
         self.augmentation = augmentation
         self._maps = [view.labels] if view.pseudo is None else [view.labels, view.pseudo]
+
+    def _change(self, n: int, rng: np.random.Generator) -> Tensor | None:
+        """Return the changes of intensity of ``n`` images."""
+        if not self.augmentation.varies_intensity:
+            return None
+        channels = len(self.view.value_ranges)
+        return torch.from_numpy(self.augmentation.sample_intensity(rng, n, channels))
 
     @abc.abstractmethod
     def read(self, samples: SampledSlices, rng: np.random.Generator) -> RawBatch:
@@ -59,6 +68,7 @@ class SliceReader(Reader):
             torch.from_numpy(view.known_VK[view.volume_S[rows]]),
             torch.from_numpy(self.augmentation.sample(rng, len(rows), view.grid)),
             view.grid,
+            self._change(len(rows), rng),
         )
 
 
@@ -89,6 +99,7 @@ class PatchReader(Reader):
             torch.from_numpy(flags),
             torch.from_numpy(theta),
             size,
+            self._change(len(patches), rng),
         )
 
     def _patch(

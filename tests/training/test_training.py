@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,7 +29,7 @@ from bench.nets.catalogue import parse_network
 from bench.nets.confidence import ConfidenceNet
 from bench.seeds import generator
 from bench.stages.train import Train
-from bench.training.augment import Augmentation, resample
+from bench.training.augment import Augmentation, resample, vary_intensity
 from bench.training.batch import Batch
 from bench.training.confidence import LearnedConfidence
 from bench.training.config import Steps, TrainConfig
@@ -335,6 +336,15 @@ def test_the_loader_yields_what_lies_on_disk(finished: Finished) -> None:
     later = list(loader.batches(3, 6))
     assert len(later) == 3
     assert all(same(a, b) for a, b in zip(later, batches[3:], strict=True))
+    darker = SliceReader(view, still.model_copy(update={"gamma": 1.5}))
+    loader = BatchLoader(sampler, darker, lambda j: generator(0, "a", j), torch.device("cpu"))
+    for plain, changed in zip(batches, loader.batches(0, 6), strict=True):
+        assert torch.equal(plain.lab_BHW, changed.lab_BHW)
+        for before, after in zip(plain.image_BCHW, changed.image_BCHW, strict=True):
+            at = before.argmax() if before.max() < 1 else (before - 0.5).abs().argmin()
+            power = torch.log(after.flatten()[at]) / torch.log(before.flatten()[at])
+            assert 1 / 1.5 <= power <= 1.5
+            torch.testing.assert_close(after, before**power, atol=1e-4, rtol=0)
 
 
 def same(a: Batch, b: Batch) -> bool:
@@ -402,6 +412,33 @@ def test_the_ranges_are_used_in_full_and_evenly() -> None:
     for axis in range(2):
         shift = theta[:, axis, 2] / 2
         assert (shift.min(), shift.max()) == pytest.approx((-0.1, 0.1), abs=0.002)
+
+
+@pytest.mark.parametrize("size", [(24, 40), (4, 6, 8)])
+def test_intensity_changes_by_channel_and_stays_within_its_range(size: tuple[int, ...]) -> None:
+    augmentation = Augmentation(contrast=0.3, brightness=0.1, gamma=1.4)
+    change_BC3 = augmentation.sample_intensity(generator(0, "a"), 3, 2)
+    image = torch.rand(3, 2, *size)
+    found = vary_intensity(image.clone(), torch.from_numpy(change_BC3))
+    for item, channel in product(range(3), range(2)):
+        factor, offset, exponent = change_BC3[item, channel]
+        values = image[item, channel].numpy()
+        moved = (values - values.mean()) * factor + values.mean() + offset
+        expected = np.clip(moved, 0, 1) ** exponent
+        np.testing.assert_allclose(found[item, channel], expected, atol=1e-5)
+    assert 0 <= found.min() <= found.max() <= 1
+
+
+def test_ranges_of_intensity_are_used_in_full_and_evenly() -> None:
+    augmentation = Augmentation(contrast=0.3, brightness=0.1, gamma=1.4)
+    factor, offset, exponent = augmentation.sample_intensity(generator(0, "a"), 4000, 1)[:, 0].T
+    for values, low, high in (
+        (factor, 0.7, 1.3),
+        (offset, -0.1, 0.1),
+        (np.log(exponent), -np.log(1.4), np.log(1.4)),
+    ):
+        assert (values.min(), values.max()) == pytest.approx((low, high), abs=0.002)
+        assert values.mean() == pytest.approx((low + high) / 2, abs=0.02)
 
 
 def test_a_rotation_keeps_distances_on_a_grid_that_is_not_square() -> None:
