@@ -246,6 +246,8 @@ class _Panel(NamedTuple):
 @rendering.names_as_text
 def _curves(panels: Sequence[_Panel], reference: str, wanted: float, unit: str) -> Figure:
     """Draw the smallest detectable difference over the number of patients."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     figure, axes = grid(len(panels), 2, (4.2, 3.6), beside=(2.8, 0.6))
     drawn = {}
     for axis, panel in zip(axes, panels, strict=True):
@@ -254,8 +256,10 @@ def _curves(panels: Sequence[_Panel], reference: str, wanted: float, unit: str) 
             axis.plot(*one.point, "o", color=one.colour)
         axis.axhline(wanted, color="black", linewidth=0.8, linestyle=":")
         axis.set(title=panel.title, xscale="log", yscale="log")
-        axis.xaxis.set_major_formatter("{x:g}")
-        axis.yaxis.set_major_formatter("{x:g}")
+        for scale in (axis.xaxis, axis.yaxis):
+            scale.set_major_formatter("{x:g}")
+            scale.set_minor_formatter(NullFormatter())  # its own are formulas
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))  # also within a decade
     figure.supxlabel("test patients; points: as many as there are", size=10)
     figure.supylabel(f"detectable difference{f' ({unit})' if unit else ''}", size=10)
     figure.legend(

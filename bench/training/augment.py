@@ -6,13 +6,13 @@ Resampled once. No flips: left and right kidney are different organs.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from bench.params import Params
+from bench.params import Added, Params
 
 if TYPE_CHECKING:
     import torch
@@ -26,11 +26,11 @@ class Augmentation(Params):
     """Translation, up to this share of the side."""
     rotation_deg: float = Field(default=15.0, ge=0, le=180)
     zoom: float = Field(default=0.1, ge=0, lt=1)
-    contrast: float = Field(default=0.0, ge=0, lt=1)
+    contrast: Annotated[float, Added()] = Field(default=0.0, ge=0, lt=1)
     """Distances from an image's mean times 1, up to this more or less."""
-    brightness: float = Field(default=0.0, ge=0, le=1)
+    brightness: Annotated[float, Added()] = Field(default=0.0, ge=0, le=1)
     """Values higher or lower, up to this share of their range."""
-    gamma: float = Field(default=1.0, ge=1, le=10)
+    gamma: Annotated[float, Added()] = Field(default=1.0, ge=1, le=10)
     """Values in [0, 1] to a power between the inverse of this and this."""
 
     def sample(

@@ -164,7 +164,8 @@ def _draw_boxes(axis: Axes, found: pd.DataFrame, width: float, styles: MethodSty
 def _draw_strokes(axis: Axes, x: Strokes, y: Strokes, **looks: Any) -> None:
     """Draw strokes from first to second points, as one line with gaps."""
     gap = np.full_like(x[0], np.nan)
-    axis.plot(*(np.stack([*ends, gap], axis=1).ravel() for ends in (x, y)), **looks)
+    points = (np.stack([*ends, gap], axis=1).ravel() for ends in (x, y))
+    axis.plot(*points, solid_capstyle="butt", **looks)
 
 
 def _draw_points(axis: Axes, points: pd.DataFrame) -> None:

@@ -107,7 +107,7 @@ def rounds(audit: pd.DataFrame, styles: MethodStyles) -> Figure:
     measures = [
         Line2D(
             [], [], color="black", marker=marker, markeredgecolor="white", label=name,
-            linestyle=(0, dashes),
+            linestyle=(0, dashes) if dashes else "-",
         )
         for name, (marker, dashes) in MEASURES.items()
     ]  # fmt: skip

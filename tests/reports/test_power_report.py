@@ -12,6 +12,7 @@ from scipy import stats
 from tables import result_table
 
 from bench.errors import BenchError
+from bench.reports import power
 from bench.reports.power import Power
 from bench.results.files import Tables
 
@@ -98,3 +99,19 @@ def test_scores_that_do_not_vary_have_no_curve(table: pd.DataFrame) -> None:
     one = table[(table["patient"] == table["patient"].iloc[0])]
     files = Power().build(Tables.of(results=one)).files
     assert set(files) == {"power.md", "power.csv", "power.tex", "power.html"}
+
+
+@pytest.mark.parametrize("sd", [2.0, 30.0])
+def test_axes_of_power_have_numbers(sd: float) -> None:
+    line = power._Line("a", "#0067A5", sd / np.sqrt(power.PATIENTS) * 3, (20, sd))
+    figure = power._curves([power._Panel("30 %", [line])], "b", 1, "%")
+    figure.canvas.draw()
+    (axis,) = figure.axes
+    shown = [
+        label.get_text()
+        for scale in (axis.xaxis, axis.yaxis)
+        for label in scale.get_ticklabels(which="both")
+    ]
+    values = [float(text) for text in shown if text]  # none is a formula
+    low, high = axis.get_ylim()
+    assert len([value for value in values if low <= value <= high]) >= 2

@@ -429,6 +429,11 @@ def test_intensity_changes_by_channel_and_stays_within_its_range(size: tuple[int
     assert 0 <= found.min() <= found.max() <= 1
 
 
+def test_what_varies_no_intensity_is_what_it_was() -> None:
+    assert set(Augmentation().identity()) == {"shift", "rotation_deg", "zoom"}
+    assert set(Augmentation(gamma=1.4).identity()) == {"shift", "rotation_deg", "zoom", "gamma"}
+
+
 def test_ranges_of_intensity_are_used_in_full_and_evenly() -> None:
     augmentation = Augmentation(contrast=0.3, brightness=0.1, gamma=1.4)
     factor, offset, exponent = augmentation.sample_intensity(generator(0, "a"), 4000, 1)[:, 0].T
