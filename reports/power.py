@@ -25,7 +25,7 @@ from bench.stats.multiple import ALPHA
 from bench.stats.power import needed, standard_errors
 
 from ._figures import rendering
-from ._figures.panels import grid
+from ._figures.panels import grid, number_log_scale
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -246,8 +246,6 @@ class _Panel(NamedTuple):
 @rendering.names_as_text
 def _curves(panels: Sequence[_Panel], reference: str, wanted: float, unit: str) -> Figure:
     """Draw the smallest detectable difference over the number of patients."""
-    from matplotlib.ticker import LogLocator, NullFormatter
-
     figure, axes = grid(len(panels), 2, (4.2, 3.6), beside=(2.8, 0.6))
     drawn = {}
     for axis, panel in zip(axes, panels, strict=True):
@@ -256,10 +254,8 @@ def _curves(panels: Sequence[_Panel], reference: str, wanted: float, unit: str) 
             axis.plot(*one.point, "o", color=one.colour)
         axis.axhline(wanted, color="black", linewidth=0.8, linestyle=":")
         axis.set(title=panel.title, xscale="log", yscale="log")
-        for scale in (axis.xaxis, axis.yaxis):
-            scale.set_major_formatter("{x:g}")
-            scale.set_minor_formatter(NullFormatter())  # its own are formulas
-        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))  # also within a decade
+        number_log_scale(axis.xaxis)
+        number_log_scale(axis.yaxis, subs=(1, 2, 5))  # also within a decade
     figure.supxlabel("test patients; points: as many as there are", size=10)
     figure.supylabel(f"detectable difference{f' ({unit})' if unit else ''}", size=10)
     figure.legend(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -10,7 +10,7 @@ import pandas as pd
 from bench.reporting.style import MethodStyles
 from bench.results.tables import PARTS
 
-from .panels import grid, legend_above, shown_name
+from .panels import grid, legend_above, number_log_scale, shown_name
 from .rendering import names_as_text
 
 if TYPE_CHECKING:
@@ -39,31 +39,20 @@ def losses(curves: pd.DataFrame, styles: MethodStyles) -> Figure:
     styles
         How the methods are shown.
     """
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
-
     own = curves[curves["name"] == SEGMENT_LOSS]
-    colours = _colours(own["method"], styles)
-    figure, axes = _lines(
-        own.assign(
-            x=own["round"] + (own["part"] + 0.5) / PARTS,
-            y=own["mean"],
-            line=own["method"].map(shown_name(styles)),
-            panel=own["label_pct"].map(LABELLED.format),
-        ),
-        _fractions(own),
-        colours,
+    figure, axes, methods = _lines_of_methods(
+        own.assign(x=own["round"] + (own["part"] + 0.5) / PARTS, y=own["mean"]),
+        styles,
         columns=2,
         size=(4.5, 3),
         units="round",
     )
-    for axis in axes:  # numbers, as no formula is drawn
+    for axis in axes:
         axis.set(yscale="log", xticks=range(int(own["round"].max()) + 2))
-        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
-        axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axis.yaxis.set_minor_formatter(NullFormatter())
+        number_log_scale(axis.yaxis, subs=(1, 2, 3, 5))
     figure.supxlabel("trainings of the segmenter", size="medium")
     figure.supylabel("loss", size="medium")
-    legend_above(figure, _handles(colours))
+    legend_above(figure, methods)
     return figure
 
 
@@ -81,19 +70,15 @@ def rounds(audit: pd.DataFrame, styles: MethodStyles) -> Figure:
     """
     from matplotlib.lines import Line2D
 
-    colours = _colours(audit["method"], styles)
     shares = [f"{measure}_cum" for measure in MEASURES]
     long = audit.melt(["method", "label_pct", "round"], shares, "measure", "share")
-    figure, axes = _lines(
+    figure, axes, methods = _lines_of_methods(
         long.assign(
             x=long["round"],
             y=100 * long["share"],
-            line=long["method"].map(shown_name(styles)),
             measure=long["measure"].str.removesuffix("_cum"),
-            panel=long["label_pct"].map(LABELLED.format),
         ),
-        _fractions(audit),
-        colours,
+        styles,
         columns=4,
         size=(2.8, 2.8),
         style="measure",
@@ -111,7 +96,7 @@ def rounds(audit: pd.DataFrame, styles: MethodStyles) -> Figure:
         )
         for name, (marker, dashes) in MEASURES.items()
     ]  # fmt: skip
-    legend_above(figure, [*_handles(colours), *measures])
+    legend_above(figure, [*methods, *measures])
     return figure
 
 
@@ -156,6 +141,39 @@ def terms(values: pd.DataFrame, styles: MethodStyles) -> Figure:
     return figure
 
 
+def _lines_of_methods(
+    values: pd.DataFrame, styles: MethodStyles, **options: Any
+) -> tuple[Figure, list[Axes], list[Line2D]]:
+    """Draw a panel per label fraction, from the largest down, and in it a line per method.
+
+    Parameters
+    ----------
+    values
+        A point per row, ``x`` and ``y``, with its method and label fraction.
+    styles
+        How the methods are shown.
+    options
+        For :func:`_lines`.
+
+    Returns
+    -------
+    figure, panels, handles
+        The handles are the methods, for a legend.
+    """
+    name = shown_name(styles)
+    colours = {name(method): styles.colour(method) for method in styles.sort(values["method"])}
+    fractions = sorted(values["label_pct"].unique(), reverse=True)
+    figure, axes = _lines(
+        values.assign(
+            line=values["method"].map(name), panel=values["label_pct"].map(LABELLED.format)
+        ),
+        list(map(LABELLED.format, fractions)),
+        colours,
+        **options,
+    )
+    return figure, axes, _handles(colours)
+
+
 def _lines(
     values: pd.DataFrame,
     panels: Sequence[str],
@@ -196,17 +214,6 @@ def _lines(
         axis.set(xlabel="", ylabel="")
         axis.set_title(panel, size=title_size)
     return figure, axes
-
-
-def _fractions(values: pd.DataFrame) -> list[str]:
-    """Return the panels of label fractions, from the largest down."""
-    return [LABELLED.format(pct) for pct in sorted(values["label_pct"].unique(), reverse=True)]
-
-
-def _colours(methods: Iterable[str], styles: MethodStyles) -> dict[str, str]:
-    """Return the colour of the name of every method, in the fixed order."""
-    names = shown_name(styles)
-    return {names(method): styles.colour(method) for method in styles.sort(methods)}
 
 
 def _handles(colours: Mapping[str, Any]) -> list[Line2D]:

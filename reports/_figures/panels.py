@@ -12,6 +12,7 @@ from bench.reporting.style import MethodStyles
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 NAME_WIDTH = 60
@@ -73,6 +74,15 @@ def legend_above(figure: Figure, handles: Sequence[Artist], title: str = "") -> 
         title=title or None,
         frameon=False,
     )
+
+
+def number_log_scale(scale: Axis, subs: Sequence[float] = (1,)) -> None:
+    """Give a logarithmic axis numbers at these multiples of powers of ten, and no formulas."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    scale.set_major_locator(LogLocator(subs=subs))
+    scale.set_major_formatter(StrMethodFormatter("{x:g}"))
+    scale.set_minor_formatter(NullFormatter())
 
 
 def shown_name(styles: MethodStyles) -> Callable[[str], str]:
