@@ -16,7 +16,7 @@ from bench.errors import BenchError, unknown_name
 from bench.evaluation.metrics import MetricName
 from bench.reporting import board
 from bench.reporting.board import Board
-from bench.reporting.column import ComparisonColumn, columns
+from bench.reporting.column import ComparisonColumn
 from bench.reporting.drawing import Drawing
 from bench.reporting.report import Document, ScoresReport
 from bench.reporting.text import NONE, number, signed
@@ -93,7 +93,7 @@ class Power(ScoresReport):
 
     @override
     def build(self, tables: Tables) -> Document:
-        found_columns = list(columns(*self.scored(tables, self.metric)))
+        found_columns = self.scored(tables, self.metric).columns
         groups = [
             [(column, self._detectable(column)) for column in task]
             for _, task in groupby(found_columns, key=lambda one: one.task)

@@ -111,18 +111,18 @@ class Significance(ScoresReport):
 
     @override
     def build(self, tables: Tables) -> Document:
-        table, styles = self.scored(tables, self.metric)
+        scored = self.scored(tables, self.metric)
         parts: Iterable[ComparisonColumn] = ()
         if self.csv is None:
-            parts = domain_columns(tables.results, self.metric, styles)
-        overall = list(self._compared(columns(table, styles)))
+            parts = domain_columns(tables.results, self.metric, scored.styles)
+        overall = list(self._compared(scored.columns))
         if not any(compared.comparisons for compared in overall):
             raise BenchError("nothing to compare: no column of a board holds two methods")
         stem = "significance" if self.metric == "dsc" else f"significance-{self.metric}"
         if by_ranks := self.decides == "ranks":
             stem += "-ranks"
         drawn = {} if by_ranks else standings.comparisons(overall, stem)
-        organs = columns(table, styles, per_organ=True)
+        organs = columns(scored.scores, scored.styles, per_organ=True)
         domains = list(self._compared(parts, thorough=False))
 
         def files() -> Mapping[str, str | bytes]:

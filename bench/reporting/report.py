@@ -16,10 +16,8 @@ from bench.files import replacing
 from bench.params import Params
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from bench.reporting.board import Board
-    from bench.reporting.style import MethodStyles
+    from bench.reporting.scored import Scored
     from bench.results.files import Tables
 
 
@@ -111,20 +109,19 @@ class ScoresReport(Report):
     def needs_results(self) -> bool:
         return self.csv is None
 
-    def scored(
-        self, tables: Tables, metric: MetricName = "dsc"
-    ) -> tuple[pd.DataFrame, MethodStyles]:
-        """Return the scores (``bench.reporting.scores``), and how their methods are shown.
+    def scored(self, tables: Tables, metric: MetricName = "dsc") -> Scored:
+        """Return the scores of the results, or of the CSV.
 
         Raises
         ------
         BenchError
             There are no results, or the CSV has a fault.
         """
-        from bench.reporting import scores
+        from bench.reporting.scored import Scored
+        from bench.reporting.scores import read_csv
         from bench.reporting.style import MethodStyles
 
         if self.csv is None:
-            return scores.of_results(tables.results, metric), MethodStyles.of(tables.results)
-        table = scores.read_csv(self.csv, higher_is_better=self.higher_is_better, unit=self.unit)
-        return table, MethodStyles()
+            return Scored.of_results(tables.results, metric)
+        table = read_csv(self.csv, higher_is_better=self.higher_is_better, unit=self.unit)
+        return Scored(table, MethodStyles())

@@ -137,7 +137,7 @@ def _scores_agree(table: pd.DataFrame) -> Iterator[Fault]:
 
 def _one_model_a_round(table: pd.DataFrame) -> Iterator[Fault]:
     """Find rounds of more than one model, and rounds after the final one."""
-    model = [*RUN, "round"]
+    model = table.groupby([*RUN, "round"]).ngroup()  # texts are compared once
     for name in ("final", "seg_steps", "networks", "parameters", "passes", "departs", "device_s"):
         yield from _constant(table, name, model, "model")
     last = table.groupby(list(RUN))["round"].transform("max")
@@ -157,9 +157,11 @@ def _one_truth(table: pd.DataFrame) -> Iterator[Fault]:
     yield from _constant(table, "patient", ["dataset", "case"], "case")
 
 
-def _constant(table: pd.DataFrame, name: str, by: Sequence[str], unit: str) -> Iterator[Fault]:
+def _constant(
+    table: pd.DataFrame, name: str, by: list[str] | pd.Series[int], unit: str
+) -> Iterator[Fault]:
     """Find rows of one unit in which ``name`` takes several values."""
-    first = table.groupby(list(by))[name].transform("first")
+    first = table.groupby(by)[name].transform("first")
     bad = (table[name] != first) & ~(table[name].isna() & first.isna())
     if bad.any():
         yield Fault(

@@ -14,21 +14,22 @@ from typing_extensions import override
 
 from bench.reporting import board, page
 from bench.reporting.board import Board
-from bench.reporting.column import columns, domain_columns
+from bench.reporting.column import domain_columns
 from bench.reporting.comparison import MOST_PAIRS, Compared, compare
 from bench.reporting.drawing import Drawing, finish
 from bench.reporting.page import Chapter, Part
 from bench.reporting.pictures import opened
 from bench.reporting.report import Document, ScoresReport
+from bench.reporting.scored import Measured, Scored
 from bench.reporting.style import MethodStyles
 from bench.reporting.text import counted, listed
-from bench.results.aggregate import Values, audit_cell_values, curve_values, final_models
+from bench.results.aggregate import audit_cell_values, curve_values, final_models
 from bench.results.files import Tables
 from bench.results.tables import CELL, GROUP, group_name, grouped
 
-from .. import fairness, leaderboard, relabelling, significance, training
+from .. import fairness, relabelling, significance, training
 from .._figures import boxplots, curves, rendering
-from ..leaderboard import foreign
+from ..leaderboard import foreign, leaderboards
 from ..leaderboard.notes import By
 from . import gallery, glance
 
@@ -80,11 +81,16 @@ class Html(ScoresReport):
 
     @override
     def build(self, tables: Tables) -> Document:
-        table, styles = self.scored(tables)
+        values = Measured(tables.results)
+        scored = values.scored if self.csv is None else self.scored(tables)
+        table, styles = scored.scores, scored.styles
         own = _own_terms(tables, styles)
         drawn = _drawings(tables, table, styles, own)
-        standings = self._standings(tables, table, styles)
-        compared = list(_compared(table, styles))
+        if self.csv is None:
+            standings = {by: leaderboards(values, by, tuning=tables.tuning) for by in BOARDS}
+        else:
+            standings = {by: foreign.leaderboards(scored, by) for by in foreign.TITLE}
+        compared = list(_compared(scored))
         drawn.first.extend(glance.drawings(compared))
         final = standings["method"]
         tasks = [str(rows["task"].iloc[0]) for rows in grouped(table, ["task"])]
@@ -107,19 +113,10 @@ class Html(ScoresReport):
         )
         return Document({"report.html": text}, final)
 
-    def _standings(
-        self, tables: Tables, table: pd.DataFrame, styles: MethodStyles
-    ) -> dict[str, list[Board]]:
-        """Return the leaderboards."""
-        if self.csv is not None:
-            return {by: foreign.leaderboards(table, styles, by) for by in foreign.TITLE}
-        values = Values(tables.results)
-        return {by: leaderboard.leaderboards(values, by, tuning=tables.tuning) for by in BOARDS}
 
-
-def _compared(table: pd.DataFrame, styles: MethodStyles) -> Iterator[Compared]:
+def _compared(scored: Scored) -> Iterator[Compared]:
     """Yield every column with all pairs compared, thoroughly where they are not too many."""
-    for column in columns(table, styles):
+    for column in scored.columns:
         thorough = len(column.pairs) <= MOST_PAIRS
         yield Compared(column, compare(column, column.pairs, thorough=thorough))
 

@@ -23,11 +23,12 @@ from bench.reporting.drawing import Drawing
 from bench.reporting.marks import Rule
 from bench.reporting.marks import marks as marks_of
 from bench.reporting.report import Document, Later, ScoresReport
+from bench.reporting.scored import Measured
 from bench.reporting.sentences import noise_floor
 from bench.reporting.style import MethodStyles
 from bench.reporting.text import NONE, duration, span
 from bench.reporting.tuned import Tunings
-from bench.results.aggregate import Values, final_models, lacking_pairs
+from bench.results.aggregate import final_models, lacking_pairs
 from bench.results.files import Tables
 from bench.results.tables import CELL, GROUP, group_name, grouped
 
@@ -63,10 +64,10 @@ class Leaderboard(ScoresReport):
     def build(self, tables: Tables) -> Document:
         if self.csv is not None:
             return self._of_csv(tables)
-        results, digits = tables.results, 1 if self.digits is None else self.digits
+        digits = 1 if self.digits is None else self.digits
         stem = "leaderboard" if self.metric == "dsc" else f"leaderboard-{self.metric}"
-        drawn = _drawings(*self.scored(tables, self.metric), stem)
-        values = Values(results, self.metric)
+        values = Measured(tables.results, self.metric)
+        drawn = _drawings(values.scored.columns, stem)
         shown = {
             by: leaderboards(values, by, digits, self.bold, tables.tuning, tables.targets)
             for by in TITLE
@@ -75,22 +76,18 @@ class Leaderboard(ScoresReport):
         return _document(shown, drawn, stem, heading, partial(numbers, values))
 
     def _of_csv(self, tables: Tables) -> Document:
-        table, styles = self.scored(tables)
-        drawn = _drawings(table, styles, "leaderboard")
+        scored = self.scored(tables)
+        drawn = _drawings(scored.columns, "leaderboard")
         shown = {
-            by: foreign.leaderboards(table, styles, by, self.digits, self.bold)
-            for by in foreign.TITLE
+            by: foreign.leaderboards(scored, by, self.digits, self.bold) for by in foreign.TITLE
         }
-        behind = partial(foreign.numbers, table, styles)
+        behind = partial(foreign.numbers, scored)
         return _document(shown, drawn, "leaderboard", "Leaderboard", behind)
 
 
-def _drawings(table: pd.DataFrame, styles: MethodStyles, stem: str) -> list[Sequence[Drawing]]:
+def _drawings(shown: Iterable[ComparisonColumn], stem: str) -> list[Sequence[Drawing]]:
     """Return what is drawn of each task; it is drawn while the boards are computed."""
-    compared = [
-        Compared(column, compare(column, column.pairs, thorough=False))
-        for column in columns(table, styles)
-    ]
+    compared = [Compared(column, compare(column, column.pairs, thorough=False)) for column in shown]
     drawn = standings.comparisons(compared, stem)
     return [drawn.get(task, ()) for task in dict.fromkeys(one.column.task for one in compared)]
 
@@ -121,14 +118,14 @@ def leaderboard(table: pd.DataFrame, metric: MetricName = "dsc") -> pd.DataFrame
     BenchError
         The table holds several boards; :func:`leaderboards` takes them all.
     """
-    boards = leaderboards(Values(table, metric))
+    boards = leaderboards(Measured(table, metric))
     if len(boards) > 1:
         raise BenchError(f"the table holds {len(boards)} leaderboards: select one of them first")
     return boards[0].frame
 
 
 def leaderboards(
-    values: Values,
+    values: Measured,
     by: By = "method",
     digits: int = 1,
     bold: Rule = "holm",
@@ -173,7 +170,7 @@ def leaderboards(
 
 def _boards_of(
     group: pd.DataFrame,
-    values: Values,
+    values: Measured,
     by: By,
     digits: int,
     bold: Rule,
@@ -183,8 +180,8 @@ def _boards_of(
     last, metric = final_models(group), values.metric
     title = f"{group_name(group)}: {find(metric).title}{TITLE[by]}"
     if by == "rank":
-        styles = MethodStyles.of(last)
-        yield from rank_boards(columns(scores.of_results(last, metric), styles), styles, title)
+        own = _columns(last, values, by)
+        yield from rank_boards(own, MethodStyles.of(last), title)
     elif by == "failures":
         yield from failure_boards(last, metric, title)
     elif by == "round":
@@ -199,7 +196,7 @@ def _boards_of(
         yield _board(group, last, values, by, digits, bold, targets)
 
 
-def numbers(values: Values) -> pd.DataFrame:
+def numbers(values: Measured) -> pd.DataFrame:
     """Return the numbers behind the boards, one line per cell.
 
     ``round`` is ``final`` for the last models, ``organ`` is ``mean`` for the mean over organs,
@@ -227,14 +224,15 @@ def numbers(values: Values) -> pd.DataFrame:
 def _board(
     group: pd.DataFrame,
     rows: pd.DataFrame,
-    values: Values,
+    values: Measured,
     by: Line,
     digits: int,
     bold: Rule,
     targets: pd.DataFrame | None = None,
 ) -> Board:
     line, metric = LINE[by], values.metric
-    lines, styles = lines_of(rows if by == "round" else group, line), MethodStyles.of(group)
+    styles = MethodStyles.of(group)
+    lines = lines_of(rows if by == "round" else group, line, styles)
     fractions = sorted(map(int, group["label_pct"].unique()), reverse=True)
     cells = values.cells(*(name for name in line if name != "method"))
     here = (cells[list(GROUP)] == group[list(GROUP)].iloc[0]).all(axis=1)
@@ -245,7 +243,8 @@ def _board(
     }
     methods = tuple(str(keys[line.index("method")]) for keys in lines)
     expected = _expected_runs(group, by)
-    lacking = set(lacking_pairs(rows)[[*line, "label_pct"]].itertuples(index=False, name=None))
+    pairs = lacking_pairs(rows)
+    lacking = set(pairs[[*line, "label_pct"]].itertuples(index=False, name=None))
 
     runs_name = "folds" if group["seed"].nunique() == 1 else "runs"
     text: list[dict[str, str]] = []
@@ -272,7 +271,7 @@ def _board(
         )
     frame = pd.DataFrame(text)
     marks = np.full(frame.shape, "", object)
-    own = _columns(rows, metric, by)
+    own = _columns(rows, values, by)
     if own:
         marked = _marks(own, bold, digits)
         for position, pct in enumerate(fractions, start=len(line)):
@@ -284,7 +283,7 @@ def _board(
         title=f"{group_name(group)}: {measured.title} in {measured.unit}{TITLE[by]}",
         frame=frame,
         notes=(
-            *notes_of(group, rows, cells, metric, by),
+            *notes_of(group, rows, cells, pairs, styles, metric, by),
             *(few_labels(targets, rows) if targets is not None and by != "domain" else []),
             *(noise_floor(own) if by == "method" else []),
             *legend,
@@ -299,7 +298,8 @@ def _with_tuning(found: Board, last: pd.DataFrame, tunings: Tunings) -> Board:
     """Return a board of final models with a column that says which of them were tuned."""
     if not tunings:
         return found
-    methods = [str(keys[0]) for keys in lines_of(last, LINE["method"])]
+    lines = lines_of(last, LINE["method"], MethodStyles.of(last))
+    methods = [str(keys[0]) for keys in lines]
     frame = found.frame.assign(tuned=[tunings.text(method) or NONE for method in methods])
     marks = np.full(frame.shape, "", object)
     if found.marks is not None:
@@ -362,11 +362,10 @@ def _marks(
     return found
 
 
-def _columns(rows: pd.DataFrame, metric: MetricName, by: By) -> list[ComparisonColumn]:
+def _columns(rows: pd.DataFrame, values: Measured, by: By) -> list[ComparisonColumn]:
     """Return what the marks of a board are about; nothing for rounds, of which none is marked."""
     if rows.empty or by == "round":
         return []
-    styles = MethodStyles.of(rows)
     if by == "domain":
-        return list(domain_columns(rows, metric, styles))
-    return list(columns(scores.of_results(rows, metric), styles, per_organ=by == "organ"))
+        return list(domain_columns(rows, values.metric, values.scored.styles))
+    return list(values.scored.of_task(group_name(rows), per_organ=by == "organ"))

@@ -13,8 +13,8 @@ from bench.reporting.board import Board
 from bench.reporting.column import ComparisonColumn, columns
 from bench.reporting.marks import Rule
 from bench.reporting.marks import marks as marks_of
+from bench.reporting.scored import Scored
 from bench.reporting.sentences import noise_floor
-from bench.reporting.style import MethodStyles
 from bench.reporting.text import NONE, counted, number
 
 from .notes import By, bold_notes
@@ -28,8 +28,7 @@ LACKS = (
 
 
 def leaderboards(
-    table: pd.DataFrame,
-    styles: MethodStyles,
+    scored: Scored,
     by: By = "method",
     digits: int | None = None,
     bold: Rule = "holm",
@@ -38,10 +37,8 @@ def leaderboards(
 
     Parameters
     ----------
-    table
-        Scores of a CSV (``bench.reporting.scores``).
-    styles
-        How the methods are shown.
+    scored
+        Scores of a CSV.
     by
         ``method``: means; ``rank``: ranks; ``failures``: what has no score; ``organ``: means organ
         by organ.
@@ -56,10 +53,10 @@ def leaderboards(
         Sorted by task; empty where ``by`` does not apply.
     """
     found: list[Board] = []
-    for task, rows in table.groupby("task"):
-        shown = list(columns(rows, styles, per_organ=by == "organ"))
+    for task in sorted(scored.scores["task"].unique()):
+        shown = list(scored.of_task(task, per_organ=by == "organ"))
         if by == "rank":
-            found += rank_boards(shown, styles, f"{task}{TITLE[by]}")
+            found += rank_boards(shown, scored.styles, f"{task}{TITLE[by]}")
         elif by == "failures":
             found += missing.boards(shown)
         elif shown:
@@ -73,10 +70,11 @@ def heading(column: ComparisonColumn) -> str:
     return f"{column.measure}{unit}"
 
 
-def numbers(table: pd.DataFrame, styles: MethodStyles) -> pd.DataFrame:
+def numbers(scored: Scored) -> pd.DataFrame:
     """Return the numbers behind the boards, one line per task, organ (or their mean) and method."""
     rows: list[dict[str, Any]] = []
-    for column in (*columns(table, styles), *columns(table, styles, per_organ=True)):
+    by_organ = columns(scored.scores, scored.styles, per_organ=True)
+    for column in (*scored.columns, *by_organ):
         counts = missing.counts(column)
         for method in column.methods:
             values = column.values[method]

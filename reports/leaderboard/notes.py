@@ -14,7 +14,7 @@ from bench.reporting.marks import Rule
 from bench.reporting.sentences import FEW_FOLDS, domains
 from bench.reporting.style import MethodStyles
 from bench.reporting.text import counted, listed, span
-from bench.results.aggregate import fold_values, lacking_pairs
+from bench.results.aggregate import fold_values
 from bench.results.tables import CELL, GROUP
 
 from .failures import failed
@@ -40,10 +40,15 @@ def notes_of(
     group: pd.DataFrame,
     rows: pd.DataFrame,
     cells: pd.DataFrame,
+    lacking: pd.DataFrame,
+    styles: MethodStyles,
     metric: MetricName,
     by: Line,
 ) -> list[str]:
-    """Return the notes of a board, one sentence each."""
+    """Return the notes of a board, one sentence each.
+
+    ``lacking`` are the pairs on which one of its models was scored and another was not.
+    """
     measured = find(metric)
     better = "higher" if measured.best == "high" else "lower"
     fold_value = "the mean over the fold's test patients"
@@ -60,9 +65,9 @@ def notes_of(
         f"seed {_listed(seeds)}, {counted(len(organs), 'organ')}: {', '.join(organs)}.",
         *(domains(group) if by != "domain" else []),
         *(["One fold and seed: no standard deviation."] if (cells["runs"] == 1).all() else []),
-        *_gaps(group, rows, cells, metric, by),
-        *_lacking(rows, by),
-        *_windows(rows, by),
+        *_gaps(group, rows, cells, styles, metric, by),
+        *_lacking(lacking, by),
+        *_windows(rows, styles, by),
         empty_masks(measured),
         _failures(rows, metric),
     ]
@@ -160,12 +165,11 @@ def _data(rows: pd.DataFrame) -> Iterator[str]:
         yield f"Data: content {first['content']}, images {first['scaling']}{some}."
 
 
-def _windows(rows: pd.DataFrame, by: By) -> list[str]:
+def _windows(rows: pd.DataFrame, styles: MethodStyles, by: By) -> list[str]:
     """Return the share of the organs inside the window of networks that see the centre only."""
     seen = rows[rows["coverage"].notna()]
     if seen.empty or by in PARTS:
         return []
-    styles = MethodStyles.of(rows)
     inside = seen.groupby(["method", "label_pct"])["dsc_inside"].mean().reset_index()
     listed = ", ".join(
         f"{styles.name(row['method'])} {row['dsc_inside']:.1f} at {row['label_pct']} %"
@@ -188,13 +192,17 @@ def _failures(rows: pd.DataFrame, metric: MetricName) -> str:
 
 
 def _gaps(
-    group: pd.DataFrame, rows: pd.DataFrame, cells: pd.DataFrame, metric: MetricName, by: Line
+    group: pd.DataFrame,
+    rows: pd.DataFrame,
+    cells: pd.DataFrame,
+    styles: MethodStyles,
+    metric: MetricName,
+    by: Line,
 ) -> list[str]:
     """Name the runs that a cell lacks and another method or label fraction has."""
     line = ["method", "round"] if by == "round" else ["method"]
-    wanted = (
-        len(lines_of(rows if by == "round" else group, LINE[by])) * group["label_pct"].nunique()
-    )
+    shown = rows if by == "round" else group
+    wanted = len(lines_of(shown, LINE[by], styles)) * group["label_pct"].nunique()
     n_runs = len(group[["seed", "fold"]].drop_duplicates())
     if len(cells) == wanted and (cells["runs"] == n_runs).all():
         return []
@@ -204,7 +212,7 @@ def _gaps(
     several_seeds = len({seed for seed, _ in runs}) > 1
     missing, absent, undefined = [], [], []
     fractions = sorted(map(int, group["label_pct"].unique()), reverse=True)
-    for keys, pct in product(lines_of(rows if by == "round" else group, line), fractions):
+    for keys, pct in product(lines_of(shown, line, styles), fractions):
         here = values[(values[line] == list(keys)).all(axis=1) & (values["label_pct"] == pct)]
         name = keys[0] + (f" round {keys[1]}" if by == "round" else "")
         found = dict(zip(zip(here["seed"], here["fold"], strict=True), here["value"], strict=True))
@@ -227,9 +235,8 @@ def _gaps(
     ]
 
 
-def _lacking(rows: pd.DataFrame, by: By) -> Iterator[str]:
+def _lacking(lacking: pd.DataFrame, by: By) -> Iterator[str]:
     """Name the test cases on which one model was scored and another was not."""
-    lacking = lacking_pairs(rows)
     if lacking.empty:
         return
     model = ["method", *(["round"] if by == "round" else []), "label_pct"]
@@ -256,8 +263,8 @@ def _listed(numbers: Sequence[int]) -> str:
     return ", ".join(map(str, numbers))
 
 
-def lines_of(rows: pd.DataFrame, line: list[str]) -> list[tuple[Any, ...]]:
+def lines_of(rows: pd.DataFrame, line: list[str], styles: MethodStyles) -> list[tuple[Any, ...]]:
     """Return the keys of the board's lines, methods in the order of every table."""
     keys = {tuple(row) for row in rows[line].drop_duplicates().itertuples(index=False)}
-    method, styles = line.index("method"), MethodStyles.of(rows)
+    method = line.index("method")
     return sorted(keys, key=lambda key: (*key[:method], styles.key(key[method]), *key[method:]))

@@ -13,11 +13,11 @@ from typing_extensions import override
 
 from bench.reporting import board
 from bench.reporting.board import Board
-from bench.reporting.column import columns
 from bench.reporting.comparison import Compared, compare
 from bench.reporting.drawing import Drawing
 from bench.reporting.report import Document, Later, Report
-from bench.reporting.scores import of_results, require_rows
+from bench.reporting.scored import Scored
+from bench.reporting.scores import require_rows
 from bench.reporting.sentences import domains
 from bench.reporting.style import MethodStyles
 from bench.reporting.text import counted
@@ -83,15 +83,14 @@ class Paper(Report):
 
 def _drawings(results: pd.DataFrame) -> Iterator[Drawing]:
     """Yield Figure 4 and, of the methods that were run, who beats whom."""
-    table, styles = of_results(require_rows(results)), MethodStyles.of(results)
-    for number, own in enumerate(grouped(table, ["task"]), start=1):
+    scored = Scored.of_results(require_rows(results))
+    for number, own in enumerate(grouped(scored.scores, ["task"]), start=1):
         task = own["task"].iloc[0]
-        draw = partial(boxplots.boxes, own[list(boxplots.OF_BOXES)], styles)
+        draw = partial(boxplots.boxes, own[list(boxplots.OF_BOXES)], scored.styles)
         caption = boxplots.BOXES.format("DSC")
         yield rendering.drawing(draw, f"figure4-{number}", f"{task}: DSC (Figure 4)", caption)
     compared = [
-        Compared(column, compare(column, column.pairs, thorough=False))
-        for column in columns(table, styles)
+        Compared(column, compare(column, column.pairs, thorough=False)) for column in scored.columns
     ]
     yield from chain.from_iterable(standings.comparisons(compared, "paper").values())
 

@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 from tables import result_table
 
+from bench.reporting.scored import Measured
 from bench.reports.fairness import costs
 from bench.reports.leaderboard import leaderboards
-from bench.results.aggregate import Values
 from bench.results.tables import TUNING
 
 TUNED = "inerrant[gamma_max=0.4]"
@@ -43,7 +43,7 @@ def board(
 ) -> tuple[dict[str, str], str]:
     """Return method -> cell of the column ``tuned``, and the notes, of a board."""
     results = result_table(methods=[*(methods or ("inerrant", TUNED))], folds=folds)
-    (shown,) = leaderboards(Values(results), tuning=TUNING.frame(tunings))
+    (shown,) = leaderboards(Measured(results), tuning=TUNING.frame(tunings))
     if "tuned" not in shown.frame:
         return {}, "\n".join(shown.notes)
     named = zip(shown.frame["method"], shown.frame["tuned"], strict=True)

@@ -12,15 +12,15 @@ from bench.plugins import registry
 from bench.reporting import board
 from bench.reporting.latex import to_latex
 from bench.reporting.report import Report
+from bench.reporting.scored import Measured
 from bench.reporting.style import MethodStyles
 from bench.reports.leaderboard import Leaderboard, leaderboard, leaderboards, numbers
-from bench.results.aggregate import Values
 from bench.results.files import Tables
 from bench.results.tables import CELL, GROUP
 
 
 def boards_by(table, metric="dsc", by="method", **options):
-    return leaderboards(Values(table, metric), by, **options)
+    return leaderboards(Measured(table, metric), by, **options)
 
 
 def marks_of(shown: board.Board, column: str) -> list[str]:
@@ -321,11 +321,11 @@ def test_test_cases_of_several_domains_are_also_shown_domain_by_domain():
         lines = shown.frame["domain"] == domain
         assert (shown.frame.loc[lines, "30 %"].to_numpy() == alone.frame["30 %"]).all()
         assert (shown.marks[lines.to_numpy(), 2:4] == alone.marks[:, 1:3]).all()
-    cells = numbers(Values(table))
+    cells = numbers(Measured(table))
     assert set(cells["domain"]) == {"all", "north", "south"}
     assert not cells.duplicated([*CELL, "organ", "domain", "round"]).any()
     assert boards_by(result_table(), by="domain") == []
-    assert set(numbers(Values(result_table()))["domain"]) == {"all"}
+    assert set(numbers(Measured(result_table()))["domain"]) == {"all"}
 
 
 @pytest.mark.parametrize("width", [60, 100])
@@ -343,7 +343,7 @@ def test_terminal_table_loses_no_digit(width):
 
 
 def test_csv_holds_the_numbers():
-    found = numbers(Values(result_table(methods=["inerrant"], fractions=[30])))
+    found = numbers(Measured(result_table(methods=["inerrant"], fractions=[30])))
     assert set(found[["organ", "round"]].itertuples(index=False, name=None)) == {
         ("mean", "final"), ("liver", "final"), ("spleen", "final"),
         ("mean", "0"), ("mean", "1"), ("mean", "2"),
