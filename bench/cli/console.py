@@ -48,7 +48,14 @@ def remark(message: str) -> None:
 
 
 def tolerate_terminals() -> None:
-    """Print ``?`` for what a terminal cannot show, and take a width of 0 for an unknown one."""
+    """Print ``?`` for what a terminal cannot show, and take a width of 0 for an unknown one.
+
+    A stream that is closed, as standard output by ``>&-``, becomes the null device: else the next
+    file that is opened would take its place.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - as long as the process
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import re
+import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -19,6 +21,8 @@ from bench.datasets.folder import Folder
 from bench.errors import BenchError, neutral, one_line
 from bench.reporting import board
 from bench.reporting.board import Board
+
+BOARD = Path(__file__).parents[2] / "leaderboard" / "quick-5-folds"
 
 HOSTILE = {
     "clear": "\x1b[2J\x1b]0;owned\x07",
@@ -147,3 +151,14 @@ def test_a_description_that_is_no_json_is_one_line(tmp_path, text):
     (root / "dataset.json").write_text(text, encoding="latin-1")
     with pytest.raises(BenchError, match=r"json: (not readable as J|expected an o|is nested)"):
         Folder(root=root).cases()
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_is_no_error_and_takes_no_file(tmp_path, closed):
+    page = tmp_path / "leaderboard.md"
+    bench = f"{sys.executable} -P -m bench report leaderboard {BOARD}"
+    ended = subprocess.run(
+        f"{bench} -o {tmp_path} {closed}", shell=True, capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert page.read_text().startswith("#")
