@@ -17,7 +17,7 @@ from bench.errors import BenchError
 from bench.evaluation.metrics import MetricName, find
 from bench.reporting import board, scores
 from bench.reporting.board import Board
-from bench.reporting.column import ComparisonColumn, columns, domain_columns
+from bench.reporting.column import ComparisonColumn, domain_columns
 from bench.reporting.comparison import Compared, compare
 from bench.reporting.drawing import Drawing
 from bench.reporting.marks import Rule
