@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from pydantic import ValidationInfo, field_validator
 from typing_extensions import override
 
-from bench.api import Method, Recipe, Supervised, SupervisedFrom, Train
+from bench.api import Consensus, Method, Recipe, Supervised, SupervisedFrom, Train
 
 
 class Inerrant0(Method):
@@ -32,6 +32,10 @@ class Inerrant0(Method):
     source: str = ""
     """Train on the cases of this source of a `union` or `fusion` alone: one row of Table 8 each."""
 
+    predict: Literal["image", "views"] = "image"
+    """`views` predicts what five views agree on, without small objects: the control for methods
+    that do."""
+
     @field_validator("source")
     @classmethod
     def _one_choice(cls, source: str, info: ValidationInfo) -> str:
@@ -48,3 +52,7 @@ class Inerrant0(Method):
             complete = self.volumes == "complete"
             objective = Supervised(unlabelled="ignored", complete_only=complete)
         yield recipe.segmenter(objective, budget=self.budget)
+
+    @override
+    def consensus(self) -> Consensus | None:
+        return Consensus() if self.predict == "views" else None

@@ -381,6 +381,10 @@ def predict(
     dicom_seg: Annotated[
         bool, typer.Option("--dicom-seg", help="Also write DICOM segmentations of the series.")
     ] = False,
+    views: Annotated[
+        bool,
+        typer.Option("--views", help="Predict what five views agree on, without small objects."),
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Segment again what an earlier call did.")
     ] = False,
@@ -398,16 +402,25 @@ def predict(
     from bench.cli.progress import SliceBars
     from bench.experiment.segment import Remark, Wanted, segment
     from bench.reporting.text import counted
+    from bench.training.consensus import Consensus
 
     use_device(device)
     plug_in(plugin)
     store = existing_store(store_root)
     check_folder(out)
+    consensus = Consensus() if views else None
     wanted = Wanted(preview, probabilities, uncertainty, dicom_seg)
     n_refused = n_written = 0
     with SliceBars(Console(quiet=quiet)) as bars:
         for made in segment(
-            store.find(key), images, out, store, wanted, overwrite=overwrite, tick=bars.tick
+            store.find(key),
+            images,
+            out,
+            store,
+            wanted,
+            consensus=consensus,
+            overwrite=overwrite,
+            tick=bars.tick,
         ):
             if isinstance(made, BenchError):
                 n_refused += 1

@@ -169,7 +169,7 @@ def _evaluation_rows(
         "final": number == len(run.rounds) - 1,
         "seg_steps": run.segmentation_steps(result.model),
         **_network_columns(run, result, trainings, store),
-        "departs": run.definition.departs,
+        "departs": run.definition.deviations(),
         "title": run.definition.title,
         "colour": run.definition.colour,
         "order": run.definition.order,

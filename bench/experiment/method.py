@@ -31,6 +31,7 @@ from bench.stages.train import Train
 from bench.stages.truth import Truth
 from bench.training.agreement import Agreement
 from bench.training.config import Steps, TrainConfig
+from bench.training.consensus import Consensus
 from bench.training.gating import Gate
 from bench.training.objective import ObjectiveSpec
 from bench.training.relabelling import RelabelRule
@@ -312,6 +313,17 @@ class Method(Params, abc.ABC):
 
         Pure: nothing is computed or read. Each model is predicted, evaluated and reported.
         """
+
+    def consensus(self) -> Consensus | None:
+        """Return what the models of the method predict by; None: by the image as it is."""
+        return None
+
+    def deviations(self) -> str:
+        """Return how it deviates from the recipe that all methods share, and why."""
+        if self.consensus() is None:
+            return self.departs
+        predicts = "predicts the mean of five views without small objects, in five passes"
+        return predicts if self.departs == "nothing" else f"{self.departs}; {predicts}"
 
     def notation(self, name: str) -> str:
         """Return the method in bracket notation: its name and the options that are not default."""

@@ -54,7 +54,12 @@ class Run:
         recipe = Recipe(condition)
         rounds = []
         for model in method.plan(recipe):
-            prediction = Predict(images=recipe.images, labels=model.labels, model=model)
+            prediction = Predict(
+                images=recipe.images,
+                labels=model.labels,
+                model=model,
+                consensus=method.consensus(),
+            )
             evaluation = Evaluate(
                 truth=recipe.truth, prediction=prediction, metrics=metrics.every()
             )

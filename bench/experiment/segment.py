@@ -18,6 +18,7 @@ from bench.experiment.scans import Found, find_scans
 from bench.reporting.text import counted
 from bench.stage import Stage
 from bench.stages.train import Train
+from bench.training.consensus import Consensus
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,6 +78,7 @@ def segment(
     store: Store,
     wanted: Wanted = Wanted(),
     *,
+    consensus: Consensus | None = None,
     overwrite: bool = False,
     tick: Callable[[str, int, int], None] = lambda *_: None,
 ) -> Iterator[Path | Remark | BenchError]:
@@ -89,6 +91,8 @@ def segment(
     ----------
     paths
         Scans as :func:`bench.experiment.scans.find_scans` takes them.
+    consensus
+        Predict what several views agree on, in place of what the model says of the scan as it is.
     overwrite
         Segment again what an earlier call did, and replace what it wrote.
     tick
@@ -121,7 +125,7 @@ def segment(
         _check_series(found)
     organs = model.images.organs
     targets = {name: wanted.targets(name, organs, out) for name in found}
-    outputs = Outputs(out, model.key, organs)
+    outputs = Outputs(out, model.key if consensus is None else f"{model.key}-views", organs)
     states = {name: fingerprint(scan) for name, scan in found.items()}
     scans = {name: (targets[name].values(), states[name]) for name in found}
     done = set() if overwrite else outputs.done(scans)
@@ -148,7 +152,9 @@ def segment(
     outputs.start()
     series: dict[str, Path] = {}
     for name, scan in left.items():
-        made = _segment(model, net, name, scan, targets[name], states[name], outputs, tick, series)
+        made = _segment(
+            model, net, consensus, name, scan, targets[name], states[name], outputs, tick, series
+        )
         written = failed = False
         for one in _guarded(scan, made):
             written |= isinstance(one, Path)
@@ -203,6 +209,7 @@ def _guarded(scan: Found, made: Iterator[Path | Remark]) -> Iterator[Path | Rema
 def _segment(
     model: Train,
     net: FeatureNet,
+    consensus: Consensus | None,
     name: str,
     scan: Found,
     targets: dict[str, Path],
@@ -226,7 +233,7 @@ def _segment(
         )
     maps = _Maps(len(images.organs), targets)
     labels_XYZ = _predict(
-        model, net, image_CXYZ, geometry, maps, lambda done, of: tick(name, done, of)
+        model, net, consensus, image_CXYZ, geometry, maps, lambda done, of: tick(name, done, of)
     )
     labels = to_native(labels_XYZ, geometry)
     if opened.header is not None:
@@ -270,6 +277,7 @@ def _segment(
 def _predict(
     model: Train,
     net: FeatureNet,
+    consensus: Consensus | None,
     image_CXYZ: NDArray[GreyValue],
     geometry: Geometry,
     maps: _Maps,
@@ -306,8 +314,11 @@ def _predict(
             precision=model.config.precision,
             placement=placement,
             window=model.window,
+            views=None if consensus is None else consensus.affines,
             each=each,
         )
+    if consensus is not None:
+        labels_ZXY = consensus.without_small_objects(labels_ZXY)
     return labels_ZXY.transpose(1, 2, 0)
 
 

@@ -18,6 +18,7 @@ from bench.data.window import Window
 from bench.errors import DivergedError
 from bench.nets.device import Precision, autocast, kernels
 from bench.nets.protocol import image_channels_last, resize
+from bench.nets.views import Affines, mean_logits
 
 if TYPE_CHECKING:
     from bench.nets.confidence import ConfidenceNet
@@ -49,6 +50,7 @@ def predict_volume(
     precision: Precision = "fp32",
     placement: Placement | None = None,
     window: Window | None = None,
+    views: Affines | None = None,
     each: Callable[[slice, Tensor], None] = lambda *_: None,
 ) -> NDArray[np.uint8]:
     """Return the predicted label map of a volume, shape [S, H, W], or [S, X, Y] of a placement.
@@ -71,6 +73,8 @@ def predict_volume(
         slices before the decision.
     window
         The patch size of a 3D network; None for networks of slices.
+    views
+        Decide by the mean probability of these views; None for the image as it is.
     each
         Called with the rows of every batch and their logits, shape [B, K, H, W], or [B, K, X, Y] of
         a placement.
@@ -85,7 +89,7 @@ def predict_volume(
     label_SHW = np.empty(size, np.uint8)
     with evaluating(net, device=device), torch.inference_mode():
         for rows, logits_BKHW in _native_logits(
-            net, image_SCHW, placement, window, device, batch_size, precision
+            net, image_SCHW, placement, window, device, batch_size, precision, views
         ):
             if placement is not None:
                 logits_BKHW = logits_to_native(logits_BKHW, placement)
@@ -118,19 +122,30 @@ def _native_logits(
     device: torch.device | str,
     batch_size: int,
     precision: Precision,
+    views: Affines | None = None,
 ) -> Iterator[tuple[slice, Tensor]]:
     """Yield rows of native slices and their logits on the rows and columns of the grid."""
     if window is None:
         for rows, image_BCHW in _batches(image_SCHW, net.divisor, device, batch_size):
-            yield rows, _logits(net, image_BCHW, precision)
+            yield rows, _of_views(lambda seen: _logits(net, seen, precision), image_BCHW, views)
         return
-    logits_SKHW = _volume_logits(net, image_SCHW, window, device, precision)
+    logits_SKHW = _of_views(
+        lambda seen: _volume_logits(net, seen, window, device, precision),
+        torch.as_tensor(image_SCHW),
+        views,
+    )
     n_slices = len(image_SCHW) if placement is None else placement.native_shape(len(image_SCHW))[0]
     for rows in _chunks(n_slices, batch_size):
         yield (
             rows,
             logits_SKHW[rows] if placement is None else native_slices(logits_SKHW, placement, rows),
         )
+
+
+def _of_views(
+    logits_of: Callable[[Tensor], Tensor], image_BCHW: Tensor, views: Affines | None
+) -> Tensor:
+    return logits_of(image_BCHW) if views is None else mean_logits(logits_of, image_BCHW, views)
 
 
 def predict_with_score(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from typing_extensions import override
 
+from bench.params import Added
 from bench.stage import Stage, StageContext
 from bench.stages.images import Prepared
 from bench.stages.labels import Labels
 from bench.stages.train import Train
+from bench.training.consensus import Consensus
 
 VIEW = "view.json"
 
@@ -23,6 +25,8 @@ class Predict(Stage):
     images: Prepared
     labels: Labels
     model: Train
+    consensus: Annotated[Consensus | None, Added()] = None
+    """Predict what several views agree on; None: what the model says of the image as it is."""
 
     @property
     @override
@@ -58,7 +62,10 @@ class Predict(Stage):
                 precision=self.model.config.precision,
                 placement=entry.placement,
                 window=window,
+                views=None if self.consensus is None else self.consensus.affines,
             )
+            if self.consensus is not None:
+                labels_ZXY = self.consensus.without_small_objects(labels_ZXY)
             labels_XYZ = labels_ZXY.transpose(1, 2, 0)
             nib.save(to_native(labels_XYZ, entry.geometry), ctx.out / f"{case_id}.nii.gz")
             if window is not None and window.sampling == "centre":

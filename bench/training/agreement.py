@@ -11,36 +11,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.stage import Part
-from bench.training.augment import in_plane_affine
+from bench.training.consensus import Views
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
-    from torch import Tensor
 
     from bench.data.window import Window
     from bench.nets.device import Precision
     from bench.nets.protocol import FeatureNet
 
 
-class Agreement(Part):
+class Agreement(Views):
     """The views that are averaged, and how far their mean is smoothed."""
 
-    rotation_deg: float = 10.0
-    """Two views are turned by this angle, either way."""
-    zoom_out: float = 0.9
-    zoom_in: float = 1.12
-    """Two views are scaled by these factors."""
     sigma_slices: float = 2.0
     sigma_pixels: float = 1.0
     """Standard deviations of the Gaussian over the mean."""
-
-    def affines(self, grid: tuple[int, int]) -> NDArray[np.float32]:
-        """Return one affine per view in normalised coordinates, the identity first: [5, 2, 3]."""
-        angle_deg = np.array([0, self.rotation_deg, -self.rotation_deg, 0, 0])
-        zoom = np.array([1, 1, 1, self.zoom_out, self.zoom_in])
-        return in_plane_affine(np.deg2rad(angle_deg), zoom, np.zeros((len(zoom), 2)), grid)
 
 
 def predict_with_agreement(
@@ -74,6 +61,7 @@ def predict_with_agreement(
     from scipy.ndimage import gaussian_filter
 
     from bench.nets.inference import decide, evaluating, logits_of_slices
+    from bench.nets.views import inverse, seen_through
 
     n_slices, _, *sides = image_SCHW.shape
     missing = np.flatnonzero(missing_K)
@@ -84,7 +72,7 @@ def predict_with_agreement(
     image = torch.as_tensor(image_SCHW)
     with evaluating(net, device=device), torch.inference_mode():
         for number, theta in enumerate(torch.from_numpy(rule.affines((sides[0], sides[1])))):
-            view = image if number == 0 else _seen_through(image, theta)
+            view = image if number == 0 else seen_through(image, theta)
             for rows, logits_BKHW in logits_of_slices(net, view, window, device, precision):
                 logits_BKHW = logits_BKHW[..., : sides[0], : sides[1]]
                 if number == 0:
@@ -93,7 +81,7 @@ def predict_with_agreement(
                 known_B1HW = torch.ones_like(found_BMHW[:, :1])
                 found_BCHW = torch.cat([found_BMHW, known_B1HW], dim=1)
                 if number:
-                    found_BCHW = _seen_through(found_BCHW, _inverse(theta))
+                    found_BCHW = seen_through(found_BCHW, inverse(theta))
                 prob_MSHW[:, rows] += found_BCHW[:, :-1].transpose(0, 1).cpu()
                 seen_SHW[rows] += found_BCHW[:, -1].cpu()
     score_SHW = np.zeros(pred_SHW.shape, np.float32)
@@ -109,19 +97,3 @@ def predict_with_agreement(
         at_SHW = pred_SHW == 0
         score_SHW[at_SHW] = 1 - highest_SHW[at_SHW]
     return pred_SHW, score_SHW
-
-
-def _seen_through(maps_BCHW: Tensor, theta: Tensor) -> Tensor:
-    """Return maps resampled by one affine, linear, 0 outside."""
-    from torch.nn import functional
-
-    theta_B23 = theta.to(maps_BCHW.device).expand(len(maps_BCHW), 2, 3)
-    grid = functional.affine_grid(theta_B23, list(maps_BCHW.shape), align_corners=False)
-    return functional.grid_sample(maps_BCHW, grid, mode="bilinear", align_corners=False)
-
-
-def _inverse(theta: Tensor) -> Tensor:
-    """Return the affine that undoes one without a shift."""
-    import torch
-
-    return torch.cat([torch.linalg.inv(theta[:, :2]), theta[:, 2:]], dim=1)

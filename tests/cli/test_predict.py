@@ -354,6 +354,28 @@ def test_pieces_that_save_memory_change_nothing(predict, tmp_path, monkeypatch):
         assert whole.any()
 
 
+def test_views_give_a_label_map_of_their_own(predict, models, tmp_path, monkeypatch):
+    image = scan(tmp_path / "a.nii.gz")
+    maps = ("--views", "--probabilities", "--preview")
+    assert predict(image, "-o", "out", *maps).code == 0
+    _, keys = models
+    assert json.loads((tmp_path / f"out/organs-{keys[0]}-views.json").read_text())["values"]
+    other = predict(image, "-o", "out")  # not taken for done
+    assert other.code == 2
+    assert "written by an earlier call; --overwrite replaces it" in other.err
+    assert predict(image, "-o", "plain").code == 0
+    agreed, plain = (
+        np.asarray(nib.load(tmp_path / folder / "a.nii.gz").dataobj) for folder in ("out", "plain")
+    )
+    probability = np.asarray(nib.load(next((tmp_path / "out").glob("a_prob*_1_*"))).dataobj)
+    assert agreed.any()
+    assert not np.array_equal(agreed, plain)
+    assert (probability[agreed == 1] >= 0.49).all()
+    monkeypatch.setattr(segment, "SLICES_AT_ONCE", 2)  # small objects are those of the whole scan
+    assert predict(image, "-o", "pieces", "--views").code == 0
+    assert contents(tmp_path / "pieces")["a.nii.gz"] == contents(tmp_path / "out")["a.nii.gz"]
+
+
 def test_brackets_are_printed_as_they_are(predict, tmp_path):
     image = scan(tmp_path / "in [1]/ct [a].nii.gz")
     for out in ("out [b]", "out [/old]"):

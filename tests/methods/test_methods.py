@@ -28,6 +28,7 @@ from bench.results.tables import AUDIT, CURVES, RESULTS
 from bench.stages.audit import Audit
 from bench.stages.relabel import Relabel
 from bench.stages.train import Train
+from bench.training.consensus import Consensus
 from bench.training.gating import Stability, Typicality
 from bench.training.readers import SliceReader
 from bench.training.relabelling import RelabelRule
@@ -308,7 +309,7 @@ def test_budgets_are_those_of_the_specification(profile: str, condition: Conditi
     unlabelled = ("asdnet", "uamt", "mean_teacher", "cps", "bcp", "fixmatch", "unimatch")
     for name in (*unlabelled, "entropy_min"):
         assert total_steps(name, condition) == total, name
-    for name in ("inerrant_plus", "selftrain", "cosst"):
+    for name in ("inerrant_plus", "inerrant_views", "selftrain", "cosst"):
         assert total_steps(name, condition) == total, name
     assert total_steps("marginal", condition) == total_steps("multitalent", condition) == base
     assert total_steps("dodnet", condition) == base
@@ -318,6 +319,23 @@ def test_budgets_are_those_of_the_specification(profile: str, condition: Conditi
         t for t in trainings([run_of("inerrant", condition)]) if not t.objective.trains_segmenter
     ]
     assert {t.length.steps for t in confidence} == {round(chosen.confidence_share * chosen.steps)}
+
+
+def test_views_share_the_training_of_what_they_control(condition: Condition) -> None:
+    image, views = (
+        run_of(f"inerrant0[budget=long{more}]", condition).rounds[-1].evaluation
+        for more in ("", ",predict=views")
+    )
+    assert image.prediction.model == views.prediction.model
+    assert image.prediction.consensus is None
+    assert image.key != views.key
+    agreed = run_of("inerrant_views", condition).rounds
+    assert {one.evaluation.prediction.consensus for one in agreed} == {Consensus()}
+    relabelled = run_of(
+        "inerrant[rounds=1,extra_rounds=1,schedule=continued,score=agreement,one_object=true]",
+        condition,
+    )
+    assert [one.model for one in agreed] == [one.model for one in relabelled.rounds]
 
 
 def adversarial(text: str, profile: str, condition: Condition) -> Adversarial:

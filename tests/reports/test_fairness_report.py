@@ -8,6 +8,8 @@ import numpy as np
 from tables import result_table
 
 from bench.methods.inerrant import Inerrant
+from bench.methods.inerrant0 import Inerrant0
+from bench.methods.inerrant_views import InerrantViews
 from bench.reports.fairness import Fairness, costs
 from bench.results.files import Tables
 
@@ -45,3 +47,11 @@ def test_the_report_names_what_departs(tmp_path: Path) -> None:
 
 def test_departures_are_stated_by_the_methods() -> None:
     assert "confidence network" in Inerrant.departs
+
+
+def test_a_method_that_predicts_by_views_says_so() -> None:
+    usual, views = Inerrant0(), Inerrant0(predict="views")
+    assert usual.deviations() == Inerrant0.departs == "nothing"
+    assert views.deviations().startswith("predicts the mean of five views")
+    said = InerrantViews().deviations()
+    assert said == f"{InerrantViews.departs}; {views.deviations()}"
