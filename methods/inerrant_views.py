@@ -31,8 +31,6 @@ class InerrantViews(Method):
 
     gamma_max: Annotated[float, Range(0.1, 1)] = Field(default=2 / 3, gt=0, le=1)
     """Share of the candidates that is relabelled."""
-    smallest_object: Annotated[float, Range(0, 0.5)] = Field(default=0.1, ge=0, le=1)
-    """Objects below this share of the largest one of their organ are not predicted."""
 
     @override
     def plan(self, recipe: Recipe) -> Iterator[Train]:
@@ -48,4 +46,4 @@ class InerrantViews(Method):
 
     @override
     def consensus(self) -> Consensus:
-        return Consensus(smallest_object=self.smallest_object)
+        return Consensus()

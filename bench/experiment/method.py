@@ -41,6 +41,8 @@ Budget = Literal["base", "long", "round"]
 methods that learn from unlabelled voxels in one go; those of one relabelling round."""
 LONG_ROUNDS = 2
 """Rounds of the default `inerrant`."""
+BY_VIEWS = "predicts the mean of five views, without small objects, in five passes"
+"""What a method with a consensus does differently."""
 
 
 @dataclass(frozen=True)
@@ -322,8 +324,7 @@ class Method(Params, abc.ABC):
         """Return how it deviates from the recipe that all methods share, and why."""
         if self.consensus() is None:
             return self.departs
-        predicts = "predicts the mean of five views without small objects, in five passes"
-        return predicts if self.departs == "nothing" else f"{self.departs}; {predicts}"
+        return BY_VIEWS if self.departs == "nothing" else f"{self.departs}; {BY_VIEWS}"
 
     def notation(self, name: str) -> str:
         """Return the method in bracket notation: its name and the options that are not default."""

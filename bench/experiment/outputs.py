@@ -35,11 +35,14 @@ class Outputs:
     A file is its own if the record of a model lists it and nobody has changed it since.
     """
 
-    def __init__(self, folder: Path, key: str, organs: Sequence[str]) -> None:
+    def __init__(
+        self, folder: Path, key: str, organs: Sequence[str], *, by_views: bool = False
+    ) -> None:
         self._folder = folder
-        self._record = folder / RECORD.format(key=key)
+        self._record = folder / RECORD.format(key=f"{key}-views" if by_views else key)
         self._about = {
             "model": key,
+            "views": by_views,
             "values": {"background": 0} | {name: k for k, name in enumerate(organs, start=1)},
         }
 

@@ -125,7 +125,7 @@ def segment(
         _check_series(found)
     organs = model.images.organs
     targets = {name: wanted.targets(name, organs, out) for name in found}
-    outputs = Outputs(out, model.key if consensus is None else f"{model.key}-views", organs)
+    outputs = Outputs(out, model.key, organs, by_views=consensus is not None)
     states = {name: fingerprint(scan) for name, scan in found.items()}
     scans = {name: (targets[name].values(), states[name]) for name in found}
     done = set() if overwrite else outputs.done(scans)
@@ -267,7 +267,7 @@ def _segment(
                 np.asarray(labels.dataobj),
                 scan.files[0],
                 images.organs,
-                model.key,
+                model.key if consensus is None else f"{model.key}, views",
                 version("organ-bench"),
                 unfinished,
             )

@@ -126,14 +126,18 @@ def _native_logits(
 ) -> Iterator[tuple[slice, Tensor]]:
     """Yield rows of native slices and their logits on the rows and columns of the grid."""
     if window is None:
+
+        def of_slices(image_BCHW: Tensor) -> Tensor:
+            return _logits(net, image_channels_last(image_BCHW), precision)
+
         for rows, image_BCHW in _batches(image_SCHW, net.divisor, device, batch_size):
-            yield rows, _of_views(lambda seen: _logits(net, seen, precision), image_BCHW, views)
+            yield rows, _by_views(of_slices, image_BCHW, None, views)
         return
-    logits_SKHW = _of_views(
-        lambda seen: _volume_logits(net, seen, window, device, precision),
-        torch.as_tensor(image_SCHW),
-        views,
-    )
+
+    def of_volume(image_SCHW: Tensor) -> Tensor:
+        return _volume_logits(net, image_SCHW, window, device, precision)
+
+    logits_SKHW = _by_views(of_volume, torch.as_tensor(image_SCHW), window, views)
     n_slices = len(image_SCHW) if placement is None else placement.native_shape(len(image_SCHW))[0]
     for rows in _chunks(n_slices, batch_size):
         yield (
@@ -142,10 +146,28 @@ def _native_logits(
         )
 
 
-def _of_views(
-    logits_of: Callable[[Tensor], Tensor], image_BCHW: Tensor, views: Affines | None
+def _by_views(
+    logits_of: Callable[[Tensor], Tensor],
+    image_BCHW: Tensor,
+    window: Window | None,
+    views: Affines | None,
 ) -> Tensor:
-    return logits_of(image_BCHW) if views is None else mean_logits(logits_of, image_BCHW, views)
+    """Return the logits of an image as it is, or of the mean over its views."""
+    if views is None:
+        return logits_of(image_BCHW)
+    return mean_logits(logits_of, image_BCHW, views, seen_in_plane(image_BCHW, window))
+
+
+def seen_in_plane(image_SCHW: Tensor, window: Window | None) -> Tensor:
+    """Return which pixels of the slices a network sees, 1 or 0: [1, 1, H, W], on the device."""
+    depth, _, height, width = image_SCHW.shape
+    if window is None or window.sampling == "anywhere":
+        return image_SCHW.new_ones(1, 1, height, width)
+    seen_11HW = image_SCHW.new_zeros(1, 1, height, width)
+    _, top, left = window.centre((depth, height, width))
+    _, rows, columns = window.patch
+    seen_11HW[..., max(top, 0) : top + rows, max(left, 0) : left + columns] = 1
+    return seen_11HW
 
 
 def predict_with_score(

@@ -16,11 +16,16 @@ Affines: TypeAlias = Callable[[tuple[int, int]], NDArray[np.float32]]
 first, shape [V, 2, 3]."""
 
 
+SLICES_AT_ONCE = 16
+"""Of which maps are brought back together."""
+
+
 def seen_through(maps_BCHW: Tensor, theta_23: Tensor) -> Tensor:
     """Return maps resampled by one affine, linear, 0 outside."""
-    theta_B23 = theta_23.to(maps_BCHW.device).expand(len(maps_BCHW), 2, 3)
-    grid = functional.affine_grid(theta_B23, list(maps_BCHW.shape), align_corners=False)
-    return functional.grid_sample(maps_BCHW, grid, mode="bilinear", align_corners=False)
+    theta_123 = theta_23.to(maps_BCHW.device)[None]
+    grid_1HW2 = functional.affine_grid(theta_123, [1, *maps_BCHW.shape[1:]], align_corners=False)
+    grid_BHW2 = grid_1HW2.expand(len(maps_BCHW), -1, -1, -1)
+    return functional.grid_sample(maps_BCHW, grid_BHW2, mode="bilinear", align_corners=False)
 
 
 def inverse(theta_23: Tensor) -> Tensor:
@@ -29,7 +34,10 @@ def inverse(theta_23: Tensor) -> Tensor:
 
 
 def mean_logits(
-    logits_of: Callable[[Tensor], Tensor], image_BCHW: Tensor, affines: Affines
+    logits_of: Callable[[Tensor], Tensor],
+    image_BCHW: Tensor,
+    affines: Affines,
+    window_11HW: Tensor,
 ) -> Tensor:
     """Return the logits of the mean probability of several views, shape [B, K, H, W].
 
@@ -40,17 +48,24 @@ def mean_logits(
     image_BCHW
         Slices, as the network sees them.
     affines
-        The views. A voxel at the edge lies outside of some of them, which it is no mean of.
+        The views.
+    window_11HW
+        1 where the network sees its input, 0 beyond. A voxel that a view does not show, or shows
+        beyond that, is no part of its mean; beyond it in the image itself nothing changes.
     """
     height, width = image_BCHW.shape[-2:]
-    first, *others = torch.from_numpy(affines((height, width)))
-    assert torch.equal(first, torch.eye(2, 3)), "the first view is the image itself"
-    sum_BKHW = logits_of(image_BCHW).sigmoid()
-    seen_B1HW = torch.ones_like(sum_BKHW[:, :1])
-    for theta_23 in others:
-        found_BKHW = logits_of(seen_through(image_BCHW, theta_23)).sigmoid()
-        known_BCHW = torch.cat([found_BKHW, torch.ones_like(found_BKHW[:, :1])], dim=1)
-        back_BCHW = seen_through(known_BCHW, inverse(theta_23))
-        sum_BKHW += back_BCHW[:, :-1]
-        seen_B1HW = seen_B1HW + back_BCHW[:, -1:]
-    return (sum_BKHW / seen_B1HW).logit(eps=torch.finfo(torch.float32).eps)
+    first_BKHW = logits_of(image_BCHW)
+    window_11HW = window_11HW.to(first_BKHW.device)
+    sum_BKHW, seen_11HW = first_BKHW.sigmoid(), window_11HW
+    for theta_23 in torch.from_numpy(affines((height, width)))[1:]:
+        found_BKHW = logits_of(seen_through(image_BCHW, theta_23))
+        back_23 = inverse(theta_23)
+        seen_11HW = seen_11HW + seen_through(window_11HW, back_23)
+        for start in range(0, len(found_BKHW), SLICES_AT_ONCE):  # a volume is large
+            rows = slice(start, start + SLICES_AT_ONCE)
+            sum_BKHW[rows] += seen_through(found_BKHW[rows].sigmoid() * window_11HW, back_23)
+        del found_BKHW
+    mean_BKHW = sum_BKHW.div_(seen_11HW.clamp(min=1))
+    return torch.where(
+        window_11HW > 0, mean_BKHW.logit(eps=torch.finfo(torch.float32).eps), first_BKHW
+    )

@@ -7,7 +7,7 @@ at borders and in single slices.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 class Agreement(Views):
     """The views that are averaged, and how far their mean is smoothed."""
+
+    version: ClassVar[int] = 2
 
     sigma_slices: float = 2.0
     sigma_pixels: float = 1.0
@@ -60,7 +62,7 @@ def predict_with_agreement(
     import torch
     from scipy.ndimage import gaussian_filter
 
-    from bench.nets.inference import decide, evaluating, logits_of_slices
+    from bench.nets.inference import decide, evaluating, logits_of_slices, seen_in_plane
     from bench.nets.views import inverse, seen_through
 
     n_slices, _, *sides = image_SCHW.shape
@@ -70,6 +72,7 @@ def predict_with_agreement(
     prob_MSHW = torch.zeros(len(missing), n_slices, *sides, dtype=torch.float16)
     seen_SHW = torch.zeros(n_slices, *sides, dtype=torch.float16)
     image = torch.as_tensor(image_SCHW)
+    window_11HW = seen_in_plane(image, window)
     with evaluating(net, device=device), torch.inference_mode():
         for number, theta in enumerate(torch.from_numpy(rule.affines((sides[0], sides[1])))):
             view = image if number == 0 else seen_through(image, theta)
@@ -78,8 +81,8 @@ def predict_with_agreement(
                 if number == 0:
                     pred_SHW[rows] = decide(logits_BKHW).cpu().numpy()
                 found_BMHW = logits_BKHW[:, missing].sigmoid()
-                known_B1HW = torch.ones_like(found_BMHW[:, :1])
-                found_BCHW = torch.cat([found_BMHW, known_B1HW], dim=1)
+                known_B1HW = window_11HW.to(found_BMHW.device).expand(len(found_BMHW), -1, -1, -1)
+                found_BCHW = torch.cat([found_BMHW * known_B1HW, known_B1HW], dim=1)
                 if number:
                     found_BCHW = seen_through(found_BCHW, inverse(theta))
                 prob_MSHW[:, rows] += found_BCHW[:, :-1].transpose(0, 1).cpu()
@@ -89,7 +92,8 @@ def predict_with_agreement(
     sigma = (rule.sigma_slices, rule.sigma_pixels, rule.sigma_pixels)
     for organ, prob_SHW in zip(missing, prob_MSHW, strict=True):
         # A voxel at the edge lies outside of some views.
-        smooth_SHW = gaussian_filter((prob_SHW.float() / seen_SHW.float()).numpy(), sigma)
+        mean_SHW = prob_SHW.float() / seen_SHW.float().clamp(min=1)
+        smooth_SHW = gaussian_filter(mean_SHW.numpy(), sigma)
         at_SHW = pred_SHW == organ + 1
         score_SHW[at_SHW] = smooth_SHW[at_SHW]
         np.maximum(highest_SHW, smooth_SHW, out=highest_SHW)

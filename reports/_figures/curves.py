@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -111,8 +115,6 @@ def terms(values: pd.DataFrame, styles: MethodStyles) -> Figure:
     styles
         How the methods are shown.
     """
-    import seaborn as sns
-
     panel = (
         values["method"].map(shown_name(styles))
         + "\n"
@@ -121,7 +123,7 @@ def terms(values: pd.DataFrame, styles: MethodStyles) -> Figure:
         + values["name"].str.rpartition("/")[2]
     )
     fractions = [f"{pct} %" for pct in sorted(values["label_pct"].unique(), reverse=True)]
-    colours = dict(zip(fractions, sns.color_palette("viridis", len(fractions)), strict=True))
+    colours = dict(zip(fractions, _seaborn().color_palette("viridis", len(fractions)), strict=True))
     figure, _ = _lines(
         values.assign(
             x=(values["part"] + 0.5) / PARTS,
@@ -202,18 +204,37 @@ def _lines(
     options
         For ``seaborn.lineplot``.
     """
-    import seaborn as sns
-
+    lineplot = _seaborn().lineplot
     figure, axes = grid(len(panels), columns, size, one_scale=one_scale)
     of_panel = dict(iter(values.groupby("panel")))
     for axis, panel in zip(axes, panels, strict=True):
-        sns.lineplot(
+        lineplot(
             of_panel[panel], x="x", y="y", hue="line", hue_order=list(colours),
             palette=dict(colours), estimator=None, errorbar=None, legend=False, ax=axis, **options,
         )  # fmt: skip
         axis.set(xlabel="", ylabel="")
         axis.set_title(panel, size=title_size)
     return figure, axes
+
+
+@cache
+def _seaborn() -> ModuleType:
+    """Import seaborn as where scipy is not installed, which it needs for densities and trees alone.
+
+    The import of those parts of scipy takes as long as that of all else.
+    """
+    apart: dict[str, Any] = {
+        name: sys.modules.get(name) for name in ("scipy.stats", "scipy.cluster")
+    }
+    modules: dict[str, Any] = sys.modules
+    modules.update(dict.fromkeys(apart))  # None: what imports it is told that it is not there
+    try:
+        return importlib.import_module("seaborn")
+    finally:
+        for name, module in apart.items():
+            del modules[name]
+            if module is not None:
+                modules[name] = module
 
 
 def _handles(colours: Mapping[str, Any]) -> list[Line2D]:

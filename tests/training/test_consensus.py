@@ -97,6 +97,17 @@ def test_a_voxel_outside_of_some_views_is_the_mean_of_the_others(
     np.testing.assert_allclose(everywhere, 1, atol=1e-3)
 
 
+def test_a_window_in_the_centre_is_no_background_to_views_that_reach_beyond_it() -> None:
+    """All inside is as sure as the image alone says, all beyond is background."""
+    image_SHW = np.ones((50, 80, 96), np.float32)
+    window = Window(patch=(48, 48, 64), sampling="centre")
+    alone = logits(torch.ones_like, image_SHW, window=window)
+    agreed = logits(torch.ones_like, image_SHW, window=window, views=Consensus().affines)
+    assert (alone == 1).sum() == 48 * 48 * 64
+    np.testing.assert_allclose(agreed[alone == 1], 1, atol=1e-3)
+    assert (agreed[alone < 1] < -10).all()
+
+
 def test_certainty_has_a_finite_logit(blob: NDArray[np.float32]) -> None:
     sure = logits(lambda image: torch.full_like(image, 200), blob, views=Consensus().affines)
     assert np.isfinite(sure).all()
