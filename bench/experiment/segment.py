@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from bench.engine.store import Store
 from bench.errors import BenchError, explain
@@ -148,13 +148,11 @@ def segment(
         )
     if not left:
         return
-    net = _network(model, store)
+    predictor = _Predictor.of(model, store, consensus)
     outputs.start()
     series: dict[str, Path] = {}
     for name, scan in left.items():
-        made = _segment(
-            model, net, consensus, name, scan, targets[name], states[name], outputs, tick, series
-        )
+        made = _segment(predictor, name, scan, targets[name], states[name], outputs, tick, series)
         written = failed = False
         for one in _guarded(scan, made):
             written |= isinstance(one, Path)
@@ -174,16 +172,6 @@ def _check_series(found: dict[str, Found]) -> None:
                 " --dicom-seg out"
             )
     check_available()
-
-
-def _network(model: Train, store: Store) -> FeatureNet:
-    import torch
-
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return model.load_segmenter(store.out(model)).to(device)
-    except (MemoryError, RuntimeError) as error:  # torch has no other for memory of the CPU
-        raise BenchError(f"{model.key}: the network cannot be built: {error}") from None
 
 
 def _guarded(scan: Found, made: Iterator[Path | Remark]) -> Iterator[Path | Remark | BenchError]:
@@ -207,9 +195,7 @@ def _guarded(scan: Found, made: Iterator[Path | Remark]) -> Iterator[Path | Rema
 
 
 def _segment(
-    model: Train,
-    net: FeatureNet,
-    consensus: Consensus | None,
+    predictor: _Predictor,
     name: str,
     scan: Found,
     targets: dict[str, Path],
@@ -221,6 +207,7 @@ def _segment(
     from bench.data.nifti import copy_place, share_to_native, to_native
 
     where = str(scan.files[0])
+    model = predictor.model
     images = model.images
     opened = Opened.of(scan, images)
     image_CXYZ, geometry = opened.image_CXYZ, opened.geometry
@@ -232,9 +219,7 @@ def _segment(
             " files into one"
         )
     maps = _Maps(len(images.organs), targets)
-    labels_XYZ = _predict(
-        model, net, consensus, image_CXYZ, geometry, maps, lambda done, of: tick(name, done, of)
-    )
+    labels_XYZ = predictor.labels(image_CXYZ, geometry, maps, lambda done, of: tick(name, done, of))
     labels = to_native(labels_XYZ, geometry)
     if opened.header is not None:
         copy_place(labels, opened.header)
@@ -267,59 +252,87 @@ def _segment(
                 np.asarray(labels.dataobj),
                 scan.files[0],
                 images.organs,
-                model.key if consensus is None else f"{model.key}, views",
+                model.key if predictor.consensus is None else f"{model.key}, views",
                 version("organ-bench"),
                 unfinished,
             )
         yield target
 
 
-def _predict(
-    model: Train,
-    net: FeatureNet,
-    consensus: Consensus | None,
-    image_CXYZ: NDArray[GreyValue],
-    geometry: Geometry,
-    maps: _Maps,
-    tick: Callable[[int, int], None],
-) -> NDArray[np.uint8]:
-    """Return the label map in canonical orientation."""
-    import numpy as np
+@dataclass(frozen=True)
+class _Predictor:
+    """A model, and how it predicts."""
 
-    from bench.data.grid import grid_shape
-    from bench.data.visible import normalise
-    from bench.nets.inference import predict_volume
+    model: Train
+    net: FeatureNet
+    grid: tuple[int, int]
+    """Of its training."""
+    consensus: Consensus | None
 
-    images = model.images
-    grid = grid_shape([images.size(geometry)[0]], images.multiple_of)
-    placement = images.placement(geometry, grid)
-    slices_SCHW = images.padded(images.resized(image_CXYZ, geometry), placement, grid)
-    n_native = placement.native_shape(len(slices_SCHW))[0]
-    labels_ZXY = np.empty(placement.native_shape(len(slices_SCHW)), np.uint8)
-    # A 3D network sees the volume, a 2D one no more than a slice: memory for some of them.
-    size = len(slices_SCHW) if model.window is not None else SLICES_AT_ONCE
-    tick(0, n_native)
-    for start in range(0, len(slices_SCHW), size):
+    @classmethod
+    def of(cls, model: Train, store: Store, consensus: Consensus | None) -> Self:
+        """Load the network.
 
-        def each(rows: slice, logits_BKXY: Any, start: int = start) -> None:
-            maps.add(slice(start + rows.start, start + rows.stop), n_native, logits_BKXY)
-            tick(start + rows.stop, n_native)
+        Raises
+        ------
+        BenchError
+            It cannot be built.
+        """
+        import torch
 
-        block_SCHW = slices_SCHW[start : start + size]
-        rows = slice(None) if model.window is not None else slice(start, start + size)
-        labels_ZXY[rows] = predict_volume(
-            net,
-            normalise(block_SCHW, images.value_ranges),
-            device=next(net.parameters()).device,
-            precision=model.config.precision,
-            placement=placement,
-            window=model.window,
-            views=None if consensus is None else consensus.affines,
-            each=each,
-        )
-    if consensus is not None:
-        labels_ZXY = consensus.without_small_objects(labels_ZXY)
-    return labels_ZXY.transpose(1, 2, 0)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        folder = store.out(model)
+        try:
+            net = model.load_segmenter(folder).to(device)
+        except (MemoryError, RuntimeError) as error:  # torch has no other for memory of the CPU
+            raise BenchError(f"{model.key}: the network cannot be built: {error}") from None
+        return cls(model, net, model.grid(folder), consensus)
+
+    def labels(
+        self,
+        image_CXYZ: NDArray[GreyValue],
+        geometry: Geometry,
+        maps: _Maps,
+        tick: Callable[[int, int], None],
+    ) -> NDArray[np.uint8]:
+        """Return the label map in canonical orientation, and fill the other maps."""
+        import numpy as np
+
+        from bench.data.grid import grid_shape
+        from bench.data.visible import normalise
+        from bench.nets.inference import predict_volume
+
+        images, window = self.model.images, self.model.window
+        # Padded as in training and evaluation: a network tells where a scan ends, and how far.
+        grid = grid_shape([self.grid, images.size(geometry)[0]], images.multiple_of)
+        placement = images.placement(geometry, grid)
+        slices_SCHW = images.padded(images.resized(image_CXYZ, geometry), placement, grid)
+        n_native = placement.native_shape(len(slices_SCHW))[0]
+        labels_ZXY = np.empty(placement.native_shape(len(slices_SCHW)), np.uint8)
+        # A 3D network sees the volume, a 2D one no more than a slice: memory for some of them.
+        size = len(slices_SCHW) if window is not None else SLICES_AT_ONCE
+        tick(0, n_native)
+        for start in range(0, len(slices_SCHW), size):
+
+            def each(rows: slice, logits_BKXY: Any, start: int = start) -> None:
+                maps.add(slice(start + rows.start, start + rows.stop), n_native, logits_BKXY)
+                tick(start + rows.stop, n_native)
+
+            block_SCHW = slices_SCHW[start : start + size]
+            rows = slice(None) if window is not None else slice(start, start + size)
+            labels_ZXY[rows] = predict_volume(
+                self.net,
+                normalise(block_SCHW, images.value_ranges),
+                device=next(self.net.parameters()).device,
+                precision=self.model.config.precision,
+                placement=placement,
+                window=window,
+                views=None if self.consensus is None else self.consensus.affines,
+                each=each,
+            )
+        if self.consensus is not None:
+            labels_ZXY = self.consensus.without_small_objects(labels_ZXY)
+        return labels_ZXY.transpose(1, 2, 0)
 
 
 class _Maps:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bench.training.objective import Objective
 
 COST = "cost.json"
+GRID = "grid.json"
 
 
 class PseudoLabels(Stage, abc.ABC):
@@ -74,9 +75,10 @@ class Train(Stage):
         return self.config.batch_size if self.window is None else self.config.patch_batch_size
 
     def run(self, ctx: StageContext) -> None:
-        """Write one ``NAME.safetensors`` per network of the objective, and ``cost.json``."""
+        """Write ``cost.json``, ``grid.json``, and a ``NAME.safetensors`` per trained network."""
         import json
 
+        from bench.data.index import SliceIndex
         from bench.nets.weights import save_weights
         from bench.training.trainer import fit
 
@@ -93,6 +95,20 @@ class Train(Stage):
         passes = {name: seen / self.batch_size for name, seen in slices.items()}
         cost = {"parameters": parameters, "passes_per_step": passes}
         (ctx.out / COST).write_text(json.dumps(cost, indent=1))
+        grid = SliceIndex.read(ctx.input(self.images)).grid
+        (ctx.out / GRID).write_text(json.dumps(grid))
+
+    @staticmethod
+    def grid(out: Path) -> tuple[int, int]:
+        """Return rows and columns of the grid that a model was trained on, from its folder.
+
+        (1, 1), which every scan exceeds, of a model that is older than this note.
+        """
+        import json
+
+        path = out / GRID
+        rows, columns = json.loads(path.read_text()) if path.is_file() else (1, 1)
+        return rows, columns
 
     @staticmethod
     def cost(out: Path) -> dict[str, dict[str, Any]]:

@@ -16,6 +16,7 @@ import trees
 from command import Answer, Bench
 
 from bench.data import dicom
+from bench.datasets.phantom import Phantom
 from bench.experiment import segment
 from bench.stages import images
 
@@ -374,6 +375,33 @@ def test_views_give_a_label_map_of_their_own(predict, models, tmp_path, monkeypa
     monkeypatch.setattr(segment, "SLICES_AT_ONCE", 2)  # small objects are those of the whole scan
     assert predict(image, "-o", "pieces", "--views").code == 0
     assert contents(tmp_path / "pieces")["a.nii.gz"] == contents(tmp_path / "out")["a.nii.gz"]
+
+
+@pytest.mark.parametrize("network", ["unet_t11[width=4]", "unet3d_t11[width=4]"])
+def test_a_test_case_is_segmented_as_it_was_evaluated(bench: Bench, tmp_path, network):
+    """Scans of unequal sides, so that padding is not that of each of them."""
+    data = Phantom(n_cases=5, scale=0.4)
+    run = ("run", "-d", "phantom[n_cases=5,scale=0.4]", "-l", "100", "-f", "0", "--store", "st")
+    methods = "inerrant0,inerrant0[predict=views]"
+    answer = bench(
+        *run, "-m", methods, "-b", network, "-p", "smoke[steps=10,output_bias=0,patch=48:32:32]"
+    )
+    assert answer.code == 0, answer.err
+    evaluated = sorted((tmp_path / "st").glob("Predict/*"))
+    assert len(evaluated) == 2
+    (trained,) = (tmp_path / "st").glob("Train/*")
+    for folder in evaluated:
+        views = json.loads((folder / "stage.json").read_text())["fields"].get("consensus")
+        for path in folder.glob("out/*.nii.gz"):
+            case = next(case for case in data.cases() if f"{case.id}.nii.gz" == path.name)
+            nib.save(data.image(case), tmp_path / path.name)
+            out = f"{folder.name} {case.id}"
+            key = f"Train-{trained.name.rpartition('-')[2]}"
+            asked = ["predict", key, path.name, "-o", out, "--store", "st"]
+            assert bench(*asked, *(["--views"] if views else [])).code == 0
+            maps = [np.asarray(nib.load(one).dataobj) for one in (path, tmp_path / out / path.name)]
+            assert maps[0].any()
+            np.testing.assert_array_equal(*maps)
 
 
 def test_brackets_are_printed_as_they_are(predict, tmp_path):
