@@ -120,6 +120,7 @@ OUTPUTS = (
     "Labels/*-f0-*/out/split.json",
     "Train/*-f0-*-masked-r0-*/out/segmenter.safetensors",
     "Train/*-f0-*-masked-r0-*/out/cost.json",
+    "Train/*-f0-*-masked-r0-*/out/grid.json",
     "Train/*-f0-*-masked-r0-*/out/events.jsonl",
     "Train/*-f0-*-confidence-r1-*/out/confidence.safetensors",
     "Relabel/*-f0-*/out/slices/index.npz",
