@@ -13,6 +13,7 @@ from pydantic import Field
 
 from bench.stage import Part
 from bench.training.augment import in_plane_affine
+from bench.training.objects import keep_objects
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,21 +42,10 @@ class Consensus(Views):
     """Objects of an organ below this share of its largest one are left out."""
 
     def without_small_objects(self, labels_SHW: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return a label map, uint8 of shape [S, H, W], without the small objects of each organ.
+        """Return a label map, uint8 of shape [S, H, W], without the small objects of each organ."""
 
-        An object is a set of voxels of one organ that touch, also at corners.
-        """
-        from scipy import ndimage
+        def large(sizes_N: NDArray[np.intp]) -> NDArray[np.bool_]:
+            enough_N: NDArray[np.bool_] = sizes_N >= self.smallest_object * sizes_N.max()
+            return enough_N
 
-        kept_SHW = labels_SHW.copy()
-        for organ, box in enumerate(ndimage.find_objects(labels_SHW), start=1):
-            if box is None:
-                continue
-            objects_SHW, count = ndimage.label(labels_SHW[box] == organ, np.ones((3, 3, 3)))
-            if count > 1:
-                sizes = np.bincount(objects_SHW.ravel())
-                sizes[0] = 0
-                small = sizes < self.smallest_object * sizes.max()
-                small[0] = False
-                kept_SHW[box][small[objects_SHW]] = 0
-        return kept_SHW
+        return keep_objects(labels_SHW, large)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from bench.errors import DivergedError
 from bench.stage import Part
+from bench.training.objects import keep_objects
 
 BACKGROUND = 255
 """Value in a pseudo-label map: relabelled as background for every organ not annotated there."""
@@ -50,17 +51,7 @@ class RelabelRule(Part):
         """Return a predicted volume without the voxels that cannot be candidates."""
         if not self.one_object:
             return pred_SHW
-        from scipy import ndimage
-
-        kept_SHW = np.zeros_like(pred_SHW)
-        for organ, where in enumerate(ndimage.find_objects(pred_SHW), start=1):
-            if where is None:
-                continue
-            objects, _ = ndimage.label(pred_SHW[where] == organ, np.ones((3, 3, 3)))
-            sizes = np.bincount(objects.ravel())
-            sizes[0] = 0
-            kept_SHW[where][objects == sizes.argmax()] = organ
-        return kept_SHW
+        return keep_objects(pred_SHW, lambda sizes: np.arange(len(sizes)) == sizes.argmax())
 
 
 class Volume(Protocol):

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import pointwise
 import pytest
 import torch
 from numpy.typing import NDArray
+from pointwise import Pointwise, grey
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
@@ -18,22 +20,14 @@ from bench.training.agreement import Agreement, predict_with_agreement
 VIEWS_ALONE = Agreement(sigma_slices=0, sigma_pixels=0)
 
 
-class Of(FeatureNet):
-    """A network whose two logits are a function of the image."""
+def of(function: Callable[[Tensor], Tensor], dims: Dims = 2) -> Pointwise:
+    """Return a network of two logits: a function of the image, and -3."""
 
-    divisor = 1
-
-    def __init__(self, function: Callable[[Tensor], Tensor], dims: Dims = 2) -> None:
-        super().__init__()
-        self.function = function
-        self.dims = dims
-
-    def features(self, image_BCHW: Tensor) -> Tensor:
-        return image_BCHW
-
-    def classify(self, features_BCHW: Tensor) -> Tensor:
-        first = self.function(features_BCHW)
+    def both(image_BCHW: Tensor) -> Tensor:
+        first = function(image_BCHW)
         return torch.cat([first, torch.full_like(first, -3.0)], dim=1)
+
+    return Pointwise(both, dims)
 
 
 def agreed(
@@ -57,16 +51,9 @@ def agreed(
     )
 
 
-def grey(image_BCHW: Tensor) -> Tensor:
-    return 8 * image_BCHW[:, :1] - 4
-
-
 @pytest.fixture
 def blob() -> NDArray[np.float32]:
-    """A smooth object in four slices of unequal sides, off the centre."""
-    rows, columns = np.mgrid[:40, :56]
-    one_HW = np.exp(-(((rows - 16) / 9) ** 2) - ((columns - 30) / 12) ** 2)
-    return np.repeat(one_HW[None, None].astype(np.float32), 4, axis=0)
+    return pointwise.blob()[:, None]
 
 
 @pytest.mark.parametrize("window", [None, Window(patch=(48, 48, 64))])
@@ -74,7 +61,7 @@ def test_views_of_a_network_that_moves_with_the_image_agree(
     blob: NDArray[np.float32], window: Window | None
 ) -> None:
     """So does the way back of every view: none is turned or scaled to the wrong side."""
-    net = Of(grey, dims=2 if window is None else 3)
+    net = of(grey, dims=2 if window is None else 3)
     pred, score = agreed(net, blob, VIEWS_ALONE, background=True, window=window)
     prob = 1 / (1 + np.exp(-(8 * blob[:, 0] - 4)))
     assert np.array_equal(pred, (prob >= 0.5).astype(np.uint8))
@@ -87,7 +74,7 @@ def test_what_depends_on_the_view_scores_lower(blob: NDArray[np.float32]) -> Non
         columns = torch.arange(image_BCHW.shape[-1]).expand_as(image_BCHW)
         return torch.where(columns < 20, 4.0, -4.0)
 
-    pred, score = agreed(Of(by_place), blob, VIEWS_ALONE)
+    pred, score = agreed(of(by_place), blob, VIEWS_ALONE)
     sure = 1 / (1 + np.exp(-4.0))
     assert score[:, 20, 12] == pytest.approx(sure, abs=1e-3)
     assert (score[:, 20, 19] < sure - 0.1).all()
@@ -95,7 +82,7 @@ def test_what_depends_on_the_view_scores_lower(blob: NDArray[np.float32]) -> Non
 
 
 def test_the_mean_is_smoothed_over_slices_and_pixels(blob: NDArray[np.float32]) -> None:
-    net = Of(lambda image: grey(image) + 4)  # predicted everywhere
+    net = of(lambda image: grey(image) + 4)  # predicted everywhere
     blob[0] *= 0.5
     pred, views = agreed(net, blob, VIEWS_ALONE)
     assert (pred == 1).all()
@@ -104,6 +91,6 @@ def test_the_mean_is_smoothed_over_slices_and_pixels(blob: NDArray[np.float32]) 
 
 
 def test_annotated_organs_are_not_scored(blob: NDArray[np.float32]) -> None:
-    pred, score = agreed(Of(grey), blob, Agreement(), (False, True))
+    pred, score = agreed(of(grey), blob, Agreement(), (False, True))
     assert (pred == 1).any()
     assert not score.any()

@@ -6,34 +6,19 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pointwise
 import pytest
 import torch
 from numpy.typing import NDArray
+from pointwise import Pointwise, grey
 from torch import Tensor
 
 from bench.data.window import Window
 from bench.nets.inference import predict_volume
-from bench.nets.protocol import Dims, FeatureNet
+from bench.nets.protocol import Dims
 from bench.training.consensus import Consensus
 
 VOLUME = Window(patch=(48, 48, 64))
-
-
-class Of(FeatureNet):
-    """A network whose logit is a function of the image."""
-
-    divisor = 16
-
-    def __init__(self, function: Callable[[Tensor], Tensor], dims: Dims = 2) -> None:
-        super().__init__()
-        self.function = function
-        self.dims = dims
-
-    def features(self, image_BCHW: Tensor) -> Tensor:
-        return image_BCHW
-
-    def classify(self, features_BCHW: Tensor) -> Tensor:
-        return self.function(features_BCHW)
 
 
 def logits(
@@ -47,22 +32,21 @@ def logits(
 
     dims: Dims = 3 if options.get("window") else 2
     label_SHW = predict_volume(
-        Of(function, dims), image_SHW[:, None], device="cpu", batch_size=3, each=each, **options
+        Pointwise(function, dims, divisor=16),
+        image_SHW[:, None],
+        device="cpu",
+        batch_size=3,
+        each=each,
+        **options,
     )
     assert np.array_equal(label_SHW, found >= 0)
     return found
 
 
-def grey(image_BCHW: Tensor) -> Tensor:
-    return 8 * image_BCHW - 4
-
-
 @pytest.fixture
 def blob() -> NDArray[np.float32]:
-    """A smooth object in four slices of sides that are padded, off the centre."""
-    rows, columns = np.mgrid[:40, :56]
-    one_HW = np.exp(-(((rows - 16) / 9) ** 2) - ((columns - 30) / 12) ** 2)
-    return np.repeat(one_HW[None].astype(np.float32), 4, axis=0)
+    """Slices of sides that are padded."""
+    return pointwise.blob()
 
 
 @pytest.mark.parametrize("window", [None, VOLUME])
