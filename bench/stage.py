@@ -67,6 +67,11 @@ class Stage(Part, abc.ABC):
         """Its name in progress lines and folder names."""
         return type(self).__name__
 
+    @property
+    def training_steps(self) -> int:
+        """Optimiser steps it takes, by which the cores of a machine are shared; 0: no training."""
+        return 0
+
     def inputs(self) -> tuple[Stage, ...]:
         """Return the stages this one reads from, in field order."""
         values = (getattr(self, name) for name in type(self).model_fields)

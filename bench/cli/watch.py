@@ -19,9 +19,10 @@ from bench.engine import cluster
 from bench.engine.cluster import Job, Submission
 from bench.engine.graph import StageGraph
 from bench.engine.journal import JournalReader, Progress
+from bench.engine.makespan import makespan
 from bench.engine.store import State, Store
 from bench.errors import BenchError
-from bench.experiment.durations import Durations, makespan
+from bench.experiment.durations import Durations
 from bench.reporting.text import counted, duration, listed
 from bench.stage import Stage
 

@@ -11,6 +11,7 @@ import math
 import os
 
 from bench.engine.graph import StageGraph
+from bench.engine.makespan import makespan
 
 GAIN = 0.65
 """A step on t threads is about t ** GAIN times as fast as on one (``benchmarks/beside.py``)."""
@@ -37,6 +38,7 @@ def share(
     """Return (trainings side by side, threads of each) with which a plan ends first.
 
     Many short chains are done soonest side by side on one thread each, a single chain on all cores.
+    Trainings count by their steps, all else by nothing: predictions take seconds.
 
     Parameters
     ----------
@@ -45,29 +47,14 @@ def share(
     machines
         Equal machines that share the plan; the numbers are those of one.
     """
-    trainings, chain = _size(graph)
-    trainings = math.ceil(trainings / machines)
+    trainings = sum(stage.training_steps > 0 for stage in graph.stages.values())
+    most = max(1, min(math.ceil(trainings / machines), n_cores // (threads or 1)))
+    # The fewer the threads the slower a training, so only the most workers of each number count.
+    candidates = {min(most, n_cores // (n_cores // workers)) for workers in range(1, most + 1)}
 
     def duration(workers: int) -> float:
-        each = threads or n_cores // workers
-        return max(math.ceil(trainings / workers), chain) / math.pow(each, GAIN)
+        steps = makespan(graph, lambda stage: float(stage.training_steps), workers * machines)
+        return steps / math.pow(threads or n_cores // workers, GAIN)
 
-    most = max(1, min(trainings, n_cores // (threads or 1)))
-    best = min(range(1, most + 1), key=duration)
+    best = min(sorted(candidates), key=duration)
     return best, threads or n_cores // best
-
-
-def _size(graph: StageGraph) -> tuple[int, int]:
-    """Return the number of long stages and the length of the longest chain of them.
-
-    Long are those that other stages of the accelerator wait for: trainings. Predictions at the end
-    of a chain take seconds.
-    """
-    depth: dict[str, int] = {}
-    long: set[str] = set()
-    for stage in graph.in_order():
-        depth[stage.key] = max((depth[parent.key] for parent in stage.inputs()), default=0)
-        if stage.uses_accelerator:
-            depth[stage.key] += 1
-            long |= {parent.key for parent in stage.inputs() if parent.uses_accelerator}
-    return len(long), max((depth[key] for key in long), default=0)

@@ -63,6 +63,11 @@ class Train(Stage):
         return f"{self.labels.title}-{self.objective.label}-r{self.round}"
 
     @property
+    @override
+    def training_steps(self) -> int:
+        return self.length.steps
+
+    @property
     def round(self) -> int:
         """Number of trainings of a segmenter before this one."""
         if self.init is not None:

@@ -6,6 +6,7 @@ import time
 
 import pytest
 from helpers import HeavyToy, Toy
+from typing_extensions import override
 
 from bench.engine.graph import StageGraph
 from bench.engine.launchers import local
@@ -15,12 +16,23 @@ from bench.engine.sharing import cores, share
 from bench.stage import Stage
 
 
-def chain(name: str, length: int) -> Stage:
-    """Return an evaluation above a prediction above so many trainings, one after the other."""
-    training = HeavyToy(name=f"{name}0")
-    for number in range(1, length):
-        training = HeavyToy(name=f"{name}{number}", needs=(training,))
-    return Toy(name=f"{name}-e", needs=(HeavyToy(name=f"{name}-p", needs=(training,)),))
+class TrainingToy(HeavyToy):
+    """A toy that says how long it trains."""
+
+    steps: int
+
+    @property
+    @override
+    def training_steps(self) -> int:
+        return self.steps
+
+
+def chain(name: str, *steps: int) -> Stage:
+    """Return an evaluation above a prediction above trainings of so many steps, one by one."""
+    below: tuple[Stage, ...] = ()
+    for number, length in enumerate(steps):
+        below = (TrainingToy(name=f"{name}{number}", steps=length, needs=below),)
+    return Toy(name=f"{name}-e", needs=(HeavyToy(name=f"{name}-p", needs=below),))
 
 
 @pytest.mark.parametrize(
@@ -30,6 +42,7 @@ def chain(name: str, length: int) -> Stage:
         ([3], 16, None, (1, 16)),  # rounds of relabelling wait for each other
         ([1, 1], 2, None, (2, 1)),
         ([1, 3], 2, None, (1, 2)),  # most of the time only the long chain would run
+        ([1, 1, 1], 2, None, (1, 2)),  # as would the last of them
         ([1] * 20, 2, None, (2, 1)),
         ([1] * 20, 1, None, (1, 1)),
         ([1] * 64, 8, None, (8, 1)),
@@ -42,12 +55,24 @@ def chain(name: str, length: int) -> Stage:
 def test_a_plan_is_shared_so_that_it_ends_first(
     lengths: list[int], n_cores: int, threads: int | None, expected: tuple[int, int]
 ) -> None:
-    graph = StageGraph([chain(f"c{n}-", length) for n, length in enumerate(lengths)])
+    graph = StageGraph([chain(f"c{n}-", *[100] * length) for n, length in enumerate(lengths)])
     assert share(graph, n_cores, threads) == expected
 
 
+def test_trainings_count_by_their_steps() -> None:
+    relabelled = chain("relabelled", 2400, 800)
+    assert share(StageGraph([relabelled, chain("long", 3200)]), 2) == (2, 1)
+    assert share(StageGraph([relabelled, chain("short", 400)]), 2) == (1, 2)
+
+
+def test_machines_share_a_plan() -> None:
+    graph = StageGraph([chain(f"c{n}", 100) for n in range(8)])
+    assert share(graph, 4) == (4, 1)
+    assert share(graph, 4, machines=4) == (2, 2)
+
+
 def test_the_user_s_word_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    graph = StageGraph([chain("a", 1), chain("b", 1)])
+    graph = StageGraph([chain("a", 100), chain("b", 100)])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.delenv("OMP_NUM_THREADS")
     monkeypatch.setattr(local, "cores", lambda: 4)
