@@ -19,6 +19,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import trees
+from typing_extensions import override
 
 from bench.data.catalogue import parse_dataset
 from bench.data.dataset import Case, Dataset
@@ -139,6 +140,17 @@ class HeavyToy(Toy):
     """A toy for the accelerator slot."""
 
     uses_accelerator = True
+
+
+class TrainingToy(HeavyToy):
+    """A toy that says how long it trains."""
+
+    steps: int = 100
+
+    @property
+    @override
+    def training_steps(self) -> int:
+        return self.steps
 
 
 def workers_find_helpers(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from helpers import HeavyToy, Toy
-from typing_extensions import override
+from helpers import HeavyToy, Toy, TrainingToy
 
 from bench.engine.graph import StageGraph
 from bench.engine.launchers import local
@@ -14,17 +13,6 @@ from bench.engine.launchers.local import Local, Slot, WorkerPool
 from bench.engine.process import WorkerProcess
 from bench.engine.sharing import cores, share
 from bench.stage import Stage
-
-
-class TrainingToy(HeavyToy):
-    """A toy that says how long it trains."""
-
-    steps: int
-
-    @property
-    @override
-    def training_steps(self) -> int:
-        return self.steps
 
 
 def chain(name: str, *steps: int) -> Stage:

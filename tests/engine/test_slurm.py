@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import walk
-from helpers import HeavyToy, Toy, ran, workers_find_helpers
+from helpers import HeavyToy, Toy, TrainingToy, ran, workers_find_helpers
 
 from bench.engine import cluster
 from bench.engine.graph import StageGraph
@@ -141,7 +141,7 @@ def test_a_submission_is_recorded(store: Store, command: Command) -> None:
 def test_a_job_without_gpus_shares_its_cores_as_the_local_launcher_does(
     store: Store, command: Command
 ) -> None:
-    trainings = [HeavyToy(name=f"training{number}") for number in range(8)]
+    trainings = [TrainingToy(name=f"training{number}") for number in range(8)]
     wanted = [HeavyToy(name=f"prediction{n}", needs=(t,)) for n, t in enumerate(trainings)]
     graph = registered(store, *wanted)
     expected = share(graph, 4)
