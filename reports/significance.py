@@ -16,7 +16,7 @@ from bench.errors import BenchError, unknown_name
 from bench.evaluation.metrics import MetricName
 from bench.reporting import board, missing
 from bench.reporting.board import Board
-from bench.reporting.column import ComparisonColumn, Decides, Terms, columns, domain_columns
+from bench.reporting.column import ComparisonColumn, Decides, Terms, domain_columns
 from bench.reporting.comparison import MOST_PAIRS, Compared, Comparison, compare
 from bench.reporting.marks import ranked
 from bench.reporting.missing import gaps, substitutes
@@ -122,7 +122,7 @@ class Significance(ScoresReport):
         if by_ranks := self.decides == "ranks":
             stem += "-ranks"
         drawn = {} if by_ranks else standings.comparisons(overall, stem)
-        organs = columns(scored.scores, scored.styles, per_organ=True)
+        organs = scored.by_organ()
         domains = list(self._compared(parts, thorough=False))
 
         def files() -> Mapping[str, str | bytes]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from bench.reporting import missing
 from bench.reporting.board import Board
-from bench.reporting.column import ComparisonColumn, columns
+from bench.reporting.column import ComparisonColumn
 from bench.reporting.marks import Rule
 from bench.reporting.marks import marks as marks_of
 from bench.reporting.scored import Scored
@@ -54,7 +54,7 @@ def leaderboards(
     """
     found: list[Board] = []
     for task in sorted(scored.scores["task"].unique()):
-        shown = list(scored.of_task(task, per_organ=by == "organ"))
+        shown = list(scored.by_organ(task) if by == "organ" else scored.of_task(task))
         if by == "rank":
             found += rank_boards(shown, scored.styles, f"{task}{TITLE[by]}")
         elif by == "failures":
@@ -73,8 +73,7 @@ def heading(column: ComparisonColumn) -> str:
 def numbers(scored: Scored) -> pd.DataFrame:
     """Return the numbers behind the boards, one line per task, organ (or their mean) and method."""
     rows: list[dict[str, Any]] = []
-    by_organ = columns(scored.scores, scored.styles, per_organ=True)
-    for column in (*scored.columns, *by_organ):
+    for column in (*scored.columns, *scored.by_organ()):
         counts = missing.counts(column)
         for method in column.methods:
             values = column.values[method]
