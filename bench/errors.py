@@ -47,6 +47,9 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> BenchError:
     words = name.replace(",", " ").split()
     if len(words) > 1 and set(words) <= set(known):
         return BenchError(f"unknown {kind} {name!r}: put commas between, {','.join(words)}")
+    if words and words[0] in known and "=" in name and "[" not in name:
+        options = ",".join(words[1:])
+        return BenchError(f"unknown {kind} {name!r}: options go in brackets, {words[0]}[{options}]")
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(known)}"
     return BenchError(f"unknown {kind} {name!r}: {hint}")

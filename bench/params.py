@@ -173,6 +173,8 @@ def _describe_finding(finding: ErrorDetails) -> str:
     if kind == "missing":
         return f"{name} {asked}"
     given = finding["input"]
+    if not rule and isinstance(given, Mapping):  # of several parameters, which the finding names
+        return asked
     text = repr(given) if isinstance(given, str) else str(given)
     shown = f"{text[:MAX_SHOWN]}..." if len(text) > MAX_SHOWN else text
     return f"{name}={shown}{'' if rule else ':'} {asked}"
@@ -225,6 +227,11 @@ def format_brackets(name: str, overrides: Mapping[str, Any]) -> str:
 def split_colons(value: object) -> object:
     """Return the parts of ``32:64:64``, the notation of a tuple; anything else unchanged."""
     return tuple(value.split(":")) if isinstance(value, str) else value
+
+
+def whole(value: object) -> object:
+    """Return the whole number that brackets write as text; anything else unchanged."""
+    return int(value) if isinstance(value, str) and value.strip().isdecimal() else value
 
 
 def split_outside_brackets(text: str, at: str = ",") -> list[str]:

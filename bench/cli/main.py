@@ -483,7 +483,7 @@ def data_check(
     data: DataRoot = None,
     as_json: AsJson = False,
 ) -> None:
-    """Read every case and report organs, annotations, spacing and problems; exit code 2 if any.
+    """Read every case and report organs, annotations, spacing, problems; exit code 2 after errors.
 
     A data set that cannot be read at all is named, and the others are checked.
     """
@@ -676,7 +676,8 @@ def report_(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder for the files; ./NAME if not given.")
+        Path | None,
+        typer.Option("--out", "-o", help="Folder for the files. Default: ./bench-report/NAME."),
     ] = None,
     csv: Annotated[
         Path | None,
@@ -700,7 +701,7 @@ def report_(
     report_name, options = parse_brackets(name)
     if csv is not None:
         options = {**options, "csv": str(csv)}
-    check_folder(folder := out or Path(report_name))
+    check_folder(folder := out or Path("bench-report", report_name))
     with helper():  # which starts while the report is found and its tables are read
         report = _report(report_name, options)
         if results and not report.needs_results:
@@ -758,7 +759,8 @@ def main() -> None:
         describe = getattr(error, "format_message", None)
         if describe is None:
             raise
-        if message := " ".join(describe().split()):  # empty: help was asked for and shown
+        # Empty: help was asked for and shown.
+        if message := " ".join(describe().replace("Value error, ", "").split()):
             complain(f"error: {message.rstrip('.')}; --help shows what there is")
     sys.exit(ExitCode.FIXABLE)
 

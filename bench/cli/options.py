@@ -8,6 +8,19 @@ from typing import Annotated
 
 import typer
 
+from bench.errors import BenchError
+
+
+def _experiment(path: Path | None) -> Path | None:
+    """Return the file of an experiment, if it is one."""
+    if path is not None and not path.is_file():
+        raise BenchError(
+            f"no experiment file {path}; methods are named with -m and data sets with -d, for "
+            "example -m inerrant -d phantom"
+        )
+    return path
+
+
 _compared = partial(typer.Option, rich_help_panel="What is compared")
 _computed = partial(typer.Option, rich_help_panel="How it is computed")
 _found = partial(typer.Option, rich_help_panel="Where things are")
@@ -157,7 +170,6 @@ ExperimentFile = Annotated[
     typer.Argument(
         metavar="FILE.toml",
         help="An experiment: options by their names. Those of the command line override it.",
-        exists=True,
-        dir_okay=False,
+        callback=_experiment,
     ),
 ]

@@ -56,7 +56,7 @@ def write_sheets(
     n_faults = n_refused = 0
     for dataset, path in zip(datasets, _paths(datasets, out), strict=True):
         try:
-            cases = dataset.cases()
+            cases = dataset.found()
             selection = select(cases, n_cases, named)
             split = simulation.split(dataset, cases)
         except BenchError as error:

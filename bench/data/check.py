@@ -65,7 +65,7 @@ def check(
     BenchError
         The cases cannot be listed. Problems of single cases are in the result.
     """
-    cases = dataset.cases()
+    cases = dataset.found()
     summaries: dict[str, _CaseSummary] = {}
     problems: list[Problem] = []
     with threads(at_most=HELD_AT_ONCE) as pool:

@@ -168,6 +168,22 @@ class Dataset(Part, abc.ABC):
             ``annotations.csv`` that names other cases or organs.
         """
 
+    def found(self) -> Sequence[Case]:
+        """Return :meth:`cases`, if there are any.
+
+        Raises
+        ------
+        BenchError
+            There is none, or as :meth:`cases`.
+        """
+        cases = self.cases()
+        if not cases:
+            raise BenchError(
+                f"{self.name}: no case found below {self.root}; put the data there, or name the "
+                "folder that holds them with --data"
+            )
+        return cases
+
     def cases_as_source(self) -> Sequence[Case]:
         """Return the cases where others join them, so that an organ may be annotated in none."""
         return self.cases()

@@ -59,7 +59,7 @@ def export_nnunet(
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BenchError(f"{folder}: is not empty; name a new folder")
-    cases = dataset.cases()
+    cases = dataset.found()
     splits: list[Split] = []
     refused: list[BenchError] = []
     for number in range(n_folds) if label_pct == 100 else [fold]:

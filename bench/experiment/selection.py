@@ -77,7 +77,7 @@ class ExperimentGrid:
         for dataset in self.datasets:
             memory = store.root / "digests.json"
             with _what_remains(store):
-                cases = dataset.cases()
+                cases = dataset.found()
                 content = fingerprint(dataset, cases, memory, progress, remember=remember)
                 if guard:
                     from bench.data.leaks import refuse_leaks  # plans need no library for scans
@@ -129,7 +129,7 @@ def preparations(
     """Return the stages that read and cache data sets; no fold, no method is needed for them."""
     stages: dict[str, Stage] = {}
     for dataset in datasets:
-        source = Source(dataset, fingerprint(dataset, dataset.cases(), memory))
+        source = Source(dataset, fingerprint(dataset, dataset.found(), memory))
         for profile in profiles:
             for network in networks or [parse_network(profile.network)]:
                 recipe = Recipe(Condition(source, 0, 100, network, profile))
@@ -168,7 +168,7 @@ def parse_networks(texts: Sequence[str]) -> list[Network]:
     return _once(parse_network(text) for text in _items("network", texts)) if texts else []
 
 
-def parse_numbers(what: str, text: str, low: int, high: int) -> list[int]:
+def parse_numbers(what: str, text: str, low: int, high: int, *, unit: str = "") -> list[int]:
     """Return the integers of ``1,3`` or ``0-4`` or ``all``, in order, each once.
 
     Raises
@@ -187,7 +187,7 @@ def parse_numbers(what: str, text: str, low: int, high: int) -> list[int]:
             span = range(int(first), int(last if dash else first) + 1)
         except ValueError:
             raise BenchError(
-                f"{what} {item.strip()!r} is not a whole number; write for example {high} or "
+                f"{what} {item.strip()!r} is not a whole number{unit}; write for example {high} or "
                 f"{low}-{high} or {low},{high}"
             ) from None
         if not span:
@@ -203,7 +203,7 @@ def parse_label_pcts(text: str) -> list[int] | None:
     """Return the percentages of ``--labelled``; None for ``all``, the defaults of the data set."""
     if text.strip() == "all":
         return None
-    return parse_numbers("label fraction", text.replace("%", ""), 1, 100)
+    return parse_numbers("label fraction", text.replace("%", ""), 1, 100, unit=" of percent")
 
 
 def _items(what: str, texts: Sequence[str]) -> list[str]:

@@ -80,7 +80,8 @@ def load(name: str) -> type[Network]:
     if name not in NETWORKS:
         if slash:
             raise unknown_name("architecture", architecture, SMP_ARCHITECTURES)
-        raise unknown_name("network", name, names())
+        unknown = unknown_name("network", name, names())
+        raise BenchError(f"{unknown} An encoder follows its architecture: unet/resnet34")
     module, _, class_name = NETWORKS[name].partition(":")
     network: type[Network] = getattr(import_module(module), class_name)
     return network

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from typing_extensions import override
 
 from bench.nets.network import Network
+from bench.params import whole
 
 if TYPE_CHECKING:
     from bench.nets.protocol import Dims, FeatureNet
@@ -21,7 +22,7 @@ class MedNeXt(Network):
 
     width: int = Field(default=32, ge=1, le=1024)
     """Channels of the first level; they double at every level."""
-    kernel: Literal[3, 5] = 3
+    kernel: Annotated[Literal[3, 5], BeforeValidator(whole)] = 3
     """Side of the depthwise convolutions, in voxels."""
 
     @override

@@ -34,7 +34,7 @@ class UNet(nn.Module):
     dims
         2 for slices, 3 for volumes: the same design with 3D operations.
     features
-        Channels of the two convolutions before the last one; ``width`` in Table 11.
+        Channels of the two convolutions before the last one; 0 for ``width``, as in Table 11.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class UNet(nn.Module):
         n_organs: int,
         width: int = 64,
         dims: Dims = 2,
-        features: int | None = None,
+        features: int = 0,
     ) -> None:
         super().__init__()
         features = features or width

@@ -214,8 +214,8 @@ def _sources(
         return
     if len(methods) not in (1, len(paths)):
         raise BenchError(
-            f"{len(methods)} methods are named for {len(paths)} files: give --method once, or once "
-            "for each file"
+            f"{counted(len(methods), 'method')} named for {counted(len(paths), 'file')}: "
+            "give --method once, or once for each file"
         )
     named = methods if len(methods) == len(paths) else [*methods] * len(paths)
     for path, method in zip(paths, named, strict=True):
@@ -264,6 +264,8 @@ def _twice(names: Sequence[str]) -> str:
 def _renamed(organs: pd.Series, names: Mapping[str, str]) -> pd.Series:
     known = set(organs.unique())
     for name in names:
+        if name not in known and names[name] in known:
+            raise BenchError(f"unknown label {name!r}: write {names[name]}={name}")
         if name not in known:
             raise unknown_name("label", name, known)
     return organs.map(lambda label: names.get(label, label))

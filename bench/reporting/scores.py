@@ -207,7 +207,8 @@ def _check_header(path: Path, names: list[str]) -> None:
     missing = [name for name in REQUIRED if name not in names]
     unknown = [name for name in names if name not in (*REQUIRED, *OPTIONAL)]
     if missing or unknown:
-        what = f"column {missing[0]} is missing" if missing else f"unknown column {unknown[0]!r}"
+        absent = f"column {', '.join(missing)} is missing among {', '.join(names)}"
+        what = absent if missing else f"unknown column {unknown[0]!r}"
         raise BenchError(f"{path} row 1: {what}; the columns are {known}")
 
 

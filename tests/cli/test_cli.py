@@ -48,6 +48,7 @@ def files(root: Path) -> dict[str, int]:
         (["-m", "inerrant[rounds=0]"], r"method inerrant: rounds='0' must be at least 1"),
         (["-m", "inerrant[rounds"], r"cannot read 'inerrant\[rounds'"),
         (["-m", ","], r"no method is named"),
+        (["-m", "inerrant rounds=3"], r"options go in brackets, inerrant\[rounds=3\]"),
         (["-d", "phanton"], r"unknown dataset 'phanton': did you mean phantom"),
         (["-d", "phantom[cases=4]"], r"unknown parameter of data set phantom 'cases': .*n_cases"),
         (["-d", "./nowhere"], r"nowhere"),
@@ -55,11 +56,17 @@ def files(root: Path) -> dict[str, int]:
         (["-p", "smoke[step=3]"], r"unknown parameter of profile smoke 'step': .*steps"),
         (["-p", "smoke[steps=none]"], r"profile smoke: steps='none'"),
         (["-b", "unett"], r"unknown backbone|unknown network"),
+        (
+            ["-b", "resnet34"],
+            r"unknown network 'resnet34'.*follows its architecture: unet/resnet34",
+        ),
+        (["-b", "mednext[kernel=4]"], r"network mednext: kernel=4 must be 3 or 5"),
+        (["-p", "fast[floor=0.1]"], r"profile fast: floor belongs to loss=balanced, not to"),
         (["-b", "unet/resnet3"], r"resnet3"),
         (["-l", "0"], r"label fraction 0 is impossible, must be within 1 to 100"),
         (["-l", "101"], r"label fraction 101 is impossible, must be within 1 to 100"),
-        (["-l", "abc"], r"label fraction 'abc' is not a whole number"),
-        (["-l", "0.3"], r"label fraction '0.3' is not a whole number"),
+        (["-l", "abc"], r"label fraction 'abc' is not a whole number of percent"),
+        (["-l", "0.3"], r"label fraction '0.3' is not a whole number of percent"),
         (["-f", "2"], r"fold 2 is impossible, must be within 0 to 1"),
         (["-f", "0-999999999999"], r"fold 999999999999 is impossible"),
         (["-f", "1-0"], r"fold '1-0' runs backwards: write 0-1"),
@@ -68,7 +75,7 @@ def files(root: Path) -> dict[str, int]:
         (["-p", "smoke[n_folds=9]"], r"4 patients cannot be split into 9 folds"),
         (["--launcher", "sge"], r"unknown launcher 'sge': known: inline, local, slurm"),
         (["--fold", "0"], r"No such option: --fold.*--folds"),
-        (["surplus"], r"surplus"),
+        (["surplus"], r"no experiment file surplus; methods are named with -m"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -90,7 +97,7 @@ def test_a_wrong_choice_is_one_line_and_exit_code_2(
     ("arguments", "message"),
     [
         (["run"], r"no method is named: give --method"),
-        (["list", "method"], r"'method' is not one of 'methods'"),
+        (["list", "method"], r"^error: Invalid value for 'what': 'method' is not one of 'methods'"),
         (["frobnicate"], r"No such command 'frobnicate'"),
         (["status"], r"no store at bench-store: run something first, or name one with --store"),
         (["report", "leaderboard"], r"no store at bench-store: run something first"),
@@ -330,6 +337,47 @@ def test_an_empty_data_set_is_answered_with_the_expected_tree(
     assert "labelsTr" in answer.err
 
 
+CLINIC = """
+from typing import ClassVar
+from bench.api import Dataset
+
+class Clinic(Dataset):
+    summary: ClassVar[str] = "nothing yet"
+    source: ClassVar[str] = "here"
+    name = property(lambda self: "clinic")
+    organs = property(lambda self: ("liver", "spleen"))
+
+    def cases(self):
+        return ()
+
+    def files(self, case):
+        return ()
+
+    def image(self, case):
+        raise NotImplementedError
+
+    labels = image
+"""
+
+
+def test_a_data_set_of_a_plug_in_that_finds_nothing_is_one_line(
+    bench: Bench, tmp_path: Path
+) -> None:
+    (tmp_path / "clinic.py").write_text(CLINIC)
+    for command in (
+        "data check clinic",
+        "data preview clinic -o sheet.png",
+        "data export nnunet clinic -o exported",
+        "data prepare clinic",
+        "plan -m naive -d clinic",
+        "run -m naive -d clinic",
+    ):
+        answer = bench(*command.split(), "--plugin", "clinic.py")
+        assert answer.code == 2, command
+        assert answer.err.startswith("error: clinic: no case found below "), command
+        assert len(answer.err.splitlines()) == 1, command
+
+
 # The whole way
 
 
@@ -488,7 +536,7 @@ def test_report_writes_the_leaderboard_of_all_results(
 ) -> None:
     answer = bench("report", "leaderboard", "--store", str(experiment.store))
     assert answer.code == 0
-    names = {path.name for path in (tmp_path / "leaderboard").iterdir()}
+    names = {path.name for path in (tmp_path / "bench-report" / "leaderboard").iterdir()}
     assert {f"leaderboard.{suffix}" for suffix in ("md", "csv", "tex", "html")} <= names
     assert {f"leaderboard-matrix-1.{suffix}" for suffix in ("svg", "pdf")} <= names
     assert "per organ" in answer.out

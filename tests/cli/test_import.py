@@ -195,7 +195,7 @@ RAW_INFINITE = RAW.replace("0.5000", "inf")
         ),
         ("monai", RAW, ["--organ", "klass0=liver"], "unknown label 'klass0': did you mean class0"),
         ("monai", RAW, ["--organ", "liver"], "write LABEL=NAME"),
-        ("monai", RAW, ["-m", "A", "-m", "B"], "3 methods are named for 1 files"),
+        ("monai", RAW, ["-m", "A", "-m", "B"], "3 methods named for 1 file:"),
         ("monai", RAW_INFINITE, [], "case case_1, class1: the value is infinite"),
         ("monai", RAW.replace("class0", "a\x1b[2J"), [], "is no name"),
         ("folder", RAW, [], "--method is not for folder"),

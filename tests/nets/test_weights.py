@@ -1,4 +1,5 @@
 import errno
+import re
 import resource
 from pathlib import Path
 
@@ -31,6 +32,22 @@ EVERY = [
     "unet/tu-mobilenetv3_small_050",
     "segformer/mit_b0",
 ]
+
+
+NETWORKS_PAGE = Path(__file__).parents[2] / "docs/reference/networks.md"
+
+
+def notations() -> list[str]:
+    """Return the networks that the documentation writes down, but for those that download."""
+    lines = NETWORKS_PAGE.read_text(encoding="utf-8").partition("## In 3D")[0].splitlines()
+    cells = [line.split("|")[1] for line in lines if line.startswith("| `")]
+    found = [text for cell in cells for text in re.findall("`([^`]+)`", cell)]
+    return [text for text in found if "weights=" not in text]
+
+
+@pytest.mark.parametrize("text", notations())
+def test_every_network_of_the_documentation_can_be_named(text: str) -> None:
+    assert parse_network(text).dims in (2, 3)
 
 
 def small_image(network: Network) -> Tensor:
