@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache, cached_property
@@ -242,6 +243,14 @@ class Release(Dataset):
         """Return the archives of what was chosen."""
         return self.archives
 
+    @property
+    def _ways(self) -> str:
+        """How to get the data, in words."""
+        archives = self.downloads().values()
+        if archives and all(archive.url for archive in archives):
+            return f"with `bench data download {shlex.quote(self.label)}`, or from {self.source}"
+        return f"from {self.source}"
+
     @override
     def defects_of(self, case: Case) -> tuple[str, ...]:
         number = self.file_of(case).number
@@ -373,7 +382,7 @@ class Release(Dataset):
             remedy = (
                 f"unpack {', '.join(packed[:3])}{' and others' if len(packed) > 3 else ''}"
                 if packed
-                else f"get the data from {self.source}"
+                else f"get the data {self._ways}"
             )
             raise BenchError(
                 f"no scan of {self.called} found below {self.root}; {remedy}; expected"
