@@ -17,7 +17,7 @@ class InerrantPlus(Method):
 
     Trains like `inerrant0` for three quarters of the steps, relabels once the most probable two
     thirds of the largest object predicted of a missing organ, and trains on with the same falling
-    learning rate. ``docs/explanation/measured.md`` has the ablation that led here.
+    learning rate. ``docs/explanation/development.md`` has the ablation that led here.
     """
 
     title: ClassVar[str] = "INERRANT+"

@@ -19,8 +19,8 @@ class InerrantViews(Method):
     Trains like `inerrant0` for three quarters of the steps, relabels once the two thirds of the
     largest object of each missing organ on which views of the scan agree most, and trains on with
     the same falling learning rate. A prediction is the mean over the views, without objects far
-    smaller than the largest one of their organ. ``docs/explanation/measured.md`` has the ablation;
-    `inerrant0[budget=long,predict=views]` is the control.
+    smaller than the largest one of their organ. ``docs/explanation/development.md`` has the
+    ablation; `inerrant0[budget=long,predict=views]` is the control.
     """
 
     title: ClassVar[str] = "INERRANT-V"

@@ -24,7 +24,7 @@ from bench.results.sources import tables_of
 
 ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs/pictures"
-RESULTS = ROOT / "leaderboard/quick-5-folds"
+RESULTS = ROOT / "leaderboard/published-loss-5-folds"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 PHANTOM = "bench data preview phantom -l 50 --cases 6 --slices 1 -o"
 COLOURS = 96

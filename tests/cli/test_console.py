@@ -22,7 +22,7 @@ from bench.errors import BenchError, neutral, one_line
 from bench.reporting import board
 from bench.reporting.board import Board
 
-BOARD = Path(__file__).parents[2] / "leaderboard" / "quick-5-folds"
+BOARD = Path(__file__).parents[2] / "leaderboard" / "published-loss-5-folds"
 
 HOSTILE = {
     "clear": "\x1b[2J\x1b]0;owned\x07",

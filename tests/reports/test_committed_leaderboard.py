@@ -22,9 +22,12 @@ def words(drawing: str) -> list[str]:
     ("folder", "name"),
     [
         ("quick", "leaderboard"),
+        ("quick", "significance"),
         ("quick", "fairness"),
-        ("quick-5-folds", "leaderboard"),
-        ("quick-5-folds", "significance"),
+        ("published-loss", "leaderboard"),
+        ("published-loss", "fairness"),
+        ("published-loss-5-folds", "leaderboard"),
+        ("published-loss-5-folds", "significance"),
     ],
 )
 def test_committed_reports_regenerate_byte_for_byte(folder: str, name: str, tmp_path: Path) -> None:

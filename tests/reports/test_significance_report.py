@@ -161,7 +161,7 @@ def test_the_command_takes_results_or_a_csv(
     code, text = run("significance[csv=mine.csv]")
     assert code == 0
     assert "x exceeds y" in text
-    assert (tmp_path / "significance" / "significance.html").is_file()
+    assert (tmp_path / "bench-report" / "significance" / "significance.html").is_file()
     for report in ("leaderboard", "html"):
         code, text = run(report, "--csv", "mine.csv")
         assert code == 0
