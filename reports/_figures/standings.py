@@ -26,7 +26,7 @@ NUMBERED = 9
 """Methods of a matrix whose cells have numbers."""
 CORNERS = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5], [-0.5, -0.5]])
 """Of a cell of a matrix."""
-BETTER, WORSE, UNTESTED = "#0067A5", "#B04A00", "#8A8A8A80"
+BETTER, WORSE, UNTESTED = "#0067A5", "#B04A00", "#8A8A8A40"
 ON_COLOUR = "#FEFEFE"
 """Text on these; a page draws black and white in its own colours, which this is not."""
 FOREST = (
@@ -222,12 +222,13 @@ def matrix(shown: Standings) -> Figure:
     filled: dict[str, list[Path]] = {}
     for found in shown.comparisons:
         a, b = order.index(found.a), order.index(found.b)
+        tested = not np.isnan(found.p_holm)
         for line, place, diff in ((a, b, found.primary.diff), (b, a, -found.primary.diff)):
             better = (diff > 0) == shown.higher_is_better
             colour = BETTER if better else WORSE
-            if np.isnan(diff) or found.significant:
+            if found.significant or not tested:
                 cell = Path(CORNERS + np.array([place, line]), closed=True)
-                filled.setdefault(UNTESTED if np.isnan(diff) else colour, []).append(cell)
+                filled.setdefault(colour if tested else UNTESTED, []).append(cell)
             sign = ("+" if better else "−") if found.significant else ""
             axis.text(
                 place,

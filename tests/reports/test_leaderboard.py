@@ -256,6 +256,13 @@ def test_files_are_the_same_for_the_same_rows(tmp_path):
     assert "leaderboard-nsd.md" in other.files
 
 
+@pytest.mark.parametrize(("folds", "grey"), [([0], True), (range(3), False)])
+def test_what_one_fold_cannot_test_is_grey_in_the_matrix(folds, grey):
+    tables = Tables.of(results=result_table(methods=["naive", "inerrant0"], folds=folds))
+    drawing = Leaderboard().build(tables).files["leaderboard-matrix-1.svg"]
+    assert ("#8a8a8a" in str(drawing)) == grey
+
+
 def test_renderings_escape_and_keep_every_cell():
     boards = boards_by(result_table(methods=["inerrant0", "inerrant[score=a_b]"]))
     cells = [cell for line in boards[0].lines() for cell, _ in line]
