@@ -36,7 +36,7 @@ LEFT_OUT = {
 }
 NOTES = (
     "All values in %, voxels of the training volumes in which the organ was hidden, compared with "
-    "the hidden labels; mean over organs, then over folds.",
+    "the hidden labels; mean over organs, then over runs: the folds of each seed.",
     "Target: share of the candidates to relabel by the end of the round. Added: voxels added in "
     "the round, relative to the organ's true voxels. P, R: precision and recall of the voxels "
     "added in the round; P all, R all: of all rounds so far (Table 7 of the paper).",
@@ -44,9 +44,9 @@ NOTES = (
     "separates right from wrong candidates (Table 6); the chance level of AP err is the error.",
 )
 LEFT_OUT_NOTES = (
-    "Volumes: pseudo-labels of an organ in a volume, in all folds; left out: those that are not "
+    "Volumes: pseudo-labels of an organ in a volume, in all runs; left out: those that are not "
     "trained on. What follows in %, compared with the hidden labels; mean over the organs that "
-    "have both, then over folds.",
+    "have both, then over runs.",
     "P kept, P out: share of the voxels that are right, of what is trained on and of what is left "
     "out. DSC kept, DSC out: mean over volumes, 0 where the organ is missed, so that a gate is "
     "seen to work without voxels, too. A gate works if what it keeps is the better part.",
@@ -112,7 +112,7 @@ def _board(group: pd.DataFrame, by: tuple[str, ...], styles: MethodStyles) -> Bo
             for name, title in SHOWN.items()
         }
     )
-    frame = pd.concat([labels, values, cells["runs"].rename("folds")], axis=1)
+    frame = pd.concat([labels, values, cells["runs"]], axis=1)
     return Board(
         title=f"{group_name(group)}: relabelling{', per organ' if by else ''}",
         frame=frame,
