@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+from operator import attrgetter
 
 from bench.engine.graph import StageGraph
 from bench.engine.makespan import makespan
@@ -49,11 +50,11 @@ def share(
     """
     trainings = sum(stage.training_steps > 0 for stage in graph.stages.values())
     most = max(1, min(math.ceil(trainings / machines), n_cores // (threads or 1)))
-    # The fewer the threads the slower a training, so only the most workers of each number count.
+    # Of the numbers of workers that leave each as many threads, the largest ends first.
     candidates = {min(most, n_cores // (n_cores // workers)) for workers in range(1, most + 1)}
 
     def duration(workers: int) -> float:
-        steps = makespan(graph, lambda stage: float(stage.training_steps), workers * machines)
+        steps = makespan(graph, attrgetter("training_steps"), workers * machines)
         return steps / math.pow(threads or n_cores // workers, GAIN)
 
     best = min(sorted(candidates), key=duration)
