@@ -13,7 +13,7 @@ from bench.evaluation.overlay import overlay_png, scan_png
 from bench.evaluation.status import mask_status
 from bench.experiment.method import Method
 from bench.plugins import registry
-from bench.results.basis import BASIS
+from bench.results.basis import BASIS, DEFINED
 from bench.results.tables import AUDIT, CURVES, PARTS, PICTURES, RESULTS, SHEETS
 
 QUALITY = {"naive": 0.2, "inerrant0": 0.5, "bai": 0.55, "inerrant": 0.6, "full": 0.8}
@@ -106,6 +106,8 @@ def result_rows(
                     "device_s": 60.0 * (t + 1),
                     "peak_mb": np.nan,
                     "stage": f"Evaluate-{method}{t}{fold}{pct}{seed}",
+                    "recipe": "as it is",
+                    "definition": f"{method} as it is",
                 }
 
 
@@ -138,7 +140,7 @@ def two_patients(values: dict[tuple[str, int, str, str], float]) -> pd.DataFrame
                 **shown(method), "device_s": 1.0, "peak_mb": np.nan, "dims": 2,
                 "test_to_train": 0.25, "device": "cpu", "software": "bench 0.1.0",
                 "stage": f"Evaluate-{method}{fold}",
-                **dict.fromkeys(BASIS, ""),
+                **dict.fromkeys((*BASIS, *DEFINED), ""),
             }
         )  # fmt: skip
     return RESULTS.frame(rows)

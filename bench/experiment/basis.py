@@ -1,4 +1,4 @@
-"""The data and versions behind a stage, as the columns of the tables."""
+"""What is behind a stage, as the columns of the tables: data, versions, and what a method does."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ from collections.abc import Iterator
 from typing import Any
 
 from bench.data.intensity import Channel
-from bench.params import Params, format_brackets
+from bench.params import Params, digest, format_brackets
 from bench.plugins.source import origin
 from bench.results.basis import listed
 from bench.stage import Part, Stage, ancestors
 from bench.stages.images import Prepared
 from bench.stages.labels import Labels
+from bench.stages.predict import Predict
 from bench.stages.truth import Truth
 
 CONTENT_DIGITS = 12
+_GIVEN = ("seed", "images", "labels")
+"""Fields of stages that a condition fills, whatever the method."""
 
 
 def of_images(images: Prepared, stage: Stage) -> dict[str, str]:
@@ -30,6 +33,26 @@ def of_images(images: Prepared, stage: Stage) -> dict[str, str]:
 def of_condition(images: Prepared, truth: Truth, labels: Labels, stage: Stage) -> dict[str, str]:
     """Return what a stage of a condition stands on."""
     return of_images(images, stage) | {"truth": truth.key, "labels": labels.key}
+
+
+def definition(prediction: Predict) -> str:
+    """Return a digest of what a method does: the stages behind a prediction, without their data.
+
+    It is one in all folds and seeds, and another one if a default of the method or the code of a
+    plug-in changed. The numbers of the profile enter it, too.
+    """
+    done: dict[str, str] = {}
+    for stage in ancestors(prediction):  # inputs first
+        said = stage.identity()
+        for name in type(stage).model_fields:
+            value = getattr(stage, name)
+            if isinstance(value, Stage):
+                said[name] = done[value.key]
+            elif isinstance(value, tuple):
+                said[name] = [done.get(getattr(one, "key", ""), "") for one in value]
+        given = {name: value for name, value in said.items() if name not in _GIVEN}
+        done[stage.key] = digest(given, CONTENT_DIGITS)
+    return done[prediction.key]
 
 
 def _scaling(channel: Channel) -> str:

@@ -180,6 +180,8 @@ def _evaluation_rows(
         "software": _joined(map(_software, receipts)),
         "stage": result.evaluation.key,
         **_basis_columns(run, result.evaluation),
+        "recipe": digest(run.condition.profile.identity(), basis.CONTENT_DIGITS),
+        "definition": basis.definition(run.rounds[-1].evaluation.prediction),
         "spacing_known": True,
         "coverage": math.nan,
         "dsc_inside": math.nan,

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BASIS = ("content", "scaling", "images", "truth", "labels", "versions")
+DEFINED = ("recipe", "definition")
+"""Those of a table of scores."""
 UNLABELLED = ("content", "scaling", "images", "versions")
 """Those of a table that stands on images alone."""
 _BOARD = ("dataset", "profile", "backbone")
@@ -43,6 +45,8 @@ RULES = (
     Rule("truth", ("dataset", "profile"), "options of the data set"),
     Rule("images", _BOARD, "preparations of the images"),
     Rule("labels", _CONDITION, "splits or hidden labels"),
+    Rule("recipe", _BOARD, "numbers of the profile"),
+    Rule("definition", (*_BOARD, "label_pct", "method"), "definitions of the method"),
 )
 """The most telling first, because the keys of later ones depend on it."""
 
@@ -55,12 +59,12 @@ def why_apart(table: pd.DataFrame, files: Sequence[Path] = ()) -> str:
     Parameters
     ----------
     table
-        Rows with some of the columns ``BASIS``, where an empty text is unknown and fits everything.
+        Rows with some of the columns ``BASIS`` and ``DEFINED``, where an empty text is unknown and fits everything.
         With ``files``, also the column ``_file``.
     files
         The files of the rows, the newest first: it is right, and the others are to be repeated.
     """
-    names = [name for name in (*_RUN, *BASIS, "_file") if name in table]
+    names = [name for name in (*_RUN, *BASIS, *DEFINED, "_file") if name in table]
     distinct = table[names].drop_duplicates()
     if files:
         distinct = distinct.sort_values("_file", kind="stable")

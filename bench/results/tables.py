@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, get_args
 from bench.errors import BenchError
 from bench.evaluation.metrics import METRICS, NAN, Metric, every, plugged
 from bench.evaluation.status import Status
-from bench.results.basis import BASIS, UNLABELLED
+from bench.results.basis import BASIS, DEFINED, UNLABELLED
 from bench.results.schema import Column, Fault, Schema
 from bench.results.sources import contradiction
 
@@ -173,7 +173,7 @@ def _constant(
 
 RESULTS = Schema(
     name="results",
-    version=8,
+    version=9,
     oldest=5,
     declared=RUN_COLUMNS
     | {
@@ -211,7 +211,8 @@ RESULTS = Schema(
         "software": _TEXT,
         "stage": _TEXT,
     }
-    | _basis(6),
+    | _basis(6)
+    | _basis(9, DEFINED),
     key=(*RUN, "round", "case", "organ"),
     run=RUN,
     plugged=plugged_metrics,

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import helpers
 import pytest
@@ -9,6 +10,7 @@ from conftest import Finished
 
 from bench.engine.store import Store
 from bench.errors import BenchError
+from bench.experiment.basis import definition
 from bench.experiment.collect import collect, save
 from bench.results.basis import BASIS, UNLABELLED
 from bench.results.files import BESIDE, Tables
@@ -41,6 +43,31 @@ def test_every_row_says_which_data_and_versions_it_stands_on(finished: Finished)
         (found,) = {tuple(items) for items in versions[[number]]}
         assert {f"Train {Train.version}", "Folder 1", "Dice 1"} <= set(found)
         assert (f"Relabel {Relabel.version}" in found) == bool(number)
+
+
+def test_a_method_is_defined_equally_in_all_conditions_and_otherwise_by_another_number(
+    folder: Path, tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "store")
+
+    def said(methods: str, **conditions: Any) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for run in helpers.plan(store, folder, methods, **conditions):
+            found.setdefault(run.method, set()).add(
+                definition(run.rounds[-1].evaluation.prediction)
+            )
+        return found
+
+    everywhere = said(",".join(helpers.ALL_METHODS), labelled="100,30", folds="0-1", seeds=(0, 1))
+    assert {method: len(names) for method, names in everywhere.items()} == dict.fromkeys(
+        helpers.ALL_METHODS, 1
+    )
+    one = everywhere["inerrant"]
+    assert said("inerrant[gamma_max=0.6666666666666666]")["inerrant"] == one
+    others = said("inerrant[gamma_max=0.5],inerrant[rounds=3],inerrant_mcp").values()
+    longer = said("inerrant", profile="smoke[steps=5]").values()
+    views = said("inerrant0,inerrant0[predict=views]").values()
+    assert len(set.union(one, *others, *longer, *views)) == 7
 
 
 @pytest.mark.parametrize(("method", "afresh"), [("selftrain", True), ("inerrant", False)])

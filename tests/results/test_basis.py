@@ -111,6 +111,25 @@ def test_every_key_is_compared(column: str, what: str) -> None:
         RESULTS.check(table, "file")
 
 
+def test_a_method_of_two_definitions_is_refused() -> None:
+    table = result_table()
+    table["definition"] = table["method"] + " as it was"
+    RESULTS.check(table)
+    table.loc[(table["method"] == "naive") & (table["fold"] == 1), "definition"] = "naive now"
+    with pytest.raises(BenchError, match="stand on different definitions of the method") as caught:
+        RESULTS.check(table, "file")
+    assert "repeat the older, `bench run -m naive " in str(caught.value)
+
+
+def test_methods_under_other_numbers_of_a_profile_are_refused() -> None:
+    table = result_table()
+    table["recipe"] = "now"
+    RESULTS.check(table)
+    table.loc[table["method"] == "naive", "recipe"] = "as it was"
+    with pytest.raises(BenchError, match="different numbers of the profile"):
+        RESULTS.check(table, "file")
+
+
 def test_runs_of_equal_data_compare_whatever_their_keys(saved: Saves) -> None:
     paths = [saved("naive", fractions=[30, 10]), saved("inerrant0", fractions=[100])]
     paths += [saved("naive", backbone="unet3d"), saved("bai", dataset="other", content="0dd")]

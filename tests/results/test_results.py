@@ -109,7 +109,7 @@ def test_files_that_are_no_table_are_refused(tmp_path):
     with pytest.raises(BenchError, match=r"text.parquet: no readable parquet.*remove it, and"):
         RESULTS.load(tmp_path / "text.parquet")
     result_table().to_parquet(tmp_path / "plain.parquet")
-    reads = "holds schema none, this program reads results/5 or .* or results/8;"
+    reads = "holds schema none, this program reads results/5 or .* or results/9;"
     with pytest.raises(BenchError, match=reads):
         RESULTS.load(tmp_path / "plain.parquet")
 
