@@ -36,6 +36,7 @@ from .training.batch import annotated as annotated
 from .training.batch import organ_masks as organ_masks
 from .training.batch import per_voxel as per_voxel
 from .training.batch import targets as targets
+from .training.batch import unknown as unknown
 from .training.confidence import LearnedConfidence as LearnedConfidence
 from .training.consensus import Consensus as Consensus
 from .training.gating import Gate as Gate

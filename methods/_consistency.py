@@ -44,7 +44,7 @@ class Consistency(ObjectiveSpec):
     """Masked cross-entropy, and a consistency loss between student and teacher where w = 0."""
 
     streams: ClassVar[tuple[Stream, ...]] = ("supervised", "incomplete")
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     weight: Annotated[float, Range(0.01, 10, log=True)] = Field(default=0.1, gt=0)
     """Weight of the consistency loss at the end of training; it rises with :func:`ramp`, and is
@@ -132,7 +132,7 @@ class _StudentAndTeacher(Objective):
     def _loss(self, batch: Batch, progress: TrainingProgress) -> Mapping[str, Tensor]:
         import torch
 
-        from bench.api import masked_mean, targets
+        from bench.api import masked_mean, targets, unknown
 
         y_BKHW, w_BKHW = targets(batch.lab_BHW, batch.ps_BHW, batch.flags_BK)
         logits_BKHW = self._student(batch.image_BCHW)
@@ -141,7 +141,7 @@ class _StudentAndTeacher(Objective):
             taught_BKHW = self._predict(batch.image_BCHW)
             trusted_BKHW, logged = self._spec.trusted(self._predict, batch.image_BCHW, progress)
         positive_BKHW = taught_BKHW >= 0.5
-        unknown_BKHW = ~w_BKHW
+        unknown_BKHW = unknown(batch.lab_BHW, w_BKHW)
         followed_BKHW = unknown_BKHW & trusted_BKHW
         apart_BKHW = (logits_BKHW.float().sigmoid() - taught_BKHW).square()
         consistency = masked_mean(apart_BKHW, followed_BKHW)

@@ -32,6 +32,7 @@ class WeakToStrong(Loss):
     """The shared loss on the images, and the same loss of changed views against hard labels."""
 
     streams: ClassVar[tuple[Stream, ...]] = ("supervised", "incomplete")
+    version: ClassVar[int] = 2
 
     threshold: Annotated[float, Range(0.6, 0.99)] = Field(default=0.95, gt=0.5, lt=1)
     """A prediction is trusted if its probability is at least this, or at most the rest to 1."""
@@ -46,7 +47,7 @@ class WeakToStrong(Loss):
     def loss(
         self, net: FeatureNet, batch: Batch, progress: TrainingProgress, shared: SharedLoss
     ) -> Mapping[str, Tensor]:
-        from bench.api import masked_mean, targets
+        from bench.api import masked_mean, targets, unknown
 
         y_BKHW, w_BKHW = targets(batch.lab_BHW, batch.ps_BHW, batch.flags_BK)
         logits_BKHW = net(batch.image_BCHW).float()
@@ -54,14 +55,17 @@ class WeakToStrong(Loss):
         prob_BKHW = logits_BKHW.detach().sigmoid()
         positive_BKHW = prob_BKHW >= 0.5
         confident_BKHW = (prob_BKHW - 0.5).abs() >= self.threshold - 0.5
-        trusted = Trusted(positive_BKHW, confident_BKHW & ~w_BKHW)
+        unknown_BKHW = unknown(batch.lab_BHW, w_BKHW)
+        trusted = Trusted(positive_BKHW, confident_BKHW & unknown_BKHW)
         views = self.unlabelled(net, batch.image_BCHW, trusted, shared)
         return {
             "loss": sum(views.values(), supervised),
             "supervised": supervised,
             **views,
-            "trusted_share": masked_mean(confident_BKHW.float(), ~w_BKHW),
-            "trusted_positive_share": masked_mean(confident_BKHW.float(), positive_BKHW & ~w_BKHW),
+            "trusted_share": masked_mean(confident_BKHW.float(), unknown_BKHW),
+            "trusted_positive_share": masked_mean(
+                confident_BKHW.float(), positive_BKHW & unknown_BKHW
+            ),
             "trusted_precision": masked_mean(
                 y_BKHW.float(), confident_BKHW & positive_BKHW & w_BKHW
             ),

@@ -50,6 +50,7 @@ class Bcp(Method, ObjectiveSpec):
 
     label: ClassVar[str] = "bcp"
     streams: ClassVar[tuple[Stream, ...]] = ("supervised", "incomplete")
+    version: ClassVar[int] = 2
 
     weight: Annotated[float, Range(0.05, 5, log=True)] = Field(default=0.5, gt=0)
     """Weight of the loss against the teacher's labels."""
@@ -97,7 +98,7 @@ class _CopyPaste(Objective):
     def _loss(self, batch: Batch, progress: TrainingProgress) -> Mapping[str, Tensor]:
         import torch
 
-        from bench.api import masked_mean, targets
+        from bench.api import masked_mean, targets, unknown
 
         from ._views import boxes_of_share
 
@@ -111,9 +112,9 @@ class _CopyPaste(Objective):
             return torch.where(box_B1HW, maps_BCHW.roll(len(maps_BCHW) // 2, 0), maps_BCHW)
 
         logits_BKHW = self._student(mixed(batch.image_BCHW))
-        w_mixed_BKHW = mixed(w_BKHW)
-        supervised = self._shared(logits_BKHW, mixed(y_BKHW), w_mixed_BKHW)
-        taught = self._shared(logits_BKHW, mixed(hard_BKHW), ~w_mixed_BKHW)
+        supervised = self._shared(logits_BKHW, mixed(y_BKHW), mixed(w_BKHW))
+        unknown_BKHW = mixed(unknown(batch.lab_BHW, w_BKHW))
+        taught = self._shared(logits_BKHW, mixed(hard_BKHW), unknown_BKHW)
         on = float(progress.share >= self._spec.warm_up)
         return {
             "loss": supervised + on * self._spec.weight * taught,

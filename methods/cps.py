@@ -44,7 +44,7 @@ class Cps(Method, ObjectiveSpec):
 
     label: ClassVar[str] = "cps"
     streams: ClassVar[tuple[Stream, ...]] = ("supervised", "incomplete")
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     weight: Annotated[float, Range(0.01, 10, log=True)] = Field(default=0.1, gt=0)
     """Weight of the cross term at the end of training, relative to a mean cross-entropy."""
@@ -77,13 +77,14 @@ class _TwoNetworks(Objective):
         return [Phase("segment", both, self._loss, self._lr)]
 
     def _loss(self, batch: Batch, progress: TrainingProgress) -> Mapping[str, Tensor]:
-        from bench.api import masked_mean, targets
+        from bench.api import masked_mean, targets, unknown
 
         y_BKHW, w_BKHW = targets(batch.lab_BHW, batch.ps_BHW, batch.flags_BK)
         first, second = (net(batch.image_BCHW).float() for net in self._nets.values())
         supervised = self._shared(first, y_BKHW, w_BKHW) + self._shared(second, y_BKHW, w_BKHW)
-        cross = _taught(first, second, ~w_BKHW) + _taught(second, first, ~w_BKHW)
-        apart = masked_mean(((first >= 0) != (second >= 0)).float(), ~w_BKHW)
+        unknown_BKHW = unknown(batch.lab_BHW, w_BKHW)
+        cross = _taught(first, second, unknown_BKHW) + _taught(second, first, unknown_BKHW)
+        apart = masked_mean(((first >= 0) != (second >= 0)).float(), unknown_BKHW)
         return {
             "loss": supervised + self._weight * ramp(progress.share) * cross,
             "supervised": supervised,

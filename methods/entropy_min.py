@@ -29,7 +29,7 @@ class EntropyMin(Method, Loss):
 
     label: ClassVar[str] = "entropy"
     streams: ClassVar[tuple[Stream, ...]] = ("supervised", "incomplete")
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     weight: Annotated[float, Range(0.001, 1, log=True)] = Field(default=0.1, gt=0)
     """Weight of the entropy at the end of training; it rises as that of `mean_teacher`, and is
@@ -43,12 +43,13 @@ class EntropyMin(Method, Loss):
     def loss(
         self, net: FeatureNet, batch: Batch, progress: TrainingProgress, shared: SharedLoss
     ) -> Mapping[str, Tensor]:
-        from bench.api import binary_entropy, masked_mean, targets
+        from bench.api import binary_entropy, masked_mean, targets, unknown
 
         y_BKHW, w_BKHW = targets(batch.lab_BHW, batch.ps_BHW, batch.flags_BK)
         logits_BKHW = net(batch.image_BCHW)
         supervised = shared(logits_BKHW, y_BKHW, w_BKHW)
-        entropy = masked_mean(binary_entropy(logits_BKHW), ~w_BKHW)
+        unknown_BKHW = unknown(batch.lab_BHW, w_BKHW)
+        entropy = masked_mean(binary_entropy(logits_BKHW), unknown_BKHW)
         weight = self.weight * shared.scale
         return {
             "loss": supervised + weight * ramp(progress.share) * entropy,

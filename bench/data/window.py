@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator
 
-from bench.params import Params, split_colons
+from bench.params import split_colons
+from bench.stage import Part
 
 MULTIPLE = 16
 SMALLEST = (48, 32, 32)
@@ -27,8 +28,10 @@ Size = Annotated[
 """Depth, height and width in voxels; ``48:64:64`` in brackets."""
 
 
-class Window(Params):
+class Window(Part):
     """Size of the patches and where they are taken."""
+
+    version: ClassVar[int] = 2
 
     patch: Size = (96, 144, 144)
     sampling: Literal["anywhere", "centre"] = "anywhere"

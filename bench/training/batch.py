@@ -51,6 +51,14 @@ def annotated(lab_BHW: Tensor, flags_BK: Tensor) -> Tensor:
     return per_voxel(flags_BK, said_B1HW) & said_B1HW
 
 
+def unknown(lab_BHW: Tensor, w_BKHW: Tensor) -> Tensor:
+    """Return where a method may learn from its own predictions: [B, K, H, W].
+
+    The target is ambiguous there, w is 0, and it is no VOID voxel, from which nothing learns.
+    """
+    return ~w_BKHW & (lab_BHW != VOID).unsqueeze(1)
+
+
 def organ_masks(label_BHW: Tensor, n_organs: int) -> Tensor:
     """Return one bool map per organ 1..K of a label map, shape [B, K, H, W]."""
     label_B1HW = label_BHW.unsqueeze(1)

@@ -8,6 +8,7 @@ slice. Otherwise small organs would hardly be seen (specification: Rare organs).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import floor
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -50,7 +51,8 @@ class SliceSampler:
     batch_size
         Slices in a batch.
     foreground_share
-        Share of each stream's slices that must show a visible label.
+        Share of each stream's slices that must show a visible label. Where it is no whole number of
+        slices it holds over steps, and streams take turns.
     rng
         Step to random generator.
     """
@@ -79,8 +81,9 @@ class SliceSampler:
         rng = self._rng(step)
         shares = np.diff(np.linspace(0, self._batch_size, len(self._pools) + 1).round().astype(int))
         samples: list[tuple[int, int]] = []
-        for pool, share in zip(self._pools, shares, strict=True):
-            n_foreground = round(self._foreground_share * share)
+        for number, (pool, share) in enumerate(zip(self._pools, shares, strict=True)):
+            wanted, turn = self._foreground_share * share, number / len(self._pools)
+            n_foreground = floor(wanted * (step + 1) + turn) - floor(wanted * step + turn)
             samples += [pool.sample_shown(rng) for _ in range(n_foreground)]
             samples += [pool.sample(rng) for _ in range(share - n_foreground)]
         rows, organs = np.array(samples, np.intp).T

@@ -75,6 +75,7 @@ class Adversarial(ObjectiveSpec):
 
     label: ClassVar[str] = "adversarial"
     streams: ClassVar[tuple[Stream, ...]] = ("supervised", "incomplete")
+    version: ClassVar[int] = 2
 
     adversarial: float = 0.05
     """Weight of the adversarial term on organs annotated in the volume."""
@@ -136,13 +137,14 @@ class _AdversarialObjective(Objective):
         from torch.nn.functional import binary_cross_entropy_with_logits as bce
         from torch.nn.functional import logsigmoid
 
-        from bench.api import annotated, decide, masked_mean, organ_masks, targets
+        from bench.api import annotated, decide, masked_mean, organ_masks, targets, unknown
 
         spec = self._spec
         y_BKHW, w_BKHW = targets(batch.lab_BHW, batch.ps_BHW, batch.flags_BK)
         logits_BKHW = self._segmenter(batch.image_BCHW).float()
         prob_BKHW = logits_BKHW.sigmoid()
         annotated_BKHW = annotated(batch.lab_BHW, batch.flags_BK)
+        unknown_BKHW = unknown(batch.lab_BHW, w_BKHW)
         self._segmented = prob_BKHW.detach(), y_BKHW, annotated_BKHW
         supervised = self._shared(logits_BKHW, y_BKHW, w_BKHW)
 
@@ -150,13 +152,13 @@ class _AdversarialObjective(Objective):
         confidence_BKHW = self._discriminator(prob_BKHW).float()
         fool = spec.adversarial * masked_mean(-logsigmoid(confidence_BKHW), annotated_BKHW)
         fool += spec.adversarial_unknown * masked_mean(
-            -logsigmoid(confidence_BKHW), ~annotated_BKHW
+            -logsigmoid(confidence_BKHW), unknown(batch.lab_BHW, annotated_BKHW)
         )
 
         with torch.no_grad():
             hard_BKHW = organ_masks(decide(logits_BKHW), logits_BKHW.shape[1])
             passes_BKHW = confidence_BKHW.sigmoid() > self._limit(hard_BKHW, y_BKHW, batch)
-            trusted_BKHW = ~w_BKHW & passes_BKHW
+            trusted_BKHW = unknown_BKHW & passes_BKHW
         semi = masked_mean(bce(logits_BKHW, hard_BKHW.float(), reduction="none"), trusted_BKHW)
         on = float(progress.share >= spec.warm_up)
         return {
@@ -164,7 +166,7 @@ class _AdversarialObjective(Objective):
             "supervised": supervised,
             "adversarial": fool,
             "semi": semi,
-            "trusted_share": masked_mean(trusted_BKHW.float(), ~w_BKHW),
+            "trusted_share": masked_mean(trusted_BKHW.float(), unknown_BKHW),
             "trusted_positive_share": masked_mean(hard_BKHW.float(), trusted_BKHW),
             "trusted_precision": masked_mean(y_BKHW.float(), w_BKHW & passes_BKHW & hard_BKHW),
         }

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bench.labels import VOID
 from bench.methods._dropout import add_dropout
 from bench.methods._views import boxes_of_share
 from bench.methods.asdnet import Adversarial
@@ -125,6 +126,19 @@ def test_complete_labels_leave_the_supervised_loss(name: str) -> None:
     if name == "asdnet":  # deceives the discriminator on annotated organs too, as published
         assert values["semi"] == 0
         return
+    assert values[term] == 0
+    assert torch.equal(values["loss"], values["supervised"])
+
+
+@every_semi
+def test_nothing_is_learned_from_voxels_of_unknown_class(name: str) -> None:
+    spec, term = SEMI[name]
+    torch.manual_seed(0)
+    objective = spec.build(setting())
+    data = batch()
+    values = objective.phases[0].loss(
+        dataclasses.replace(data, lab_BHW=torch.full_like(data.lab_BHW, VOID)), END
+    )
     assert values[term] == 0
     assert torch.equal(values["loss"], values["supervised"])
 

@@ -270,6 +270,19 @@ def test_a_fixed_share_of_every_batch_shows_a_label(share: float) -> None:
         assert shown[:, first:].mean() == pytest.approx(6 / 50, abs=0.06)
 
 
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 6])
+@pytest.mark.parametrize("streams", [["all"], ["supervised", "incomplete"]])
+def test_small_batches_keep_the_share_over_steps_in_every_stream(
+    streams: Any, batch_size: int
+) -> None:
+    sampler = SliceSampler(MIXED, streams, batch_size, 0.5, lambda j: generator(0, "slices", j))
+    organs = np.stack([sampler.batch(step).organs for step in range(40)])
+    for part in np.array_split(organs, min(len(streams), batch_size), axis=1):
+        assert (part > 0).mean() == pytest.approx(0.5, abs=0.02)
+    if batch_size == 2:
+        assert ((organs > 0).sum(axis=1) == 1).all(), "streams take turns"
+
+
 def test_shown_slices_come_from_organs_then_volumes_uniformly() -> None:
     rare = fake_view(
         [[1, 1], [1, 1], [1, 0]], {(0, 0): [0, 1, 2], (1, 0): [3], (2, 0): [4, 5], (0, 1): [9]}
