@@ -16,7 +16,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
-from bench.engine.sharing import PASSIVE, cores
+from bench.engine.sharing import PASSIVE
+from bench.machine.processor import cores
 
 CHILD = """
 import sys, time, torch

@@ -17,6 +17,7 @@ from bench.cli.console import Console
 from bench.cli.options import AsJson, Plugins, StoreRoot
 from bench.cli.stores import existing_store, plug_in
 from bench.errors import BenchError
+from bench.machine.processor import cores
 
 if TYPE_CHECKING:
     from bench.engine.store import Store, Unread
@@ -48,8 +49,6 @@ def verify(
     read from are named, with exit code 2, and compared, too; only `bench run` writes their
     descriptions again.
     """
-    from joblib import cpu_count
-
     from bench.engine.upkeep import verify as damaged_of
     from bench.stage import Stage
 
@@ -71,7 +70,7 @@ def verify(
             count += 1
             spinner.update(f"comparing {count} of {len(compared)}")
 
-        found = list(damaged_of(store, compared, full=full, cores=cpu_count(), progress=progress))
+        found = list(damaged_of(store, compared, full=full, cores=cores(), progress=progress))
     for finding in found:
         console.print(
             f"damaged  {finding.stage.key}  {finding.stage.title}: {finding.damage}",
@@ -157,7 +156,7 @@ def _by_threads(stages: list[Stage], store: Store) -> list[tuple[str, list[Stage
     from itertools import groupby
 
     from bench.engine.graph import StageGraph
-    from bench.engine.sharing import cores, share
+    from bench.engine.sharing import share
 
     chosen = [stage for stage in StageGraph(stages).in_order() if stage in stages]
     recorded: dict[str, Counter[str]] = defaultdict(Counter)
@@ -323,7 +322,6 @@ def sys_info(store_root: StoreRoot = None) -> None:
     import shutil
 
     import psutil
-    from joblib import cpu_count
 
     from bench.engine.devices import visible_gpus
     from bench.engine.provenance import provenance
@@ -334,7 +332,7 @@ def sys_info(store_root: StoreRoot = None) -> None:
     memory = psutil.virtual_memory()
     facts |= {
         "executable": sys.executable,
-        "cores": f"{cpu_count()} of {os.cpu_count()}",
+        "cores": f"{cores()} of {os.cpu_count()}",
         "memory": f"{memory.total / 1e9:.1f} GB, {memory.available / 1e9:.1f} GB available",
         "gpus": ", ".join(visible_gpus()) or "none",
         "slurm": shutil.which("sbatch") or "none",

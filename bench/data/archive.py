@@ -40,8 +40,8 @@ def open_npz(path: Path) -> NpzFile:
     return arrays
 
 
-def unpack(path: Path, folder: Path) -> None:
-    """Unpack a ``.zip``, ``.tar`` or compressed tar archive into a folder.
+def unpack(path: Path, folder: Path) -> list[str]:
+    """Unpack a ``.zip``, ``.tar`` or compressed tar archive into a folder; return its files.
 
     Raises
     ------
@@ -57,17 +57,18 @@ def unpack(path: Path, folder: Path) -> None:
                 links = [e.filename for e in entries if stat.S_ISLNK(e.external_attr >> 16)]
                 _refuse(path, folder, names, links, sum(entry.file_size for entry in entries))
                 pack.extractall(folder)
-        elif tarfile.is_tarfile(path):
+                return [entry.filename for entry in entries if not entry.is_dir()]
+        if tarfile.is_tarfile(path):
             with tarfile.open(path) as tar:
                 members = tar.getmembers()
                 names = [one.name for one in members]
                 odd = [one.name for one in members if not (one.isreg() or one.isdir())]
                 _refuse(path, folder, names, odd, sum(one.size for one in members))
                 tar.extractall(folder, filter="data")
-        else:
-            raise BenchError(f"{path}: neither a zip nor a tar archive; unpack it by hand")
+                return [one.name for one in members if one.isreg()]
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, RuntimeError) as error:
         raise BenchError(f"{path}: cannot be unpacked ({error}); unpack it by hand") from None
+    raise BenchError(f"{path}: neither a zip nor a tar archive; unpack it by hand")
 
 
 def _refuse(
@@ -77,7 +78,7 @@ def _refuse(
         raise BenchError(f"{path}: member {name} is a link or a device; unpack it by hand")
     for name in names:
         inner = PurePosixPath(name.replace("\\", "/"))
-        if inner.is_absolute() or ".." in inner.parts or ":" in inner.parts[0]:
+        if inner.is_absolute() or ".." in inner.parts or ":" in "".join(inner.parts[:1]):
             raise BenchError(f"{path}: member {name} leads out of the folder; do not unpack it")
     free = shutil.disk_usage(folder).free
     if n_bytes > free:

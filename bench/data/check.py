@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import as_completed
 from itertools import combinations
 from typing import NamedTuple
 
@@ -22,7 +21,7 @@ from bench.data.intensity import TISSUE_HU, unlike_hu
 from bench.data.landmarks import Landmarks, landmarks, recognisable
 from bench.data.leaks import find_leaks, remedy
 from bench.data.nifti import Scan, assemble, doubtful_place, locate, unusual_spacing
-from bench.data.pool import HELD_AT_ONCE, threads
+from bench.data.pool import map_cases
 from bench.data.synonyms import understood
 from bench.errors import BenchError
 from bench.files import file_size
@@ -68,19 +67,17 @@ def check(
     cases = dataset.found()
     summaries: dict[str, _CaseSummary] = {}
     problems: list[Problem] = []
-    with threads(at_most=HELD_AT_ONCE) as pool:
-        futures = {pool.submit(_read, dataset, case): case for case in cases}
-        for done, future in enumerate(as_completed(futures), start=1):
-            case = futures[future]
-            try:
-                summaries[case.id] = future.result()
-            except BenchError as error:
-                problems.append(Problem(severity="error", case=case.id, message=str(error)))
-            except MemoryError:
-                message = "needs more memory than is free; use a larger machine or crop the scan"
-                problems.append(Problem(severity="error", case=case.id, message=message))
-            if progress is not None:
-                progress(done, len(cases))
+
+    def summary_of(case: Case) -> None:
+        try:
+            summaries[case.id] = _read(dataset, case)
+        except BenchError as error:
+            problems.append(Problem(severity="error", case=case.id, message=str(error)))
+        except MemoryError:
+            message = "needs more memory than is free; use a larger machine or crop the scan"
+            problems.append(Problem(severity="error", case=case.id, message=message))
+
+    map_cases(summary_of, cases, progress or (lambda *_: None))
     problems += [
         Problem(severity="error", case=case, message=message)
         for case, summary in summaries.items()

@@ -26,6 +26,10 @@ PAUSE_S = 0.5
 """Before the second attempt; twice as long before each further one."""
 
 TIMEOUT_S = 60.0
+BUSY = (408, 429)
+"""Answers of a server that is worth another attempt, beside those that begin with 5."""
+MEMBERS_NOTED = 100
+"""Files of an archive whose loss is noticed, evenly spaced."""
 _PIECE = 2**20
 _RANGE = re.compile(r"bytes (?P<start>\d+)-\d+/(?P<total>\d+|\*)")
 
@@ -79,14 +83,16 @@ def obtain(name: str, archive: Archive, folder: Path, progress: Progress) -> str
         As :func:`fetch` and :func:`bench.data.archive.unpack`.
     """
     path, note = folder / name, folder / f".{name}.unpacked"
-    if note.is_file() and note.read_text().strip() == archive.digest:
-        return "was unpacked before"
+    if note.is_file():
+        digest, *members = note.read_text().splitlines()
+        if digest == archive.digest and all((folder / member).exists() for member in members):
+            return "was unpacked before"
     folder.mkdir(parents=True, exist_ok=True)
     if not path.is_file() or _compare(path, archive.digest).state != "ok":
         fetch(archive, path, progress)
-    if path.suffix != ".csv":
-        unpack(path, folder)
-    write_atomically(note, archive.digest)
+    members = [name] if path.suffix == ".csv" else unpack(path, folder)
+    some = members[:: -(-len(members) // MEMBERS_NOTED)] if members else []
+    write_atomically(note, "\n".join([archive.digest, *some]))
     return f"{archive.digest.partition(':')[0]} is right"
 
 
@@ -107,7 +113,11 @@ def fetch(archive: Archive, path: Path, progress: Progress) -> None:
             if _append(archive.url, part, progress):
                 break
         except (OSError, HTTPException) as error:
-            if isinstance(error, urllib.error.HTTPError) and error.code < 500:
+            if (
+                isinstance(error, urllib.error.HTTPError)
+                and error.code < 500
+                and error.code not in BUSY
+            ):
                 raise BenchError(f"{archive.url}: {error}; get the file by hand") from None
             why = str(error)
         failures = 0 if _size(part) > have else failures + 1

@@ -15,7 +15,7 @@ from bench.data.dataset import Case, Dataset
 from bench.data.fingerprint import file_digests
 from bench.data.landmarks import VERSION, Landmarks, landmarks, twins
 from bench.data.nifti import read_image, where_is
-from bench.data.pool import HELD_AT_ONCE, threads
+from bench.data.pool import map_cases
 from bench.errors import BenchError
 from bench.files import replacing
 from bench.params import digest
@@ -121,12 +121,13 @@ def remembered_landmarks(
     digests = iter(file_digests([path for _, paths in found_files for path in paths], memory))
     hu = dataset.channels[0].rule == "window"
     folder = memory.with_name("scans")
-    names = [
-        folder / f"{digest([VERSION, hu, *(next(digests) for _ in paths)], 32)}.npz"
-        for _, paths in found_files
-    ]
+    names = {
+        case.id: folder / f"{digest([VERSION, hu, *(next(digests) for _ in paths)], 32)}.npz"
+        for case, paths in found_files
+    }
 
-    def known(case: Case, name: Path) -> Landmarks | None:
+    def known(case: Case) -> Landmarks | None:
+        name = names[case.id]
         if (found := _read(name)) is not None:
             return found
         try:
@@ -139,11 +140,5 @@ def remembered_landmarks(
         _write(name, found)
         return found
 
-    scans = {}
-    with threads(at_most=HELD_AT_ONCE) as pool:
-        found = pool.map(known, with_files, names)
-        for done, (case, scan) in enumerate(zip(with_files, found, strict=True), start=1):
-            if scan is not None:
-                scans[case.id] = scan
-            progress(done, len(with_files))
-    return scans
+    found = map_cases(known, with_files, progress)
+    return {case.id: scan for case, scan in zip(with_files, found, strict=True) if scan is not None}

@@ -7,32 +7,34 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from bench.data.dataset import Case
+from bench.machine import memory
+from bench.machine.processor import cores
 
-HELD_AT_ONCE = 4
-"""Maximum number of scans in memory: each may take gigabytes."""
+SCAN_BYTES = 4 * 2**30
+"""A large scan while it is read, resampled and compared."""
+ALWAYS_AT_ONCE = 4
+"""Scans that threads hold on any machine: most are much smaller."""
 
 ResultT = TypeVar("ResultT")
 
 
 def threads(at_most: int | None = None) -> ThreadPoolExecutor:
     """Return a pool with a thread per core of this job, which may own a part of the machine."""
-    from joblib import cpu_count
-
-    return ThreadPoolExecutor(min(cpu_count(), at_most or cpu_count()))
+    return ThreadPoolExecutor(min(cores(), at_most or cores()))
 
 
 def map_cases(
     work: Callable[[Case], ResultT],
     cases: Sequence[Case],
     progress: Callable[[int, int], None],
-    at_most: int | None = None,
 ) -> list[ResultT]:
     """Return ``work(case)`` for every case, in order; the first error is raised.
 
-    Threads: inflating, resampling and filtering release the interpreter lock.
+    Threads: inflating, resampling and filtering release the interpreter lock. There are no more of
+    them than scans of the largest kind fit into the memory that is free.
     """
     results = []
-    with threads(at_most) as pool:
+    with threads(max(ALWAYS_AT_ONCE, memory.available() // SCAN_BYTES)) as pool:
         futures = [pool.submit(work, case) for case in cases]
         try:
             for count, future in enumerate(futures, start=1):

@@ -15,7 +15,7 @@ import numpy as np
 from bench.data.dataset import Case, Dataset
 from bench.data.intensity import Channel, Rule
 from bench.data.nifti import Geometry, read_scan
-from bench.data.pool import HELD_AT_ONCE, map_cases
+from bench.data.pool import map_cases
 from bench.data.simulate import Split
 from bench.errors import BenchError, unknown_name
 from bench.evaluation.sheet import (
@@ -183,7 +183,6 @@ def preview(
             lambda case: _read(dataset, case, split, n_slices),
             part,
             lambda done, _, start=start: progress(start + done, len(chosen)),  # type: ignore[misc]
-            at_most=HELD_AT_ONCE,
         )
         title = top.title if n_pages == 1 else f"{top.title}, page {number} of {n_pages}"
         faults = tuple(one.fault for one in cards if one.fault)

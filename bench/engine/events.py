@@ -17,7 +17,7 @@ class EventLog:
 
     def __init__(self, path: Path, run_name: str) -> None:
         self._path = path
-        _end_torn_line(path)
+        end_torn_line(path)
         self._board: Any = None
         if board := os.environ.get("BENCH_TENSORBOARD"):
             from torch.utils.tensorboard import SummaryWriter
@@ -48,7 +48,7 @@ class EventLog:
             self._board.close()
 
 
-def _end_torn_line(path: Path) -> None:
+def end_torn_line(path: Path) -> None:
     """Begin a new line after one that a full disk or a power failure cut off."""
     if path.is_file() and (text := path.read_bytes()) and not text.endswith(b"\n"):
         with path.open("ab") as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Iterator
@@ -78,4 +79,5 @@ class JournalReader:
             whole, newline, _ = file.read().rpartition(b"\n")
         self._read += len(whole) + len(newline)
         for line in whole.splitlines():
-            yield json.loads(line)
+            with contextlib.suppress(ValueError):  # torn by the end of a job
+                yield json.loads(line)

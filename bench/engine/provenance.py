@@ -23,7 +23,7 @@ EXPERIMENT = "BENCH_EXPERIMENT"
 @cache
 def provenance() -> dict[str, str]:
     """Return versions, the commit (of the checkout, or installed from git) and the platform."""
-    from bench.engine.sharing import cores
+    from bench.machine.processor import cores
 
     return {
         "bench": bench.__version__,

@@ -8,7 +8,6 @@ already or ends first: the same command, continued or not, computes with the sam
 from __future__ import annotations
 
 import math
-import os
 from operator import attrgetter
 
 from bench.engine.graph import StageGraph
@@ -19,18 +18,6 @@ GAIN = 0.65
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
 """OpenMP threads sleep while they wait for each other. By default they spin: beside any other load
 the thread that is waited for has no core, and a step takes several times as long."""
-
-
-def cores() -> int:
-    """Return how many cores this process may use: of its affinity, its control group and its job.
-
-    In a Slurm job without limits on its cores, the number that the job has asked for.
-    """
-    from joblib import cpu_count
-
-    asked = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("SLURM_CPUS_ON_NODE") or ""
-    found = int(cpu_count())
-    return min(found, int(asked)) if asked.isdigit() and int(asked) > 0 else found
 
 
 def share(

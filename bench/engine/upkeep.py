@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
+import stat
 import tempfile
 import time
 from collections import defaultdict
@@ -34,6 +37,7 @@ WASTE: dict[Waste, str] = {
 """Kinds of what can be freed, and what they are."""
 OLD_SECONDS = 3600.0
 """Age from which a temporary file is one that nobody writes any more."""
+_AGAIN = ".recompute."
 
 
 class Finding(NamedTuple):
@@ -100,7 +104,7 @@ def recompute(store: Store, stage: Stage) -> list[str]:
             raise BenchError(f"{needed.key}: {damage}; mend it with --repair first")
         if not store.is_done(needed):
             raise BenchError(f"{needed.key}: is not done; run the experiment first")
-    with tempfile.TemporaryDirectory(prefix="recompute.", dir=store.root) as folder:
+    with tempfile.TemporaryDirectory(prefix=_AGAIN, dir=store.root) as folder:
         again = Store(Path(folder))
         again.register([*stage.inputs(), stage])
         for parent in stage.inputs():
@@ -158,10 +162,12 @@ def _temporary(folder: Path, stage: Stage | None) -> Iterator[Free]:
     if folder.is_dir():
         for path in folder.iterdir():
             abandoned = path.name.startswith("out.") and path.parent.name == "scratch"
-            if (abandoned or is_unfinished(path)) and (
-                time.time() - path.lstat().st_mtime > OLD_SECONDS
-            ):
-                yield Free("temporary", path, _size(path), stage)
+            abandoned |= path.name.startswith(_AGAIN)
+            with contextlib.suppress(FileNotFoundError):  # another process is done with it
+                if (abandoned or is_unfinished(path)) and time.time() - _written(
+                    path
+                ) > OLD_SECONDS:
+                    yield Free("temporary", path, _size(path), stage)
 
 
 def _intermediate(store: Store, stages: Iterable[Stage]) -> Iterator[Free]:
@@ -182,9 +188,23 @@ def _intermediate(store: Store, stages: Iterable[Stage]) -> Iterator[Free]:
 
 
 def _size(path: Path) -> int:
-    if path.is_dir() and not path.is_symlink():
-        return sum(below.lstat().st_size for below in path.rglob("*") if not below.is_dir())
-    return path.lstat().st_size
+    return sum(found.st_size for found in _files(path))
+
+
+def _written(path: Path) -> float:
+    """Return when a file, or the latest one in a folder, was written."""
+    return max(found.st_mtime for found in (*_files(path), path.lstat()))
+
+
+def _files(path: Path) -> Iterator[os.stat_result]:
+    """Yield the state of a file, or of those in a folder; what goes meanwhile is left out."""
+    if not path.is_dir() or path.is_symlink():
+        yield path.lstat()
+        return
+    for below in path.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISDIR((found := below.lstat()).st_mode):
+                yield found
 
 
 def _remove(path: Path) -> None:

@@ -24,6 +24,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 from filelock import Timeout
 
 from bench.engine import claim
+from bench.engine.devices import torch_device
 from bench.engine.events import EventLog
 from bench.engine.provenance import provenance
 from bench.engine.store import MAX_DEATHS, Store
@@ -77,9 +78,7 @@ class RunContext:
     @property
     def device(self) -> torch.device:
         """The first visible GPU, or the CPU."""
-        import torch
-
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch_device()
 
     def input(self, stage: Stage) -> Path:
         """Return the committed output of a direct input; any other stage is refused."""

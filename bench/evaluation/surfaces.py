@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.machine.processor import cores
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -54,11 +56,10 @@ def _centres(mask_XYZ: NDArray[np.bool_], axes_mm: NDArray[np.float64]) -> NDArr
 
 
 def _nearest(points_mm: NDArray[np.float64], others_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-    from joblib import cpu_count
     from scipy.spatial import KDTree
 
     # Cells cut in the middle, not at the median: voxels tie along every axis, and the search for
     # those far from the other border takes a third of the time.
     tree = KDTree(others_mm, leafsize=32, compact_nodes=False, balanced_tree=False)
-    distances_mm, _ = tree.query(points_mm, workers=cpu_count())
+    distances_mm, _ = tree.query(points_mm, workers=cores())
     return np.asarray(distances_mm)

@@ -17,7 +17,7 @@ from bench.experiment import basis
 from bench.experiment.plan import Round, Run
 from bench.params import digest
 from bench.stage import Stage
-from bench.stages.images import slug
+from bench.stages.images import cut, slug
 from bench.stages.records import RecordsStage
 from bench.stages.train import Train
 
@@ -86,7 +86,7 @@ def save(runs: Sequence[Run], store: Store) -> Saved:
         [run.method, run.condition.source.content, *_condition_columns(run).values()]
         for run in runs
     ]
-    datasets = "-".join(sorted({slug(run.condition.source.dataset.name) for run in runs}))
+    datasets = cut("-".join(sorted({slug(run.condition.source.dataset.name) for run in runs})))
     path = store.root / "results" / f"{datasets}-{digest(said, 8)}.parquet"
     tables = collect(runs, store)
     RESULTS.save(tables.results, path)

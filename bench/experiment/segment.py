@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from bench.engine.devices import torch_device
 from bench.engine.store import Store
 from bench.errors import BenchError, explain
 from bench.experiment.opened import Opened, fingerprint
@@ -189,9 +190,16 @@ def _guarded(scan: Found, made: Iterator[Path | Remark]) -> Iterator[Path | Rema
     except OSError as error:
         reason = explain(error)
         yield BenchError(reason if str(where) in reason else f"{where}: {reason}")
-    except (MemoryError, RuntimeError) as error:  # torch has no other for memory of the CPU
+    except (MemoryError, RuntimeError) as error:
+        if not _is_of_memory(error):
+            raise
         reason = (str(error).strip().splitlines() or ["out of memory"])[0]
         yield BenchError(f"{where}: {reason}; use a larger machine, or crop the scan")
+
+
+def _is_of_memory(error: Exception) -> bool:
+    """Tell an error of memory from others: torch has no type of its own for that of the CPU."""
+    return isinstance(error, MemoryError) or "memory" in str(error).lower()
 
 
 def _segment(
@@ -278,13 +286,13 @@ class _Predictor:
         BenchError
             It cannot be built.
         """
-        import torch
-
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = torch_device()
         folder = store.out(model)
         try:
             net = model.load_segmenter(folder).to(device)
-        except (MemoryError, RuntimeError) as error:  # torch has no other for memory of the CPU
+        except (MemoryError, RuntimeError) as error:
+            if not _is_of_memory(error):
+                raise
             raise BenchError(f"{model.key}: the network cannot be built: {error}") from None
         return cls(model, net, model.grid(folder), consensus)
 

@@ -59,8 +59,8 @@ def why_apart(table: pd.DataFrame, files: Sequence[Path] = ()) -> str:
     Parameters
     ----------
     table
-        Rows with some of the columns ``BASIS`` and ``DEFINED``, where an empty text is unknown and fits everything.
-        With ``files``, also the column ``_file``.
+        Rows with some of the columns ``BASIS`` and ``DEFINED``, where an empty text is unknown and
+        fits everything. With ``files``, also the column ``_file``.
     files
         The files of the rows, the newest first: it is right, and the others are to be repeated.
     """

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SLICES_AT_ONCE = 16
 """Slices that are resized and written together."""
+NAME_BYTES = 100
 
 
 class Prepared(Stage, abc.ABC):
@@ -209,5 +210,10 @@ class Volumes(Prepared):
 
 
 def slug(text: str) -> str:
-    """Return ``text`` with everything but letters, digits, ``_`` and ``.`` turned into ``_``."""
-    return "".join(c if c.isalnum() or c in "_." else "_" for c in text).strip("_")
+    """Return ``text`` with everything but letters, digits, ``_`` and ``.`` turned into ``_``, cut."""
+    return cut("".join(c if c.isalnum() or c in "_." else "_" for c in text).strip("_"))
+
+
+def cut(text: str) -> str:
+    """Return the first ``NAME_BYTES`` of a text: names of files have an end, keys tell them apart."""
+    return text.encode()[:NAME_BYTES].decode(errors="ignore")

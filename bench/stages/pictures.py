@@ -194,7 +194,6 @@ class RelabelPictures(Pictures):
         folder = ctx.input(self.relabelling)
         pseudo = LabelSlices(folder / "slices")
         split = Split.read(ctx.input(self.labels))
-        candidates = dict(read_selections(folder, split.incomplete))
         start, done = 0, 0
         for case in split.train:
             rows = range(start, start + index[case].n_slices)
@@ -207,7 +206,8 @@ class RelabelPictures(Pictures):
             ps_SHW[ps_SHW > len(missing_K)] = 0  # what was marked as background
             truth_SHW = labels_to_grid(truth.labels_XYZ(case), index[case].placement, index.grid)
             score_SHW = np.full(ps_SHW.shape, np.nan, np.float32)
-            for selection in candidates[case]:
+            ((_, selections),) = read_selections(folder, [case])
+            for selection in selections:
                 score_SHW.ravel()[selection.index_E] = selection.score_E
             judged_K, unknown_K = missing_K & annotated_K, missing_K & ~annotated_K
             yield PictureCase(case, ps_SHW, truth_SHW, judged_K, score_SHW, unknown_K)

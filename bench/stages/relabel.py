@@ -181,6 +181,8 @@ class _Volume:
         import numpy as np
 
         lab_SHW, _ = self.known()
+        if self.flags_K.all():
+            return lab_SHW
         pred_SHW, _ = self.predicted()
         missing = np.flatnonzero(~self.flags_K) + 1
         return np.where((lab_SHW == 0) & np.isin(pred_SHW, missing), pred_SHW, lab_SHW)

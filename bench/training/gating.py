@@ -10,7 +10,7 @@ import abc
 from collections.abc import Sequence
 from itertools import pairwise
 from math import floor
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,9 @@ class Labelled(Protocol):
 
 
 class Gate(Part, abc.ABC):
-    """Leaves out the most doubtful pseudo-labels of each organ."""
+    """Leaves out the most doubtful pseudo-labels of each organ; of several equal ones none."""
+
+    version: ClassVar[int] = 2
 
     share: float = Field(ge=0, lt=1)
     """Share of the pseudo-labels of an organ that is left out, a volume each."""
@@ -62,7 +64,9 @@ class Gate(Part, abc.ABC):
         doubt_VK = self.doubts(volumes)
         for organ, missing_V in enumerate(missing_VK.T):
             pool = np.flatnonzero(missing_V)
-            out_VK[pool, organ] = most_doubtful(doubt_VK[pool, organ], self.share)
+            doubt_N = doubt_VK[pool, organ]
+            if len(np.unique(doubt_N)) > 1 or len(pool) == 1 or np.isinf(doubt_N).any():
+                out_VK[pool, organ] = most_doubtful(doubt_N, self.share)
         return out_VK
 
 

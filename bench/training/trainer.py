@@ -187,5 +187,8 @@ class _ResumeState:
             part.load_state_dict(state[name])
         torch.set_rng_state(state["random"])
         if self._device.type == "cuda":
-            torch.cuda.set_rng_state(state["random/cuda"], self._device)
+            if "random/cuda" in state:
+                torch.cuda.set_rng_state(state["random/cuda"], self._device)
+            else:
+                print("goes on from a state of a CPU on a GPU, with other random numbers there")
         return int(state["step"])

@@ -106,7 +106,7 @@ def test_stages_are_computed_again_and_compared(
     forge(receipt, '"threads": "1"', '"threads": "7"')
     answer = bench("verify", "--recompute", training.key, other.key, *where)
     assert (answer.code, "computed on 1 or 7 threads" in answer.err) == (2, True)
-    assert not list(store.root.glob("recompute.*"))
+    assert not list(store.root.glob(".recompute.*"))
 
 
 def test_what_is_of_no_use_is_shown_and_freed(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import nibabel as nib
 import numpy as np
@@ -215,6 +216,21 @@ def test_check_of_sound_data_reports_numbers_and_nothing_else(tmp_path):
     assert (spleen.organ, spleen.annotated, spleen.present) == ("spleen", 3, 3)
     volumes = [(trees.volume(n).labels_XYZ == 2).sum() * 0.02 for n in (0, 2, 3)]
     assert spleen.median_ml == pytest.approx(np.median(volumes))
+
+
+def test_a_check_that_is_interrupted_reads_no_further_case(tmp_path, monkeypatch):
+    dataset = Folder(root=trees.nnunet(tmp_path / "set", cases=12))
+    read = []
+    image = Folder.image
+    monkeypatch.setattr("bench.data.pool.threads", lambda *_: ThreadPoolExecutor(1))
+    monkeypatch.setattr(Folder, "image", lambda *asked: read.append(asked) or image(*asked))
+
+    def interrupted(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        check(dataset, progress=interrupted)
+    assert len(read) < 6
 
 
 def test_check_collects_every_error_instead_of_stopping(tmp_path):

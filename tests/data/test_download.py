@@ -8,6 +8,7 @@ import tarfile
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -154,14 +155,24 @@ def linked(name: str, target: str) -> tuple[tarfile.TarInfo, bytes]:
     return info, b""
 
 
+def folder(name: str) -> tuple[tarfile.TarInfo, bytes]:
+    info = tarfile.TarInfo(name)
+    info.type = tarfile.DIRTYPE
+    return info, b""
+
+
 @pytest.mark.parametrize(
     "content",
-    [zipped({"a/b.nii": b"1"}), tarred((tarfile.TarInfo("a/b.nii"), b"1"))],
-    ids=["zip", "tar"],
+    [
+        zipped({"a/": b"", "a/b.nii": b"1"}),
+        tarred((tarfile.TarInfo("a/b.nii"), b"1")),
+        tarred(folder("./"), (tarfile.TarInfo("./a/b.nii"), b"1")),
+    ],
+    ids=["zip", "tar", "tar of ."],
 )
 def test_a_sound_archive_is_unpacked(tmp_path, content):
     (tmp_path / "pack").write_bytes(content)
-    unpack(tmp_path / "pack", tmp_path)
+    assert [str(Path(name)) for name in unpack(tmp_path / "pack", tmp_path)] == ["a/b.nii"]
     assert (tmp_path / "a/b.nii").read_bytes() == b"1"
 
 
@@ -232,6 +243,10 @@ def test_a_user_downloads_and_verifies(bench, toy, tmp_path, server):
     asked = len(server.asked)
     again = bench("data", "download", "toy", "--yes", *more)
     assert "was unpacked before" in again.out
+    assert len(server.asked) == asked
+    (tmp_path / "data/toy/top/labels-1.nii").unlink()
+    bench("data", "download", "toy", "--yes", *more)
+    assert (tmp_path / "data/toy/top/labels-1.nii").read_bytes() == b"y"
     assert len(server.asked) == asked
     right = bench("data", "verify", "toy", *more)
     assert right.code == 0

@@ -26,7 +26,7 @@ from helpers import (
     workers_find_helpers,
 )
 
-from bench.engine.devices import visible_gpus
+from bench.engine.devices import torch_device, visible_gpus
 from bench.engine.graph import StageGraph
 from bench.engine.launcher import parse_launcher
 from bench.engine.launchers import local
@@ -181,6 +181,29 @@ def test_one_slot_per_gpu_or_one_for_the_cpu(monkeypatch: pytest.MonkeyPatch) ->
         assert [slot.name for slot in default_slots()] == ["cpu", "aux"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-5a1e, 1,-1,2")
     assert visible_gpus() == ["GPU-5a1e", "1"]
+
+
+def test_gpus_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(local, "cores", lambda: 16)
+    threads = [slot.environment["OMP_NUM_THREADS"] for slot in default_slots(workers=2)]
+    assert threads == ["4", "4", "4", "4", "1"]
+
+
+def test_a_gpu_that_torch_cannot_use_is_no_reason_to_compute_on_the_cpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert torch_device().type == "cpu"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    monkeypatch.setattr("torch.version.cuda", None)
+    with pytest.raises(BenchError, match=r"GPU 1 .* built without CUDA.*--device cpu"):
+        torch_device()
+    monkeypatch.setattr("torch.version.cuda", "13.0")
+    with pytest.raises(BenchError, match=r"its driver is missing or too old for it"):
+        torch_device()
 
 
 @pytest.mark.parametrize("name", ["local", "slurm"])

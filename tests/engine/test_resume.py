@@ -7,9 +7,11 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 import walk
 from conftest import Finished
 from helpers import bench, compute, plan, shared_store, trainings, wait_for, weights
@@ -19,6 +21,7 @@ from bench.engine.store import Store
 from bench.engine.worker import RunContext, run_stage
 from bench.experiment.plan import Run
 from bench.stages.train import Train
+from bench.training.trainer import _ResumeState
 
 PROFILE = "smoke[steps=40,round_share=1.0,confidence_share=1.0]"
 METHOD = "inerrant[rounds=1]"
@@ -32,6 +35,29 @@ def whole(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store
     runs = plan(store, folder, METHOD, profile=PROFILE)
     compute(runs, store)
     return store, runs
+
+
+def test_a_state_of_a_cpu_is_gone_on_with_on_a_gpu(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Events:
+        def written(self) -> str:
+            return ""
+
+        def restore(self, _text: str) -> None:
+            pass
+
+    def state(kind: str) -> _ResumeState:
+        ctx = SimpleNamespace(
+            scratch=tmp_path, key="Train-1", device=torch.device(kind), events=Events()
+        )
+        return _ResumeState(ctx, SimpleNamespace(modules={}), [], [])  # type: ignore[arg-type]
+
+    state("cpu").save(7)
+    assert state("cpu").load() == 7
+    assert not capsys.readouterr().out
+    assert state("cuda").load() == 7
+    assert "with other random numbers there" in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")

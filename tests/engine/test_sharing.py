@@ -11,7 +11,8 @@ from bench.engine.graph import StageGraph
 from bench.engine.launchers import local
 from bench.engine.launchers.local import Local, Slot, WorkerPool
 from bench.engine.process import WorkerProcess
-from bench.engine.sharing import cores, share
+from bench.engine.sharing import share
+from bench.machine.processor import cores
 from bench.stage import Stage
 
 

@@ -17,6 +17,7 @@ import walk
 from helpers import HeavyToy, Toy, TrainingToy, ran, workers_find_helpers
 
 from bench.engine import cluster
+from bench.engine.events import end_torn_line
 from bench.engine.graph import StageGraph
 from bench.engine.journal import Journal, JournalReader, Progress
 from bench.engine.launcher import StageEvent, Submitter, parse_launcher
@@ -93,6 +94,15 @@ def test_a_journal_tells_what_a_job_computes(tmp_path: Path) -> None:
         file.write("\n".join(['gress", "key": "x", "done": 1, "total": 2}', ""]))
         Journal(file)  # the job was lost, and has begun again
     assert not reader.at_work()
+    with path.open("a", buffering=1) as file:
+        Journal(file).write(StageEvent("started", one))
+        file.write('{"kind": "pro')
+    end_torn_line(path)
+    with path.open("a", buffering=1) as file:
+        journal = Journal(file)
+        assert not reader.at_work()
+        journal.write(StageEvent("started", two))
+    assert reader.at_work() == {two.key: Progress()}
 
 
 def test_no_more_progress_is_written_than_somebody_reads() -> None:

@@ -24,6 +24,7 @@ from bench.experiment.durations import Durations
 from bench.experiment.plan import graph_of
 from bench.params import digest
 from bench.plugins import files
+from bench.stages.images import slug
 
 TOY = Toy(name="a")
 
@@ -241,6 +242,28 @@ def test_no_result_is_freed_for_a_description_that_is_lost(doubt: str, store: St
     assert {stage.key for stage in fresh.stages()} == {below.key, above.key, other.key}
     assert not list(waste(fresh))
     assert fresh.is_done(above)
+
+
+def test_a_data_set_of_any_name_has_folders(store: Store) -> None:
+    organs = ":".join(f"ürgan_{number}" for number in range(60))  # 500 characters
+    long = Toy(name=slug(f"totalsegmentator[organs={organs}]"))
+    other = Toy(name=slug(f"totalsegmentator[organs={organs}:more]"), needs=(long,))
+    events_of([other], store)
+    assert store.folder(long) != store.folder(other)
+    assert store.is_done(other)
+
+
+def test_what_a_killed_check_left_is_freed_once_it_is_old(store: Store) -> None:
+    left = store.root / ".recompute.abc"
+    (left / "Toy").mkdir(parents=True)
+    (left / "Toy/file").write_text("some")
+    assert not list(waste(store))
+    for path in (left / "Toy/file", left):
+        os.utime(path, (0, 0))
+    (item,) = waste(store)
+    assert (item.kind, item.path, item.size) == ("temporary", left, 4)
+    assert free(store, [item]) == 4
+    assert not left.exists()
 
 
 def test_what_a_process_is_computing_is_not_freed(

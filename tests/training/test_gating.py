@@ -171,6 +171,15 @@ def test_a_unit_that_never_fires_does_not_count() -> None:
     )
 
 
+def test_equal_doubts_are_no_reason_to_leave_one_out() -> None:
+    class Equal(Gate):
+        def doubts(self, volumes: Any) -> Any:
+            return np.zeros((len(volumes), 2))
+
+    volumes = [Held(str(v), flags(False, True)) for v in range(4)]
+    assert not Equal(share=0.5).left_out(volumes).any()
+
+
 def test_of_a_pseudo_label_that_is_left_out_no_voxel_is_selected() -> None:
     volumes = [Held(name, flags(False, False), predicted_PSHW=(line(1, 1, 2, 0),)) for name in "ab"]
     (first, _), (second, selections) = relabel(

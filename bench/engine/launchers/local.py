@@ -23,10 +23,11 @@ from bench.engine.devices import VARIABLE, visible_gpus
 from bench.engine.graph import Frontier, StageGraph
 from bench.engine.launcher import Launcher, StageEvent, settle
 from bench.engine.process import Answer, WorkerProcess
-from bench.engine.sharing import PASSIVE, cores, share
+from bench.engine.sharing import PASSIVE, share
 from bench.engine.store import Store
 from bench.errors import BenchError
 from bench.machine import memory
+from bench.machine.processor import cores
 from bench.stage import Stage
 
 STOP_SECONDS = 90.0
@@ -310,10 +311,10 @@ def default_slots(workers: int = 1, threads: int | None = None) -> list[Slot]:
     common |= {"LOKY_MAX_CPU_COUNT": str(cores())}  # joblib's name: threads that read and inflate
     light = Slot("aux", False, common | {VARIABLE: "", "OMP_NUM_THREADS": "1"})
     places = {f"gpu{gpu}": common | {VARIABLE: gpu} for gpu in visible_gpus()}
-    if not places:
-        places = {"cpu": common | {VARIABLE: ""}}
-        if "OMP_NUM_THREADS" not in os.environ:
-            places["cpu"]["OMP_NUM_THREADS"] = str(threads or max(1, cores() // workers))
+    places = places or {"cpu": common | {VARIABLE: ""}}
+    if "OMP_NUM_THREADS" not in os.environ:
+        each = threads or max(1, cores() // (workers * len(places)))
+        places = {name: there | {"OMP_NUM_THREADS": str(each)} for name, there in places.items()}
     names = [""] if workers == 1 else [f".{number}" for number in range(workers)]
     return [
         *(Slot(place + name, True, there) for place, there in places.items() for name in names),
