@@ -210,10 +210,10 @@ class Volumes(Prepared):
 
 
 def slug(text: str) -> str:
-    """Return ``text`` with everything but letters, digits, ``_`` and ``.`` turned into ``_``, cut."""
+    """Return ``text`` with all but letters, digits, ``_`` and ``.`` turned into ``_``, and cut."""
     return cut("".join(c if c.isalnum() or c in "_." else "_" for c in text).strip("_"))
 
 
 def cut(text: str) -> str:
-    """Return the first ``NAME_BYTES`` of a text: names of files have an end, keys tell them apart."""
+    """Return the first ``NAME_BYTES`` of a name of a file; keys tell apart what is equal then."""
     return text.encode()[:NAME_BYTES].decode(errors="ignore")
