@@ -41,18 +41,23 @@ def definition(prediction: Predict) -> str:
     It is one in all folds and seeds, and another one if a default of the method or the code of a
     plug-in changed. The numbers of the profile enter it, too.
     """
-    done: dict[str, str] = {}
-    for stage in ancestors(prediction):  # inputs first
-        said = stage.identity()
-        for name in type(stage).model_fields:
-            value = getattr(stage, name)
-            if isinstance(value, Stage):
-                said[name] = done[value.key]
-            elif isinstance(value, tuple):
-                said[name] = [done.get(getattr(one, "key", ""), "") for one in value]
-        given = {name: value for name, value in said.items() if name not in _GIVEN}
-        done[stage.key] = digest(given, CONTENT_DIGITS)
-    return done[prediction.key]
+    known: dict[str, str] = {}
+
+    def said(stage: Stage) -> str:
+        if stage.key not in known:
+            identity = stage.identity()
+            for name in type(stage).model_fields:
+                value = getattr(stage, name)
+                if name in _GIVEN:
+                    del identity[name]
+                elif isinstance(value, Stage):
+                    identity[name] = said(value)
+                elif isinstance(value, tuple) and value:
+                    identity[name] = [said(one) for one in value if isinstance(one, Stage)]
+            known[stage.key] = digest(identity, CONTENT_DIGITS)
+        return known[stage.key]
+
+    return said(prediction)
 
 
 def _scaling(channel: Channel) -> str:

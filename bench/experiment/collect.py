@@ -147,17 +147,36 @@ def _records(store: Store, stage: RecordsStage) -> list[dict[str, Any]]:
 
 def _result_rows(runs: Sequence[Run], store: Store) -> Iterator[dict[str, Any]]:
     settings: dict[str, _Setting] = {}  # once per condition: listing cases may be slow
+    defined: dict[tuple[Any, ...], dict[str, str]] = {}
     for run in runs:
         cell = run.targets.labels.key
+        where = _condition_columns(run)
+        asked = (run.method, *(where[name] for name in where if name not in ("fold", "seed")))
         for number, result in enumerate(run.rounds):
             if store.is_done(result.evaluation):
                 if cell not in settings:
                     settings[cell] = _setting(run, store)
-                yield from _evaluation_rows(run, number, result, settings[cell], store)
+                if asked not in defined:
+                    defined[asked] = _defined(run)
+                given = settings[cell], defined[asked]
+                yield from _evaluation_rows(run, number, result, *given, store)
+
+
+def _defined(run: Run) -> dict[str, str]:
+    """Return what the rows of a run say of its profile and its method."""
+    return {
+        "recipe": digest(run.condition.profile.identity(), basis.CONTENT_DIGITS),
+        "definition": basis.definition(run.rounds[-1].evaluation.prediction),
+    }
 
 
 def _evaluation_rows(
-    run: Run, number: int, result: Round, setting: _Setting, store: Store
+    run: Run,
+    number: int,
+    result: Round,
+    setting: _Setting,
+    defined: dict[str, str],
+    store: Store,
 ) -> list[dict[str, Any]]:
     trainings = run.trainings(result.model)
     receipts = [_receipt(store, training) for training in trainings]
@@ -180,8 +199,7 @@ def _evaluation_rows(
         "software": _joined(map(_software, receipts)),
         "stage": result.evaluation.key,
         **_basis_columns(run, result.evaluation),
-        "recipe": digest(run.condition.profile.identity(), basis.CONTENT_DIGITS),
-        "definition": basis.definition(run.rounds[-1].evaluation.prediction),
+        **defined,
         "spacing_known": True,
         "coverage": math.nan,
         "dsc_inside": math.nan,
