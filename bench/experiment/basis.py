@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from bench.data.intensity import Channel
+from bench.experiment.profiles import Profile
 from bench.params import Params, digest, format_brackets
 from bench.plugins.source import origin
 from bench.results.basis import listed
@@ -18,6 +19,8 @@ from bench.stages.truth import Truth
 CONTENT_DIGITS = 12
 _GIVEN = ("seed", "images", "labels")
 """Fields of stages that a condition fills, whatever the method."""
+_NO_BUDGET = ("network", "max_side", "voxel_mm", "window")
+"""Fields of a profile that the keys of images and the name of the network tell."""
 
 
 def of_images(images: Prepared, stage: Stage) -> dict[str, str]:
@@ -33,6 +36,12 @@ def of_images(images: Prepared, stage: Stage) -> dict[str, str]:
 def of_condition(images: Prepared, truth: Truth, labels: Labels, stage: Stage) -> dict[str, str]:
     """Return what a stage of a condition stands on."""
     return of_images(images, stage) | {"truth": truth.key, "labels": labels.key}
+
+
+def recipe(profile: Profile) -> str:
+    """Return a digest of the budget and the numbers of training that methods share."""
+    said = profile.identity()
+    return digest({k: said[k] for k in said if k not in _NO_BUDGET}, CONTENT_DIGITS)
 
 
 def definition(prediction: Predict) -> str:

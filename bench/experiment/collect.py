@@ -165,7 +165,7 @@ def _result_rows(runs: Sequence[Run], store: Store) -> Iterator[dict[str, Any]]:
 def _defined(run: Run) -> dict[str, str]:
     """Return what the rows of a run say of its profile and its method."""
     return {
-        "recipe": digest(run.condition.profile.identity(), basis.CONTENT_DIGITS),
+        "recipe": basis.recipe(run.condition.profile),
         "definition": basis.definition(run.rounds[-1].evaluation.prediction),
     }
 

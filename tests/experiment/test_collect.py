@@ -10,8 +10,9 @@ from conftest import Finished
 
 from bench.engine.store import Store
 from bench.errors import BenchError
-from bench.experiment.basis import definition
+from bench.experiment.basis import definition, recipe
 from bench.experiment.collect import collect, save
+from bench.experiment.profiles import parse_profile
 from bench.results.basis import BASIS, UNLABELLED
 from bench.results.files import BESIDE, Tables
 from bench.results.tables import LAYERS, RESULTS
@@ -68,6 +69,15 @@ def test_a_method_is_defined_equally_in_all_conditions_and_otherwise_by_another_
     longer = said("inerrant", profile="smoke[steps=5]").values()
     views = said("inerrant0,inerrant0[predict=views]").values()
     assert len(set.union(one, *others, *longer, *views)) == 7
+
+
+def test_a_recipe_is_what_methods_share_in_training() -> None:
+    recipes = [
+        recipe(parse_profile(f"quick[{name}]"))
+        for name in ("steps=1600", "steps=9", "lr=1e-4", "round_share=0.1", "loss=cross_entropy")
+    ]
+    assert len(set(recipes)) == len(recipes)
+    assert recipe(parse_profile("quick[max_side=64]")) == recipes[0], "the images tell"
 
 
 @pytest.mark.parametrize(("method", "afresh"), [("selftrain", True), ("inerrant", False)])
