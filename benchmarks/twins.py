@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import zoom
 
 from bench.data.catalogue import parse_dataset
+from bench.data.dataset import where_is
+from bench.data.image import read_image
 from bench.data.landmarks import (
     LEAST_COMMON,
     LEAST_OWN,
@@ -27,7 +29,6 @@ from bench.data.landmarks import (
     landmarks,
     twins,
 )
-from bench.data.nifti import read_image, where_is
 
 Scan = tuple[NDArray[np.float32], tuple[float, float, float]]
 Alter = Callable[[Scan, np.random.Generator], Scan]

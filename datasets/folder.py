@@ -24,18 +24,11 @@ from bench.data.annotations import (
     composed,
     read_annotations,
 )
-from bench.data.dataset import Case, Dataset
-from bench.data.nifti import (
-    MAX_LABEL,
-    SUFFIXES,
-    file_stem,
-    in_order,
-    load,
-    load_channels,
-    load_labels,
-    locate,
-    split_channel,
-)
+from bench.data.dataset import Case, Dataset, locate
+from bench.data.filenames import SUFFIXES, file_stem, in_order, split_channel
+from bench.data.image import load_channels
+from bench.data.labelmap import MAX_LABEL, load_labels
+from bench.data.nifti import load
 from bench.errors import BenchError, explain, neutral
 from bench.files import absent, file_size
 from bench.labels import MAX_ORGANS, VOID, plain

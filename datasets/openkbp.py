@@ -19,8 +19,7 @@ from nibabel.nifti1 import Nifti1Image
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from bench.data.dataset import Case, Dataset
-from bench.data.nifti import locate
+from bench.data.dataset import Case, Dataset, locate
 from bench.errors import BenchError
 from bench.files import absent
 

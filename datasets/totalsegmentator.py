@@ -12,7 +12,8 @@ from nibabel.nifti1 import Nifti1Image
 from typing_extensions import override
 
 from bench.data.dataset import Case
-from bench.data.nifti import file_stem, load_labels
+from bench.data.filenames import file_stem
+from bench.data.labelmap import load_labels
 from bench.data.release import (
     Archive,
     Files,

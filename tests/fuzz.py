@@ -36,7 +36,7 @@ from pydicom.uid import JPEGLSLossless
 
 from bench.cli import main as command_line
 from bench.data.dicom import read_series
-from bench.data.nifti import read_image
+from bench.data.image import read_image
 from bench.errors import neutral
 from bench.results.tables import RESULTS
 

@@ -29,7 +29,7 @@ from warm import COMMAND
 
 from bench.data.catalogue import parse_dataset
 from bench.data.dataset import Dataset
-from bench.data.nifti import read_scan
+from bench.data.scan import read_scan
 from bench.data.simulate import Split, make_split
 from bench.datasets.folder import Folder
 from bench.labels import VOID

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
 from bench.data.dataset import Case
-from bench.data.nifti import file_stem, split_channel
+from bench.data.filenames import file_stem, split_channel
 from bench.errors import BenchError, neutral, unknown_name
 from bench.files import file_size
 from bench.labels import plain

@@ -15,13 +15,15 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Image
 from numpy.typing import NDArray
 
-from bench.data.dataset import Case, Dataset
+from bench.data.dataset import Case, Dataset, locate
 from bench.data.findings import CheckResult, OrganSummary, Problem, Range
+from bench.data.geometry import unusual_spacing
 from bench.data.intensity import TISSUE_HU, unlike_hu
 from bench.data.landmarks import Landmarks, landmarks, recognisable
 from bench.data.leaks import find_leaks, remedy
-from bench.data.nifti import Scan, assemble, doubtful_place, locate, unusual_spacing
+from bench.data.place import doubtful_place
 from bench.data.pool import map_cases
+from bench.data.scan import Scan, assemble
 from bench.data.synonyms import understood
 from bench.errors import BenchError
 from bench.files import file_size

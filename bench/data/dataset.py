@@ -220,7 +220,7 @@ class Dataset(Part, abc.ABC):
         """Return the image in the orientation of its file; CT in HU.
 
         Three axes; with several channels a fourth one for them, the last
-        (:func:`bench.data.nifti.load_channels`).
+        (:func:`bench.data.image.load_channels`).
         """
 
     @abc.abstractmethod
@@ -234,3 +234,20 @@ class Dataset(Part, abc.ABC):
         BenchError
             A value that the label convention does not define.
         """
+
+
+def where_is(dataset: Dataset, case: Case, what: Literal["image", "label map"]) -> str:
+    """Return data set, case and file of an image or label map, as the start of a message."""
+    files = dataset.files(case)
+    if what == "image" and len(files) == 1:
+        path: Path | None = files[0]
+    elif len(files) in (2, 1 + len(dataset.channels)):
+        path = files[0 if what == "image" else -1]
+    else:
+        path = files[0].parent if files else None
+    return locate(dataset.name, case.id, path, what)
+
+
+def locate(dataset: str, case: str, path: Path | None, what: str) -> str:
+    """Return data set, case and file as the start of a message."""
+    return f"{dataset}, case {case}, {what} {path if path else '(generated)'}"

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.data.dicomfiles import TAGS, missing, refuse_interleaved, refuse_two_origins
-from bench.data.nifti import refuse_size
+from bench.data.header import refuse_size
 from bench.data.stack import Plane, stack
 from bench.errors import BenchError, explain
 from bench.files import dead_link, file_size, sha256
@@ -147,7 +147,7 @@ def find_series(folder: Path) -> Series:
     ------
     BenchError
         No series, several, a header that cannot be read, slices that make no volume (see
-        :func:`bench.data.stack.stack`), or more voxels than :data:`bench.data.nifti.MAX_VOXELS`.
+        :func:`bench.data.stack.stack`), or more voxels than :data:`bench.data.header.MAX_VOXELS`.
     """
     by_series: dict[str, list[tuple[Path, Dataset]]] = defaultdict(list)
     others: dict[str, Path] = {}

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from bench.data.annotations import TRAINS_IN, folds_text
 from bench.data.dataset import Case, Dataset
+from bench.data.geometry import Geometry
 from bench.data.intensity import GreyValue
-from bench.data.nifti import Geometry, read_scan, to_native
+from bench.data.labelmap import to_native
+from bench.data.scan import read_scan
 from bench.data.simulate import Split, make_split
 from bench.errors import BenchError
 from bench.labels import VOID

@@ -100,7 +100,7 @@ def refuse_cubic(
     BenchError
         With the start ``where``.
     """
-    from bench.data.nifti import MAX_VOXELS
+    from bench.data.header import MAX_VOXELS
     from bench.machine import memory
 
     lengths = [length * spacing for length, spacing in zip(shape_XYZ, spacing_mm, strict=True)]

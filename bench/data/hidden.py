@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bench.data.archive import open_npz
 from bench.data.dataset import Case
-from bench.data.nifti import Geometry
+from bench.data.geometry import Geometry
 from bench.params import Params
 
 

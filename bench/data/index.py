@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Self
 
 from bench.data.dataset import Case
+from bench.data.geometry import Geometry
 from bench.data.grid import Placement
 from bench.data.intensity import ValueRange
-from bench.data.nifti import Geometry
 from bench.params import Params
 
 

@@ -30,7 +30,7 @@ DENSE_HU, DENSE_SHARE = 700.0, 0.13
 20 % and more where 1024 was added."""
 
 GreyValue = np.integer[Any] | np.float32
-"""Values of an image, see :func:`bench.data.nifti.read_image`."""
+"""Values of an image, see :func:`bench.data.image.read_image`."""
 ValueRange = tuple[float, float]
 """Values that are scaled to 0 and 1."""
 

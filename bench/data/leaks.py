@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.data.archive import open_npz
-from bench.data.dataset import Case, Dataset
+from bench.data.dataset import Case, Dataset, where_is
 from bench.data.fingerprint import file_digests
+from bench.data.image import read_image
 from bench.data.landmarks import VERSION, Landmarks, landmarks, twins
-from bench.data.nifti import read_image, where_is
 from bench.data.pool import map_cases
 from bench.errors import BenchError
 from bench.files import replacing

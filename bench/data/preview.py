@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 import numpy as np
 
 from bench.data.dataset import Case, Dataset
+from bench.data.geometry import Geometry
 from bench.data.intensity import Channel, Rule
-from bench.data.nifti import Geometry, read_scan
 from bench.data.pool import map_cases
+from bench.data.scan import read_scan
 from bench.data.simulate import Split
 from bench.errors import BenchError, unknown_name
 from bench.evaluation.sheet import (

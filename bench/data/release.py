@@ -22,8 +22,11 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 from typing_extensions import override
 
-from bench.data.dataset import Case, Dataset
-from bench.data.nifti import Geometry, file_stem, load, load_geometry, load_labels, locate
+from bench.data.dataset import Case, Dataset, locate
+from bench.data.filenames import file_stem
+from bench.data.geometry import Geometry
+from bench.data.labelmap import load_labels
+from bench.data.nifti import load, load_geometry
 from bench.errors import BenchError, unknown_name
 from bench.files import ARCHIVES, UNFINISHED_DOWNLOADS, file_size
 from bench.labels import VOID

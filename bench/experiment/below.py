@@ -56,7 +56,7 @@ class Below:
 
     def _sort(self, here: Path, names: Sequence[str]) -> None:
         """Take the files of one folder."""
-        from bench.data.nifti import SUFFIXES
+        from bench.data.filenames import SUFFIXES
 
         others = []
         for name in names:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bench.data.dicom import Series
+    from bench.data.geometry import Geometry
     from bench.data.intensity import Channel, GreyValue
-    from bench.data.nifti import Geometry
     from bench.stages.images import Prepared
 
 _State = dict[Path, tuple[int, ...]]
@@ -49,7 +49,7 @@ class Opened:
         BenchError
             It cannot be read, is of another modality than the model, or changes meanwhile.
         """
-        from bench.data.nifti import read_image
+        from bench.data.image import read_image
 
         state, where = _state(scan), str(scan.files[0])
         image, series = _open(scan, images.channels)
@@ -79,7 +79,9 @@ class Opened:
 
 def _open(scan: Found, channels: Sequence[Channel]) -> tuple[Nifti1Image, Series | None]:
     from bench.data.dicom import find_series, read_voxels
-    from bench.data.nifti import load, load_channels, volume_shape
+    from bench.data.image import load_channels
+    from bench.data.nifti import load
+    from bench.data.voxels import volume_shape
 
     if len(scan.files) > 1:
         return load_channels({str(path): path for path in scan.files}), None
@@ -108,8 +110,9 @@ def _remarks(
     series: Series | None,
     channels: Sequence[Channel],
 ) -> Iterator[str]:
+    from bench.data.geometry import unusual_spacing
     from bench.data.intensity import unlike_hu
-    from bench.data.nifti import doubtful_place, unusual_spacing
+    from bench.data.place import doubtful_place
 
     if series:
         yield from series.doubts

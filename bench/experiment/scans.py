@@ -55,7 +55,7 @@ def find_scans(paths: Sequence[Path], channels: Sequence[Channel]) -> Search:
     BenchError
         A folder without a scan, or with both kinds; a DICOM file; a file that is named twice.
     """
-    from bench.data.nifti import in_order
+    from bench.data.filenames import in_order
 
     grouped: dict[tuple[Path, str], dict[int | None, Path]] = defaultdict(dict)
     series: set[Path] = set()
@@ -102,7 +102,7 @@ def find_scans(paths: Sequence[Path], channels: Sequence[Channel]) -> Search:
 def _look(path: Path) -> Below:
     """Return what an argument stands for."""
     from bench.data.dicom import SLICE_SUFFIXES, is_dicom
-    from bench.data.nifti import SUFFIXES
+    from bench.data.filenames import SUFFIXES
 
     try:
         if path.is_dir():
@@ -153,7 +153,7 @@ def _opened(inside: Below) -> Below:
 
 def _case(path: Path, n_channels: int) -> tuple[str, int | None]:
     """Return the name of a NIfTI file without its suffix, and the number of its channel."""
-    from bench.data.nifti import file_stem, split_channel
+    from bench.data.filenames import file_stem, split_channel
 
     stem = file_stem(path.name)
     if stem is None:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Image
     from numpy.typing import NDArray
 
+    from bench.data.geometry import Geometry
     from bench.data.intensity import GreyValue
-    from bench.data.nifti import Geometry
     from bench.nets.protocol import FeatureNet
 
 SUFFIX = ".nii.gz"
@@ -212,7 +212,8 @@ def _segment(
     tick: Callable[[str, int, int], None],
     series: dict[str, Path],
 ) -> Iterator[Path | Remark]:
-    from bench.data.nifti import copy_place, share_to_native, to_native
+    from bench.data.labelmap import share_to_native, to_native
+    from bench.data.place import copy_place
 
     where = str(scan.files[0])
     model = predictor.model

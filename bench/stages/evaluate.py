@@ -39,7 +39,7 @@ class Evaluate(RecordsStage):
         import json
 
         from bench.data.hidden import CompleteLabels
-        from bench.data.nifti import read_labels
+        from bench.data.labelmap import read_labels
         from bench.data.simulate import Split
         from bench.evaluation.cases import add_window_scores, case_scores
         from bench.evaluation.masks import without_void

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from bench.data.geometry import Geometry
     from bench.data.grid import Placement
     from bench.data.intensity import GreyValue, ValueRange
-    from bench.data.nifti import Geometry
 
 
 SLICES_AT_ONCE = 16
@@ -120,10 +120,10 @@ class Prepared(Stage, abc.ABC):
 
     def run(self, ctx: StageContext) -> None:
         """Write ``images.npy`` (int16, [S, C, H, W]) and ``index.json``."""
-        from bench.data.dataset import Case
+        from bench.data.dataset import Case, where_is
         from bench.data.grid import grid_shape
+        from bench.data.image import read_image
         from bench.data.index import CaseSlices, SliceIndex
-        from bench.data.nifti import read_image, where_is
         from bench.data.slices import begin_array, read_slices
         from bench.stages.pieces import Pieces
 

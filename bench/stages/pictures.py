@@ -146,7 +146,7 @@ class PredictionPictures(Pictures):
         import numpy as np
 
         from bench.data.grid import labels_to_grid
-        from bench.data.nifti import read_labels
+        from bench.data.labelmap import read_labels
         from bench.data.simulate import Split
 
         cases = sorted(Split.read(ctx.input(self.prediction.labels)).test)

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from bench.data.dataset import Case, Dataset
 from bench.data.fingerprint import is_content, unchanged
-from bench.data.nifti import Geometry
+from bench.data.geometry import Geometry
 from bench.data.pool import map_cases
 from bench.errors import BenchError
 from bench.files import make_way, replacing, sha256, write_atomically

@@ -41,7 +41,7 @@ class Predict(Stage):
 
         from bench.data.grid import native_box
         from bench.data.index import SliceIndex
-        from bench.data.nifti import to_native
+        from bench.data.labelmap import to_native
         from bench.data.simulate import Split
         from bench.data.visible import normalise, open_images
         from bench.nets.inference import predict_volume

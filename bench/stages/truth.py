@@ -11,7 +11,7 @@ from bench.stage import Stage, StageContext
 from bench.stages.images import slug
 
 if TYPE_CHECKING:
-    from bench.data.nifti import Geometry
+    from bench.data.geometry import Geometry
 
 
 class Truth(Stage):
@@ -30,7 +30,7 @@ class Truth(Stage):
     def run(self, ctx: StageContext) -> None:
         """Write one ``CASE.npz`` per case and ``index.json``."""
         from bench.data.hidden import TruthCase, TruthIndex, write_truth
-        from bench.data.nifti import read_annotations
+        from bench.data.scan import read_annotations
         from bench.stages.pieces import Pieces
 
         cases = self.dataset.cases()

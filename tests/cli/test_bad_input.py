@@ -14,7 +14,7 @@ import pytest
 import trees
 
 from bench.data.check import check
-from bench.data.nifti import read_scan
+from bench.data.scan import read_scan
 from bench.datasets.folder import Folder
 from bench.datasets.lits import Lits
 from bench.datasets.openkbp import OpenKbp

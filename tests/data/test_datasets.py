@@ -12,7 +12,7 @@ import trees
 
 from bench.data import check as checking
 from bench.data.check import check
-from bench.data.nifti import read_scan
+from bench.data.scan import read_scan
 from bench.datasets.folder import Folder
 from bench.datasets.lits import Lits
 from bench.datasets.openkbp import OpenKbp

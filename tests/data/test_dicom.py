@@ -13,7 +13,7 @@ from pydicom.uid import HTJ2KLossless, JPEG2000Lossless, JPEGLosslessSV1, JPEGLS
 
 from bench.data import dicom
 from bench.data.dicom import find_series, read_series
-from bench.data.nifti import read_image
+from bench.data.image import read_image
 from bench.data.stack import TOLERANCE_MM
 from bench.errors import BenchError
 

@@ -15,7 +15,7 @@ from nnunet import FOLD, N_FOLDS, differences, split
 
 from bench.data.dataset import Dataset
 from bench.data.export import Gaps, export_nnunet
-from bench.data.nifti import read_scan
+from bench.data.scan import read_scan
 from bench.datasets.folder import Folder
 from bench.errors import BenchError
 

@@ -20,8 +20,8 @@ from bench.data.grid import (
     reduced,
     resize_image,
 )
+from bench.data.image import read_image
 from bench.data.index import SliceIndex
-from bench.data.nifti import read_image
 
 side = st.integers(1, 600)
 

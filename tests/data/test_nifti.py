@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 from nibabel.orientations import aff2axcodes
 
-from bench.data.nifti import Geometry, load, map_labels, read_image, read_labels, to_native
+from bench.data.geometry import Geometry
+from bench.data.image import read_image
+from bench.data.labelmap import map_labels, read_labels, to_native
+from bench.data.nifti import load
 from bench.errors import BenchError
 from bench.machine import memory
 from bench.seeds import generator

@@ -14,8 +14,8 @@ from PIL import Image
 
 from bench.data.catalogue import parse_dataset
 from bench.data.dataset import Case
+from bench.data.geometry import Geometry
 from bench.data.intensity import Channel
-from bench.data.nifti import Geometry
 from bench.data.preview import facts, heading, hidden_in, preview, select
 from bench.data.simulate import Split, make_split
 from bench.errors import BenchError

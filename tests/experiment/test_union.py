@@ -13,7 +13,7 @@ from helpers import compute, plan
 
 from bench.data.catalogue import parse_dataset, split_datasets
 from bench.data.dataset import Dataset
-from bench.data.nifti import read_scan
+from bench.data.scan import read_scan
 from bench.data.simulate import Split, make_split
 from bench.data.synonyms import perhaps_part, same_voxels
 from bench.engine.store import Store

@@ -18,7 +18,7 @@ from bench.data.check import check
 from bench.data.grid import labels_to_grid
 from bench.data.hidden import CompleteLabels
 from bench.data.index import SliceIndex
-from bench.data.nifti import read_scan
+from bench.data.scan import read_scan
 from bench.data.visible import TrainView
 from bench.datasets.folder import Folder
 from bench.engine.launchers.inline import Inline

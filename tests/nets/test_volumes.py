@@ -29,8 +29,8 @@ from bench.data.grid import (
     native_slices,
     resize_image,
 )
+from bench.data.image import read_image
 from bench.data.index import SliceIndex
-from bench.data.nifti import read_image
 from bench.data.window import Window
 from bench.engine.store import Store
 from bench.errors import BenchError
