@@ -9,7 +9,9 @@ from pathlib import Path
 
 from typing_extensions import override
 
-from bench.data.release import UNKNOWN, Files, Release, Scans, find, find_file, read_table
+from bench.data.release import UNKNOWN, Files, Release, Scans
+from bench.data.table import read_table
+from bench.data.tree import find, find_file
 from bench.errors import BenchError, unknown_name
 from bench.files import file_size
 

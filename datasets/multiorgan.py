@@ -15,16 +15,9 @@ from typing_extensions import override
 from bench.data.dataset import Case
 from bench.data.flips import flips
 from bench.data.nifti import load
-from bench.data.release import (
-    Archive,
-    Files,
-    Release,
-    Scans,
-    find_file,
-    numbers,
-    placed,
-    read_table,
-)
+from bench.data.release import Archive, Files, Release, Scans, numbers, placed
+from bench.data.table import read_table
+from bench.data.tree import find_file
 from bench.errors import BenchError
 
 BTCV = Scans("multiorgan_btcv_{:04d}", "img/img{n}.nii", "label_btcv_multiorgan/label{n}.nii")

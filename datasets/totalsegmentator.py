@@ -14,17 +14,9 @@ from typing_extensions import override
 from bench.data.dataset import Case
 from bench.data.filenames import file_stem
 from bench.data.labelmap import load_labels
-from bench.data.release import (
-    Archive,
-    Files,
-    Release,
-    Scans,
-    file_names,
-    find,
-    find_file,
-    placed,
-    read_table,
-)
+from bench.data.release import Archive, Files, Release, Scans, placed
+from bench.data.table import read_table
+from bench.data.tree import file_names, find, find_file
 from bench.errors import BenchError
 from bench.labels import VOID
 from bench.reporting.text import enumerated

@@ -11,13 +11,16 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from bench import __version__
 from bench.data.archive import unpack
-from bench.data.release import Archive, walk
+from bench.data.tree import walk
 from bench.errors import BenchError
 from bench.files import write_atomically
+
+if TYPE_CHECKING:
+    from bench.data.release import Archive
 
 ATTEMPTS = 5
 """Requests in a row that may fail without a byte received."""

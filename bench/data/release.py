@@ -6,13 +6,11 @@ all of them is here: the search below a folder, the views on some organs, scans 
 
 from __future__ import annotations
 
-import csv
 import os
-import re
 import shlex
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
@@ -27,15 +25,13 @@ from bench.data.filenames import file_stem
 from bench.data.geometry import Geometry
 from bench.data.labelmap import load_labels
 from bench.data.nifti import load, load_geometry
+from bench.data.tree import contents, expression, file_names, walk
 from bench.errors import BenchError, unknown_name
-from bench.files import ARCHIVES, UNFINISHED_DOWNLOADS, file_size
+from bench.files import ARCHIVES, UNFINISHED_DOWNLOADS
 from bench.labels import VOID
 from bench.params import Added, format_brackets, parse_brackets
 from bench.plugins import registry
 from bench.reporting.text import counted, enumerated
-
-SEARCH_DEPTH = 7
-"""Levels of folders below the root that are searched: archives, batches, folders of a scan."""
 
 PAPER7 = ("liver", "gallbladder", "spleen", "kidney_l", "kidney_r", "pancreas", "stomach")
 """The seven organs of the paper, in its order; ``organs=paper7``."""
@@ -53,8 +49,6 @@ BACKGROUND = ""
 
 UNKNOWN = "?"
 """Organ of a label value that may lie in any organ, such as a tumour of which nobody says where."""
-
-MAX_TABLE_BYTES = 2**26
 
 HEADER_TOLERANCE = 0.01
 """Share of a voxel by which the header of a label map may differ from that of its image."""
@@ -306,7 +300,7 @@ class Release(Dataset):
 
     def content(self, files: Files) -> tuple[Path, ...]:
         """Return the single files of a scan that are read."""
-        return tuple(file for path in files.paths for file in _contents(path))
+        return tuple(file for path in files.paths for file in contents(path))
 
     @override
     def image(self, case: Case) -> Nifti1Image:
@@ -406,7 +400,7 @@ class Release(Dataset):
     def _places(self) -> tuple[dict[Key, tuple[Scans, Path]], ...]:
         """Return the images and the label maps below the root by id and number."""
         rules = [
-            (kind, scans, _compiled(pattern))
+            (kind, scans, expression(pattern))
             for scans in self.patterns()
             for kind, pattern in enumerate((scans.image, scans.labels))
             if pattern
@@ -445,7 +439,7 @@ class Release(Dataset):
 
     @cached_property
     def _paths(self) -> tuple[str, ...]:
-        """Return every file and folder below the root (:func:`walk`)."""
+        """Return every file and folder below the root (:func:`bench.data.tree.walk`)."""
         return tuple(walk(self.root))
 
     @property
@@ -502,83 +496,6 @@ def placed(labels: Nifti1Image, affine: NDArray[np.floating[Any]], files: Files)
     if files.scans.own_header and not _close(labels.affine, affine):
         return labels
     return Nifti1Image(labels.dataobj, affine)
-
-
-def find(root: Path, pattern: str) -> dict[int, Path]:
-    """Return the files below a folder that a pattern of :class:`Scans` describes, by number."""
-    found = ((_compiled(pattern).fullmatch(path), root / path) for path in walk(root))
-    return {int(match["n"]): path for match, path in found if match}
-
-
-def find_file(root: Path, name: str) -> Path | None:
-    """Return the first file of a name below a folder."""
-    return next((root / path for path in walk(root) if Path(path).name == name), None)
-
-
-def file_names(folder: Path) -> list[str]:
-    """Return the sorted names of what lies in a folder, hidden ones left out."""
-    return sorted(name for name in os.listdir(folder) if name[0] != ".")
-
-
-def read_table(path: Path, separator: str = ",") -> list[list[str]]:
-    """Return the cells of a table of a release, empty rows left out.
-
-    Raises
-    ------
-    BenchError
-        No file, a larger one than tables are, or no text.
-    """
-    try:
-        if file_size(path) > MAX_TABLE_BYTES:
-            raise csv.Error(f"larger than {MAX_TABLE_BYTES} bytes")
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.reader(file, delimiter=separator)
-            return [[cell.strip() for cell in row] for row in rows if any(row)]
-    except (UnicodeDecodeError, csv.Error, OSError) as error:
-        raise BenchError(f"{path}: not readable as UTF-8 table ({error})") from None
-
-
-def walk(root: Path) -> Iterator[str]:
-    """Yield the paths of files and folders below a folder, relative to it; folders end with ``/``.
-
-    At most :data:`SEARCH_DEPTH` folders deep; hidden ones and what macOS adds to archives are left
-    out. A folder that several links lead to is visited once.
-    """
-    seen = set()
-    for folder, subfolders, names in os.walk(root, followlinks=True):
-        state = os.stat(folder)
-        if (state.st_dev, state.st_ino) in seen:
-            subfolders.clear()
-            continue
-        seen.add((state.st_dev, state.st_ino))
-        below = Path(folder).relative_to(root)
-        start = "" if below == Path() else f"{below.as_posix()}/"
-        subfolders[:] = sorted(
-            name
-            for name in subfolders
-            if len(below.parts) < SEARCH_DEPTH and name[0] != "." and name != "__MACOSX"
-        )
-        yield from (f"{start}{name}/" for name in subfolders)
-        yield from (f"{start}{name}" for name in sorted(names) if name[0] != ".")
-
-
-@cache
-def _compiled(pattern: str) -> re.Pattern[str]:
-    """Return the regular expression of a pattern (:class:`Scans`)."""
-    text = re.escape(pattern).replace(r"\{n\}", r"(?P<n>\d+)").replace(r"\*", "[^/]*")
-    if pattern.endswith(".nii"):
-        text += r"(\.gz)?"
-    return re.compile(f"(.*/)?{text}", re.IGNORECASE)
-
-
-def _contents(path: Path) -> Iterator[Path]:
-    """Yield a file, or the files of a folder, hidden ones left out."""
-    if path.is_dir():
-        yield from sorted(
-            file for file in path.iterdir() if file.name[0] != "." and not file.is_dir()
-        )
-    else:
-        yield path
 
 
 def _drawn_in(files: Files) -> list[str]:

@@ -17,9 +17,10 @@ from bench.data.catalogue import parse_dataset
 from bench.data.check import check
 from bench.data.dataset import Dataset
 from bench.data.flips import flips
-from bench.data.release import PAPER7, SEARCH_DEPTH, Release, walk
+from bench.data.release import PAPER7, Release
 from bench.data.scan import read_scan
 from bench.data.simulate import make_split
+from bench.data.tree import SEARCH_DEPTH, walk
 from bench.datasets import ctorg, flare22
 from bench.errors import BenchError
 from bench.labels import VOID
