@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from bench.cli.answers import DataVerifyAnswer, data_verify_of
+from bench.cli.checked import DataVerifyAnswer, data_verify_of
 from bench.cli.console import Console
 from bench.data import download as archives
 from bench.data.catalogue import default_data, parse_dataset

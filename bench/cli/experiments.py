@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -13,19 +13,64 @@ import typer
 
 from bench.cli.codes import ExitCode
 from bench.cli.console import Console, remark
-from bench.cli.execute import register
+from bench.cli.execute import execute, register
 from bench.cli.stores import plug_in
 from bench.engine.devices import use_device
+from bench.engine.provenance import EXPERIMENT
 from bench.files import check_folder
 
 if TYPE_CHECKING:
     from bench.engine.graph import StageGraph
-    from bench.engine.launcher import Submitter
+    from bench.engine.launcher import Launcher, Submitter
     from bench.engine.store import Store
     from bench.experiment.plan import Run
     from bench.experiment.request import Request
 
 RequestT = TypeVar("RequestT", bound="Request")
+
+
+def carry_out(
+    request: Request,
+    graph: StageGraph,
+    store: Store,
+    launched: Launcher | Submitter,
+    console: Console,
+    *,
+    outset: Sequence[str] = (),
+    sizes: str,
+    finish: Callable[[Path, str], None],
+    results: str,
+    collect_only: bool,
+) -> int:
+    """Say what is planned, compute what is missing of it, here or in jobs; return the exit code.
+
+    Parameters
+    ----------
+    outset
+        Lines to print before that of the plan.
+    sizes
+        How much is planned, in words.
+    finish, results
+        As jobs take them, see :func:`submit`.
+    collect_only
+        Compute nothing.
+    """
+    from bench.engine.launcher import Submitter
+
+    n_done = sum(store.is_done(stage) for stage in graph.stages.values())
+    # A finished experiment can be shown from a read-only store.
+    if n_done < len(graph) and not collect_only:
+        check_folder(store.root)
+        os.environ[EXPERIMENT] = request.record()
+    for line in outset:
+        console.print(line, soft_wrap=True)
+    console.print(f"plan      {sizes}: {n_done} done, {len(graph) - n_done} to compute")
+    if collect_only:
+        return ExitCode.DONE
+    if isinstance(launched, Submitter):
+        show = Console(stderr=console.stderr)  # where to look is said even if asked to be quiet
+        return submit(graph, store, launched, request, finish, results, show)
+    return execute(graph, store, launched, console)
 
 
 def submit(
@@ -99,13 +144,13 @@ def planned(
     return store, runs
 
 
-def plan_line(runs: list[Run], n_stages: int, n_done: int) -> str:
-    """Return how much is planned, and how much of it is done."""
+def sizes_of(runs: Sequence[Run], graph: StageGraph) -> str:
+    """Return how many runs, conditions and stages are planned."""
     from bench.reporting.text import counted
 
     sizes = (
         counted(len(runs), "run"),
         counted(len({run.condition for run in runs}), "condition"),
-        counted(n_stages, "stage"),
+        counted(len(graph), "stage"),
     )
-    return f"plan      {', '.join(sizes)}: {n_done} done, {n_stages - n_done} to compute"
+    return ", ".join(sizes)

@@ -20,14 +20,13 @@ import typer
 from bench.cli import foreign, share, tuning, upkeep
 from bench.cli.codes import EPILOG, ExitCode
 from bench.cli.console import Console, complain, remark, tolerate_terminals
-from bench.cli.execute import execute
-from bench.cli.experiments import plan_line, planned, requested, submit
+from bench.cli.data import data_app
+from bench.cli.experiments import carry_out, planned, requested, sizes_of
 from bench.cli.options import (
     AcceptTwins,
     AsJson,
     Collect,
     DataRoot,
-    DatasetArguments,
     Datasets,
     Device,
     ExperimentFile,
@@ -36,10 +35,6 @@ from bench.cli.options import (
     Launchers,
     Methods,
     Networks,
-    NFolds,
-    OneFold,
-    OneLabelled,
-    OneSeed,
     Pictures,
     Plugins,
     Profiles,
@@ -49,7 +44,6 @@ from bench.cli.options import (
 )
 from bench.cli.stores import existing_store, plug_in, result_files
 from bench.engine.devices import use_device
-from bench.engine.provenance import EXPERIMENT
 from bench.errors import BenchError, explain
 from bench.files import check_folder
 
@@ -67,7 +61,6 @@ app = typer.Typer(
     epilog=EPILOG,
 )
 command = partial(app.command, epilog=EPILOG)
-data_app = typer.Typer(help="Look at a data set, get one, or export it.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(foreign.results_app, name="results")
 
@@ -124,7 +117,7 @@ def run(
     """
     from bench.cli.answers import tell
     from bench.cli.stored import run_of
-    from bench.engine.launcher import Submitter, parse_launcher
+    from bench.engine.launcher import parse_launcher
     from bench.experiment.collect import collect, save
     from bench.experiment.finish import save_tables
     from bench.experiment.plan import graph_of
@@ -137,23 +130,20 @@ def run(
     console = Console(quiet=quiet, stderr=as_json)
     store, runs = planned(request, console, remember=not collect_only)
     graph = graph_of(runs, pictures=request.pictures)
-    n_done = sum(store.is_done(stage) for stage in graph.stages.values())
-    # A finished experiment can be shown from a read-only store.
-    if n_done < len(graph) and not collect_only:
-        check_folder(store.root)
-        os.environ[EXPERIMENT] = request.record()
-    console.print(plan_line(runs, len(graph), n_done))
+    where = shlex.join(["--store", str(store.root)])
+    exit_code = carry_out(
+        request,
+        graph,
+        store,
+        launched,
+        console,
+        sizes=sizes_of(runs, graph),
+        finish=save_tables,
+        results=f"bench report leaderboard {where}",
+        collect_only=collect_only,
+    )
     if collect_only:
         share.print_missing(runs, store, console)
-        exit_code: int = ExitCode.DONE
-    elif isinstance(launched, Submitter):
-        where = shlex.join(["--store", str(store.root)])
-        results = f"bench report leaderboard {where}"
-        exit_code = submit(
-            graph, store, launched, request, save_tables, results, Console(stderr=as_json)
-        )
-    else:
-        exit_code = execute(graph, store, launched, console)
     path: Path | None = None
     problems: list[str] = []
     if any(store.is_done(result.evaluation) for run in runs for result in run.rounds):
@@ -198,7 +188,8 @@ def plan(
 
     Takes the options of `bench run`, so that only one word of a command changes.
     """
-    from bench.cli.answers import plan_of, tell
+    from bench.cli.answers import tell
+    from bench.cli.planned import plan_of
     from bench.cli.views import plan_table
     from bench.engine.launcher import parse_launcher
     from bench.experiment.request import Request
@@ -237,7 +228,8 @@ def status(
         from bench.cli import watch as display
 
         raise typer.Exit(display.watch(store, Console()))
-    from bench.cli.answers import status_of, tell
+    from bench.cli.answers import tell
+    from bench.cli.stored import status_of
     from bench.cli.views import status_lines
 
     found = status_of(store)
@@ -304,7 +296,8 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List what there is to choose from."""
-    from bench.cli.answers import list_of, releases, searches, tell
+    from bench.cli.answers import tell
+    from bench.cli.listed import list_of, releases, searches
     from bench.cli.views import listing
 
     plug_in(plugin)
@@ -340,7 +333,8 @@ def check(
     """
     import tempfile
 
-    from bench.cli.answers import check_of, tell
+    from bench.cli.answers import tell
+    from bench.cli.checked import check_of
     from bench.cli.views import print_verdicts
     from bench.experiment.conformance import SLICES, MethodUnderTest, run_checks
     from bench.nets.catalogue import parse_network
@@ -437,231 +431,6 @@ def predict(
         raise typer.Exit(ExitCode.FIXABLE)
 
 
-@data_app.command("prepare", epilog=EPILOG)
-def data_prepare(
-    datasets: DatasetArguments = None,
-    dataset: Datasets = None,
-    profile: Profiles = None,
-    backbone: Networks = None,
-    plugin: Plugins = None,
-    data: DataRoot = None,
-    store_root: StoreRoot = None,
-) -> None:
-    """Read, check and cache data sets, so that runs start training at once."""
-    from bench.engine.graph import StageGraph
-    from bench.engine.launchers.local import Local
-    from bench.engine.store import Store, default_root
-    from bench.experiment.selection import (
-        parse_datasets,
-        parse_networks,
-        parse_profiles,
-        preparations,
-    )
-
-    plug_in(plugin)
-    store = Store(store_root or default_root())
-    check_folder(store.root)
-    stages = preparations(
-        parse_datasets([*(datasets or []), *(dataset or [])], data),
-        parse_profiles(profile or ["quick"]),
-        parse_networks(backbone or []),
-        store.root / "digests.json",
-    )
-    console = Console()
-    exit_code = execute(StageGraph(stages), store, Local(), console)
-    if not exit_code:
-        for stage in stages:
-            console.print(f"{stage.key}  {store.out(stage)}", soft_wrap=True)
-    raise typer.Exit(exit_code)
-
-
-@data_app.command("check", epilog=EPILOG)
-def data_check(
-    datasets: DatasetArguments = None,
-    dataset: Datasets = None,
-    plugin: Plugins = None,
-    data: DataRoot = None,
-    as_json: AsJson = False,
-) -> None:
-    """Read every case and report organs, annotations, spacing, problems; exit code 2 after errors.
-
-    A data set that cannot be read at all is named, and the others are checked.
-    """
-    from bench.cli.answers import RefusedDataset, data_check_of, tell
-    from bench.cli.views import print_check
-    from bench.data.catalogue import parse_dataset
-    from bench.data.check import check
-    from bench.experiment.selection import dataset_names
-
-    plug_in(plugin)
-    console = Console(stderr=as_json)
-    results, refused = [], []
-    for name in dataset_names([*(datasets or []), *(dataset or [])]):
-        try:
-            one = parse_dataset(name, data)
-            with console.status("reading") as spinner:
-                result = check(
-                    one, lambda done, total: spinner.update(f"reading case {done} of {total}")
-                )
-        except (BenchError, OSError) as error:
-            message = explain(error) if isinstance(error, OSError) else str(error)
-            complain(f"error: {message}")
-            refused.append(RefusedDataset(name, message))
-            continue
-        results.append(result)
-        if not as_json:
-            print_check(result, one, console)
-    found = data_check_of(results, refused)
-    if as_json and results:
-        tell(found)
-    if found.errors:
-        raise typer.Exit(ExitCode.FIXABLE)
-
-
-@data_app.command("preview", epilog=EPILOG)
-def data_preview(
-    datasets: DatasetArguments = None,
-    dataset: Datasets = None,
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FILE.png", help="The picture; it is replaced.")
-    ] = Path("preview.png"),
-    n_cases: Annotated[
-        int, typer.Option("--cases", min=1, help="How many cases, evenly spread over all.")
-    ] = 12,
-    case: Annotated[
-        list[str] | None, typer.Option("--case", metavar="NAME", help="Cases to draw instead.")
-    ] = None,
-    n_slices: Annotated[
-        int, typer.Option("--slices", min=1, max=12, help="Most slices of a case.")
-    ] = 3,
-    labelled: OneLabelled = 100,
-    fold: OneFold = 0,
-    n_folds: NFolds = 5,
-    seed: OneSeed = 0,
-    plugin: Plugins = None,
-    data: DataRoot = None,
-) -> None:
-    """Draw some cases with their organs, and what is annotated, to be looked at before training.
-
-    What cannot be read is named, and the others are drawn; exit code 2 then. Further pages
-    and data sets are files of their own beside FILE.png. -l shows what the simulation would hide.
-    """
-    from bench.cli.sheets import Simulation, write_sheets
-    from bench.experiment.selection import parse_datasets
-
-    plug_in(plugin)
-    whole = write_sheets(
-        parse_datasets([*(datasets or []), *(dataset or [])], data),
-        out,
-        Console(),
-        n_cases=n_cases,
-        named=case or (),
-        n_slices=n_slices,
-        simulation=Simulation(labelled, fold, n_folds, seed),
-    )
-    if not whole:
-        raise typer.Exit(ExitCode.FIXABLE)
-
-
-@data_app.command("verify", epilog=EPILOG)
-def data_verify(
-    name: Annotated[str, typer.Argument(help="Public data set: lits, amos, ...")],
-    folder: Annotated[
-        Path | None, typer.Argument(help="Folder of the archives; that of the data if not given.")
-    ] = None,
-    plugin: Plugins = None,
-    data: DataRoot = None,
-    as_json: AsJson = False,
-) -> None:
-    """Compare downloaded archives with their published checksums; exit code 2 if one differs."""
-    from bench.cli.answers import tell
-    from bench.cli.archives import print_archives, verify_archives
-
-    plug_in(plugin)
-    found = verify_archives(name, folder, data)
-    if as_json:
-        tell(found)
-    else:
-        print_archives(found, Console())
-    if found.differing:
-        raise typer.Exit(ExitCode.FIXABLE)
-
-
-@data_app.command("download", epilog=EPILOG)
-def data_download(
-    dataset: Annotated[
-        str, typer.Argument(help="Public data set: amos, 'msd\\[task=Task09_Spleen]', ...")
-    ],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Accept the licence unasked.")] = False,
-    plugin: Plugins = None,
-    data: DataRoot = None,
-) -> None:
-    """Download, verify and unpack an openly licensed data set; goes on with what is there."""
-    from bench.cli.archives import download
-
-    plug_in(plugin)
-    download(dataset, data, Console(), yes=yes)
-
-
-@data_app.command("export", epilog=EPILOG)
-def data_export(
-    to: Annotated[Literal["nnunet"], typer.Argument(help="Layout to write.")],
-    *,
-    datasets: DatasetArguments = None,
-    dataset: Datasets = None,
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="New folder, such as Dataset101_Abdomen.")
-    ],
-    labelled: OneLabelled = 100,
-    fold: OneFold = 0,
-    n_folds: NFolds = 5,
-    seed: OneSeed = 0,
-    gaps: Annotated[
-        Literal["ignore", "flags"],
-        typer.Option(
-            help="Background of cases that lack an organ: nnU-Net's ignore label, or background."
-        ),
-    ] = "ignore",
-    plugin: Plugins = None,
-    data: DataRoot = None,
-) -> None:
-    """Write a data set for nnU-Net, with the labels and the folds that methods see here."""
-    from bench.data.catalogue import parse_dataset
-    from bench.data.export import export_nnunet
-    from bench.experiment.selection import parse_datasets
-    from bench.reporting.text import counted, listed
-
-    plug_in(plugin)
-    console = Console()
-    chosen = parse_datasets([*(datasets or []), *(dataset or [])], data)
-    if len(chosen) > 1:
-        raise BenchError(f"{len(chosen)} data sets are named, and each is exported by itself")
-    with console.status("reading the list of cases") as spinner:
-        written = export_nnunet(
-            chosen[0],
-            out,
-            fold=fold,
-            n_folds=n_folds,
-            label_pct=labelled,
-            seed=seed,
-            gaps=gaps,
-            progress=lambda done, total: spinner.update(f"writing cases {done}/{total}"),
-        )
-    console.print(str(out), soft_wrap=True)
-    if labelled < 100:
-        console.print(f"its only split, 0 for nnU-Net, is fold {written.splits[0].fold} here")
-    for reason in written.left_out:
-        remark(f"a fold is left out: {reason}")
-    if written.left_out:
-        folds = listed([str(split.fold) for split in written.splits])
-        console.print(f"its splits, from 0 for nnU-Net, are folds {folds} here")
-    if unknown := sum(not case.spacing_known for case in chosen[0].cases()):
-        remark(f"{counted(unknown, 'scan')} of unknown voxel size: measure nothing in mm on them")
-    name, again = chosen[0].name, parse_dataset(str(out)).name
-    if again != name:
-        remark(f"read by bench, {out} is called {again}, not {name}: its folds are others")
-
-
 @command("report")
 def report_(
     name: Annotated[
@@ -690,6 +459,8 @@ def report_(
     as_json: AsJson = False,
 ) -> None:
     """Write a report from results, and print it: `bench report leaderboard`."""
+    from bench.cli.answers import tell
+    from bench.cli.reported import report_of
     from bench.params import parse_brackets
     from bench.reporting.board import to_console
     from bench.reporting.helper import helper
@@ -717,8 +488,6 @@ def report_(
                     console.print(to_console(document.boards))
             written = document.write(folder)
     if as_json:
-        from bench.cli.answers import report_of, tell  # they know of all commands: seconds
-
         tell(report_of(report_name, written, document.boards))
         return
     sys.stdout.write(shown.get())

@@ -1,4 +1,4 @@
-"""What commands find or leave in a store, as data: ``bench run``, ``show`` and ``gc``."""
+"""What commands find or leave in a store, as data: ``bench run``, ``status``, ``show``, ``gc``."""
 
 from __future__ import annotations
 
@@ -111,6 +111,78 @@ def failed_stages(stages: Iterable[Stage], store: Store) -> tuple[FailedStage, .
 def stages_by_state(stages: Iterable[Stage], store: Store) -> dict[str, int]:
     """Return how many stages are in each state."""
     return dict(sorted(Counter(map(store.state, stages)).items()))
+
+
+@dataclass(frozen=True)
+class StoredStage:
+    """A stage of the store."""
+
+    key: str
+    kind: str
+    title: str
+    state: str
+    seconds: float | None
+    finished: str | None
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class UnreadStage:
+    """A folder of the store from which no stage can be read."""
+
+    key: str
+    title: str
+    reason: str
+    detail: str
+    in_doubt: bool
+
+
+@dataclass(frozen=True)
+class StatusAnswer(Answer):
+    """``bench status``."""
+
+    command = "status"
+
+    store: Path
+    counts: dict[str, int]
+    stages: tuple[StoredStage, ...]
+    unread: tuple[UnreadStage, ...]
+
+
+def status_of(store: Store) -> StatusAnswer:
+    """Return every stage of the store with its state, finished ones last."""
+    found, unread = store.survey()
+    stages = []
+    for stage in found:
+        state = store.state(stage)
+        receipt = store.receipt(stage) if state == "done" else {}
+        problem = {"damaged": store.damage, "failed": store.failure}.get(state)
+        stages.append(
+            StoredStage(
+                key=stage.key,
+                kind=type(stage).__name__,
+                title=stage.title,
+                state=state,
+                seconds=receipt.get("wall_seconds"),
+                finished=receipt.get("finished"),
+                problem=problem(stage) if problem else None,
+            )
+        )
+    return StatusAnswer(
+        store=store.root,
+        counts=dict(sorted(Counter(stage.state for stage in stages).items())),
+        stages=tuple(sorted(stages, key=lambda stage: stage.finished or "")),
+        unread=tuple(
+            UnreadStage(
+                key=each.key,
+                title=each.title,
+                reason=each.cause.reason,
+                detail=each.cause.detail,
+                in_doubt=each.in_doubt,
+            )
+            for each in unread
+        ),
+    )
 
 
 @dataclass(frozen=True)

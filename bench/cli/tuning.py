@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -11,8 +10,7 @@ import typer
 
 from bench.cli.codes import ExitCode
 from bench.cli.console import Console
-from bench.cli.execute import execute
-from bench.cli.experiments import planned, requested, submit
+from bench.cli.experiments import carry_out, planned, requested
 from bench.cli.options import (
     AcceptTwins,
     AsJson,
@@ -30,8 +28,6 @@ from bench.cli.options import (
     Quiet,
     StoreRoot,
 )
-from bench.engine.provenance import EXPERIMENT
-from bench.files import check_folder
 from bench.reporting.text import counted
 
 if TYPE_CHECKING:
@@ -100,7 +96,7 @@ def tune(
     """
     from bench.cli.answers import tell
     from bench.cli.tried import trials_table, tune_of
-    from bench.engine.launcher import Submitter, parse_launcher
+    from bench.engine.launcher import parse_launcher
     from bench.experiment.tuning import TuneRequest, save, save_tuning, trials_graph, tuned
 
     request = requested(ctx, TuneRequest)
@@ -108,22 +104,19 @@ def tune(
     console = Console(quiet=quiet, stderr=as_json)
     store, runs = planned(request, console, remember=not collect_only)
     graph = trials_graph(runs)
-    n_done = sum(store.is_done(stage) for stage in graph.stages.values())
-    if n_done < len(graph) and not collect_only:
-        check_folder(store.root)
-        os.environ[EXPERIMENT] = request.record()
-    for line in _outset(request, runs):
-        console.print(line, soft_wrap=True)
-    console.print(f"plan      {len(graph)} stages: {n_done} done, {len(graph) - n_done} to compute")
-    code: int = ExitCode.DONE
+    code = carry_out(
+        request,
+        graph,
+        store,
+        launched,
+        console,
+        outset=_outset(request, runs),
+        sizes=f"{len(graph)} stages",
+        finish=save_tuning,
+        results="the same command",
+        collect_only=collect_only,
+    )
     show = Console(stderr=as_json)
-    if collect_only:
-        pass
-    elif isinstance(launched, Submitter):
-        again = "the same command"
-        code = submit(graph, store, launched, request, save_tuning, again, show)
-    else:
-        code = execute(graph, store, launched, console)
     found = tuned(request, runs, store)
     path = None if collect_only else save(request, runs, store)
     console.print(trials_table(found))

@@ -11,11 +11,12 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from bench.cli.answers import ListAnswer, PlanAnswer, StatusAnswer, Value
 from bench.reporting.text import NONE, counted, duration
 
 if TYPE_CHECKING:
-    from bench.cli.stored import ShowAnswer
+    from bench.cli.listed import ListAnswer, Value
+    from bench.cli.planned import PlanAnswer
+    from bench.cli.stored import ShowAnswer, StatusAnswer
     from bench.data.dataset import Dataset
     from bench.data.findings import CheckResult
     from bench.experiment.conformance import Verdict

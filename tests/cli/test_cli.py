@@ -149,7 +149,7 @@ def test_what_the_system_refuses_is_one_line_and_exit_code_2(
     def refuse(*_: object) -> None:
         raise OSError(errno.EMFILE, "Too many open files", "slices.bin")
 
-    monkeypatch.setattr("bench.cli.answers.list_of", refuse)
+    monkeypatch.setattr("bench.cli.listed.list_of", refuse)
     answer = bench("list", "methods")
     advice = "raise the limit of open files (ulimit -n)"
     assert answer == (2, "", f"error: slices.bin: Too many open files; {advice}\n")

@@ -13,10 +13,15 @@ from command import Bench
 from pages import ROOT, table
 from pydantic import TypeAdapter
 
+# Their answers are for the test of all.
+import bench.cli.checked
+import bench.cli.planned
+import bench.cli.reported
 import bench.cli.stored
-import bench.cli.tried  # noqa: F401 - its answers, for the test of all
-from bench.cli.answers import Answer, ListAnswer, list_of, releases, searches
+import bench.cli.tried  # noqa: F401
+from bench.cli.answers import Answer
 from bench.cli.codes import ExitCode
+from bench.cli.listed import ListAnswer, list_of, releases, searches
 from bench.data.release import release
 from bench.errors import neutral
 from bench.experiment.conformance import Verdict
