@@ -13,8 +13,9 @@ from bench.reporting.style import MethodStyles
 from bench.reporting.text import number
 from bench.reporting.tuned import Tunings
 from bench.results.aggregate import final_models
+from bench.results.columns import GROUP, RUN
 from bench.results.files import Tables
-from bench.results.tables import GROUP, group_name
+from bench.results.tables import group_name, grouped
 
 HEADING = "What each method cost"
 REFERENCE = "inerrant0"
@@ -68,7 +69,7 @@ def costs(table: pd.DataFrame, tuning: pd.DataFrame | None = None) -> pd.DataFra
     """
     last = final_models(require_rows(table))
     styles = MethodStyles.of(table)
-    runs = last.drop_duplicates([*GROUP, "method", "label_pct", "seed", "fold"])
+    runs = last.drop_duplicates(list(RUN))
     found = runs.groupby([*GROUP, "method"], as_index=False).agg(
         networks=("networks", "max"),
         parameters=("parameters", "max"),
@@ -78,9 +79,10 @@ def costs(table: pd.DataFrame, tuning: pd.DataFrame | None = None) -> pd.DataFra
         peak_mb=("peak_mb", "max"),
         departs=("departs", "first"),
     )
-    reference = found[found["method"] == REFERENCE].set_index(GROUP)["device_s"]
-    beside = found[GROUP].merge(
-        reference.rename("reference"), left_on=GROUP, right_index=True, how="left"
+    group = list(GROUP)
+    reference = found[found["method"] == REFERENCE].set_index(group)["device_s"]
+    beside = found[group].merge(
+        reference.rename("reference"), left_on=group, right_index=True, how="left"
     )
     found.insert(len(found.columns) - 1, "times", found["device_s"] / beside["reference"])
     if tuning is not None:
@@ -92,7 +94,7 @@ def _with_tuning(found: pd.DataFrame, tuning: pd.DataFrame) -> pd.DataFrame:
     """Return the costs with those of tuning, unchanged if no method was tuned."""
     choices = {
         (*keys, method): choice
-        for keys, rows in found.groupby(GROUP)
+        for keys, rows in found.groupby(list(GROUP))
         for method in rows["method"]
         if (choice := Tunings(tuning, rows).of(method))
     }
@@ -108,7 +110,7 @@ def _with_tuning(found: pd.DataFrame, tuning: pd.DataFrame) -> pd.DataFrame:
 
 def boards(found: pd.DataFrame, styles: MethodStyles) -> list[Board]:
     """Return one board per data set, profile and network of :func:`costs`."""
-    return [_board(group, styles) for _, group in found.groupby(GROUP)]
+    return [_board(group, styles) for group in grouped(found)]
 
 
 def _board(rows: pd.DataFrame, styles: MethodStyles) -> Board:

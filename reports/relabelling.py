@@ -12,8 +12,9 @@ from bench.reporting.report import Document, Report
 from bench.reporting.style import MethodStyles
 from bench.reporting.text import number
 from bench.results.aggregate import audit_cell_values, left_out_values
+from bench.results.columns import CELL
 from bench.results.files import Tables
-from bench.results.tables import CELL, GROUP, group_name
+from bench.results.tables import group_name, grouped
 
 HEADING = "Relabelling of the organs that training volumes lack"
 SHOWN = {
@@ -72,7 +73,7 @@ def boards(audit: pd.DataFrame, styles: MethodStyles) -> list[Board]:
         raise BenchError("no relabelling among the results: run a method with rounds first")
     return [
         made
-        for _, group in audit.groupby(GROUP)
+        for group in grouped(audit)
         for make in (_board, _left_out)
         for by in ((), ("organ",))
         if (made := make(group, by, styles)) is not None

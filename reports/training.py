@@ -15,8 +15,9 @@ from bench.reporting.report import Document, Report
 from bench.reporting.style import MethodStyles
 from bench.reporting.text import NONE
 from bench.results.aggregate import curve_values
+from bench.results.columns import CURVE, GROUP
 from bench.results.files import Tables
-from bench.results.tables import CURVE, GROUP, PARTS, group_name
+from bench.results.tables import PARTS, group_name, grouped
 
 from ._figures import curves, rendering
 
@@ -44,7 +45,7 @@ class Training(Report):
         styles = MethodStyles.of(tables.results)
         values = own_terms(tables.curves, styles)
         shown = boards(values, styles)
-        groups = [group for _, group in values.groupby(GROUP)]
+        groups = list(grouped(values))
         drawings = {
             drawn.title: [
                 rendering.drawing(
@@ -83,7 +84,7 @@ def _is_own(table: pd.DataFrame) -> pd.Series:
 
 def boards(values: pd.DataFrame, styles: MethodStyles) -> list[Board]:
     """Return one board per data set, profile and network of :func:`own_terms`."""
-    return [_board(group, styles) for _, group in values.groupby(GROUP)]
+    return [_board(group, styles) for group in grouped(values)]
 
 
 def _board(group: pd.DataFrame, styles: MethodStyles) -> Board:

@@ -17,6 +17,7 @@ from bench.experiment.packing import PATIENTS, unlike
 from bench.plugins import registry
 from bench.reporting.report import Report
 from bench.results import packs
+from bench.results.columns import CONDITION
 from bench.results.files import BESIDE, Tables, results_among
 from bench.results.sources import tables_of
 from bench.results.tables import RESULTS
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 LEADERBOARD = "leaderboard"
 MAX_BYTES = 20_000_000
 """Size of a pack in the repository."""
-_BOARD = ["dataset", "profile", "backbone"]
-_CONDITION = [*_BOARD, "label_pct", "seed", "fold"]
 _BASIS = ("content", "truth", "labels", "versions")
 
 
@@ -205,12 +204,11 @@ def _check_new(
 
 def _check_conditions(path: Path, results: pd.DataFrame, known: pd.DataFrame) -> None:
     """Check that the board has every condition: without it, nothing shows that truths agree."""
-    mine = results[_CONDITION].drop_duplicates()
-    found = mine.merge(
-        known[_CONDITION].drop_duplicates(), on=_CONDITION, how="left", indicator="in"
-    )
+    condition = list(CONDITION)
+    mine, theirs = (table[condition].drop_duplicates() for table in (results, known))
+    found = mine.merge(theirs, on=condition, how="left", indicator="in")
     for _, row in found[found["in"] == "left_only"].head(1).iterrows():
-        has = ", ".join(f"{name}={row[name]}" for name in _CONDITION)
+        has = ", ".join(f"{name}={row[name]}" for name in CONDITION)
         raise BenchError(
             f"{path}: the board has nothing of {has}, so its truth cannot be checked: run the "
             "command of the table in leaderboard/README.md with your method"

@@ -14,7 +14,8 @@ from bench.evaluation.metrics import MetricName, find
 from bench.reporting.agreement import require_common_cases, require_one_truth, require_one_unit
 from bench.reporting.cells import UNKNOWN
 from bench.results.aggregate import final_models, numbered
-from bench.results.tables import GROUP, STATUSES, group_names
+from bench.results.columns import GROUP
+from bench.results.tables import STATUSES, group_names
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bench.evaluation.metrics import MetricName
-from bench.results.tables import CELL, CURVE, GROUP, PARTS, RUN, STATUSES
+from bench.results.columns import CELL, CURVE, GROUP, RUN, SPLIT
+from bench.results.tables import PARTS, STATUSES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,15 +61,15 @@ def lacking_pairs(table: pd.DataFrame) -> pd.DataFrame:
     """
     import pandas as pd
 
-    shared = ["dataset", "profile", "label_pct", "fold", "seed"]
     model = ["backbone", "method", "round"]
     pair = ["case", "organ", "domain"]
-    pairs = table[[*shared, *pair]].drop_duplicates()
-    wanted = pairs.groupby(shared).size().rename("wanted")
-    found = table.groupby([*shared, *model]).size().rename("found").reset_index()
-    fewer = found.join(wanted, on=shared).query("found < wanted")[[*shared, *model]]
+    split = list(SPLIT)
+    pairs = table[[*split, *pair]].drop_duplicates()
+    wanted = pairs.groupby(split).size().rename("wanted")
+    found = table.groupby([*split, *model]).size().rename("found").reset_index()
+    fewer = found.join(wanted, on=split).query("found < wanted")[[*split, *model]]
     key = [*RUN, "round", *pair]
-    expected = fewer.merge(pairs, on=shared)[key]
+    expected = fewer.merge(pairs, on=split)[key]
     if expected.empty:
         return expected
     present = pd.MultiIndex.from_frame(table[key])

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bench.params import format_brackets, parse_brackets
 from bench.plugins import registry
 from bench.results.asked import dataset_of
+from bench.results.columns import CONDITION, GROUP, RUN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,9 +24,6 @@ DEFINED = ("recipe", "definition")
 """Those of a table of scores."""
 UNLABELLED = ("content", "scaling", "images", "versions")
 """Those of a table that stands on images alone."""
-_BOARD = ("dataset", "profile", "backbone")
-_CONDITION = (*_BOARD, "label_pct", "seed", "fold")
-_RUN = (*_CONDITION, "method")
 _OPTIONS = {"label_pct": "-l", "fold": "-f", "profile": "-p", "backbone": "-b", "seed": "--seeds"}
 
 
@@ -41,12 +39,12 @@ class Rule(NamedTuple):
 RULES = (
     Rule("content", ("dataset",), "images, label maps or lists of cases"),
     Rule("scaling", ("dataset",), "scalings of the images"),
-    Rule("versions", _BOARD, "versions of the code"),
+    Rule("versions", GROUP, "versions of the code"),
     Rule("truth", ("dataset", "profile"), "options of the data set"),
-    Rule("images", _BOARD, "preparations of the images"),
-    Rule("labels", _CONDITION, "splits or hidden labels"),
-    Rule("recipe", _BOARD, "numbers of the profile"),
-    Rule("definition", (*_BOARD, "label_pct", "method"), "definitions of the method"),
+    Rule("images", GROUP, "preparations of the images"),
+    Rule("labels", CONDITION, "splits or hidden labels"),
+    Rule("recipe", GROUP, "numbers of the profile"),
+    Rule("definition", (*GROUP, "label_pct", "method"), "definitions of the method"),
 )
 """The most telling first, because the keys of later ones depend on it."""
 
@@ -64,7 +62,7 @@ def why_apart(table: pd.DataFrame, files: Sequence[Path] = ()) -> str:
     files
         The files of the rows, the newest first: it is right, and the others are to be repeated.
     """
-    names = [name for name in (*_RUN, *BASIS, *DEFINED, "_file") if name in table]
+    names = [name for name in (*RUN, *BASIS, *DEFINED, "_file") if name in table]
     distinct = table[names].drop_duplicates()
     if files:
         distinct = distinct.sort_values("_file", kind="stable")

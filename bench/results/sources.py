@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError
 from bench.results import packs
+from bench.results.columns import SPLIT
 
 if TYPE_CHECKING:
     import pandas as pd
 
 COSTS = ("device_s", "peak_mb", "device", "software")
 """Columns in which two computations of the same run may differ."""
-_CONDITION = ["dataset", "profile", "label_pct", "fold", "seed"]
 
 
 def tables_of(source: Path) -> list[Path]:
@@ -84,7 +84,7 @@ _Clash = tuple[int, int, str]
 def _other_truths(table: pd.DataFrame) -> Iterator[_Clash]:
     """Find cases of which the complete labels or the patient are others in another file."""
     for name, within in (
-        ("n_gt", [*_CONDITION, "case", "organ"]),
+        ("n_gt", [*SPLIT, "case", "organ"]),
         ("patient", ["dataset", "case"]),
     ):
         distinct = table.drop_duplicates([*within, name, "_source"])
@@ -102,7 +102,7 @@ def _other_truths(table: pd.DataFrame) -> Iterator[_Clash]:
 
 def _other_cases(table: pd.DataFrame) -> Iterator[_Clash]:
     """Find cases that one source tests and another, with the same split, does not."""
-    cell = [*_CONDITION, "labels"]
+    cell = [*SPLIT, "labels"]
     known = table.loc[table["labels"] != "", [*cell, "case", "_source", "_file"]]
     files = known.drop_duplicates([*cell, "_source"])
     cases = known.drop_duplicates([*cell, "case", "_source"])
@@ -120,7 +120,7 @@ def _other_cases(table: pd.DataFrame) -> Iterator[_Clash]:
         yield (
             int(row["_file_has"]),
             int(row["_file"]),
-            f"have other lists of cases: {_where(row, [*_CONDITION, 'case'])} is in the first only",
+            f"have other lists of cases: {_where(row, [*SPLIT, 'case'])} is in the first only",
         )
 
 

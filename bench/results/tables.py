@@ -1,4 +1,4 @@
-"""The tables of a set of runs: their columns, and the columns that identify a row or a run.
+"""The tables of a set of runs: their columns, and what is checked of them.
 
 Every report is a pure function of these tables. DSC and NSD are in percent; every ratio of the
 audit table is a fraction.
@@ -13,20 +13,16 @@ from bench.errors import BenchError
 from bench.evaluation.metrics import METRICS, NAN, Metric, every, plugged
 from bench.evaluation.status import Status
 from bench.results.basis import BASIS, DEFINED, UNLABELLED
+from bench.results.columns import CONDITION, GROUP, RUN, SPLIT
 from bench.results.schema import Column, Fault, Schema
 from bench.results.sources import contradiction
 
 if TYPE_CHECKING:
     import pandas as pd
 
-CELL = ("dataset", "profile", "backbone", "method", "label_pct")
-RUN = (*CELL, "seed", "fold")
-GROUP = ["dataset", "profile", "backbone"]
-"""The columns that are constant within one table of a report: see :func:`group_name`."""
 STATUSES: tuple[str, ...] = get_args(Status)
 PARTS = 20
 """Number of equal parts into which a training is divided."""
-CURVE = (*CELL, "round", "training", "name")
 RULES = ("background", "ignored")
 """What a voxel counts as in training where the label of an organ is missing."""
 OUTCOMES = ("tp", "fn", "fp", "tn")
@@ -48,8 +44,6 @@ RUN_COLUMNS: dict[str, Column] = {
 _FIRST_METRICS = ("dsc", "hd95_mm", "nsd")
 """Metrics that every file has. The others are required in files of version 6; a new one raises the
 version and is required from that on."""
-_NETWORK = tuple(GROUP)
-_CONDITION = (*_NETWORK, "label_pct", "seed", "fold")
 
 
 def grouped(rows: pd.DataFrame, by: Sequence[str] = GROUP) -> Iterator[pd.DataFrame]:
@@ -152,8 +146,7 @@ def _one_truth(table: pd.DataFrame) -> Iterator[Fault]:
     A method may lack (case, organ) pairs that another has; reports list them
     (:func:`bench.results.aggregate.lacking_pairs`).
     """
-    shared = ["dataset", "profile", "label_pct", "fold", "seed"]
-    yield from _constant(table, "n_gt", [*shared, "case", "organ"], "case and organ")
+    yield from _constant(table, "n_gt", [*SPLIT, "case", "organ"], "case and organ")
     yield from _constant(table, "patient", ["dataset", "case"], "case")
 
 
@@ -301,7 +294,7 @@ TARGETS = Schema(
     name="targets",
     version=3,
     oldest=2,
-    declared={name: RUN_COLUMNS[name] for name in _CONDITION}
+    declared={name: RUN_COLUMNS[name] for name in CONDITION}
     | {
         "rule": Column("text", choices=RULES),
         "organ": _TEXT,
@@ -313,8 +306,8 @@ TARGETS = Schema(
     }
     | dict.fromkeys(OUTCOMES, _COUNT)
     | _basis(3),
-    key=(*_CONDITION, "rule", "organ"),
-    run=_CONDITION,
+    key=(*CONDITION, "rule", "organ"),
+    run=CONDITION,
 )
 """Counts of right and wrong training targets, independent of the method."""
 
@@ -322,7 +315,7 @@ LAYERS = Schema(
     name="layers",
     version=2,
     oldest=1,
-    declared={name: RUN_COLUMNS[name] for name in _NETWORK}
+    declared={name: RUN_COLUMNS[name] for name in GROUP}
     | {
         "position": _COUNT,
         "network": Column("text", choices=("segmentation", "confidence")),
@@ -332,8 +325,8 @@ LAYERS = Schema(
         "parameters": _COUNT,
     }
     | _basis(2, UNLABELLED),
-    key=(*_NETWORK, "position"),
-    run=_NETWORK,
+    key=(*GROUP, "position"),
+    run=GROUP,
 )
 """The blocks of the networks, independent of the method."""
 
@@ -362,10 +355,10 @@ SHEETS = Schema(
     name="sheets",
     version=1,
     oldest=1,
-    declared={name: RUN_COLUMNS[name] for name in _CONDITION}
+    declared={name: RUN_COLUMNS[name] for name in CONDITION}
     | {"title": _TEXT, "png": _TEXT, "stage": _TEXT}
     | _basis(1),
-    key=_CONDITION,
-    run=_CONDITION,
+    key=CONDITION,
+    run=CONDITION,
 )
 """Contact sheets of the data, independent of the method; empty without `--pictures`."""

@@ -24,8 +24,9 @@ from bench.reporting.scored import Measured, Scored
 from bench.reporting.style import MethodStyles
 from bench.reporting.text import counted, listed
 from bench.results.aggregate import audit_cell_values, curve_values, final_models
+from bench.results.columns import CELL, CONDITION, GROUP, RUN
 from bench.results.files import Tables
-from bench.results.tables import CELL, GROUP, group_name, grouped
+from bench.results.tables import group_name, grouped
 
 from .. import fairness, relabelling, significance, training
 from .._figures import boxplots, curves, rendering
@@ -130,7 +131,7 @@ def _lead(table: pd.DataFrame, tables: Tables, compared: Sequence[Compared]) -> 
         sizes.append(counted(len(patients), first.patient_noun))
     else:
         patients = results[["dataset", "patient"]].drop_duplicates()
-        sizes.append(counted(len(results[[*CELL, "seed", "fold"]].drop_duplicates()), "run"))
+        sizes.append(counted(len(results[list(RUN)].drop_duplicates()), "run"))
         sizes.append(counted(len(patients), "test patient"))
     said = f"{', '.join(sizes)}."
     if lacking := list(_lacking(tables)):
@@ -225,7 +226,7 @@ def _drawings(
     if not tables.pictures.empty:
         final = final_models(tables.results)
         where = gallery.anchors(tables.pictures, final)
-        key = [*gallery.CELL, "case"]
+        key = [*CONDITION, "case"]
         anchors = final[key].merge(where, how="left", on=key)["anchor"].set_axis(final.index)
         drawn.cases.update(zip(where["anchor"], where["case"], strict=True))
         caption += f" {LEADS}"

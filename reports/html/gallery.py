@@ -12,7 +12,7 @@ import pandas as pd
 from bench.evaluation.overlay import COLOURS, LEFT_OUT, MISSED, RIGHT, UNKNOWN, WRONG
 from bench.reporting.style import MethodStyles
 from bench.reporting.text import number
-from bench.results.tables import GROUP
+from bench.results.columns import CONDITION, GROUP
 
 TEMPLATE = Path(__file__).with_name("gallery.html.j2")
 SCRIPT = Path(__file__).with_name("gallery.js")
@@ -24,7 +24,6 @@ KEY = {
     "truth unknown": COLOURS[UNKNOWN],
     "left out": COLOURS[LEFT_OUT],
 }
-CELL = [*GROUP, "label_pct", "seed", "fold"]
 ANCHOR = "cases"
 PREDICTIONS = (
     "Test cases, on the grid of training; of several channels the first is shown. Slices are "
@@ -59,21 +58,21 @@ def predictions(pictures: pd.DataFrame, results: pd.DataFrame, styles: MethodSty
 
 
 def anchors(pictures: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
-    """Return where on the page each pictured test case is: columns ``CELL``, case and anchor.
+    """Return where on the page each pictured test case is: columns ``CONDITION``, case and anchor.
 
     An anchor is numbers alone, as names of cases may be anything.
     """
     found = [
-        {**dict(zip(CELL, key, strict=True)), "case": case, "anchor": f"case-{cell}-{place}"}
+        {**dict(zip(CONDITION, key, strict=True)), "case": case, "anchor": f"case-{cell}-{place}"}
         for cell, (key, cases) in enumerate(_cells(_predicted(pictures, results)))
         for place, (case, _) in enumerate(cases)
     ]
-    return pd.DataFrame(found, columns=[*CELL, "case", "anchor"])
+    return pd.DataFrame(found, columns=[*CONDITION, "case", "anchor"])
 
 
 def _predicted(pictures: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
     """Return the pictures of predictions with the mean DSC of method and case."""
-    key = [*CELL, "method", "case"]
+    key = [*CONDITION, "method", "case"]
     dsc = results.groupby(key)["dsc"].mean().rename("dsc")
     return pictures[pictures["kind"] == "prediction"].join(dsc, on=key)
 
@@ -110,11 +109,11 @@ def _browser(
 
 
 def _cells(own: pd.DataFrame) -> Iterator[tuple[tuple[Any, ...], list[tuple[str, pd.DataFrame]]]]:
-    """Yield every cell as the values of ``CELL``, with its cases, that of the lowest DSC first."""
+    """Yield every ``CONDITION`` as its values, with its cases, that of the lowest DSC first."""
     grouped = own.assign(hidden=-own["label_pct"]).groupby([*GROUP, "hidden", "seed", "fold"])
     for _, rows in grouped:
         worst = rows.groupby("case")["dsc"].mean().sort_values(kind="stable").index
-        key = tuple(rows[CELL].iloc[0])
+        key = tuple(rows[list(CONDITION)].iloc[0])
         yield key, [(str(case), rows[rows["case"] == case]) for case in worst]
 
 

@@ -29,8 +29,9 @@ from bench.reporting.style import MethodStyles
 from bench.reporting.text import NONE, duration, span
 from bench.reporting.tuned import Tunings
 from bench.results.aggregate import final_models, lacking_pairs
+from bench.results.columns import CELL, GROUP
 from bench.results.files import Tables
-from bench.results.tables import CELL, GROUP, group_name, grouped
+from bench.results.tables import group_name, grouped
 
 from .._figures import standings
 from . import foreign

@@ -15,7 +15,7 @@ from bench.reporting.sentences import FEW_FOLDS, domains
 from bench.reporting.style import MethodStyles
 from bench.reporting.text import counted, listed, span
 from bench.results.aggregate import fold_values
-from bench.results.tables import CELL, GROUP
+from bench.results.columns import CELL, GROUP
 
 from .failures import failed
 

@@ -9,7 +9,8 @@ import pandas as pd
 
 from bench.reporting.board import Board
 from bench.reporting.text import NONE, number
-from bench.results.tables import GROUP, OUTCOMES, group_name
+from bench.results.columns import GROUP
+from bench.results.tables import OUTCOMES, group_name, grouped
 
 from .layout import PUBLISHED_STYLES
 
@@ -67,7 +68,7 @@ def shares(targets: pd.DataFrame) -> pd.DataFrame:
 
 def table_1(targets: pd.DataFrame) -> Iterator[tuple[str, Board, pd.DataFrame]]:
     """Yield location, board and numbers per data set, profile and network."""
-    for (_, _, backbone), rows in targets.groupby(GROUP):
+    for (_, _, backbone), rows in targets.groupby(list(GROUP)):
         found = shares(rows).replace({"rule": METHODS})
         nowhere = found.groupby(["rule", "outcome"])["value"].transform("max") == 0
         empty = found[nowhere].groupby("rule")["outcome"].unique()
@@ -108,7 +109,7 @@ def table_11(layers: pd.DataFrame) -> Iterator[Board]:
     """Yield a board per data set, profile and network."""
     path = Path(__file__).with_name("published_layers.csv")
     published = pd.read_csv(path).set_index("block")
-    for _, rows in layers.groupby(GROUP):
+    for rows in grouped(layers):
         theirs = published.reindex(rows["block"]).fillna(NONE)
         frame = pd.DataFrame(
             {

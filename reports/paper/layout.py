@@ -20,7 +20,7 @@ from bench.reporting.board import Board
 from bench.reporting.style import MethodStyle, MethodStyles
 from bench.reporting.text import NONE, number
 from bench.results.aggregate import Values, audit_cell_values
-from bench.results.tables import CELL
+from bench.results.columns import CELL
 
 CELLS = ("method", "network", "label_pct", "organ", "metric", "setting", "mean", "std", "source")
 PUBLISHED, HERE = "published", "here"

@@ -11,7 +11,7 @@ import pandas as pd
 
 from bench.params import parse_brackets
 from bench.reporting.pictures import opened
-from bench.results.tables import GROUP
+from bench.results.columns import GROUP
 
 from .._figures import rendering
 from .layout import JOINED, PUBLISHED_STYLES
@@ -43,7 +43,7 @@ def figures(pictures: pd.DataFrame) -> Iterator[tuple[int, Figure]]:
     complete labels, `inerrant0` and `inerrant`. All but 7 of the first case; each in the first
     fold, at the label fraction of the paper's figure or the nearest.
     """
-    for (dataset, _, _), group in pictures.groupby(GROUP):
+    for (dataset, _, _), group in pictures.groupby(list(GROUP)):
         if parse_brackets(str(dataset))[0] in JOINED and (found := _fused(group)):
             yield 7, _draw(found)
             continue

@@ -28,8 +28,8 @@ from bench.reporting.style import MethodStyles
 from bench.reports._figures import boxplots, curves, rendering
 from bench.reports.html import Html
 from bench.results.aggregate import audit_cell_values, curve_values, final_models
+from bench.results.columns import CELL
 from bench.results.files import Tables
-from bench.results.tables import CELL
 
 METHODS = ("naive", "inerrant0", "inerrant", "bai", "full")
 

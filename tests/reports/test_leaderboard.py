@@ -15,8 +15,8 @@ from bench.reporting.report import Report
 from bench.reporting.scored import Measured
 from bench.reporting.style import MethodStyles
 from bench.reports.leaderboard import Leaderboard, leaderboard, leaderboards, numbers
+from bench.results.columns import CELL, GROUP
 from bench.results.files import Tables
-from bench.results.tables import CELL, GROUP
 
 
 def boards_by(table, metric="dsc", by="method", **options):

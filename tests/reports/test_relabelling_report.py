@@ -5,8 +5,9 @@ from tables import audit_table
 from bench.errors import BenchError
 from bench.reports.relabelling import Relabelling
 from bench.results.aggregate import audit_cell_values, left_out_values
+from bench.results.columns import CELL
 from bench.results.files import Tables
-from bench.results.tables import AUDIT, CELL
+from bench.results.tables import AUDIT
 
 
 def report(audit):

@@ -10,7 +10,8 @@ from tables import audit_table, result_rows, result_table, two_patients
 from bench.errors import BenchError
 from bench.evaluation.metrics import METRICS
 from bench.results import aggregate
-from bench.results.tables import AUDIT, CELL, GROUP, RESULTS, RUN, STATUSES, grouped
+from bench.results.columns import CELL, GROUP, RUN
+from bench.results.tables import AUDIT, RESULTS, STATUSES, grouped
 
 
 def test_written_bytes_depend_on_the_rows_only(tmp_path):
@@ -313,6 +314,6 @@ def test_groups_are_in_order_and_one_group_is_no_copy() -> None:
     (same,) = grouped(one)
     assert same is one
     both = pd.concat([one, result_table(dataset="a")], ignore_index=True)
-    for found, (_, wanted) in zip(grouped(both), both.groupby(GROUP), strict=True):
+    for found, (_, wanted) in zip(grouped(both), both.groupby(list(GROUP)), strict=True):
         pd.testing.assert_frame_equal(found, wanted)
     assert list(grouped(one[:0])) == []
