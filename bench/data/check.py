@@ -26,6 +26,7 @@ from bench.data.pool import map_cases
 from bench.data.scan import Scan, assemble
 from bench.data.synonyms import understood
 from bench.errors import BenchError
+from bench.evaluation.counts import areas
 from bench.files import file_size
 from bench.labels import VOID
 from bench.reporting.text import counted
@@ -113,16 +114,17 @@ def _read(dataset: Dataset, case: Case) -> _CaseSummary:
         file_size(path, locate(dataset.name, case.id, path, "file"))
     image = dataset.image(case)
     scan = assemble(dataset, case, image, dataset.labels(case))
-    counts = [int(np.count_nonzero(scan.labels_XYZ == k + 1)) for k in range(len(dataset.organs))]
+    count_XK = areas(scan.labels_XYZ, len(dataset.organs))
+    counts = count_XK.sum(axis=0).tolist()
     values = tuple(
         Range(low=float(image_XYZ.min()), high=float(image_XYZ.max()))
         for image_XYZ in scan.image_CXYZ
     )
     geometry, sided = scan.geometry, dataset.owner(case)[0].sided
     centre_x = {
-        organ: _mean_x(scan.labels_XYZ == k)
-        for k, (organ, count) in enumerate(zip(dataset.organs, counts, strict=True), start=1)
-        if count
+        organ: _mean_x(count_X)
+        for organ, count_X in zip(dataset.organs, count_XK.T, strict=True)
+        if count_X.any()
     }
     exchanged = tuple(_exchanged(dataset.organs, centre_x))
     found = tuple(_case_warnings(dataset, case, image, scan, counts))
@@ -197,15 +199,14 @@ def _wrong_half(centre_x: Mapping[str, float], scan: Scan) -> Iterator[str]:
     sided = {organ: _SIDE_OF_BODY.get(organ.lower()) for organ in centre_x}
     if not any(sided.values()):
         return
-    body_x = _mean_x(scan.image_CXYZ[0] > TISSUE_HU)
+    body_x = _mean_x((scan.image_CXYZ[0] > TISSUE_HU).sum(axis=(1, 2)))
     for organ, side in sided.items():
         if side and (centre_x[organ] > body_x) != (side == "right"):
             yield f"{organ} is not in the {side} half of the body; {_MIRRORED}"
 
 
-def _mean_x(mask_XYZ: NDArray[np.bool_]) -> float:
-    """Return the mean X index of a mask; NaN if it is empty."""
-    voxels_X = mask_XYZ.sum(axis=(1, 2))
+def _mean_x(voxels_X: NDArray[np.int64]) -> float:
+    """Return the mean X index of voxels that are counted along X; NaN if there are none."""
     total = int(voxels_X.sum())
     return float(voxels_X @ np.arange(len(voxels_X)) / total) if total else float("nan")
 

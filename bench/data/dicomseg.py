@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bench.data.dicom import find_series
 from bench.errors import BenchError
+from bench.evaluation.counts import areas
 
 if TYPE_CHECKING:
     from highdicom.seg import SegmentDescription
@@ -92,8 +93,8 @@ def write_segmentation(
         if len(files) > 1:
             raise BenchError(f"{folder}: several multi-frame files; convert the label map instead")
         frames = frames[np.argsort([one.frame for one in slices])]
-    counts = np.bincount(frames.ravel(), minlength=len(organs) + 1)
-    present = [value for value in range(1, len(organs) + 1) if counts[value]]
+    found_K: NDArray[np.bool_] = np.any(areas(frames, len(organs)), axis=0)
+    present = [value for value, found in enumerate(found_K, start=1) if found]
     # Numbers of segments follow each other without gaps; the values of label maps need not.
     table = np.zeros(256, np.uint8)
     table[present] = np.arange(1, len(present) + 1)

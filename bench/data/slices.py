@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.data.archive import open_npz
+from bench.evaluation.counts import areas
 
 Array = NDArray[np.generic]
 
@@ -65,7 +66,7 @@ class LabelSlices:
 
 def organs_shown(labels_SHW: NDArray[np.uint8], n_organs: int) -> NDArray[np.bool_]:
     """Return which of the organs 1..K each slice shows, shape [S, K]."""
-    return np.stack([(labels_SHW == k).any(axis=(1, 2)) for k in range(1, n_organs + 1)], axis=1)
+    return areas(labels_SHW, n_organs) > 0
 
 
 class LabelSliceWriter:

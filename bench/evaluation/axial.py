@@ -41,13 +41,6 @@ def colour(k: int) -> Colour:
     return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)
 
 
-def areas(labels_SHW: NDArray[np.uint8], n_organs: int) -> NDArray[np.int64]:
-    """Return the number of voxels of every organ in every slice, shape [S, K]."""
-    counts = [np.bincount(slice_HW.ravel(), minlength=256) for slice_HW in labels_SHW]
-    area_SK: NDArray[np.int64] = np.array(counts)[:, 1 : n_organs + 1]
-    return area_SK
-
-
 class Chosen(NamedTuple):
     """Numbers of slices, the best first."""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from bench.evaluation.axial import Cut, areas, choose, colour, cut, paint
+from bench.evaluation.axial import Cut, choose, colour, cut, paint
 from bench.evaluation.canvas import (
     ALERT,
     FAINT,
@@ -25,6 +25,7 @@ from bench.evaluation.canvas import (
     text_width,
     wrapped,
 )
+from bench.evaluation.counts import areas
 from bench.labels import VOID
 
 if TYPE_CHECKING:

@@ -5,8 +5,9 @@ import pytest
 from numpy.typing import NDArray
 
 from bench.evaluation import sheet
-from bench.evaluation.axial import Chosen, areas, choose, colour, cut, paint
+from bench.evaluation.axial import Chosen, choose, colour, cut, paint
 from bench.evaluation.canvas import Canvas, elided, font, text_width, wrapped
+from bench.evaluation.counts import areas
 from bench.evaluation.sheet import Card, Heading, Row, card, page
 from bench.labels import VOID
 
