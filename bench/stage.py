@@ -12,7 +12,7 @@ import abc
 from collections.abc import Iterator, Mapping
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from typing_extensions import override
 
@@ -134,9 +134,6 @@ class StageContext(Protocol):
 
     def saved(self) -> None:
         """Note that the resume state is on disk; a stage asked to stop ends here."""
-
-
-StageT = TypeVar("StageT", bound=Stage)
 
 
 def ancestors(stage: Stage) -> Iterator[Stage]:

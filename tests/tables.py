@@ -14,10 +14,17 @@ from bench.evaluation.status import mask_status
 from bench.experiment.method import Method
 from bench.plugins import registry
 from bench.results.basis import BASIS, DEFINED
+from bench.results.files import BESIDE, Tables
 from bench.results.tables import AUDIT, CURVES, PARTS, PICTURES, RESULTS, SHEETS
 
 QUALITY = {"naive": 0.2, "inerrant0": 0.5, "bai": 0.55, "inerrant": 0.6, "full": 0.8}
 ROUNDS = {"inerrant": 3, "bai": 3}
+
+
+def in_memory(**given: pd.DataFrame) -> Tables:
+    """Return the given tables by name, the others without rows."""
+    assert given.keys() <= {schema.name for schema in (RESULTS, *BESIDE)}
+    return Tables(lambda schema: given[schema.name] if schema.name in given else schema.frame([]))
 
 
 def shown(method: str) -> dict[str, Any]:

@@ -53,7 +53,6 @@ PROFILE = "smoke[steps=4,confidence_share=0.5]"
 LABEL_PCT = 50
 N_CASES = 6
 SLICES = parse_network("unet_t11[width=4,bn_momentum=0.1]")
-VOLUMES = parse_network("unet3d_t11[width=2,bn_momentum=0.1]")
 ROUNDING = 1e-8
 """A gradient below it is none. On the batch of noise, probabilities that add up to one only to
 seven digits give 3e-9, the weakest true term (a discriminator that was never trained) 6e-8."""

@@ -42,13 +42,6 @@ class Tables:
         self._load = load
 
     @classmethod
-    def of(cls, **given: pd.DataFrame) -> Self:
-        """Return the given tables by name, the others without rows."""
-        if unknown := given.keys() - {schema.name for schema in (RESULTS, *BESIDE)}:
-            raise TypeError(f"no table is called {' or '.join(sorted(unknown))}")
-        return cls(lambda schema: given[schema.name] if schema.name in given else schema.frame([]))
-
-    @classmethod
     def read(cls, paths: Sequence[Path], remark: Callable[[str], None] = lambda _: None) -> Self:
         """Read several sets of tables as one, each named by any of its files.
 

@@ -42,15 +42,13 @@ class Fit(NamedTuple):
     ----------
     mean, error
         Estimate by generalised least squares, and its standard error.
-    of_seeds, of_runs, of_patients
-        Variances of the random effects and of the rest.
+    of_seeds
+        Variance of the random effect of seeds.
     """
 
     mean: float
     error: float
     of_seeds: float
-    of_runs: float
-    of_patients: float
 
 
 class _Solved(NamedTuple):
@@ -169,4 +167,4 @@ def reml(runs: Runs) -> Fit:
     ).x
     *_, mean, precision, scale = solved(best)
     of_seeds = float(best[1]) * scale if several else 0.0
-    return Fit(mean, math.sqrt(scale / precision), of_seeds, float(best[0]) * scale, scale)
+    return Fit(mean, math.sqrt(scale / precision), of_seeds)

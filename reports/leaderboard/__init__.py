@@ -13,7 +13,6 @@ import pandas as pd
 from pydantic import Field
 from typing_extensions import override
 
-from bench.errors import BenchError
 from bench.evaluation.metrics import MetricName, find
 from bench.reporting import board, scores
 from bench.reporting.board import Board
@@ -109,20 +108,6 @@ def _document(
         return board.files(stem, boards, heading, behind(), drawings=drawings)
 
     return Document(Later(files), boards)
-
-
-def leaderboard(table: pd.DataFrame, metric: MetricName = "dsc") -> pd.DataFrame:
-    """Return the text of the final models' board of one (data set, profile, backbone).
-
-    Raises
-    ------
-    BenchError
-        The table holds several boards; :func:`leaderboards` takes them all.
-    """
-    boards = leaderboards(Measured(table, metric))
-    if len(boards) > 1:
-        raise BenchError(f"the table holds {len(boards)} leaderboards: select one of them first")
-    return boards[0].frame
 
 
 def leaderboards(

@@ -16,16 +16,17 @@ from bench.experiment import conformance
 from bench.experiment.conformance import (
     CHECKS,
     SLICES,
-    VOLUMES,
     Check,
     MethodUnderTest,
     run_checks,
 )
+from bench.nets.catalogue import parse_network
 from bench.nets.network import Network
 from bench.plugins import files, registry
 from bench.reporting.style import MethodStyles
 from bench.results.files import Tables
 
+VOLUMES = parse_network("unet3d_t11[width=2,bn_momentum=0.1]")
 SOUND = """
 from bench.experiment.method import Method
 from bench.training.objective import Objective, ObjectiveSpec, Phase

@@ -8,11 +8,10 @@ from itertools import count
 
 import pytest
 from joblib import cpu_count
-from tables import result_table
+from tables import in_memory, result_table
 
 from bench.reporting.helper import helper, start
 from bench.reports.leaderboard import Leaderboard
-from bench.results.files import Tables
 
 needs_two_cores = pytest.mark.skipif(cpu_count() < 2, reason="needs two cores")
 
@@ -57,7 +56,7 @@ def test_a_fault_in_the_work_is_told_here() -> None:
 
 @needs_two_cores
 def test_a_report_is_the_same_whoever_draws_it() -> None:
-    tables = Tables.of(results=result_table())
+    tables = in_memory(results=result_table())
     alone = dict(Leaderboard().build(tables).files)
     with helper():
         assert dict(Leaderboard().build(tables).files) == alone

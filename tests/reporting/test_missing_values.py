@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from public import public_scores
 from scipy import stats
-from tables import result_table
+from tables import in_memory, result_table
 
 from bench.errors import BenchError
 from bench.reporting import scores
@@ -24,7 +24,6 @@ from bench.reporting.sentences import sentences
 from bench.reporting.style import MethodStyles
 from bench.reports.power import Power
 from bench.reports.significance import Significance
-from bench.results.files import Tables
 
 NAN = float("nan")
 
@@ -237,7 +236,7 @@ def test_every_figure_of_a_pair_is_of_the_patients_with_all_seeds(tmp_path: Path
     assert (one.primary.n, one.patients, one.ranks.n) == (3, 3, 3)
     assert one.effect.dz == pytest.approx(of_patients.mean() / of_patients.std(ddof=1))
     assert (one.effect.superiority, one.effect.rank_biserial) == (1, 1)
-    (found,) = Power(csv=tmp_path / "mine.csv", reference="a").build(Tables.of()).boards
+    (found,) = Power(csv=tmp_path / "mine.csv", reference="a").build(in_memory()).boards
     line = found.frame.iloc[0]
     assert (line["difference"], line["patients"]) == ("+2.5", "3")
 
@@ -314,7 +313,7 @@ def test_signed_ranks_decide_with_their_own_estimate(tmp_path: Path) -> None:
     assert by_ranks.primary.diff == pytest.approx(np.median(walsh))
     assert by_ranks.primary.p == by_means.ranks.p
     assert by_ranks.significant == (by_ranks.interval[0] > 0)
-    report = Significance(csv=tmp_path / "mine.csv", decides="ranks").build(Tables.of())
+    report = Significance(csv=tmp_path / "mine.csv", decides="ranks").build(in_memory())
     text = str(report.files["significance-ranks.md"])
     assert "(Hodges-Lehmann estimate, corrected 95 % CI" in text
     assert "best mean" not in text
@@ -412,7 +411,7 @@ def test_every_sentence_agrees_with_its_interval(seed: int, tmp_path: Path) -> N
     table.to_csv(tmp_path / "public.csv", index=False)
     found = []
     for decides in ("mean", "ranks") if not seed else ("mean",):
-        report = Significance(csv=tmp_path / "public.csv", decides=decides).build(Tables.of())
+        report = Significance(csv=tmp_path / "public.csv", decides=decides).build(in_memory())
         (text,) = (text for name, text in report.files.items() if name.endswith(".md"))
         found += list(parsed(str(text)))
         assert found

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from tables import result_table
+from tables import in_memory, result_table
 
 from bench.methods.inerrant import Inerrant
 from bench.methods.inerrant0 import Inerrant0
 from bench.methods.inerrant_views import InerrantViews
 from bench.reports.fairness import Fairness, costs
-from bench.results.files import Tables
 
 
 def test_costs_are_those_of_the_last_models() -> None:
@@ -32,7 +31,7 @@ def test_without_a_reference_there_is_no_multiple() -> None:
 
 def test_the_report_names_what_departs(tmp_path: Path) -> None:
     table = result_table(methods=["inerrant0", "inerrant"])
-    written = Fairness().build(Tables.of(results=table)).write(tmp_path)
+    written = Fairness().build(in_memory(results=table)).write(tmp_path)
     assert [path.name for path in written] == [
         f"fairness.{suffix}" for suffix in ("md", "csv", "tex", "html")
     ]
@@ -41,7 +40,7 @@ def test_the_report_names_what_departs(tmp_path: Path) -> None:
     assert "| INERRANT | 2 | 2.00 | 1000 | 2.0 | 180 s | 3.0 | – |" in text
     first = {path.name: path.read_bytes() for path in written}
     shuffled = table.sample(frac=1, random_state=0).reset_index(drop=True)
-    again = Fairness().build(Tables.of(results=shuffled)).write(tmp_path)
+    again = Fairness().build(in_memory(results=shuffled)).write(tmp_path)
     assert {path.name: path.read_bytes() for path in again} == first
 
 

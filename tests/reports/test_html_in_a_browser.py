@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tables import audit_table, curves_table, pictures_table, result_table, sheets_table
+from tables import audit_table, curves_table, in_memory, pictures_table, result_table, sheets_table
 
 from bench.reports.html import Html
-from bench.results.files import Tables
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
@@ -33,7 +32,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> str:
-    tables = Tables.of(
+    tables = in_memory(
         results=result_table(
             methods=("naive", "inerrant0", "inerrant", "full"),
             folds=range(3),

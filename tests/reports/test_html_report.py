@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from public import public_scores
-from tables import audit_table, curves_table, pictures_table, result_table, sheets_table
+from tables import audit_table, curves_table, in_memory, pictures_table, result_table, sheets_table
 
 from bench.errors import BenchError
 from bench.plugins import registry
@@ -73,7 +73,7 @@ class Structure(HTMLParser):
 def tables() -> Tables:
     found = result_table(methods=METHODS, folds=range(5))
     audit = audit_table().assign(dataset="phantom")
-    return Tables.of(
+    return in_memory(
         results=found,
         audit=audit,
         curves=curves_table(),
@@ -132,7 +132,7 @@ def test_the_first_screen_says_what_the_statistics_say(tables: Tables, text: str
 
 
 def test_the_answer_on_two_methods_is_not_said_twice() -> None:
-    text = built(Tables.of(results=result_table(methods=["naive", "inerrant"], fractions=[30])))
+    text = built(in_memory(results=result_table(methods=["naive", "inerrant"], fractions=[30])))
     opening = text[text.index("<section class='opening'>") : text.index("<details")]
     assert len(re.findall("<li>", opening)) == 1
 
@@ -143,7 +143,7 @@ def test_one_method_is_said_to_be_alone() -> None:
         (["inerrant"], rf"INERRANT {score}"),
         (["inerrant", "full"], rf"INERRANT {score} and Full labels {score} \(upper bound\)"),
     ):
-        text = built(Tables.of(results=result_table(methods=methods, fractions=[30])))
+        text = built(in_memory(results=result_table(methods=methods, fractions=[30])))
         (said,) = re.findall("<li>(At 30 %.*?)</li>", text)
         end = r"\(3 folds, 9 patients\)\. To compare, run a second method\."
         assert re.fullmatch(rf"At 30 %: mean DSC: {told} {end}", said)
@@ -151,7 +151,7 @@ def test_one_method_is_said_to_be_alone() -> None:
 
 def test_conditions_are_chosen_task_by_task() -> None:
     two = [result_table(dataset=name, methods=["naive", "bai"]) for name in ("amos", "btcv[a, b]")]
-    text = built(Tables.of(results=pd.concat(two, ignore_index=True)))
+    text = built(in_memory(results=pd.concat(two, ignore_index=True)))
     rows = text[text.index("<fieldset") : text.index("</fieldset>")].split("<div>")[1:]
     assert [re.findall("<span>(.*?)</span>", row) for row in rows] == [["amos"], ["btcv[a, b]"]]
     for row in rows:
@@ -168,19 +168,19 @@ def test_notes_are_printed_once(text: str) -> None:
 def test_equal_tables_give_equal_bytes(tables: Tables, text: str) -> None:
     names = ("results", "audit", "curves", "pictures", "sheets")
     rows = {name: getattr(tables, name).sample(frac=1, random_state=4) for name in names}
-    shuffled = Tables.of(**rows)
+    shuffled = in_memory(**rows)
     assert built(shuffled) == text
 
 
 def test_boards_with_too_many_methods_to_compare_are_named() -> None:
     methods = [f"inerrant0[lr={number}]" for number in range(26)]
     table = result_table(methods=methods, folds=[0], fractions=[30], organs=["liver"])
-    text = built(Tables.of(results=table))
+    text = built(in_memory(results=table))
     assert "phantom, profile smoke, unet, 30 %. `bench report" in text
 
 
 def test_chapters_without_data_are_left_out() -> None:
-    text = built(Tables.of(results=result_table(methods=["naive"], folds=[0])))
+    text = built(in_memory(results=result_table(methods=["naive"], folds=[0])))
     assert "<h2>Leaderboard</h2>" in text
     for chapter in ("Significance", "Training", "Relabelling", "Data", "Cases"):
         assert f"<h2>{chapter}</h2>" not in text
@@ -200,14 +200,14 @@ def test_the_data_are_shown_once_for_all_folds(text: str) -> None:
 )
 def test_only_a_png_gets_onto_the_page(png: str) -> None:
     sheets = sheets_table().assign(png=png)
-    tables = Tables.of(results=result_table(methods=["naive"], folds=[0]), sheets=sheets)
+    tables = in_memory(results=result_table(methods=["naive"], folds=[0]), sheets=sheets)
     with pytest.raises(BenchError, match="a picture in the sheets table is no PNG"):
         built(tables)
 
 
 def test_words_instead_of_a_sheet_are_words() -> None:
     sheets = sheets_table().assign(title="' onerror='alert(1)<script>")
-    tables = Tables.of(results=result_table(methods=["naive"], folds=[0]), sheets=sheets)
+    tables = in_memory(results=result_table(methods=["naive"], folds=[0]), sheets=sheets)
     assert "alt='&#x27; onerror=&#x27;alert(1)&lt;script&gt;'" in built(tables)
 
 
@@ -232,7 +232,7 @@ def test_no_name_ends_the_data_of_the_browser(tables: Tables) -> None:
     evil = "</script><b><!--<script>"
     pictures = tables.pictures.replace("case00", evil)
     few = tables.results.query("method == 'naive' and fold == 0")
-    text = built(Tables.of(results=few, pictures=pictures))
+    text = built(in_memory(results=few, pictures=pictures))
     assert evil not in text
     assert "<!--" not in text
     Structure(text)
@@ -241,7 +241,7 @@ def test_no_name_ends_the_data_of_the_browser(tables: Tables) -> None:
 def test_scores_of_a_csv_get_all_that_they_hold(tmp_path: Path) -> None:
     path = tmp_path / "public.csv"
     public_scores(methods=4, organs=2, cases=30).assign(task="CT").to_csv(path, index=False)
-    text = Html(csv=path).build(Tables.of()).files["report.html"]
+    text = Html(csv=path).build(in_memory()).files["report.html"]
     assert isinstance(text, str)
     Structure(text)
     assert re.findall("<h2>(.*?)</h2>", text) == [
@@ -258,13 +258,13 @@ def test_failures_without_any_score_are_shown(tmp_path: Path) -> None:
     rows = [f"k,c{case},{method},,missed" for case in range(2) for method in "xy"]
     path = tmp_path / "s.csv"
     path.write_text("\n".join(["task,case,method,value,status", *rows]))
-    text = str(Html(csv=path).build(Tables.of()).files["report.html"])
+    text = str(Html(csv=path).build(in_memory()).files["report.html"])
     assert "<h2>Boxplots</h2>" in text
 
 
 def test_names_are_escaped() -> None:
     table = result_table(methods=["naive", "inerrant0"]).replace("phantom", "<b>&")
-    text = built(Tables.of(results=table))
+    text = built(in_memory(results=table))
     assert "<b>&" not in text
     assert "&lt;b&gt;&amp;" in text
     part = Part("<p>as it is</p>", ("n < m",))

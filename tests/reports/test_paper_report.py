@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.cbook import boxplot_stats
-from tables import audit_table, of_two_sites, pictures_table, result_table
+from tables import audit_table, in_memory, of_two_sites, pictures_table, result_table
 from trees import shared_data
 
 from bench.plugins import registry
@@ -20,7 +20,6 @@ from bench.reports.paper import Paper
 from bench.reports.paper.layout import CELLS, LAYOUTS, fitting, measured, published, to_board
 from bench.reports.paper.panels import figures
 from bench.results.aggregate import Values, cell_values, final_models
-from bench.results.files import Tables
 from bench.results.tables import AUDIT
 
 COUNTS = {2: 22, 3: 13, 4: 13, 5: 24, 6: 32, 7: 42, 8: 16, 9: 84, 10: 168}
@@ -142,7 +141,7 @@ def test_our_cells_are_those_of_the_results() -> None:
 
 def test_files_say_what_is_missing_and_whose_data(tmp_path: Path) -> None:
     table = result_table(methods=("naive", "inerrant0"), dataset="lits", organs=("liver",))
-    paths = Paper().build(Tables.of(results=table)).write(tmp_path)
+    paths = Paper().build(in_memory(results=table)).write(tmp_path)
     assert [path.name for path in paths] == [
         "paper.md", "paper.csv", "paper.tex", "paper.html", "figure4-1.svg", "figure4-1.pdf",
         *(
@@ -158,7 +157,7 @@ def test_files_say_what_is_missing_and_whose_data(tmp_path: Path) -> None:
     assert "Not run here: Naive at 100, 10, 5, 1 %; INERRANT⁰ at 10, 5, 1 %; INERRANT." in text
     assert "93.12 ± 1.41" in text
     shuffled = table.sample(frac=1, random_state=1)
-    again = Paper().build(Tables.of(results=shuffled)).write(tmp_path / "again")
+    again = Paper().build(in_memory(results=shuffled)).write(tmp_path / "again")
     for first, second in zip(paths, again, strict=True):
         assert first.read_bytes() == second.read_bytes()
 
@@ -167,7 +166,7 @@ def test_two_networks_do_not_share_a_line(tmp_path: Path) -> None:
     flat = result_table(methods=("inerrant0", "inerrant"))
     deep = flat.assign(backbone="unet3d", dims=3, stage=flat["stage"] + "3d")
     both = pd.concat([flat, deep], ignore_index=True)
-    text = Paper().build(Tables.of(results=both)).files["paper.md"]
+    text = Paper().build(in_memory(results=both)).files["paper.md"]
     assert "unet3d (3D)" in text
     assert "phantom, profile smoke, unet3d. Table 9" in text
     assert "phantom, profile smoke, unet. Table 9" in text
@@ -218,13 +217,13 @@ def test_figures_come_from_pictures(tmp_path: Path) -> None:
     pictures = pictures_table()
     drawn = []
     for name, rows in (("a", pictures), ("b", pictures.sample(frac=1, random_state=0))):
-        paths = Paper().build(Tables.of(results=table, pictures=rows)).write(tmp_path / name)
+        paths = Paper().build(in_memory(results=table, pictures=rows)).write(tmp_path / name)
         drawn.append({path.name: path.read_bytes() for path in paths})
     panels = {"figure5-1.png", "figure6-1.png", "figure8-1.png"}
     assert panels < set(drawn[0])
     assert drawn[0] == drawn[1]
     only = pictures[pictures["method"] == "inerrant0"]
-    few = Paper().build(Tables.of(results=table, pictures=only))
+    few = Paper().build(in_memory(results=table, pictures=only))
     assert not set(few.files) & panels
 
 
@@ -244,7 +243,7 @@ def test_table_8_says_how_much_of_what_each_line_was_trained_on() -> None:
     name = "union[sources=near=a:far=b[organs=liver],test=near,n_train=2]"
     methods = ("inerrant0[source=near]", "inerrant0[source=far]", "inerrant0", "inerrant")
     table = result_table(methods=methods, fractions=(100,), dataset=name)
-    (eight,) = Paper().build(Tables.of(results=table)).boards
+    (eight,) = Paper().build(in_memory(results=table)).boards
     ours = eight.frame[eight.frame["source"] == "here"].set_index("method")
     both = "2 of near, far with the liver"
     assert ours[""].to_dict() == {
@@ -260,10 +259,10 @@ def test_table_8_says_how_much_of_what_each_line_was_trained_on() -> None:
         "1000 INERRANT."
     ) in notes
     assert "domains" not in notes
-    shorter = Paper().build(Tables.of(results=table[table["method"] != "inerrant"])).boards
+    shorter = Paper().build(in_memory(results=table[table["method"] != "inerrant"])).boards
     assert "Steps of training" not in " ".join(shorter[0].notes)
     assert "2 domains" in " ".join(
-        Paper().build(Tables.of(results=of_two_sites(table))).boards[0].notes
+        Paper().build(in_memory(results=of_two_sites(table))).boards[0].notes
     )
 
 
@@ -272,7 +271,7 @@ def test_figure_7_shows_the_partial_cases_of_a_fusion(tmp_path: Path) -> None:
     table = result_table(fractions=(100,), dataset=name)
     pictures = pictures_table()
     pictures = pictures[pictures["label_pct"] == 50].assign(dataset=name, label_pct=100)
-    written = Paper().build(Tables.of(results=table, pictures=pictures)).write(tmp_path)
+    written = Paper().build(in_memory(results=table, pictures=pictures)).write(tmp_path)
     drawn = {path.name for path in written if path.suffix == ".png"}
     assert drawn == {"figure7-1.png"}
     text = (tmp_path / "paper.md").read_text(encoding="utf-8")

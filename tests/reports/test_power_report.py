@@ -9,18 +9,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from tables import result_table
+from tables import in_memory, result_table
 
 from bench.errors import BenchError
 from bench.reports import power
 from bench.reports.power import Power
-from bench.results.files import Tables
 
 METHODS = ("naive", "inerrant0", "inerrant", "full")
 
 
 def numbers(report: Power, table: pd.DataFrame) -> pd.DataFrame:
-    files = report.build(Tables.of(results=table)).files
+    files = report.build(in_memory(results=table)).files
     return pd.read_csv(io.StringIO(str(files["power.csv"])))
 
 
@@ -62,8 +61,8 @@ def test_the_needed_patients_are_those_of_textbooks() -> None:
 
 
 def test_equal_rows_give_equal_bytes(table: pd.DataFrame) -> None:
-    document = Power(metric="nsd").build(Tables.of(results=table))
-    again = Power(metric="nsd").build(Tables.of(results=table.sample(frac=1, random_state=1)))
+    document = Power(metric="nsd").build(in_memory(results=table))
+    again = Power(metric="nsd").build(in_memory(results=table.sample(frac=1, random_state=1)))
     assert document.files == again.files
     suffixes = (".md", ".csv", ".tex", ".html", "-1.svg", "-1.pdf")
     assert list(document.files) == [f"power-nsd{suffix}" for suffix in suffixes]
@@ -72,32 +71,32 @@ def test_equal_rows_give_equal_bytes(table: pd.DataFrame) -> None:
 def test_what_no_scale_holds_is_not_printed_as_a_number() -> None:
     table = result_table(methods=("naive", "inerrant0"), folds=[0, 1], fractions=[30])
     table.loc[(table["fold"] == 1) & (table["method"] == "naive"), "dsc"] = 90.0  # folds disagree
-    few = Power().build(Tables.of(results=table)).boards[0].frame
+    few = Power().build(in_memory(results=table)).boards[0].frame
     assert few["detectable over folds"].item() == "> 100"
-    one = Power().build(Tables.of(results=table[table["fold"] == 0])).boards[0].frame
+    one = Power().build(in_memory(results=table[table["fold"] == 0])).boards[0].frame
     assert one["detectable over folds"].item() == "–"
 
 
 def test_nothing_to_compare_is_said() -> None:
     with pytest.raises(BenchError, match="nothing to compare"):
-        Power().build(Tables.of(results=result_table(methods=["inerrant0", "full"])))
+        Power().build(in_memory(results=result_table(methods=["inerrant0", "full"])))
     with pytest.raises(BenchError, match="unknown reference"):
-        Power(reference="bai").build(Tables.of(results=result_table()))
+        Power(reference="bai").build(in_memory(results=result_table()))
     with pytest.raises(BenchError, match="no row"):
-        Power().build(Tables.of())
+        Power().build(in_memory())
 
 
 def test_boards_without_the_reference_are_left_out_and_named() -> None:
     both = result_table(folds=[0, 1], fractions=[30])
     alone = result_table(methods=["naive"], folds=[0, 1], fractions=[30], dataset="other")
-    boards = Power().build(Tables.of(results=pd.concat([both, alone], ignore_index=True))).boards
+    boards = Power().build(in_memory(results=pd.concat([both, alone], ignore_index=True))).boards
     assert len(boards) == 1
     assert boards[0].notes[-1].startswith("Left out, without inerrant0 or others: other")
 
 
 def test_scores_that_do_not_vary_have_no_curve(table: pd.DataFrame) -> None:
     one = table[(table["patient"] == table["patient"].iloc[0])]
-    files = Power().build(Tables.of(results=one)).files
+    files = Power().build(in_memory(results=one)).files
     assert set(files) == {"power.md", "power.csv", "power.tex", "power.html"}
 
 

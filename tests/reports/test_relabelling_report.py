@@ -1,17 +1,16 @@
 import numpy as np
 import pytest
-from tables import audit_table
+from tables import audit_table, in_memory
 
 from bench.errors import BenchError
 from bench.reports.relabelling import Relabelling
 from bench.results.aggregate import audit_cell_values, left_out_values
 from bench.results.columns import CELL
-from bench.results.files import Tables
 from bench.results.tables import AUDIT
 
 
 def report(audit):
-    return Relabelling().build(Tables.of(audit=audit))
+    return Relabelling().build(in_memory(audit=audit))
 
 
 def test_files_are_complete_and_equal_input_gives_equal_bytes(tmp_path):

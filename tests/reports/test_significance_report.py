@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from tables import of_two_sites, result_table
+from tables import in_memory, of_two_sites, result_table
 
 from bench.cli.main import main
 from bench.errors import BenchError
 from bench.plugins import registry
 from bench.reporting.report import Report
 from bench.reports.significance import Significance
-from bench.results.files import Tables
 from bench.results.tables import RESULTS
 
 METHODS = ("naive", "inerrant0", "inerrant", "bai", "full")
@@ -26,7 +25,7 @@ def table() -> pd.DataFrame:
 
 
 def built(report: Significance, table: pd.DataFrame, out: Path) -> dict[str, str]:
-    paths = report.build(Tables.of(results=table)).write(out)
+    paths = report.build(in_memory(results=table)).write(out)
     return {path.suffix: path.read_text() for path in paths[:4]}
 
 
@@ -113,7 +112,7 @@ def test_more_pairs_than_anyone_reads_need_a_reference(tmp_path: Path) -> None:
     (tmp_path / "many.csv").write_text("task,case,method,value\n" + "\n".join(scores))
     many = Significance(csv=tmp_path / "many.csv")
     with pytest.raises(BenchError, match=r"^t: 26 methods are 325 pairs, at most 300 .*reference="):
-        many.build(Tables.of())
+        many.build(in_memory())
 
 
 def test_the_terminal_shows_at_most_thirty_pairs_or_the_first_against_all(
@@ -126,7 +125,7 @@ def test_the_terminal_shows_at_most_thirty_pairs_or_the_first_against_all(
             for method in range(methods)
         ]
         (tmp_path / "s.csv").write_text("task,case,method,value\n" + "\n".join(scores))
-        document = Significance(csv=tmp_path / "s.csv").build(Tables.of())
+        document = Significance(csv=tmp_path / "s.csv").build(in_memory())
         (shown,) = document.boards
         assert len(shown.frame) == printed
         document.write(tmp_path)
@@ -193,7 +192,7 @@ def test_a_dark_ring_has_a_line_around_it_that_a_dark_page_shows(
     pair = table[table["method"].isin(["naive", "inerrant"]) & (table["label_pct"] == 30)].copy()
     noise = pair["fold"].map({0: 30.0, 1: -30.0}).fillna(0) * (pair["method"] == "naive")
     pair["dsc"] = 50 + noise
-    paths = Significance().build(Tables.of(results=pair)).write(tmp_path)
+    paths = Significance().build(in_memory(results=pair)).write(tmp_path)
     (svg,) = (path.read_text() for path in paths if path.name == "significance-differences-1.svg")
     painted = re.findall(r"fill: #ffffff; stroke: #([0-9a-f]{6}); stroke-width: ([0-9.]+)", svg)
     assert painted == [("000000", "3.2"), ("009e73", "2")]

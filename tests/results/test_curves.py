@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tables import curves_table
+from tables import curves_table, in_memory
 
 from bench.errors import BenchError
 from bench.reports.training import Training
 from bench.results.aggregate import curve_values, parts
-from bench.results.files import Tables
 from bench.results.tables import CURVES, PARTS
 
 
@@ -43,8 +42,8 @@ def test_a_table_survives_the_disk(tmp_path: Path) -> None:
 def test_the_report_shows_what_is_a_methods_own(tmp_path: Path) -> None:
     table = curves_table()
     first, second = tmp_path / "1", tmp_path / "2"
-    written = Training().build(Tables.of(curves=table)).write(first)
-    Training().build(Tables.of(curves=table.sample(frac=1, random_state=0))).write(second)
+    written = Training().build(in_memory(curves=table)).write(first)
+    Training().build(in_memory(curves=table.sample(frac=1, random_state=0))).write(second)
     assert [path.name for path in written] == [
         *(f"training.{suffix}" for suffix in ("md", "csv", "tex", "html")),
         "training-1.svg",
@@ -62,4 +61,4 @@ def test_the_report_shows_what_is_a_methods_own(tmp_path: Path) -> None:
 def test_methods_without_terms_of_their_own_are_said_to_have_none() -> None:
     table = curves_table()
     with pytest.raises(BenchError, match="no method among the results"):
-        Training().build(Tables.of(curves=table[table["name"] == "segment/loss"]))
+        Training().build(in_memory(curves=table[table["name"] == "segment/loss"]))
