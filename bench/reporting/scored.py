@@ -35,14 +35,16 @@ class Scored:
         """The columns of all tasks, averaged over organs."""
         return tuple(columns(self.scores, self.styles))
 
-    def of_task(self, task: str) -> Iterator[ComparisonColumn]:
-        """Yield the columns of a task, averaged over organs."""
-        yield from (column for column in self.columns if column.task == task)
+    def of_task(self, task: str, *, per_organ: bool = False) -> list[ComparisonColumn]:
+        """Return the columns of a task, averaged over organs, or one per organ, made anew."""
+        if per_organ:
+            own = self.scores[self.scores["task"] == task]
+            return list(columns(own, self.styles, per_organ=True))
+        return [column for column in self.columns if column.task == task]
 
-    def by_organ(self, task: str | None = None) -> Iterator[ComparisonColumn]:
-        """Yield a column per organ, made anew; of all tasks, or of one."""
-        own = self.scores if task is None else self.scores[self.scores["task"] == task]
-        yield from columns(own, self.styles, per_organ=True)
+    def by_organ(self) -> Iterator[ComparisonColumn]:
+        """Yield a column per organ, made anew, of all tasks."""
+        yield from columns(self.scores, self.styles, per_organ=True)
 
 
 class Measured(Values):

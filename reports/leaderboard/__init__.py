@@ -354,5 +354,4 @@ def _columns(rows: pd.DataFrame, values: Measured, by: By) -> list[ComparisonCol
         return []
     if by == "domain":
         return list(domain_columns(rows, values.metric, values.scored.styles))
-    scored, task = values.scored, group_name(rows)
-    return list(scored.by_organ(task) if by == "organ" else scored.of_task(task))
+    return values.scored.of_task(group_name(rows), per_organ=by == "organ")

@@ -54,7 +54,7 @@ def leaderboards(
     """
     found: list[Board] = []
     for task in sorted(scored.scores["task"].unique()):
-        shown = list(scored.by_organ(task) if by == "organ" else scored.of_task(task))
+        shown = scored.of_task(task, per_organ=by == "organ")
         if by == "rank":
             found += rank_boards(shown, scored.styles, f"{task}{TITLE[by]}")
         elif by == "failures":
