@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from bench.data.dataset import Dataset
+from bench.engine.launcher import AnyLauncher
 from bench.errors import BenchError
 from bench.experiment.method import Method
 from bench.nets.catalogue import parse_network
@@ -165,6 +166,30 @@ def test_a_plugin_file_is_refused_in_one_line(
     with pytest.raises(BenchError, match=message) as refused:
         registry.plug_in([file])
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.usefixtures("no_plugins")
+@pytest.mark.parametrize("kind", ["Launcher", "Submitter"])
+def test_a_file_may_define_either_kind_of_launcher(kind: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        f"from bench.engine.launcher import {kind}\n"
+        f"class Mine({kind}):\n"
+        "    def run(self, graph, store): return iter(())\n"
+        "    def submit(self, graph, store): return iter(())\n"
+    )
+    registry.plug_in([file])
+    assert registry.load("launchers", "mine", AnyLauncher).__name__ == "Mine"
+
+
+@pytest.mark.usefixtures("no_plugins")
+def test_a_class_that_has_the_name_of_a_base_only_is_no_plugin(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "Network = type('Network', (), {'__module__': 'bench.other'})\nclass Mine(Network): pass\n"
+    )
+    with pytest.raises(BenchError, match="defines 0 public subclasses of Method, Dataset, Report"):
+        registry.plug_in([file])
 
 
 @pytest.mark.usefixtures("no_plugins")

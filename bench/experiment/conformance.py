@@ -258,7 +258,7 @@ def weights_move(method: MethodUnderTest) -> None:
     for training in _segmenting(run):
         objective, batch = _objective(training, known=True)
         before = {name: _copy(module) for name, module in objective.modules.items()}
-        _step(objective, batch)
+        _step(training, objective, batch)
         for name, module in objective.modules.items():
             if all(a.equal(b) for a, b in zip(before[name], _copy(module), strict=True)):
                 raise CheckFailed(f"{training.title}: a step leaves {name} as it was")
@@ -529,19 +529,15 @@ def _smallest(training: Train) -> tuple[int, ...]:
     return side, 2 * side
 
 
-def _step(objective: Objective, batch: Batch) -> None:
+def _step(training: Train, objective: Objective, batch: Batch) -> None:
+    """Take the last step of a training, where every term has its full weight."""
     import torch
 
     from bench.training.objective import TrainingProgress
+    from bench.training.trainer import Updater
 
-    end = TrainingProgress(step=9, total=10)  # where every term has its full weight
-    for phase in objective.phases:
-        optimiser = torch.optim.Adam(phase.parameters, phase.lr, phase.betas)
-        loss = phase.loss(batch, end)["loss"]
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    objective.after_step(end)
+    updater = Updater(objective, training.config.precision, torch.device("cpu"))
+    updater.step(batch, TrainingProgress(step=9, total=10))
 
 
 def _gradients(objective: Objective, batch: Batch) -> list[list[torch.Tensor]]:

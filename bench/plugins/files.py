@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import inspect
 import os
 import sys
 import sysconfig
@@ -27,14 +28,14 @@ VARIABLE = "BENCH_PLUGINS"
 PREFIX = "bench_plugins."
 """Prefix of the module names of plug-in files."""
 KINDS = {
-    "Method": "methods",
-    "Dataset": "datasets",
-    "Report": "reports",
-    "Launcher": "launchers",
-    "Network": "networks",
-    "Metric": "metrics",
+    "bench.experiment.method.Method": "methods",
+    "bench.data.dataset.Dataset": "datasets",
+    "bench.reporting.report.Report": "reports",
+    "bench.engine.launcher.AnyLauncher": "launchers",
+    "bench.nets.network.Network": "networks",
+    "bench.evaluation.metrics.Metric": "metrics",
 }
-"""Base class, as :mod:`bench.api` exports it -> kind of plug-in."""
+"""Base class -> kind of plug-in; by name, so that listing plug-ins imports no base class."""
 DIGITS = 12
 """Length of a digest of source."""
 
@@ -118,6 +119,19 @@ def path_of(name: str) -> Path | None:
     return path.parent if path.name == "__init__.py" else path
 
 
+def plugin_classes(module: ModuleType) -> list[tuple[str, type]]:
+    """Return kind and class of the plug-ins that a module defines: public, and not abstract."""
+    return [
+        (kind, member)
+        for name, member in vars(module).items()
+        if inspect.isclass(member)
+        and member.__module__ == module.__name__
+        and not name.startswith("_")
+        and not inspect.isabstract(member)
+        and (kind := _kind(member)) is not None
+    ]
+
+
 @cache
 def digest(path: Path) -> str:
     """Return a digest of a Python file or of all files of a package; read once per process."""
@@ -186,17 +200,9 @@ def _place(error: BaseException, source: Path) -> str:
 
 
 def _plugin(module: ModuleType, name: str, path: Path) -> PlugIn:
-    found = [
-        (kind, member)
-        for member_name, member in vars(module).items()
-        if isinstance(member, type)
-        and member.__module__ == module.__name__
-        and not member_name.startswith("_")
-        and not getattr(member, "__abstractmethods__", None)
-        and (kind := _kind(member)) is not None
-    ]
+    found = plugin_classes(module)
     if len(found) != 1:
-        bases = ", ".join(KINDS)
+        bases = ", ".join(kind.removesuffix("s").capitalize() for kind in KINDS.values())
         raise BenchError(
             f"plug-in {path}: defines {len(found)} public subclasses of {bases}; must be one"
         )
@@ -205,7 +211,5 @@ def _plugin(module: ModuleType, name: str, path: Path) -> PlugIn:
 
 
 def _kind(cls: type) -> str | None:
-    for base in cls.__mro__[1:]:
-        if base.__module__.startswith("bench.") and base.__name__ in KINDS:
-            return KINDS[base.__name__]
-    return None
+    bases = (f"{base.__module__}.{base.__qualname__}" for base in cls.__mro__[1:])
+    return next((KINDS[base] for base in bases if base in KINDS), None)

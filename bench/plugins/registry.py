@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ast
 import importlib
-import inspect
 import sys
 from collections.abc import Callable, Iterable
 from functools import cache
@@ -101,12 +100,9 @@ def load(kind: Kind, name: str, base: type[PluginT]) -> type[PluginT]:
     """
     module = _module(kind, name)
     found = [
-        member
-        for member_name, member in inspect.getmembers(module, inspect.isclass)
-        if issubclass(member, base)
-        and member.__module__ == module.__name__
-        and not member_name.startswith("_")
-        and not inspect.isabstract(member)
+        cls
+        for its_kind, cls in files.plugin_classes(module)
+        if its_kind == kind and issubclass(cls, base)
     ]
     if len(found) != 1:
         raise BenchError(
