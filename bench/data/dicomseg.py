@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.data.dicom import find_series
+from bench.data.synonyms import Name, understood
 from bench.errors import BenchError
 from bench.evaluation.counts import areas
+from bench.labels import plain
 
 if TYPE_CHECKING:
     from highdicom.seg import SegmentDescription
@@ -21,19 +24,6 @@ if TYPE_CHECKING:
 
 SCHEME = "99BENCH"
 """Coding scheme of organs that SNOMED CT, as pydicom holds it, does not have by their name."""
-
-
-_SIDES = {"r": "Right", "right": "Right", "l": "Left", "left": "Left"}
-_KNOWN_AS = {
-    "Adrenal": "AdrenalGland",
-    "FemurHead": "HeadOfFemur",
-    "Ivc": "InferiorVenaCava",
-    "LungLowerLobe": "LowerLobeOfLung",
-    "LungUpperLobe": "UpperLobeOfLung",
-    "SmallBowel": "SmallIntestine",
-    "ThyroidGland": "Thyroid",
-}
-"""Names of public data sets, and what pydicom calls these organs."""
 
 _MAY_BE_EMPTY = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate"),
@@ -176,19 +166,22 @@ def _codes(organ: str) -> tuple[Code, Code | None]:
     from pydicom.sr.codedict import codes
     from pydicom.sr.coding import Code
 
-    words = organ.replace("_", " ").replace("-", " ").lower().split()
-    if (known := _snomed(words)) is not None:
-        return known, None
-    for side, rest in ((words[-1:], words[:-1]), (words[:1], words[1:])):
-        if side and side[0] in _SIDES and (known := _snomed(rest)) is not None:
-            return known, getattr(codes.SCT, _SIDES[side[0]])
-    return Code(organ[:16], SCHEME, organ[:64]), None
+    known, said = _snomed(), understood(organ)
+    if (same := known.get(plain(organ))) is not None:
+        return same, None
+    if (either := known.get(said._replace(side=""))) is not None:
+        return either, getattr(codes.SCT, said.side.capitalize()) if said.side else None
+    return known.get(said, Code(organ[:16], SCHEME, organ[:64])), None
 
 
-def _snomed(words: Sequence[str]) -> Code | None:
+@cache
+def _snomed() -> dict[str | Name, Code]:
+    """Return the codes that pydicom holds, by their plain names and by what these say."""
     from pydicom.sr.codedict import codes
-    from pydicom.sr.coding import Code
 
-    name = "".join(word.capitalize() for word in words)
-    known = getattr(codes.SCT, _KNOWN_AS.get(name, name), None) if name else None
-    return known if isinstance(known, Code) else None
+    found: dict[str | Name, Code] = {}
+    for name in sorted(codes.SCT.dir(), key=len):  # of Eye and BothEyes, which say the same, Eye
+        code = getattr(codes.SCT, name)
+        found.setdefault(plain(name), code)
+        found.setdefault(understood(name), code)
+    return found
