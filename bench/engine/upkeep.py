@@ -159,15 +159,13 @@ def free(store: Store, found: Iterable[Free]) -> int:
 
 
 def _temporary(folder: Path, stage: Stage | None) -> Iterator[Free]:
-    if folder.is_dir():
-        for path in folder.iterdir():
-            abandoned = path.name.startswith("out.") and path.parent.name == "scratch"
-            abandoned |= path.name.startswith(_AGAIN)
-            with contextlib.suppress(FileNotFoundError):  # another process is done with it
-                if (abandoned or is_unfinished(path)) and time.time() - _written(
-                    path
-                ) > OLD_SECONDS:
-                    yield Free("temporary", path, _size(path), stage)
+    for path in folder.iterdir() if folder.is_dir() else ():
+        abandoned = path.name.startswith("out.") and path.parent.name == "scratch"
+        if not (abandoned or path.name.startswith(_AGAIN) or is_unfinished(path)):
+            continue
+        with contextlib.suppress(FileNotFoundError):  # another process is done with it
+            if time.time() - _written(path) > OLD_SECONDS:
+                yield Free("temporary", path, _size(path), stage)
 
 
 def _intermediate(store: Store, stages: Iterable[Stage]) -> Iterator[Free]:

@@ -61,8 +61,8 @@ def definition(prediction: Predict) -> str:
                     del identity[name]
                 elif isinstance(value, Stage):
                     identity[name] = said(value)
-                elif isinstance(value, tuple) and value:
-                    identity[name] = [said(one) for one in value if isinstance(one, Stage)]
+                elif isinstance(value, tuple) and any(isinstance(one, Stage) for one in value):
+                    identity[name] = [said(one) for one in value]
             known[stage.key] = digest(identity, CONTENT_DIGITS)
         return known[stage.key]
 
