@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 
 def asked(table: Path) -> Path:
@@ -22,11 +22,20 @@ def again(table: Path) -> str:
     return f"`{shlex.join(['bench', 'run', str(file), '--store', str(file.parent.parent)])}`"
 
 
-def dataset_of(table: Path) -> str | None:
-    """Return the data set as the user named it, None if several were or it is not known."""
+class Typed(NamedTuple):
+    """What of a command cannot be told from the rows it wrote."""
+
+    dataset: str | None = None
+    """As the user named it; None if there were several, or it is not known."""
+    plugins: tuple[str, ...] = ()
+
+
+def typed(table: Path) -> Typed:
+    """Return data set and plug-ins of the command that wrote a table."""
     try:
         options: dict[str, Any] = tomllib.loads(asked(table).read_text(encoding="utf-8"))
-        (dataset,) = options["dataset"]
+        plugins = tuple(map(str, options.get("plugin", ())))
+        datasets = list(map(str, options["dataset"]))
     except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return str(dataset)
+        return Typed()
+    return Typed(datasets[0] if len(datasets) == 1 else None, plugins)

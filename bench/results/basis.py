@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.params import format_brackets, parse_brackets
 from bench.plugins import registry
-from bench.results.asked import dataset_of
+from bench.results.asked import Typed, typed
 from bench.results.columns import CONDITION, GROUP, RUN
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _described(
     files: Sequence[Path],
 ) -> str:
     other, example = stale[0]
-    typed = dataset_of(files[example["_file"]]) if files else None
+    asked = typed(files[example["_file"]]) if files else Typed()
     rows = [record for _, record in stale]
     old = sorted({str(files[record["_file"]]) for record in rows}) if files else []
     inside = bool(files) and right["_file"] in {record["_file"] for record in rows}
@@ -141,7 +141,7 @@ def _described(
         f"{_named(example)} and {_named(right)} of {right['dataset']} stand on different "
         f"{rule.what} ({name} {other}{here}, {name} {value}{there}), so they do not compare: "
         "repeat the older, "
-        f"`{_command(rows, typed)}`{without}"
+        f"`{_command(rows, asked)}`{without}"
     )
 
 
@@ -150,23 +150,25 @@ def _named(record: Record) -> str:
     return " at ".join(filter(None, (record.get("method", ""), fold))) or record["backbone"]
 
 
-def _command(rows: Sequence[Record], typed: str | None) -> str:
+def _command(rows: Sequence[Record], asked: Typed) -> str:
     """Return the command that computes the runs of some rows.
 
     Parameters
     ----------
-    typed
-        The data set as the user named it, if that is known.
+    asked
+        What is known of the command that computed them before.
     """
     base, options = parse_brackets(rows[0]["dataset"])
     known = base in registry.names("datasets")
     words = ["bench", "run"]
     if methods := dict.fromkeys(row["method"] for row in rows if "method" in row):
         words += ["-m", ",".join(methods)]
-    words += ["-d", typed or format_brackets(base if known else "FOLDER", options)]
+    words += ["-d", asked.dataset or format_brackets(base if known else "FOLDER", options)]
     for column, option in _OPTIONS.items():
         descending = column == "label_pct"
         values = sorted({row[column] for row in rows if column in row}, reverse=descending)
         if values and not (column == "seed" and values == [0]):
             words += [option, ",".join(map(str, values))]
+    for plugin in asked.plugins:
+        words += ["--plugin", plugin]
     return shlex.join(words)

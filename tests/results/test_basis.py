@@ -8,9 +8,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import tomli_w
 from tables import result_table
 
 from bench.errors import BenchError
+from bench.results.asked import asked
+from bench.results.basis import why_apart
 from bench.results.files import Tables
 from bench.results.tables import RESULTS
 
@@ -160,3 +163,18 @@ def test_tables_without_these_columns_are_read_and_fit_everything(saved: Saves) 
     results, remarks = read(path, path.with_name("0.parquet"))
     assert set(results["content"]) == {"", "0dd"}
     assert not remarks
+
+
+def test_the_command_to_repeat_names_the_data_set_and_plug_ins_as_they_were_typed(
+    tmp_path: Path,
+) -> None:
+    table = result_table()
+    table["definition"] = "now"
+    older = table.assign(definition="as it was")
+    both = pd.concat([table.assign(_file=0), older.assign(_file=1)])
+    files = [tmp_path / f"d-2026-{digest}.parquet" for digest in ("aaaa", "bbbb")]
+    options = {"dataset": ["./mine"], "plugin": ["/home/me/my method.py"]}
+    asked(files[1]).write_text(tomli_w.dumps(options), encoding="utf-8")
+    why = why_apart(both, files)
+    assert " -d ./mine " in why
+    assert " --plugin '/home/me/my method.py'`" in why
