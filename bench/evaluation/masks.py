@@ -62,11 +62,8 @@ class OrganMasks:
                 "a metric measures distances in a scan of unknown voxel size; set needs_spacing ="
                 " True in its class"
             )
-        if self.axes_mm is not None:
-            return surface_distances(self.prediction_XYZ, self.truth_XYZ, self.axes_mm)
-        to_truth, to_prediction = surface_distances(
-            self.prediction_XYZ, self.truth_XYZ, np.diag(self.spacing_mm)
-        )
+        axes_mm = np.diag(self.spacing_mm) if self.axes_mm is None else self.axes_mm
+        to_truth, to_prediction = surface_distances(self.prediction_XYZ, self.truth_XYZ, axes_mm)
         return _single(to_truth), _single(to_prediction)
 
 

@@ -90,7 +90,7 @@ def marks(
     """Return the mark of every competitor by the bold rule (specification: Statistics).
 
     The leader is `best` if it beats every other method, else `best_tied`; those that it does not
-    beat are `tied`. Where nobody leads, because the one that is ahead lacks cells or because each
+    beat are `tied`. Of several leaders one that another beats has no mark. Where nobody leads, because the one that is ahead lacks cells or because each
     is behind another on what they share, all that no other beats are `tied`. Where no test is
     possible, only the leader is marked; where all means are printed alike, nothing.
 
@@ -115,19 +115,24 @@ def marks(
     if all(p != p for p in p_values.values()):
         return found | dict.fromkeys(best, "best_tied")
     scored = [m for m in column.competitors if column.means[m] == column.means[m]]
-    tied = [
-        method
-        for method in scored
-        if not any(
-            p_values[frozenset((method, other))] < ALPHA
-            and (best or _behind(column, method, other))
-            for other in best or scored
-            if other != method
-        )
-    ]
-    found |= dict.fromkeys(tied, "tied")
-    alone = tuple(tied) == best and len(best) == 1
-    return found | dict.fromkeys(best, "best" if alone else "best_tied")
+
+    def beats(method: str, other: str) -> bool:
+        return p_values[frozenset((method, other))] < ALPHA and _behind(column, other, method)
+
+    def beaten(method: str) -> bool:
+        return any(beats(other, method) for other in best or scored if other != method)
+
+    for method in scored:
+        if method in best and all(beats(method, other) for other in scored if other != method):
+            found[method] = "best"
+        elif not beaten(method):
+            found[method] = "best_tied" if method in best else "tied"
+    return found
+
+
+def is_tested(column: ComparisonColumn, rule: Rule) -> bool:
+    """Tell whether any pair of competitors has a p value."""
+    return any(p == p for p in _p_values(column, rule).values())
 
 
 def _p_values(column: ComparisonColumn, rule: Rule) -> dict[frozenset[str], float]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .paired import NAN
+from .paired import NAN, settled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -158,11 +158,14 @@ def range_of_normals(count: int, share: float = 0.95) -> float:
 def _means(
     weights_BP: NDArray[np.float64] | NDArray[np.int64], values_PM: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return weighted means of every sample and method; -inf where a method has no value."""
+    """Return weighted means of every sample and method; -inf where a method has no value.
+
+    Rounded as scores are: the sums of equal columns differ in their last bits.
+    """
     known_PM = ~np.isnan(values_PM)
     totals = weights_BP @ np.where(known_PM, values_PM, 0.0)
     counts = weights_BP @ known_PM.astype(np.float64)
     means: NDArray[np.float64] = np.divide(
         totals, counts, out=np.full_like(totals, -np.inf), where=counts > 0
     )
-    return means
+    return settled(means, float(np.abs(values_PM[known_PM]).max(initial=0)))

@@ -19,7 +19,7 @@ from bench.reporting.board import Board
 from bench.reporting.column import ComparisonColumn, domain_columns
 from bench.reporting.comparison import Compared, compare
 from bench.reporting.drawing import Drawing
-from bench.reporting.marks import Rule
+from bench.reporting.marks import Rule, is_tested
 from bench.reporting.marks import marks as marks_of
 from bench.reporting.report import Document, Later, ScoresReport
 from bench.reporting.scored import Measured
@@ -264,7 +264,14 @@ def _board(
             marks[:, position] = [marked.get((pct, *keys), "") for keys in lines]
     measured = find(metric)
     runs = len(group[["seed", "fold"]].drop_duplicates())
-    legend = bold_notes(by, bold, marks, upper_bound=bool(group["upper_bound"].any()), runs=runs)
+    legend = bold_notes(
+        by,
+        bold,
+        marks,
+        tested=any(is_tested(column, bold) for column in own),
+        upper_bound=bool(group["upper_bound"].any()),
+        runs=runs,
+    )
     return Board(
         title=f"{group_name(group)}: {measured.title} in {measured.unit}{TITLE[by]}",
         frame=frame,

@@ -11,7 +11,7 @@ import pandas as pd
 from bench.reporting import missing
 from bench.reporting.board import Board
 from bench.reporting.column import ComparisonColumn
-from bench.reporting.marks import Rule
+from bench.reporting.marks import Rule, is_tested
 from bench.reporting.marks import marks as marks_of
 from bench.reporting.scored import Scored
 from bench.reporting.sentences import noise_floor
@@ -118,7 +118,8 @@ def _board(
     cells = np.full(frame.shape, "", object)
     cells[:, list(frame.columns).index(heading(first))] = marks
     runs = len(first.rows[["seed", "fold"]].drop_duplicates()) if over_folds else 0
-    legend = bold_notes(by, bold, cells, upper_bound=False, runs=runs)
+    tested = any(is_tested(column, bold) for column in shown)
+    legend = bold_notes(by, bold, cells, tested=tested, upper_bound=False, runs=runs)
     return Board(
         title=f"{task}: {heading(first)}{TITLE[by]}",
         frame=frame,

@@ -110,12 +110,20 @@ def few_labels(targets: pd.DataFrame, group: pd.DataFrame) -> list[str]:
 
 
 def bold_notes(
-    by: By, bold: Rule, marks: np.ndarray[Any, Any], *, upper_bound: bool, runs: int
+    by: By,
+    bold: Rule,
+    marks: np.ndarray[Any, Any],
+    *,
+    tested: bool,
+    upper_bound: bool,
+    runs: int,
 ) -> Iterator[str]:
     """Return the legend of the marks that occur.
 
     Parameters
     ----------
+    tested
+        Whether any two methods could be tested.
     upper_bound
         Whether a method is one.
     runs
@@ -133,9 +141,9 @@ def bold_notes(
     if bold == "mean":
         yield f"Bold: {what}. No significance test applied."
         return
-    tested = "corrected resampled t-test over folds" if runs else "paired t-test over patients"
+    primary = "corrected resampled t-test over folds" if runs else "paired t-test over patients"
     test = {
-        "holm": f"the {tested}, p below 0.05 after Holm's correction for all pairs of the column",
+        "holm": f"the {primary}, p below 0.05 after Holm's correction for all pairs of the column",
         "paper": "the paired t-test over folds, p below 0.05, uncorrected: as in the paper; it "
         "finds differences in 6 to 15 % of comparisons of equally good methods",
     }[bold]
@@ -145,7 +153,7 @@ def bold_notes(
         "never best, and none is best that is behind an incomplete one where both have scores: "
         "those that no other beats are underlined then."
     )
-    if not np.isin(marks, ["best", "tied"]).any():
+    if not tested:
         yield "No test was possible, so nothing but the best mean is marked."
     elif runs == 2:
         yield FEW_FOLDS
