@@ -1,6 +1,7 @@
 """What label maps hold: names of organs, and values that stand for none."""
 
 import re
+import unicodedata
 
 VOID = 254
 """Nobody says what this voxel is: neither learned from nor measured. It is not an organ that is not
@@ -8,6 +9,11 @@ annotated, which is a flag of the case."""
 
 MAX_ORGANS = VOID - 1
 """Organs have the values 1 to K; 255 marks relabelled background in pseudo-labels."""
+
+
+def composed(text: str) -> str:
+    """Return a name as equal text however its accents are encoded: macOS takes them apart."""
+    return unicodedata.normalize("NFC", text)
 
 
 def plain(organ: str) -> str:

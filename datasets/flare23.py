@@ -10,10 +10,10 @@ from pathlib import Path
 from typing_extensions import override
 
 from bench.data.release import UNKNOWN, Files, Release, Scans
-from bench.data.table import read_table
 from bench.data.tree import find, find_file
 from bench.errors import BenchError, unknown_name
 from bench.files import file_size
+from bench.texttable import read_table
 
 TUMOUR = "tumour"
 WORKBOOK, TABLE = "FLARE23-DataInfoTraining.xlsx", "FLARE23-annotated.csv"
@@ -106,14 +106,15 @@ class Flare23(Release):
         """Return ``Dataset`` -> organs that were drawn."""
         table = find_file(self.root, TABLE)
         if table is None:
-            found = ", ".join(sorted(set(self._sources.values())))
+            named = ", ".join(sorted(set(self._sources.values())))
             raise BenchError(
                 f"{self.root}: no {TABLE} below it; write one with the columns Dataset and organs"
-                f" and a row for each of {found}, as in NAME,liver:spleen:{TUMOUR}"
+                f" and a row for each of {named}, as in NAME,liver:spleen:{TUMOUR}"
             )
-        header, *rows = read_table(table) or [[]]
-        if header != ["Dataset", "organs"] or any(len(row) != len(header) for row in rows):
+        found = read_table(table)
+        if found.names() != ["Dataset", "organs"]:
             raise BenchError(f"{table}: must have two columns, Dataset,organs")
+        rows = (row.cells for row in found.rows)
         groups = {source: tuple(organs.split(":")) for source, organs in rows}
         for organs in groups.values():
             for organ in organs:

@@ -17,13 +17,7 @@ from nibabel.nifti1 import Nifti1Image
 from pydantic import field_validator
 from typing_extensions import override
 
-from bench.data.annotations import (
-    MAX_TEXT_BYTES,
-    Annotations,
-    clauses,
-    composed,
-    read_annotations,
-)
+from bench.data.annotations import Annotations, clauses, read_annotations
 from bench.data.dataset import Case, Dataset, locate
 from bench.data.filenames import SUFFIXES, file_stem, in_order, split_channel
 from bench.data.image import load_channels
@@ -31,12 +25,15 @@ from bench.data.labelmap import MAX_LABEL, load_labels
 from bench.data.nifti import load
 from bench.errors import BenchError, explain, neutral
 from bench.files import absent, file_size
-from bench.labels import MAX_ORGANS, VOID, plain
+from bench.labels import MAX_ORGANS, VOID, composed, plain
 from bench.params import format_brackets
 from bench.reporting.text import counted, enumerated
 
 MAX_NAME_BYTES = 100
 """Names of the data set, its organs and channels become parts of file names."""
+
+MAX_DESCRIPTION_BYTES = 2**26
+"""Size of ``dataset.json``."""
 
 _OTHER_IMAGES = (".nrrd", ".mha", ".mhd", ".hdr", ".img", ".dcm", ".tif", ".tiff", ".png", ".npz")
 
@@ -194,8 +191,8 @@ class Folder(Dataset):
             )
             raise BenchError(f"{absent(missing, what)}; {remedy}")
         try:
-            if file_size(path) > MAX_TEXT_BYTES:
-                raise ValueError(f"larger than {MAX_TEXT_BYTES} bytes")
+            if file_size(path) > MAX_DESCRIPTION_BYTES:
+                raise ValueError(f"larger than {MAX_DESCRIPTION_BYTES} bytes")
             description = json.loads(path.read_bytes(), object_pairs_hook=_each_once)
         except RecursionError:
             raise BenchError(f"{path}: is nested too deeply; correct the file") from None

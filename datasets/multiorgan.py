@@ -16,9 +16,9 @@ from bench.data.dataset import Case
 from bench.data.flips import flips
 from bench.data.nifti import load
 from bench.data.release import Archive, Files, Release, Scans, numbers, placed
-from bench.data.table import read_table
 from bench.data.tree import find_file
 from bench.errors import BenchError
+from bench.texttable import read_table
 
 BTCV = Scans("multiorgan_btcv_{:04d}", "img/img{n}.nii", "label_btcv_multiorgan/label{n}.nii")
 TCIA = Scans("multiorgan_tcia_{:04d}", "PANCREAS_{n}/*/*/", "label_tcia_multiorgan/label{n}.nii")
@@ -213,18 +213,20 @@ class Multiorgan(Release):
         table = find_file(self.root, "cropping.csv")
         if table is None:
             raise BenchError(f"{self.root}: no cropping.csv below it; get it from {self.source}")
+        found = read_table(table)
         boxes: dict[tuple[Scans, int], tuple[tuple[int, int], ...]] = {}
-        for place, row in enumerate(read_table(table)[1:]):
-            text = " ".join(row[:2]).lower()
+        for place, row in enumerate(found.rows):
+            cells = row.cells
+            text = " ".join(cells[:2]).lower()
             scans = BTCV if "btcv" in text or ("tcia" not in text and place >= TCIA_ROWS) else TCIA
             try:
-                number, ends = int(row[ID_COLUMN]), [int(cell) for cell in row[BOX_COLUMNS]]
+                number, ends = int(cells[ID_COLUMN]), [int(cell) for cell in cells[BOX_COLUMNS]]
                 pairs = zip(ends[::2], ends[1::2], strict=True)
                 boxes[scans, number] = tuple((min(pair), max(pair)) for pair in pairs)
                 if len(ends) != 6:
                     raise ValueError
             except (ValueError, IndexError):
-                raise BenchError(f"{table}: row {place + 2} holds no id and box") from None
+                raise found.fault(row, "holds no id and box") from None
         return boxes
 
 

@@ -15,11 +15,11 @@ from bench.data.dataset import Case
 from bench.data.filenames import file_stem
 from bench.data.labelmap import load_labels
 from bench.data.release import Archive, Files, Release, Scans, placed
-from bench.data.table import read_table
 from bench.data.tree import file_names, find, find_file
 from bench.errors import BenchError
 from bench.labels import VOID
 from bench.reporting.text import enumerated
+from bench.texttable import read_table
 
 SPLITS = {"train": 1082, "val": 57, "test": 89}
 RENAMED = {
@@ -163,14 +163,18 @@ class TotalSegmentator(Release):
         table = find_file(self.root, "meta.csv")
         if table is None:
             raise BenchError(f"{self.root}: no meta.csv below it, which split={self.split} needs")
-        header, *rows = read_table(table, ";") or [[]]
+        found = read_table(table)
+        header = found.names()
         if not {"image_id", "split"} <= set(header):
-            raise BenchError(f"{table}: no columns image_id and split, separated by semicolons")
+            raise BenchError(f"{table}: no columns image_id and split among {enumerated(header)}")
         name, split = header.index("image_id"), header.index("split")
-        try:
-            return {int(row[name].lstrip("s")): row[split] for row in rows}
-        except (ValueError, IndexError):
-            raise BenchError(f"{table}: a row holds no image_id such as s0001") from None
+        splits: dict[int, str] = {}
+        for row in found.rows:
+            try:
+                splits[int(row.cells[name].lstrip("s"))] = row.cells[split]
+            except ValueError:
+                raise found.fault(row, "holds no image_id such as s0001") from None
+        return splits
 
 
 def _structure(name: str) -> str | None:

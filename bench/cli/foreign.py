@@ -111,17 +111,17 @@ def _named(text: str) -> tuple[str, str]:
 def _with_earlier(out: Path, rows: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
-    try:
-        earlier = pd.read_csv(out, dtype=str, keep_default_na=False)
-    except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise BenchError(f"{out}: not a CSV: {error}; name another file") from None
-    if list(earlier.columns) != list(rows.columns):
+    from bench.reporting.scores import texts
+    from bench.texttable import read_table
+
+    earlier = read_table(out)
+    if earlier.names() != list(rows.columns):
         raise BenchError(
-            f"{out}: has the columns {', '.join(earlier.columns)}, to be added are "
+            f"{out}: has the columns {', '.join(earlier.names())}, to be added are "
             f"{', '.join(rows.columns)}: give --patients for all methods or none, and --no-folds "
             "where folds are not known of all"
         )
-    return pd.concat([earlier, rows], ignore_index=True)
+    return pd.concat([texts(earlier), rows], ignore_index=True)
 
 
 def _summary(rows: pd.DataFrame) -> str:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
 import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -14,19 +10,13 @@ from typing import Literal, NamedTuple
 
 from bench.data.dataset import Case
 from bench.data.filenames import file_stem, split_channel
-from bench.errors import BenchError, neutral, unknown_name
-from bench.files import file_size
+from bench.errors import BenchError, unknown_name
 from bench.labels import plain
-from bench.reporting.text import counted, enumerated
-
-MAX_TEXT_BYTES = 2**26
-"""Size of ``annotations.csv``, and of ``dataset.json`` beside it."""
+from bench.reporting.text import enumerated
+from bench.texttable import TextTable, read_table
 
 MOST_SCANS = 10
 """More cases with one value of a column are no patient."""
-
-_SEPARATORS = ",;\t"
-"""What spreadsheets put between columns, according to the country."""
 
 _CASE = re.compile("cases?(id|name)?")
 _PATIENT = re.compile(
@@ -169,19 +159,17 @@ class Annotations(NamedTuple):
 def read_annotations(table: Path, organs: Sequence[str], cases: Collection[str]) -> Annotations:
     """Read ``annotations.csv`` of a folder with these organs and cases.
 
-    Columns are separated by commas, semicolons or tabs; a cell of a case may also be the name of
-    its file. Capitals, blanks and underscores in the names of columns do not matter.
+    A cell of a case may also be the name of its file. Capitals, blanks and underscores in the names
+    of columns do not matter.
 
     Raises
     ------
     BenchError
-        No such text; a column or row that is missing, there twice, or of no organ or case.
+        No table of text; a column or row that is missing, there twice, or of no organ or case.
     """
-    header, *body = _lines(table)
+    found = read_table(table)
+    header = found.names()
     first = _case_column(table, header)
-    for name in header:
-        if header.count(name) > 1:
-            raise BenchError(f"{table}: two columns of one name in {', '.join(header)}")
     others = [name for name in header if name != header[first]]
     drawn = {organ: _column(table, others, organ) for organ in organs}
     if missing := [organ for organ, column in drawn.items() if column is None]:
@@ -189,13 +177,13 @@ def read_annotations(table: Path, organs: Sequence[str], cases: Collection[str])
             f"{table}: no column for {enumerated(missing)} of dataset.json (columns:"
             f" {', '.join(header)}); names must be equal"
         )
-    if not body:
+    if not found.rows:
         raise BenchError(f"{table}: no rows; add one for each case, or delete the file")
     named = [name for name in others if name not in drawn.values()]
     patient, trains_in = _patient_column(table, named), _column(table, named, TRAINS_IN)
     return Annotations(
         path=table,
-        rows=_rows(table, header, body, first, cases),
+        rows=_rows(found, first, cases),
         organs={organ: column for organ, column in drawn.items() if column is not None},
         patient=patient,
         trains_in=trains_in,
@@ -222,11 +210,6 @@ def folds_text(case: Case) -> str:
     return " ".join(map(str, case.trains_in)) or "none"
 
 
-def composed(text: str) -> str:
-    """Return a name as equal text however its accents are encoded: macOS takes them apart."""
-    return unicodedata.normalize("NFC", text)
-
-
 def _number(text: str) -> str:
     """Return a whole number as it is usually written: spreadsheets make ``1.0`` of 1."""
     return re.sub(r"^(-?\d+)\.0+$", r"\1", text)
@@ -236,53 +219,6 @@ def _spelling(patient: str) -> tuple[str, ...]:
     """Return what two spellings of a patient share: ``1.0`` and ``01``, ``P 7`` and ``p007``."""
     parts = re.findall(r"[^\W\d_]+|\d+", _number(patient).casefold())
     return tuple(part.lstrip("0") or "0" for part in parts) or (patient,)
-
-
-def _lines(table: Path) -> list[list[str]]:
-    """Return the cells of every line that is not empty; at least one line."""
-    text = _text(table)
-    start, _, rest = text.partition("\n")
-    if start.strip().lower() in {f"sep={separator}" for separator in (";", ",")}:
-        text = rest  # how spreadsheets are told
-    try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text))
-        lines = [[composed(cell).strip() for cell in line] for line in reader if any(line)]
-    except csv.Error as error:
-        raise BenchError(f"{table}: not readable as CSV ({error})") from None
-    for number, line in enumerate(lines, start=1):
-        if any(neutral(cell) != cell for cell in line):
-            raise BenchError(f"{table}: row {number} holds control characters; remove them")
-    if not lines:
-        raise BenchError(f"{table}: is empty; write the header case,patient,ORGANS, or delete it")
-    return lines
-
-
-def _text(table: Path) -> str:
-    try:
-        if file_size(table) > MAX_TEXT_BYTES:
-            raise BenchError(f"{table}: is larger than {MAX_TEXT_BYTES} bytes; is it a table?")
-        content = table.read_bytes()
-    except OSError as error:
-        raise BenchError(f"{table}: not readable ({error.strerror or error})") from None
-    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    anew = "is no UTF-8 text; save the table anew as CSV in UTF-8"
-    if b"\0" in content and not wide:
-        raise BenchError(f"{table}: {anew}")
-    try:
-        return content.decode("utf-16" if wide else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise BenchError(f"{table}: line {line} {anew}") from None
-
-
-def _separator(text: str) -> str:
-    """Return what parts the cells of the header: the separator that leaves a column of cases."""
-    for separator in _SEPARATORS:
-        rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-        cells = next(filter(any, rows), [])
-        if len(cells) > 1 and any(_CASE.fullmatch(plain(cell)) for cell in cells):
-            return separator
-    return ","
 
 
 def _case_column(table: Path, header: Sequence[str]) -> int:
@@ -317,26 +253,15 @@ def _patient_column(table: Path, names: Iterable[str]) -> str | None:
     return found[0] if found else None
 
 
-def _rows(
-    table: Path,
-    header: Sequence[str],
-    body: Iterable[Sequence[str]],
-    first: int,
-    cases: Collection[str],
-) -> dict[str, dict[str, str]]:
+def _rows(found: TextTable, first: int, cases: Collection[str]) -> dict[str, dict[str, str]]:
     """Return case -> column -> text, a row for each case and no other."""
-    known = frozenset(cases)
+    table, known = found.path, frozenset(cases)
     rows: dict[str, dict[str, str]] = {}
-    for line in body:
-        if len(line) != len(header):
-            raise BenchError(
-                f"{table}: row of case {line[min(first, len(line) - 1)]} has"
-                f" {counted(len(line), 'cell')}, the header {len(header)}"
-            )
-        case = _case(line[first], known)
+    for row in found.rows:
+        case = _case(row.cells[first], known)
         if case in rows:
-            raise BenchError(f"{table}: two rows for case {case}; remove one")
-        rows[case] = dict(zip(header, line, strict=True))
+            raise found.fault(row, f"another row of case {case}; keep one")
+        rows[case] = dict(zip(found.header.cells, row.cells, strict=True))
     missing, alien = sorted(known - rows.keys()), sorted(rows.keys() - known)
     if missing and alien:
         raise BenchError(

@@ -7,9 +7,7 @@ as they are; a missing one keeps its kind where the source tells it.
 
 from __future__ import annotations
 
-import csv
 import glob
-import io
 import json
 import math
 import re
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from bench.errors import BenchError, neutral, unknown_name
 from bench.evaluation.status import Status, mask_status
 from bench.reporting.text import counted, listed
+from bench.texttable import TextTable, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -179,20 +178,21 @@ def refuse_repeated(table: pd.DataFrame) -> pd.DataFrame:
 
 def _patients(path: Path, cases: Sequence[str]) -> dict[str, str]:
     """Return the patient of every case; other cases of the table are passed over."""
-    header, body = _lines(path)
-    names = [name.strip().lower() for name in header]
+    table = read_table(path)
+    names = [name.lower() for name in table.names()]
     if sorted(names) != ["case", "patient"]:
-        raise BenchError(f"{path} row 1: the columns are case and patient, not {listed(header)}")
+        header = listed(table.header.cells)
+        raise table.fault(table.header, f"the columns are case and patient, not {header}")
+    if not table.rows:
+        raise BenchError(f"{path}: holds no row; write one for each case")
     found: dict[str, str] = {}
-    for number, line in body:
-        case, patient = (line[names.index(name)].strip() for name in ("case", "patient"))
+    for row in table.rows:
+        case, patient = (row.cells[names.index(name)] for name in ("case", "patient"))
         for name, text in {"case": case, "patient": patient}.items():
-            if not text or neutral(text) != text:
-                raise BenchError(f"{path} row {number}: {name} {text!r} is no name")
+            if not text:
+                raise table.fault(row, f"{name} is empty; fill it in")
         if found.setdefault(case, patient) != patient:
-            raise BenchError(
-                f"{path} row {number}: case {case} is of {found[case]} and of {patient}; keep one"
-            )
+            raise table.fault(row, f"case {case} is of {found[case]} and of {patient}; keep one")
     if unnamed := sorted(set(cases) - found.keys()):
         more = f" and {len(unnamed) - 1} more" if len(unnamed) > 1 else ""
         raise BenchError(
@@ -210,7 +210,7 @@ def _sources(
             raise BenchError("--method is not for folder: its files are named after the methods")
         for folder in paths:
             for method, path in _of_methods(folder, metric):
-                yield Source(path, method, None, list(_wide(path)))
+                yield Source(path, method, None, list(_wide(read_table(path))))
         return
     if len(methods) not in (1, len(paths)):
         raise BenchError(
@@ -314,13 +314,15 @@ def _entry(holder: Any, name: str, kind: type, where: str) -> Any:
 
 def _raw(path: Path) -> Iterator[Score]:
     """Yield the scores of ``METRIC_raw.csv``, as MONAI's ``MetricsSaver`` writes it."""
-    header = _text(path).partition("\n")[0].strip()
-    if not re.fullmatch(r"filename(\W).+\1mean", header):
-        raise BenchError(
-            f"{path} row 1: not the raw table of MONAI's MetricsSaver (METRIC_raw.csv, "
-            "metric_details of it), whose columns are filename, the classes and mean"
+    table = read_table(path)
+    names = table.names()
+    if len(names) < 3 or (names[0], names[-1]) != ("filename", "mean"):
+        raise table.fault(
+            table.header,
+            "not the raw table of MONAI's MetricsSaver (METRIC_raw.csv, metric_details of it), "
+            "whose columns are filename, the classes and mean",
         )
-    return (score for score in _wide(path) if score.organ != "mean")
+    return (score for score in _wide(table) if score.organ != "mean")
 
 
 def _of_methods(folder: Path, metric: str) -> Iterator[tuple[str, Path]]:
@@ -340,42 +342,24 @@ def _of_methods(folder: Path, metric: str) -> Iterator[tuple[str, Path]]:
     yield from ((path.parent.name, path) for path in nested)
 
 
-def _wide(path: Path) -> Iterator[Score]:
+def _wide(table: TextTable) -> Iterator[Score]:
     """Yield the scores of a table whose rows are cases and whose columns are organs."""
-    header, body = _lines(path)
-    organs = header[1:]
-    for number, line in body:
-        for organ, cell in zip(organs, line[1:], strict=True):
+    organs = table.names()[1:]
+    if not organs:
+        raise table.fault(table.header, "no column of an organ; put commas between the columns")
+    columns = [table.numbers(place) for place in range(1, len(organs) + 1)]
+    for row, cells in zip(table.rows, zip(*columns, strict=True), strict=True):
+        for organ, cell in zip(organs, cells, strict=True):
             value = _number(cell)
             if value is None:
-                raise BenchError(
-                    f"{path} row {number}, column {organ}: '{cell:.100}' is no number; leave the "
-                    "cell empty if it is missing"
-                )
-            yield Score(line[0], organ, value)
-
-
-def _lines(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Return the names of the columns, and the number and the cells of every row below."""
-    text = _text(path)
-    header = text.partition("\n")[0]
-    separator = next((mark for mark in "\t," if mark in header), None)
-    if separator is None or ";" in header:
-        raise BenchError(f"{path} row 1: columns must be separated by commas or tabs")
-    try:
-        lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True))
-    except csv.Error as error:
-        raise BenchError(f"{path}: not a CSV: {error}") from None
-    body = [(number, line) for number, line in enumerate(lines[1:], start=2) if line]
-    for number, line in body:
-        if len(line) != len(lines[0]):
-            raise BenchError(f"{path} row {number}: {len(line)} columns, not {len(lines[0])}")
-    return lines[0], body
+                problem = f"'{cell:.100}' is no number; leave the cell empty if it is missing"
+                raise table.fault(row, problem, column=organ)
+            yield Score(row.cells[0], organ, value)
 
 
 def _number(cell: str) -> float | None:
     """Return the number in a cell, NaN if it is missing; None if there is another text."""
-    if cell.strip().lower() in ("", "na"):
+    if cell.lower() in ("", "na"):
         return math.nan
     try:
         return None if "_" in cell else float(cell)  # Python takes 1_000 for a number

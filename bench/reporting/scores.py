@@ -16,6 +16,7 @@ from bench.reporting.cells import UNKNOWN
 from bench.results.aggregate import final_models, numbered
 from bench.results.columns import GROUP
 from bench.results.tables import STATUSES, group_names
+from bench.texttable import TextTable, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,6 +48,8 @@ LARGEST = 1e12
 """Of a number in a CSV; squares of larger ones lose the others, or overflow."""
 REQUIRED = ("task", "case", "method", "value")
 OPTIONAL = ("patient", "organ", "fold", "seed", "status")
+NUMBERS = ("value", "fold", "seed")
+"""Columns that hold them."""
 
 
 def require_rows(results: pd.DataFrame) -> pd.DataFrame:
@@ -100,8 +103,8 @@ def read_csv(path: Path, *, higher_is_better: bool = True, unit: str = "") -> pd
     Parameters
     ----------
     path
-        The file. Each case is one patient unless a column says otherwise; an empty value is
-        missing, and ``status`` may say why.
+        The file (:func:`bench.texttable.read_table`). Each case is one patient unless a column
+        says otherwise; an empty value is missing, and ``status`` may say why.
     higher_is_better
         Whether larger values are better.
     unit
@@ -113,26 +116,9 @@ def read_csv(path: Path, *, higher_is_better: bool = True, unit: str = "") -> pd
         Names row (as an editor counts lines) and column of the first problem; or methods that
         cannot be compared.
     """
-    import warnings
-
-    import pandas as pd
-
-    try:
-        _refuse_dialect(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
-            table = pd.read_csv(
-                path, dtype=str, keep_default_na=False, skip_blank_lines=False, index_col=False
-            )
-    except FileNotFoundError:
-        raise BenchError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BenchError(f"{path}: cannot be read as text: {error}") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, pd.errors.ParserWarning) as error:
-        raise BenchError(f"{path}: not a CSV: {' '.join(str(error).split())}") from None
-    _check_header(path, list(table.columns))
-    table = table.fillna("").map(str.strip)
-    table = table[(table != "").any(axis=1)]  # empty lines; the index still counts them
+    source = read_table(path)
+    _check_header(source)
+    table = texts(source)
     if table.empty:
         raise BenchError(f"{path}: holds no row")
     for name in (column for column in table.columns if column not in ("value", "status")):
@@ -167,6 +153,19 @@ def read_csv(path: Path, *, higher_is_better: bool = True, unit: str = "") -> pd
     return found
 
 
+def texts(source: TextTable) -> pd.DataFrame:
+    """Return the cells of a table of scores, by the numbers of their rows."""
+    import pandas as pd
+
+    rows, names = source.rows, source.names()
+    cells, numbers = [row.cells for row in rows], [row.number for row in rows]
+    table = pd.DataFrame(cells, numbers, names, dtype="str")
+    for place, name in enumerate(names):
+        if name in NUMBERS:
+            table[name] = source.numbers(place)
+    return table
+
+
 def _whole(path: Path, table: pd.DataFrame, name: str) -> pd.Series:
     numbers = _numbers(path, table, name)
     _refuse(path, table, (numbers < 0) | (numbers % 1 != 0), name, "must be a whole number")
@@ -189,28 +188,15 @@ def _statuses(path: Path, table: pd.DataFrame, value: pd.Series) -> pd.Series:
     return status
 
 
-def _refuse_dialect(path: Path) -> None:
-    """Raise for what spreadsheets write where the comma is the decimal point."""
-    with path.open(encoding="utf-8-sig") as file:
-        first = file.readline().strip()
-    if first.lower().startswith("sep="):
-        raise BenchError(f"{path} row 1: {first} is for spreadsheets; remove this line")
-    for name, separator in {"semicolons": ";", "tabs": "\t"}.items():
-        if separator in first:
-            raise BenchError(
-                f"{path} row 1: columns are separated by {name}; export with commas, and with"
-                " points in decimal numbers"
-            )
-
-
-def _check_header(path: Path, names: list[str]) -> None:
+def _check_header(source: TextTable) -> None:
+    names = source.names()
     known = f"{', '.join(REQUIRED)} (and {', '.join(OPTIONAL)} if known)"
     missing = [name for name in REQUIRED if name not in names]
     unknown = [name for name in names if name not in (*REQUIRED, *OPTIONAL)]
     if missing or unknown:
         absent = f"column {', '.join(missing)} is missing among {', '.join(names)}"
         what = absent if missing else f"unknown column {unknown[0]!r}"
-        raise BenchError(f"{path} row 1: {what}; the columns are {known}")
+        raise source.fault(source.header, f"{what}; the columns are {known}")
 
 
 def _numbers(path: Path, table: pd.DataFrame, name: str) -> pd.Series:
@@ -233,5 +219,5 @@ def _refuse(path: Path, table: pd.DataFrame, bad: pd.Series, name: str, problem:
         value = table[name].iloc[position]
         more = f" (and {int(bad.sum()) - 1} more rows)" if bad.sum() > 1 else ""
         raise BenchError(
-            f"{path} row {table.index[position] + 2}, column {name}: '{value}' {problem}{more}"
+            f"{path} row {table.index[position]}, column {name}: '{value}' {problem}{more}"
         )

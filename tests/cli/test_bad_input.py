@@ -624,7 +624,7 @@ FOLDERS = {
     ),
     "another encoding": (
         lambda r: (r / "annotations.csv").write_bytes("case\nM\xfcller".encode("latin-1")),
-        "line 2 is no UTF-8 text; save the table anew",
+        "row 2: is no UTF-8 text; save the table anew",
     ),
     "UTF-16 without its mark": (
         lambda r: (r / "annotations.csv").write_bytes("case,liver".encode("utf-16-le")),
@@ -655,10 +655,13 @@ FOLDERS = {
         lambda r: edit_rows(r, lambda t: t.append(["case_9", "p", "A", "1", "1", "1", "1"])),
         "row for case_9, which has no image",
     ),
-    "row twice": (lambda r: edit_rows(r, lambda t: t.append(t[1])), "two rows for case case_000"),
+    "row twice": (
+        lambda r: edit_rows(r, lambda t: t.append(t[1])),
+        "row 6: another row of case case_000; keep one",
+    ),
     "column twice": (
         lambda r: edit_rows(r, lambda t: t[0].__setitem__(2, "liver")),
-        "two columns of one name",
+        "row 1: two columns are called liver; keep one",
     ),
     "blank flag": (
         lambda r: edit_rows(r, lambda t: t[2].__setitem__(3, "")),
@@ -672,7 +675,7 @@ FOLDERS = {
         lambda r: edit_rows(r, lambda t: t[2].__setitem__(1, "")),
         "patient of case case_001 is blank",
     ),
-    "ragged row": (lambda r: edit_rows(r, lambda t: t[2].pop()), "has 6 cells, the header 7"),
+    "ragged row": (lambda r: edit_rows(r, lambda t: t[2].pop()), "row 3: has 6 of 7 cells"),
     "organ annotated nowhere": (
         lambda r: edit_rows(r, lambda t: [row.__setitem__(3, "0") for row in t[1:]]),
         "liver is annotated in none of the 4 cases",

@@ -138,7 +138,7 @@ def test_names_of_files_and_cells_are_text(tmp_path):
     root = trees.nnunet(tmp_path / "set", 1, ("liver",), shape=(8, 8, 4))
     table = root / "annotations.csv"
     table.write_text(table.read_text().replace("patient_000", "p\x1b[2J"))
-    with pytest.raises(BenchError, match="row 2 holds control characters"):
+    with pytest.raises(BenchError, match="row 2: holds control characters"):
         Folder(root=root).cases()
     (root / "labelsTr/case_000.nii.gz").rename(root / "labelsTr/ca\x1bse.nii.gz")
     with pytest.raises(BenchError, match="the file name holds control characters"):

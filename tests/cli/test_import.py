@@ -186,7 +186,7 @@ RAW_INFINITE = RAW.replace("0.5000", "inf")
         ("nnunet", '{"metric_per_case": [1]}', [], "prediction_file is missing"),
         ("monai", "class,mean\nclass0,1\n", [], "row 1: not the raw table of MONAI"),
         ("monai", RAW.replace("0.6000", "good"), [], "row 4, column class1: 'good' is no number"),
-        ("monai", RAW.replace(",0.5000,0.6500", ""), [], "row 3: 2 columns, not 4"),
+        ("monai", RAW.replace(",0.5000,0.6500", ""), [], "row 3: has 2 of 4 cells"),
         (
             "monai",
             RAW.replace("case_1", "case_0"),
@@ -197,9 +197,9 @@ RAW_INFINITE = RAW.replace("0.5000", "inf")
         ("monai", RAW, ["--organ", "liver"], "write LABEL=NAME"),
         ("monai", RAW, ["-m", "A", "-m", "B"], "3 methods named for 1 file:"),
         ("monai", RAW_INFINITE, [], "case case_1, class1: the value is infinite"),
-        ("monai", RAW.replace("class0", "a\x1b[2J"), [], "is no name"),
+        ("monai", RAW.replace("class0", "a\x1b[2J"), [], "row 1: holds control characters"),
         ("folder", RAW, [], "--method is not for folder"),
-        ("monai", "\x00\xff", [], "not the raw table"),
+        ("monai", "\x00\xff", [], "is no UTF-8 text"),
     ],
 )  # fmt: skip
 def test_what_is_not_expected_is_one_line(
@@ -261,10 +261,10 @@ def test_cases_of_one_patient_are_one_value(bench: Bench) -> None:
     [
         ("case,patient\ncase_0,A\n", "names no patient of case case_1 and 1 more; its cases are"),
         ("case,patient\ncase_0,A\ncase_0,B\n", "row 3: case case_0 is of A and of B"),
-        ("case,patient\ncase_0,\n", "row 2: patient '' is no name"),
+        ("case,patient\ncase_0,\n", "row 2: patient is empty; fill it in"),
         ("case,who\ncase_0,A\n", "row 1: the columns are case and patient, not case and who"),
-        ("case,patient\ncase_0\n", "row 2: 1 columns, not 2"),
-        ("case;patient\n", "must be separated by commas or tabs"),
+        ("case,patient\ncase_0\n", "row 2: has 1 of 2 cells"),
+        ("case;patient\n", "holds no row; write one for each case"),
     ],
 )
 def test_a_table_of_patients_that_does_not_match_is_refused(

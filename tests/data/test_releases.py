@@ -389,8 +389,8 @@ def test_the_split_of_totalsegmentator_is_that_of_its_table(tree, tmp_path):
     test = opened(tree("totalsegmentator"), "totalsegmentator[split=test]")
     assert (ids(test), test.name) == (["s0001"], "totalsegmentator[split=test]")
     root = shutil.copytree(tree("totalsegmentator"), tmp_path / "copy")
-    next(root.rglob("meta.csv")).write_text("image_id,split\ns0000,train\n")
-    with pytest.raises(BenchError, match="separated by semicolons"):
+    next(root.rglob("meta.csv")).write_text("image_id;group\ns0000;train\n")
+    with pytest.raises(BenchError, match="no columns image_id and split among image_id, group"):
         opened(root, "totalsegmentator[split=test]").cases()
 
 
@@ -719,8 +719,8 @@ UNFINISHED = "an unfinished download; finish and rename it"
         ("tcia_pancreas", crop_pancreas, "not of one scan, or the series is not complete"),
         ("totalsegmentator", move_mask, "liver.nii.gz: is not on the grid of the image"),
         ("multiorgan", forget_row, "has no row for it"),
-        ("multiorgan", shorten_row, "row 4 holds no id and box"),
-        ("totalsegmentator[split=train]", break_row, "no image_id such as s0001"),
+        ("multiorgan", shorten_row, "row 4: holds no id and box"),
+        ("totalsegmentator[split=train]", break_row, "row 2: holds no image_id such as s0001"),
         ("totalsegmentator", rename("liver.nii.gz", "liver.nii.gz.part"), f"part: {UNFINISHED}"),
         ("totalsegmentator", rename("liver.nii.gz", "x.Partial"), f"x.Partial: {UNFINISHED}"),
         ("lits", rename("volume-27.nii", "volume-27.nii.crdownload"), f"download: {UNFINISHED}"),

@@ -285,7 +285,7 @@ def test_a_csv_with_folds_is_compared_over_folds(tmp_path: Path) -> None:
     [
         ("task,case,method,dice\nk,a,m,1\n", "row 1: column value is missing"),
         ("task,case,method,value,age\nk,a,m,1,9\n", "row 1: unknown column 'age'"),
-        ("task,case,method,value\nk,a,m,1\nk,b,m,'0,9\n", "not a CSV"),
+        ("task,case,method,value\nk,a,m,1\nk,b,m,'0,9\n", "row 3: has 5 cells, the header 4"),
         ("task,case,method,value\nk,a,m,1\nk,b,m,high\n", "row 3, column value: 'high' is no"),
         ("task,case,method,value\nk,a,m,inf\n", "row 2, column value: 'inf' is not a finite"),
         ("task,case,method,value\nk,a,m,-1e300\n", "row 2, column value: '-1e300' is larger than"),
@@ -293,11 +293,11 @@ def test_a_csv_with_folds_is_compared_over_folds(tmp_path: Path) -> None:
         ("task,case,method,value\nk,,m,1\n", "row 2, column case: '' is empty"),
         ("task,case,method,value,fold\nk,a,m,1,0\nk,a,n,1,1\n", "column fold: '0' is not the only"),
         ("task,case,method,value,fold\nk,a,m,1,1.5\n", "column fold: '1.5' must be a whole"),
-        ("task;case;method;value\nk;a;m;0.9\n", "row 1: columns are separated by semicolons"),
-        ("task;case;method;value\nk;a;m;0,9\n", "separated by semicolons; export with commas"),
-        ("sep=,\ntask,case,method,value\nk,a,m,1\n", "row 1: sep=, is for spreadsheets; remove"),
+        ('task,case,method,value\nk,a,m,"0,9"\n', "row 2, column value: '0,9' has a comma; write"),
+        ("sep=;\ntask;case;method;value\nk;a;m;x\n", "row 3, column value: 'x' is not a"),
+        ("task,case,method,value\nk,a,m,1\nk,b,m\n", "row 3: has 3 of 4 cells"),
         ("task,case,method,value\n", "holds no row"),
-        ("", "not a CSV"),
+        ("", "is empty"),
     ],
 )
 def test_a_bad_csv_is_named_by_row_and_column(text: str, message: str, tmp_path: Path) -> None:

@@ -86,16 +86,6 @@ def test_equal_differences_are_ties_in_percent_and_as_fractions(tmp_path: Path) 
     assert found[0].primary.p == pytest.approx(found[1].primary.p)
 
 
-@pytest.mark.parametrize("separator", [";", "\t"])
-def test_a_table_of_a_spreadsheet_is_refused_with_the_remedy(
-    separator: str, tmp_path: Path
-) -> None:
-    path = tmp_path / "mine.csv"
-    path.write_text(f"task{separator}case{separator}method{separator}value\n")
-    with pytest.raises(BenchError, match="export with commas, and with points"):
-        scores.read_csv(path)
-
-
 # --- ten more, the numbers by hand --------------------------------------------------------------
 
 
