@@ -8,8 +8,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from bench.engine.events import end_torn_line
 from bench.engine.launcher import StageEvent
 
 PROGRESS_SECONDS = 5.0
@@ -17,10 +18,11 @@ PROGRESS_SECONDS = 5.0
 
 
 class Journal:
-    """Writes the events of a job to a file."""
+    """Appends the events of a job to a file."""
 
-    def __init__(self, file: IO[str]) -> None:
-        self._file = file
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        end_torn_line(path)
         self._progress_at: dict[str, float] = {}
         # A job that was lost left stages without an end: a new attempt starts from nothing.
         self._write(kind="begin")
@@ -35,7 +37,8 @@ class Journal:
         self._write(kind=event.kind, key=key, done=event.done, total=event.total)
 
     def _write(self, **record: Any) -> None:
-        self._file.write(json.dumps(record) + "\n")
+        with self._path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,6 @@ from typing_extensions import override
 from bench.engine import cluster
 from bench.engine.cluster import Submission
 from bench.engine.devices import use_device
-from bench.engine.events import end_torn_line
 from bench.engine.graph import StageGraph
 from bench.engine.journal import Journal
 from bench.engine.launcher import Submitter
@@ -243,12 +242,8 @@ class Work:
         assert self._pool is not None
         path = cluster.folder_of(store) / f"{self.name}.{number}.jsonl"
         at_work: set[str] = set()
-        end_torn_line(path)
-        with (
-            path.open("a", buffering=1) as file,
-            contextlib.closing(self._pool.run(graph, store)) as events,
-        ):
-            journal = Journal(file)
+        journal = Journal(path)
+        with contextlib.closing(self._pool.run(graph, store)) as events:
             for event in events:
                 journal.write(event)
                 if event.kind == "started":
