@@ -69,8 +69,8 @@ def make_way(path: Path, *, for_folder: bool = False) -> None:
         print(f"{path} is no {wanted}; it is moved to {aside.name}", file=sys.stderr)
 
 
-def sweep(folder: Path, older_than: float) -> list[Path]:
-    """Remove the temporary files that killed processes left in a folder, and return them.
+def unfinished_files(folder: Path, older_than: float) -> list[Path]:
+    """Return the temporary files that killed processes left in a folder.
 
     Parameters
     ----------
@@ -80,17 +80,22 @@ def sweep(folder: Path, older_than: float) -> list[Path]:
         Seconds since a file was last written; far more than a write takes and than the clocks of
         machines that share the folder differ by.
     """
-    removed = []
-    with contextlib.suppress(FileNotFoundError):
+    found = []
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         for entry in os.scandir(folder):
-            if not is_unfinished(Path(entry.path)):
+            if not _UNFINISHED.fullmatch(entry.name):
                 continue
             with contextlib.suppress(FileNotFoundError):  # replaced, or another process sweeps
                 written = entry.stat(follow_symlinks=False).st_mtime
                 if entry.is_file(follow_symlinks=False) and time.time() - written > older_than:
-                    Path(entry.path).unlink()
-                    removed.append(Path(entry.path))
-    return removed
+                    found.append(Path(entry.path))
+    return found
+
+
+def sweep(folder: Path, older_than: float) -> None:
+    """Remove the :func:`unfinished_files` of a folder."""
+    for path in unfinished_files(folder, older_than):
+        path.unlink(missing_ok=True)
 
 
 def check_folder(path: Path) -> None:
@@ -117,11 +122,6 @@ def check_folder(path: Path) -> None:
 
 def _refused(number: int, path: Path) -> OSError:
     return OSError(number, os.strerror(number), str(path))
-
-
-def is_unfinished(path: Path) -> bool:
-    """Tell by its name whether a file is one that :func:`replacing` has not finished."""
-    return _UNFINISHED.fullmatch(path.name) is not None
 
 
 def sha256(path: Path) -> str:

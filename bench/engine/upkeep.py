@@ -19,7 +19,7 @@ from filelock import Timeout
 from bench.engine.store import Store, UnreadableStageError
 from bench.engine.worker import run_stage
 from bench.errors import BenchError
-from bench.files import is_unfinished
+from bench.files import unfinished_files
 from bench.stage import Named, Stage
 
 Waste = Literal[
@@ -127,8 +127,7 @@ def waste(store: Store) -> Iterator[Free]:
             if (kind := error.unread.cause.kind) != "plug-in":
                 yield Free(kind, folder, _size(folder), error.unread)
             continue
-        for path in (folder, folder / "scratch"):
-            yield from _temporary(path, stage)
+        yield from _temporary(folder, stage)
         if store.state(stage) == "failed":
             yield Free("failed", folder, _size(folder), stage)
     yield from _temporary(store.root, None)
@@ -159,10 +158,10 @@ def free(store: Store, found: Iterable[Free]) -> int:
 
 
 def _temporary(folder: Path, stage: Stage | None) -> Iterator[Free]:
-    for path in folder.iterdir() if folder.is_dir() else ():
-        abandoned = path.name.startswith("out.") and path.parent.name == "scratch"
-        if not (abandoned or path.name.startswith(_AGAIN) or is_unfinished(path)):
-            continue
+    """Yield what killed processes left: files, outputs of a stage, and stages computed again."""
+    scratch = folder / "scratch"
+    files = (*unfinished_files(folder, OLD_SECONDS), *unfinished_files(scratch, OLD_SECONDS))
+    for path in (*files, *scratch.glob("out.*"), *folder.glob(f"{_AGAIN}*")):
         with contextlib.suppress(FileNotFoundError):  # another process is done with it
             if time.time() - _written(path) > OLD_SECONDS:
                 yield Free("temporary", path, _size(path), stage)
