@@ -221,7 +221,7 @@ def _lines(
 def _seaborn() -> ModuleType:
     """Import seaborn as where scipy is not installed, which it needs for densities and trees alone.
 
-    The import of those parts of scipy takes as long as that of all else.
+    Those parts of scipy take 1.5 of the 1.6 seconds of processor time that the import takes.
     """
     apart: dict[str, Any] = {
         name: sys.modules.get(name) for name in ("scipy.stats", "scipy.cluster")
