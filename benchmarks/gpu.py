@@ -28,7 +28,7 @@ from torch import nn
 from torch.optim import Adam
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.experiment.conformance import MethodUnderTest
+from bench.experiment.conformance.subject import MethodUnderTest
 from bench.nets.catalogue import parse_network
 from bench.nets.device import Precision, kernels
 from bench.nets.protocol import FeatureNet, image_channels_last

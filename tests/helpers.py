@@ -29,7 +29,7 @@ from bench.engine.launcher import StageEvent
 from bench.engine.launchers.inline import Inline
 from bench.engine.store import Store
 from bench.errors import BenchError
-from bench.experiment.conformance import corrupt
+from bench.experiment.conformance.corrupted import corrupt
 from bench.experiment.plan import Run, graph_of
 from bench.experiment.selection import (
     ExperimentGrid,

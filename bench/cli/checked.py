@@ -13,7 +13,7 @@ from bench.data.findings import CheckResult
 if TYPE_CHECKING:
     from bench.data.download import Verdict as ArchiveVerdict
     from bench.data.release import Archive
-    from bench.experiment.conformance import Verdict
+    from bench.experiment.conformance.verdict import Verdict
 
 
 @dataclass(frozen=True)

@@ -336,7 +336,8 @@ def check(
     from bench.cli.answers import tell
     from bench.cli.checked import check_of
     from bench.cli.views import print_verdicts
-    from bench.experiment.conformance import SLICES, MethodUnderTest, run_checks
+    from bench.experiment.conformance.checks import run_checks
+    from bench.experiment.conformance.subject import SLICES, MethodUnderTest
     from bench.nets.catalogue import parse_network
     from bench.plugins import registry
 

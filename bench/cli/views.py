@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bench.cli.stored import ShowAnswer, StatusAnswer
     from bench.data.dataset import Dataset
     from bench.data.findings import CheckResult
-    from bench.experiment.conformance import Verdict
+    from bench.experiment.conformance.verdict import Verdict
 
 
 def plan_table(plan: PlanAnswer) -> RenderableType:

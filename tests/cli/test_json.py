@@ -24,7 +24,7 @@ from bench.cli.codes import ExitCode
 from bench.cli.listed import ListAnswer, list_of, releases, searches
 from bench.data.release import release
 from bench.errors import neutral
-from bench.experiment.conformance import Verdict
+from bench.experiment.conformance.verdict import Verdict
 from bench.machine.processor import has_bf16
 from bench.stages.train import Train
 
@@ -181,7 +181,7 @@ def test_rules_are_printed_as_they_are_checked_beside_the_document(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = [Verdict("pure", "its plan is pure", None), Verdict("repeats", "repeats", "it differs")]
-    monkeypatch.setattr("bench.experiment.conformance.run_checks", lambda _: found)
+    monkeypatch.setattr("bench.experiment.conformance.checks.run_checks", lambda _: found)
     answer = bench("check", "full", "--json")
     told = document(answer.out)
     assert (answer.code, told["passed"], told["methods"][0]["passed"]) == (1, False, False)

@@ -12,14 +12,9 @@ from helpers import ALL_METHODS, shared_store
 from walk import bench
 
 from bench.errors import BenchError
-from bench.experiment import conformance
-from bench.experiment.conformance import (
-    CHECKS,
-    SLICES,
-    Check,
-    MethodUnderTest,
-    run_checks,
-)
+from bench.experiment.conformance import checks
+from bench.experiment.conformance.checks import CHECKS, Check, run_checks
+from bench.experiment.conformance.subject import SLICES, MethodUnderTest
 from bench.nets.catalogue import parse_network
 from bench.nets.network import Network
 from bench.plugins import files, registry
@@ -157,13 +152,13 @@ def test_a_broken_rule_is_found(check: str, plugged: Path) -> None:
     sound, broken = BROKEN[check]
     assert SOUND.count(sound) == 1
     file = write(plugged, SOUND.replace(sound, broken))
-    assert list(problems(file, plugged, [getattr(conformance, check)])) == [check]
+    assert list(problems(file, plugged, [getattr(checks, check)])) == [check]
 
 
 def test_unknown_classes_that_count_as_another_organ_are_found(plugged: Path) -> None:
     sound = "y, w = targets(batch.lab_BHW, batch.ps_BHW, batch.flags_BK)"
     file = write(plugged, SOUND.replace(sound, f"{sound}; w = w | (batch.lab_BHW != 0)[:, None]"))
-    check = conformance.takes_no_target_from_unknown_classes
+    check = checks.takes_no_target_from_unknown_classes
     assert "(label 254) for background" in problems(file, plugged, [check])[check.__name__]
 
 
