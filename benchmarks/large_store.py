@@ -58,7 +58,7 @@ def make(root: Path, seeds: int) -> int:
             text = json.dumps(receipt | integrity.contents(out))
             (out / integrity.RECEIPT).write_text(text)
         elif number < n_done + 500:
-            store.note_failure(stage, "ValueError: for the benchmark")
+            store.attempts(stage).note_failure("ValueError: for the benchmark")
         elif number < n_done + 1000:
             (out.parent / "CLAIM").write_text(CLAIM)
     return len(stages)

@@ -100,11 +100,10 @@ def run_of(
 
 def failed_stages(stages: Iterable[Stage], store: Store) -> tuple[FailedStage, ...]:
     """Return the stages that failed when they were last tried, and why."""
-    failures = ((stage, store.failure(stage)) for stage in stages if not store.is_done(stage))
     return tuple(
         FailedStage(stage.key, stage.title, problem)
-        for stage, problem in failures
-        if problem is not None
+        for stage in stages
+        if not store.is_done(stage) and (problem := store.attempts(stage).why_failed()) is not None
     )
 
 
@@ -156,7 +155,9 @@ def status_of(store: Store) -> StatusAnswer:
     for stage in found:
         state = store.state(stage)
         receipt = store.receipt(stage) if state == "done" else {}
-        problem = {"damaged": store.damage, "failed": store.failure}.get(state)
+        problem = store.damage(stage) if state == "damaged" else None
+        if state == "failed":
+            problem = store.attempts(stage).why_failed()
         stages.append(
             StoredStage(
                 key=stage.key,
@@ -165,7 +166,7 @@ def status_of(store: Store) -> StatusAnswer:
                 state=state,
                 seconds=receipt.get("wall_seconds"),
                 finished=receipt.get("finished"),
-                problem=problem(stage) if problem else None,
+                problem=problem,
             )
         )
     return StatusAnswer(
@@ -238,7 +239,7 @@ def show_of(stage: Stage, store: Store) -> ShowAnswer:
         },
         files=tuple(StoredFile(name, size, digests[name]) for name, size in sizes.items()),
         damage=store.damage(stage),
-        failure=store.failure(stage) or None,
+        failure=store.attempts(stage).why_failed() or None,
     )
 
 

@@ -20,7 +20,8 @@ from bench.errors import BenchError
 from bench.machine.processor import cores
 
 if TYPE_CHECKING:
-    from bench.engine.store import Store, Unread
+    from bench.engine.reading import Unread
+    from bench.engine.store import Store
     from bench.stage import Named, Stage
 
 Keys = Annotated[

@@ -138,7 +138,7 @@ class Watcher:
         for stage in self._graph.in_order():
             fates[stage.key] = self._fate(stage, fates)
             if fates[stage.key] == "failed":
-                failures[stage.key] = self._store.failure(stage) or ""
+                failures[stage.key] = self._store.attempts(stage).why_failed() or ""
             yield stage.key, fates[stage.key]
 
     def _fate(self, stage: Stage, fates: Mapping[str, Fate]) -> Fate:
@@ -171,7 +171,7 @@ class Watcher:
             if whole is None:
                 unknown.add(type(stage).__name__)
                 return 0.0
-            spent = self._store.seconds_spent(stage)
+            spent = self._store.attempts(stage).seconds()
             if stage.key in progress:
                 spent = max(spent, whole * progress[stage.key].fraction)
             return max(0.0, whole - spent)

@@ -1,7 +1,8 @@
-"""Checksums of a stage's output: written when it is committed, compared before it is read."""
+"""The receipt of a stage's output: its checksums, compared before the output is read."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -9,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bench.engine.parsing import MAX_BYTES, UNUSABLE, parsed
 from bench.files import sha256
 
 RECEIPT = "DONE"
@@ -57,6 +59,31 @@ def is_sealed(receipt: Mapping[str, Any]) -> bool:
 def _seal(receipt: Mapping[str, Any]) -> str:
     rest = {name: value for name, value in receipt.items() if name != SEAL}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def read_receipt(path: Path, key: str) -> dict[str, Any] | None:
+    """Return a receipt if it is that of the stage and has all that its readers need."""
+    try:
+        receipt = parsed(path)
+        usable = (
+            receipt["key"] == key
+            and isinstance(receipt["finished"], str)
+            and isinstance(receipt["wall_seconds"] + receipt["peak_memory_mb"], float)
+            and all(isinstance(receipt[name], str) for name in ("device", "bench", "commit"))
+            and receipt["bytes"].keys() == receipt["sha256"].keys()
+            and is_sealed(receipt)
+        )
+    except UNUSABLE:
+        return None
+    return receipt if usable else None
+
+
+def unreadable(receipt: Path) -> str:
+    """Say why a receipt is none."""
+    with contextlib.suppress(OSError):
+        if (size := receipt.stat().st_size) > MAX_BYTES:
+            return f"{RECEIPT} has {size} bytes, must be at most {MAX_BYTES}"
+    return f"{RECEIPT} is missing or unreadable"
 
 
 def damage(out: Path, recorded: Mapping[str, Any], *, largest: int | None = None) -> str | None:

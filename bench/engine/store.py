@@ -20,85 +20,28 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
-import math
 import os
-import re
 import secrets
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from filelock import SoftFileLease, Timeout
-from pydantic import ValidationError
 
-from bench.engine import claim, integrity
-from bench.engine.description import CodeChangedError, PlugInUnusable, is_whole, rebuild, sealed
+from bench.engine import claim, integrity, reading
+from bench.engine.attempts import Attempts
+from bench.engine.description import sealed
+from bench.engine.folders import key_of, matching, stage_folders
 from bench.engine.integrity import RECEIPT
 from bench.engine.misplaced import misplaced
-from bench.errors import BenchError
-from bench.files import read_bounded, sync, write_atomically
-from bench.stage import KEY_DIGITS, Named, Stage
+from bench.engine.parsing import UNUSABLE, parsed
+from bench.engine.reading import Unread, UnreadableStageError
+from bench.files import sync, write_atomically
+from bench.stage import Named, Stage
 
 State = Literal["done", "damaged", "running", "failed", "interrupted", "waiting"]
-
-OTHER_VERSION = "of another version of the code"
-UNREADABLE = "whose stage.json, or that of an input, is missing or wrong"
-ORPHANED = "whose input is missing"
-_RUN_AGAIN = "; give the `bench run` again that made it (`bench verify` names it)"
-_FAILED_IN = "--- in the jobs "
-_DIVERGED = "--- diverged"
-_UNFINISHED = ("FAILED", "events.jsonl")
-MAX_BYTES = 2**24
-"""Size of a receipt or a ``stage.json``; a receipt of a hundred thousand files has less."""
-MAX_DEATHS = 3
-"""Processes that may die while they compute a stage before it counts as failed."""
-
-
-class Cause(NamedTuple):
-    """Why a stage cannot be rebuilt from its folder."""
-
-    kind: Literal["superseded", "unreadable", "orphaned", "plug-in"]
-    """Of another version of the code for certain; its description or an input's is none; an
-    input's folder is gone; a plug-in is wanted."""
-    reason: str
-    """What such stages are, such as ``of another version of the code``: they are counted by it."""
-    detail: str
-    """What is wrong, and with which file."""
-    advice: str = ""
-
-
-class Unread(NamedTuple):
-    """A folder of the store from which this process cannot rebuild a stage.
-
-    It may hold a result all the same: its receipt tells.
-    """
-
-    key: str
-    title: str
-    cause: Cause
-
-    @property
-    def in_doubt(self) -> bool:
-        """Whether a run may find a result in it that this process cannot attribute."""
-        return self.cause.kind in ("unreadable", "orphaned")
-
-
-class UnreadableStageError(BenchError):
-    """A stage cannot be rebuilt from its folder."""
-
-    def __init__(self, folder: Path, cause: Cause) -> None:
-        super().__init__(f"{folder}: {cause.detail}{cause.advice}")
-        self.unread = Unread(_key_of(folder), folder.name[: -KEY_DIGITS - 1], cause)
-
-
-class _Failure(NamedTuple):
-    """Why a stage failed when it was last tried, and the name of the jobs in which it was."""
-
-    message: str
-    submission: str
-    diverged: bool
 
 
 def default_root() -> Path:
@@ -147,7 +90,7 @@ class Store:
             return None
         state = stat.st_ino, stat.st_size, stat.st_ctime_ns
         if stage.key not in self._receipts or self._receipts[stage.key][0] != state:
-            self._receipts[stage.key] = state, _read_receipt(Path(path), stage.key)
+            self._receipts[stage.key] = state, integrity.read_receipt(Path(path), stage.key)
         return self._receipts[stage.key][1]
 
     def damage(self, stage: Named, *, thorough: bool = False, as_input: bool = False) -> str | None:
@@ -165,7 +108,7 @@ class Store:
         out = self.out(stage)
         receipt = self._receipt(stage)
         if receipt is None:
-            return _unreadable(out / RECEIPT) if out.exists() else None
+            return integrity.unreadable(out / RECEIPT) if out.exists() else None
         if freed := self.freed(stage):
             if as_input:
                 return f"{', '.join(sorted(freed))}: freed by `bench gc`"
@@ -181,8 +124,8 @@ class Store:
     def freed(self, stage: Named) -> set[str]:
         """Return the names of output files that were deleted to free their space."""
         try:
-            return set(map(str, _parsed(self.folder(stage) / "FREED")))
-        except _UNUSABLE:
+            return set(map(str, parsed(self.folder(stage) / "FREED")))
+        except UNUSABLE:
             return set()
 
     def set_aside(self, stage: Stage) -> Path | None:
@@ -245,44 +188,14 @@ class Store:
             return "done"
         if claim.is_held(self._claim(stage)):
             return "running"
-        if self.failure(stage) is not None:
+        attempts = self.attempts(stage)
+        if attempts.failure() is not None:
             return "failed"
-        return "interrupted" if self.seconds_spent(stage) else "waiting"
+        return "interrupted" if attempts.seconds() else "waiting"
 
-    def failure(self, stage: Stage) -> str | None:
-        """Return why a stage failed when it was last tried, None if it did not."""
-        found = self._failure(stage)
-        return None if found is None else found.message
-
-    def failed_in(self, stage: Stage) -> str:
-        """Return the name of the jobs in which a stage failed when it was last tried, if any."""
-        found = self._failure(stage)
-        return "" if found is None else found.submission
-
-    def has_diverged(self, stage: Stage) -> bool:
-        """Tell whether a stage failed when it was last tried because a training diverged."""
-        found = self._failure(stage)
-        return found is not None and found.diverged
-
-    def _failure(self, stage: Stage) -> _Failure | None:
-        try:
-            text = (self.folder(stage) / "FAILED").read_text(errors="replace")
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            return None
-        text, _, diverged = text.partition(f"\n{_DIVERGED}")
-        message, _, submission = text.partition(_FAILED_IN)
-        return _Failure(message.strip(), submission.strip(), bool(diverged))
-
-    def note_failure(
-        self, stage: Stage, message: str, submission: str = "", *, diverged: bool = False
-    ) -> None:
-        """Save the reason of a failure, and the name of the jobs in which the stage was tried.
-
-        It is removed when the stage is done.
-        """
-        jobs = f"{_FAILED_IN}{submission}\n" if submission else ""
-        kind = f"{_DIVERGED}\n" if diverged else ""
-        write_atomically(self.folder(stage) / "FAILED", f"{message}\n{jobs}{kind}")
+    def attempts(self, stage: Stage) -> Attempts:
+        """Return what the attempts at a stage have left: a failure, deaths, seconds computed."""
+        return Attempts(self.folder(stage))
 
     def log(self, stage: Stage) -> Path:
         """Return the file with a stage's printed output; every attempt appends to it."""
@@ -297,36 +210,6 @@ class Store:
         """Return the folder for the resume state of an unfinished stage."""
         return self.folder(stage) / "scratch"
 
-    def seconds_spent(self, stage: Stage) -> float:
-        """Return how long an unfinished stage had computed when its state was last saved."""
-        try:
-            found = float(json.loads((self.scratch(stage) / "seconds.json").read_bytes()))
-        except _UNUSABLE:
-            return 0.0
-        return found if math.isfinite(found) and found > 0 else 0.0
-
-    def note_seconds(self, stage: Stage, seconds: float) -> None:
-        """Save how long a stage has computed; called when its resume state is saved."""
-        write_atomically(self.scratch(stage) / "seconds.json", json.dumps(seconds))
-
-    def deaths(self, stage: Stage) -> int:
-        """Return how many processes in a row died without a word while they computed a stage."""
-        return len(list(self.folder(stage).glob("attempt.*")))
-
-    @contextlib.contextmanager
-    def attempt(self, stage: Stage) -> Iterator[None]:
-        """Note an attempt; a file is left only by a process that ends inside of the block."""
-        (self.folder(stage) / f"attempt.{secrets.token_hex(4)}").touch()
-        try:
-            yield
-        finally:
-            self.forgive(stage)
-
-    def forgive(self, stage: Stage) -> None:
-        """Forget the processes that died: the stage made progress, or the user tries it again."""
-        for path in self.folder(stage).glob("attempt.*"):
-            path.unlink(missing_ok=True)
-
     def register(self, stages: Iterable[Stage]) -> list[str]:
         """Write ``stage.json`` where it is missing, so that a stage's key suffices to run it.
 
@@ -339,30 +222,21 @@ class Store:
         for stage in stages:
             mended += self.clear_misplaced(stage)
             path = self.folder(stage) / "stage.json"
-            found = _read_text(path)
+            found = reading.text_of(path)
             # Runtime parameters (the path of the data) are refreshed until the stage is done.
             if done := self.is_done(stage):
                 self._tidy_after_death(stage)
             text = json.dumps(sealed(stage), indent=1, sort_keys=True)
-            if done and found is not None and (found == text or self._describes(found, stage)):
+            if done and found is not None and (found == text or reading.describes(found, stage)):
                 continue
             if found != text:
-                if _is_damaged(path, found, stage.key):
+                if reading.is_damaged(path, found, stage.key):
                     mended.append(f"{path} is not as it was written; it is written anew")
                 path.parent.mkdir(parents=True, exist_ok=True)
                 # One that a power loss leaves empty is written anew.
                 write_atomically(path, text, durable=False)
-            self.forgive(stage)
+            self.attempts(stage).forgive()
         return mended
-
-    def _describes(self, text: str, stage: Stage) -> bool:
-        """Tell whether a text is the ``stage.json`` of a stage, runtime parameters aside."""
-        inputs = {parent.key: parent for parent in stage.inputs()}
-        try:
-            found = rebuild(json.loads(text), inputs.__getitem__)
-        except (PlugInUnusable, BenchError, *_UNUSABLE):
-            return False
-        return isinstance(found, Stage) and found.key == stage.key
 
     def find(self, key: str) -> Stage:
         """Rebuild a registered stage from its key or from the beginning of its digest.
@@ -409,13 +283,8 @@ class Store:
 
     def folders(self) -> list[Path]:
         """Return the folders of all stages with a description or an output, whoever wrote them."""
-        found = []
-        for kind in _subfolders(self.root):
-            for name in filter(_STAGE_FOLDER.fullmatch, _subfolders(f"{self.root}/{kind}")):
-                path = f"{self.root}/{kind}/{name}"
-                if os.path.exists(f"{path}/stage.json") or os.path.exists(f"{path}/out"):
-                    found.append(self.root / kind / name)
-        self._folders = {_key_of(folder): folder for folder in found}
+        found = stage_folders(self.root)
+        self._folders = {key_of(folder): folder for folder in found}
         return found
 
     def lease(self, stage: Named) -> SoftFileLease:
@@ -453,24 +322,14 @@ class Store:
             shutil.rmtree(made, ignore_errors=True)
             return False
         sync(folder)
-        self._tidy(stage)
+        self.attempts(stage).forget()
         return True
-
-    def _tidy(self, stage: Stage) -> None:
-        """Remove what a stage that is done needs no more; its lease is held."""
-        folder = self.folder(stage)
-        for name in _UNFINISHED:
-            (folder / name).unlink(missing_ok=True)
-        shutil.rmtree(folder / "scratch", ignore_errors=True)
-        self.forgive(stage)
 
     def _tidy_after_death(self, stage: Stage) -> None:
         """Remove what a process left that died after its commit, if one did."""
-        left = {*_UNFINISHED, "scratch", "CLAIM"}
-        with contextlib.suppress(OSError), os.scandir(self.folder(stage)) as entries:
-            if any(e.name in left or e.name.startswith("attempt.") for e in entries):
-                with contextlib.suppress(Timeout), self.lease(stage).acquire(blocking=False):
-                    self._tidy(stage)
+        if (attempts := self.attempts(stage)).left_something():
+            with contextlib.suppress(Timeout, OSError), self.lease(stage).acquire(blocking=False):
+                attempts.forget()
 
     def _claim(self, stage: Named) -> Path:
         return self.folder(stage) / "CLAIM"
@@ -478,23 +337,7 @@ class Store:
     def _folder_of(self, key: str) -> Path:
         if key not in self._folders:
             self.folders()
-        if key in self._folders:
-            return self._folders[key]
-        kind, _, hexdigits = key.rpartition("-")
-        folders = [
-            folder
-            for known, folder in self._folders.items()
-            if known.startswith(key if kind else f"{folder.parent.name}-{hexdigits}")
-            or folder.parent.name == key
-        ]
-        if len(folders) != 1:
-            found = ", ".join(str(folder.relative_to(self.root)) for folder in folders[:4])
-            raise BenchError(
-                f"{key}: {len(folders)} stages in {self.root} match"
-                + (f" ({found}{', ...' if len(folders) > 4 else ''})" if folders else "")
-                + (f"; {'give more of the key, ' if folders else ''}`bench status` lists them")
-            )
-        return folders[0]
+        return matching(key, self._folders, self.root)
 
     def rebuilt(self, folder: Path, seen: dict[str, Stage]) -> Stage:
         """Rebuild the stage of a folder; ``seen`` holds those that were, by key.
@@ -504,134 +347,4 @@ class Store:
         UnreadableStageError
             This process cannot.
         """
-        key = _key_of(folder)
-        if key not in seen:
-            seen[key] = self._read(folder, key, seen)
-        return seen[key]
-
-    def _read(self, folder: Path, key: str, seen: dict[str, Stage]) -> Stage:
-        path = folder / "stage.json"
-
-        def other(key: str) -> Stage:
-            if key in seen:
-                return seen[key]
-            if key not in self._folders:
-                detail = f"the folder of the input {key} is missing"
-                raise UnreadableStageError(folder, Cause("orphaned", ORPHANED, detail, _RUN_AGAIN))
-            return self.rebuilt(self._folders[key], seen)
-
-        def unreadable(what: str) -> UnreadableStageError:
-            detail = f"{path} {what}"
-            return UnreadableStageError(folder, Cause("unreadable", UNREADABLE, detail, _RUN_AGAIN))
-
-        def foreign() -> UnreadableStageError:
-            if not whole:
-                return unreadable("was edited, or is of another stage or version of the code")
-            advice = "; run the experiment again to compute it anew"
-            return UnreadableStageError(
-                folder, Cause("superseded", OTHER_VERSION, OTHER_VERSION, advice)
-            )
-
-        try:
-            data = _parsed(path)
-            whole = is_whole(data, key)
-        except FileNotFoundError:
-            raise unreadable("is missing") from None
-        except _UNUSABLE:
-            raise unreadable("is cut off or damaged") from None
-        try:
-            stage = rebuild(data, other)
-        except PlugInUnusable as unusable:
-            reason, advice = unusable.reason, unusable.advice
-            raise UnreadableStageError(folder, Cause("plug-in", reason, reason, advice)) from None
-        except UnreadableStageError as error:
-            cause = error.unread.cause
-            raise (
-                foreign() if cause.kind == "superseded" else UnreadableStageError(folder, cause)
-            ) from None
-        except (CodeChangedError, ValidationError):
-            raise foreign() from None
-        except (BenchError, *_UNUSABLE) as error:
-            raise unreadable(f"does not make a stage: {error}") from None
-        if not isinstance(stage, Stage) or stage.key != key:
-            raise foreign()
-        return stage
-
-
-_UNUSABLE = (
-    AttributeError,
-    FileNotFoundError,
-    ImportError,
-    IsADirectoryError,
-    LookupError,
-    NotADirectoryError,
-    RecursionError,
-    TypeError,
-    ValueError,
-)
-
-
-_STAGE_FOLDER = re.compile(rf".+-[0-9a-f]{{{KEY_DIGITS}}}", re.DOTALL)
-
-
-def _key_of(folder: Path) -> str:
-    return f"{folder.parent.name}-{folder.name[-KEY_DIGITS:]}"
-
-
-def _subfolders(folder: Path | str) -> list[str]:
-    """Return the names of the folders in a folder, sorted."""
-
-    def is_folder(entry: os.DirEntry[str]) -> bool:
-        # `entry.is_dir()` raises for a link that leads in a circle.
-        return entry.is_dir(follow_symlinks=False) or os.path.isdir(entry.path)
-
-    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if is_folder(entry))
-    return []
-
-
-def _parsed(path: Path) -> Any:
-    return json.loads(read_bounded(path, MAX_BYTES))
-
-
-def _unreadable(receipt: Path) -> str:
-    """Say why a receipt is none."""
-    with contextlib.suppress(OSError):
-        if (size := receipt.stat().st_size) > MAX_BYTES:
-            return f"{RECEIPT} has {size} bytes, must be at most {MAX_BYTES}"
-    return f"{RECEIPT} is missing or unreadable"
-
-
-def _read_text(path: Path) -> str | None:
-    try:
-        return read_bounded(path, MAX_BYTES).decode()
-    except _UNUSABLE:
-        return None
-
-
-def _is_damaged(path: Path, text: str | None, key: str) -> bool:
-    """Tell whether a ``stage.json`` is there and not as this or an earlier version wrote it."""
-    if text is None:
-        return path.exists()
-    try:
-        data = json.loads(text)
-        return not (is_whole(data, key) or (data["key"] == key and "sha256" not in data))
-    except _UNUSABLE:
-        return True
-
-
-def _read_receipt(path: Path, key: str) -> dict[str, Any] | None:
-    """Return a receipt if it is that of the stage and has all that its readers need."""
-    try:
-        receipt = _parsed(path)
-        usable = (
-            receipt["key"] == key
-            and isinstance(receipt["finished"], str)
-            and isinstance(receipt["wall_seconds"] + receipt["peak_memory_mb"], float)
-            and all(isinstance(receipt[name], str) for name in ("device", "bench", "commit"))
-            and receipt["bytes"].keys() == receipt["sha256"].keys()
-            and integrity.is_sealed(receipt)
-        )
-    except _UNUSABLE:
-        return None
-    return receipt if usable else None
+        return reading.rebuilt(folder, self._folders, seen)

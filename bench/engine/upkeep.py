@@ -16,7 +16,8 @@ from typing import Literal, NamedTuple
 
 from filelock import Timeout
 
-from bench.engine.store import Store, UnreadableStageError
+from bench.engine.reading import UnreadableStageError
+from bench.engine.store import Store
 from bench.engine.worker import run_stage
 from bench.errors import BenchError
 from bench.files import unfinished_files

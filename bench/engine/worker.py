@@ -24,10 +24,11 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 from filelock import Timeout
 
 from bench.engine import claim
+from bench.engine.attempts import MAX_DEATHS
 from bench.engine.devices import torch_device
 from bench.engine.events import EventLog
 from bench.engine.provenance import provenance
-from bench.engine.store import MAX_DEATHS, Store
+from bench.engine.store import Store
 from bench.errors import BenchError, DivergedError, explain
 from bench.files import sweep
 from bench.machine.processor import has_bf16
@@ -66,7 +67,7 @@ class RunContext:
         self._inputs = {parent.key: store.out(parent) for parent in stage.inputs()}
         self._report = report
         self._saved_at = time.monotonic()
-        self._earlier_seconds = store.seconds_spent(stage)
+        self._earlier_seconds = store.attempts(stage).seconds()
         self._started = time.monotonic()
         self._store, self._stage = store, stage
 
@@ -102,8 +103,9 @@ class RunContext:
     def saved(self) -> None:
         """Note that the state is on disk; stops the stage here if the process was asked to stop."""
         self._saved_at = time.monotonic()
-        self._store.note_seconds(self._stage, self.seconds)
-        self._store.forgive(self._stage)
+        attempts = self._store.attempts(self._stage)
+        attempts.note_seconds(self.seconds)
+        attempts.forgive()
         if _stop.is_set():
             raise Interrupted
 
@@ -141,20 +143,21 @@ def run_stage(
             return "done", "already done"
         if damage := _set_damaged_inputs_aside(store, stage):
             return "damaged", damage
-        submission = os.environ.get(SUBMISSION, "")
-        if submission and store.failed_in(stage) == submission:
+        attempts = store.attempts(stage)
+        submission, failure = os.environ.get(SUBMISSION, ""), attempts.failure()
+        if submission and failure is not None and failure.submission == submission:
             return "failed", (
-                f"{store.failure(stage)} (in another worker of these jobs; they do not try it "
+                f"{failure.message} (in another worker of these jobs; they do not try it "
                 "again, a new command does)"
             )
-        if store.deaths(stage) >= MAX_DEATHS:
+        if attempts.deaths() >= MAX_DEATHS:
             message = (
                 f"{MAX_DEATHS} processes in a row ended without a word while they computed it; "
                 f"its log is {store.log(stage)}; give the command again to try once more"
             )
             _note_failure(store, stage, message)
             return "failed", message
-        with store.attempt(stage):
+        with attempts.noted():
             return _compute(store, stage, report, lambda: not claim.is_ours(lease))
     finally:
         lease.release()
@@ -239,7 +242,7 @@ def _failed(store: Store, stage: Stage, error: Exception) -> tuple[Outcome, str]
 def _note_failure(store: Store, stage: Stage, message: str, *, diverged: bool = False) -> None:
     with contextlib.suppress(OSError):  # the disk may be full, which is why it failed
         submission = os.environ.get(SUBMISSION, "")
-        store.note_failure(stage, message, submission, diverged=diverged)
+        store.attempts(stage).note_failure(message, submission, diverged=diverged)
 
 
 @contextlib.contextmanager

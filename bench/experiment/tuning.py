@@ -236,7 +236,8 @@ def _scores(runs: Sequence[Run], store: Store) -> dict[str, float]:
 
 def _has_diverged(run: Run, store: Store) -> bool:
     stages = ancestors(run.rounds[-1].evaluation)
-    return any(not store.is_done(stage) and store.has_diverged(stage) for stage in stages)
+    failures = (store.attempts(stage).failure() for stage in stages if not store.is_done(stage))
+    return any(failure is not None and failure.diverged for failure in failures)
 
 
 def _seconds(run: Run, store: Store, counted: set[str]) -> float:

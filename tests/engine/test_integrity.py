@@ -19,11 +19,13 @@ from helpers import Toy, events_of, outcomes, ran, workers_find_helpers
 from bench.data.dataset import Case
 from bench.datasets.folder import Folder
 from bench.engine import claim
+from bench.engine.attempts import MAX_DEATHS
 from bench.engine.events import EventLog, read_events
 from bench.engine.launcher import Launcher
 from bench.engine.launchers.inline import Inline
 from bench.engine.launchers.local import Local
-from bench.engine.store import MAX_BYTES, MAX_DEATHS, Store
+from bench.engine.parsing import MAX_BYTES
+from bench.engine.store import Store
 from bench.engine.worker import run_stage, set_aside
 from bench.experiment.profiles import parse_profile
 from bench.experiment.selection import parse_datasets, preparations
@@ -197,7 +199,7 @@ def test_a_process_that_slept_past_its_lease_destroys_nothing(
     assert ended == [("done", "already done")]
     assert (store.out(toy) / "DONE").read_bytes() == receipt
     assert (store.out(toy) / "result.txt").read_text() == "a"
-    assert store.failure(toy) is None
+    assert store.attempts(toy).why_failed() is None
     assert store.damage(toy, thorough=True) is None
     assert not list(store.root.glob("damaged/*"))
 
@@ -242,7 +244,7 @@ def test_a_stage_that_kills_its_workers_is_given_up(
     (tmp_path / "deadly").unlink()
     store.register([toy])  # the user gives the command again
     assert run_stage(store, toy)[0] == "done"
-    assert store.deaths(toy) == 0
+    assert store.attempts(toy).deaths() == 0
 
 
 def test_a_torn_log_is_read_around(tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def test_what_failed_in_one_job_is_not_tried_in_its_siblings(
     work(1)
     assert ran(ledger) == ["bad"]
     assert store.state(bad) == "failed"
-    assert "bench-0" not in (store.failure(bad) or "")
+    assert "bench-0" not in (store.attempts(bad).why_failed() or "")
     kinds = [json.loads(line)["kind"] for line in work_journal(store, 1)]
     assert kinds == ["begin", "started", "failed", "blocked"]
     Work(Slurm(gpus=0), "bench-1", graph, store, print)(0)  # the same command again

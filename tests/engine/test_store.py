@@ -13,10 +13,10 @@ import pytest
 from conftest import Finished
 from helpers import Toy, events_of, outcomes, ran
 
-from bench.engine import store as engine_store
-from bench.engine import worker
+from bench.engine import reading, worker
 from bench.engine.misplaced import FILES
-from bench.engine.store import Cause, Store, UnreadableStageError
+from bench.engine.reading import Cause, UnreadableStageError
+from bench.engine.store import Store
 from bench.engine.upkeep import Waste, free, waste
 from bench.engine.worker import run_stage
 from bench.errors import BenchError
@@ -75,7 +75,7 @@ def test_estimates_read_no_description_of_a_stage_that_is_planned(
         read.append(path.parent.name)
         return json.loads(path.read_bytes())
 
-    monkeypatch.setattr(engine_store, "_parsed", parsed)
+    monkeypatch.setattr(reading, "parsed", parsed)
     known = {stage.key: stage for stage in (planned, missing)}
     durations = Durations.of(Store(store.root), known)
     assert read.count(store.folder(planned).name) == 0
@@ -353,7 +353,7 @@ def test_a_failure_is_recorded_but_never_cached(store: Store, tmp_path: Path) ->
     assert not store.is_done(toy)
     assert not store.out(toy).exists()
     assert "Traceback" in store.log(toy).read_text()
-    assert store.failure(toy) == "ValueError: the toy is broken"
+    assert store.attempts(toy).why_failed() == "ValueError: the toy is broken"
 
 
 def test_the_state_of_a_stage_is_what_became_of_it(store: Store) -> None:
@@ -363,8 +363,8 @@ def test_the_state_of_a_stage_is_what_became_of_it(store: Store) -> None:
     run_stage(store, toys["done"])
     run_stage(store, toys["failed"])
     store.scratch(toys["interrupted"]).mkdir()
-    store.note_seconds(toys["interrupted"], 7.5)
-    assert store.seconds_spent(toys["interrupted"]) == 7.5
+    store.attempts(toys["interrupted"]).note_seconds(7.5)
+    assert store.attempts(toys["interrupted"]).seconds() == 7.5
     with store.lease(toys["running"]).acquire(timeout=0):
         assert {name: store.state(toy) for name, toy in toys.items()} == {n: n for n in toys}
     assert store.state(toys["running"]) == "waiting"
