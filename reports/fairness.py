@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from typing_extensions import override
 
 from bench.reporting import board
@@ -13,7 +15,7 @@ from bench.reporting.style import MethodStyles
 from bench.reporting.text import number
 from bench.reporting.tuned import Tunings
 from bench.results.aggregate import final_models
-from bench.results.columns import GROUP, RUN
+from bench.results.columns import CONDITION, GROUP, RUN
 from bench.results.files import Tables
 from bench.results.tables import group_name, grouped
 
@@ -29,8 +31,8 @@ NOTES = (
     "such step, for one batch; slices that a relabelling sees are counted in batches, once for "
     "every view, network and gate.",
     "Time: mean training time of a model on its device, without relabelling, and as a multiple of "
-    "INERRANT⁰'s. Memory: largest peak, of the device on a GPU and of the process on a CPU, where "
-    "memory of earlier trainings counts as well.",
+    "INERRANT⁰'s, over the runs that both have on one device. Memory: largest peak, of the device "
+    "on a GPU and of the process on a CPU, where memory of earlier trainings counts as well.",
 )
 TUNING_NOTE = (
     "Tried: settings among which `bench tune` chose this one, its default among them; tuning: the "
@@ -64,8 +66,9 @@ def costs(table: pd.DataFrame, tuning: pd.DataFrame | None = None) -> pd.DataFra
     pandas.DataFrame
         ``networks``, ``parameters``, ``seg_steps`` and ``peak_mb`` (largest over the cells),
         ``passes`` and ``device_s`` (mean over the runs), ``times`` (``device_s`` relative to
-        `inerrant0`, NaN without it), ``departs``. If a method was tuned, also ``trials`` and
-        ``tuning_s`` (time of all trials), NaN for methods that were not.
+        `inerrant0`, over the runs that both have on one device; NaN without one), ``departs``. If a
+        method was tuned, also ``trials`` and ``tuning_s`` (time of all trials), NaN for methods
+        that were not.
     """
     last = final_models(require_rows(table))
     styles = MethodStyles.of(table)
@@ -79,15 +82,21 @@ def costs(table: pd.DataFrame, tuning: pd.DataFrame | None = None) -> pd.DataFra
         peak_mb=("peak_mb", "max"),
         departs=("departs", "first"),
     )
-    group = list(GROUP)
-    reference = found[found["method"] == REFERENCE].set_index(group)["device_s"]
-    beside = found[group].merge(
-        reference.rename("reference"), left_on=group, right_index=True, how="left"
-    )
-    found.insert(len(found.columns) - 1, "times", found["device_s"] / beside["reference"])
+    found.insert(len(found.columns) - 1, "times", _times(runs, found))
     if tuning is not None:
         found = _with_tuning(found, tuning)
     return found.sort_values([*GROUP, "method"], key=styles.by_method)
+
+
+def _times(runs: pd.DataFrame, found: pd.DataFrame) -> NDArray[np.float64]:
+    """Return how many times as long as the reference each line takes, where both ran."""
+    alike = [*CONDITION, "device"]
+    reference = runs.loc[runs["method"] == REFERENCE, [*alike, "device_s"]]
+    pairs = runs.merge(reference, on=alike, suffixes=("", "_reference"))
+    line = [*GROUP, "method"]
+    total = pairs.groupby(line)[["device_s", "device_s_reference"]].sum()
+    times = total["device_s"] / total["device_s_reference"]
+    return times.reindex(pd.MultiIndex.from_frame(found[line])).to_numpy(np.float64)
 
 
 def _with_tuning(found: pd.DataFrame, tuning: pd.DataFrame) -> pd.DataFrame:

@@ -27,7 +27,7 @@ Framework = Literal["nnunet", "monai", "folder"]
 Infinite = Literal["missed", "hallucinated"]
 COLUMNS = ("task", "case", "patient", "method", "organ", "fold", "value", "status")
 """Of the table, in order; ``patient`` and ``fold`` only where they are known."""
-_FOLD = re.compile(r"fold_(\d+)")
+_FOLD = re.compile(r"(?<![^\W_])fold_(\d+)")
 _IMAGE = re.compile(
     r"(\.nii\.gz|\.seg\.nrrd|\.(nii|nrrd|mha|mhd|npy|npz|png|tif|tiff|dcm|h5))$", re.IGNORECASE
 )

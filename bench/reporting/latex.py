@@ -74,6 +74,11 @@ def escaped(text: str) -> str:
     return str(text).translate(SIGNS)
 
 
+def _cell(text: str) -> str:
+    """Return a text as LaTeX prints it after the end of a line, which takes ``[`` and ``*``."""
+    return ("{}" if str(text).startswith(("[", "*")) else "") + escaped(text)
+
+
 def _tables(board: Board) -> Iterator[str]:
     """Yield the table of a board, or its parts; the notes stand below the last."""
     lines = board.lines()
@@ -83,7 +88,7 @@ def _tables(board: Board) -> Iterator[str]:
     columns = [WRAPPED if _longest(labels[name]) > NAME else "l" for name in labels]
     columns += "r" * (len(board.names) - board.labels)
     for number, start in enumerate(starts, 1):
-        frame = board.frame[start : start + LINES].map(escaped).rename(columns=escaped)
+        frame = board.frame[start : start + LINES].map(_cell).rename(columns=escaped)
         shown = marks[start : start + LINES]
         tabular = (
             frame.style.hide(axis="index")

@@ -90,9 +90,10 @@ def marks(
     """Return the mark of every competitor by the bold rule (specification: Statistics).
 
     The leader is `best` if it beats every other method, else `best_tied`; those that it does not
-    beat are `tied`. Of several leaders one that another beats has no mark. Where nobody leads, because the one that is ahead lacks cells or because each
-    is behind another on what they share, all that no other beats are `tied`. Where no test is
-    possible, only the leader is marked; where all means are printed alike, nothing.
+    beat are `tied`. Of several leaders one that another beats has no mark. Where nobody leads,
+    because the one that is ahead lacks cells or because each is behind another on what they share,
+    all that no other beats are `tied`. Where no test is possible, only the leader is marked; where
+    all means are printed alike, nothing.
 
     Parameters
     ----------

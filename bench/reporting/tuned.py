@@ -111,13 +111,20 @@ class Tunings:
                 where, unread = f"of {one.tuned_on}", "patient of this data set"
             else:
                 where = f"cut from the training patients of fold {one.fold}"
-                unread = "test patient of this fold, and no hidden label"
+                unread = "test patient of this fold"
+                if one.label_pct <= int(self._rows["label_pct"].min()):
+                    unread += ", and no hidden label"
+            promise = "" if self._may_split_otherwise(one) else f" No trial read a {unread}."
             yield (
                 f"Tuned: {what}, each the best setting by mean DSC on "
                 f"{counted(one.patients, 'validation patient')} {where} (seed {one.seed}, "
-                f"{one.label_pct} % labelled, profile {one.profile}). No trial read a {unread}."
+                f"{one.label_pct} % labelled, profile {one.profile}).{promise}"
             )
         yield from self._limits(styles)
+
+    def _may_split_otherwise(self, one: Choice) -> bool:
+        """Tell whether trials on this data set may have had other folds than the board."""
+        return one.fold is not None and one.profile != self._rows["profile"].iloc[0]
 
     def _limits(self, styles: MethodStyles) -> Iterator[str]:
         runs = set(zip(self._rows["seed"], self._rows["fold"], strict=True))
@@ -127,6 +134,19 @@ class Tunings:
             yield (
                 f"Other folds or seeds than those tuned on are shown (fold {folds}): they test "
                 "patients that tuned settings were chosen on, which favours tuned methods."
+            )
+        elsewhere = {one.profile for one in self._choices if self._may_split_otherwise(one)}
+        if elsewhere:
+            yield (
+                f"Tuned in another profile ({', '.join(sorted(elsewhere))}), which may have other "
+                "folds: trials may have read test patients of this board."
+            )
+        lowest = int(self._rows["label_pct"].min())
+        most = max((one.label_pct for one in self._choices if one.fold is not None), default=0)
+        if most > lowest:
+            yield (
+                f"Tuned at {most} % labelled: trials read labels that are hidden at {lowest} %, "
+                "which favours tuned methods there."
             )
         counts = {one.trials for one in self._choices if not one.exhaustive}
         untuned = set(self._rows["method"]) - {one.method for one in self._choices}

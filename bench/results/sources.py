@@ -84,7 +84,7 @@ _Clash = tuple[int, int, str]
 def _other_truths(table: pd.DataFrame) -> Iterator[_Clash]:
     """Find cases of which the complete labels or the patient are others in another file."""
     for name, within in (
-        ("n_gt", [*SPLIT, "case", "organ"]),
+        ("n_gt", ["dataset", "profile", "case", "organ"]),
         ("patient", ["dataset", "case"]),
     ):
         distinct = table.drop_duplicates([*within, name, "_source"])

@@ -13,7 +13,7 @@ from bench.errors import BenchError
 from bench.evaluation.metrics import METRICS, NAN, Metric, every, plugged
 from bench.evaluation.status import Status
 from bench.results.basis import BASIS, DEFINED, UNLABELLED
-from bench.results.columns import CONDITION, GROUP, RUN, SPLIT
+from bench.results.columns import CONDITION, GROUP, RUN
 from bench.results.schema import Column, Fault, Schema
 from bench.results.sources import contradiction
 
@@ -141,12 +141,12 @@ def _one_model_a_round(table: pd.DataFrame) -> Iterator[Fault]:
 
 
 def _one_truth(table: pd.DataFrame) -> Iterator[Fault]:
-    """Find methods of a fold that were scored against different complete labels.
+    """Find rows of a case that were scored against different complete labels.
 
     A method may lack (case, organ) pairs that another has; reports list them
     (:func:`bench.results.aggregate.lacking_pairs`).
     """
-    yield from _constant(table, "n_gt", [*SPLIT, "case", "organ"], "case and organ")
+    yield from _constant(table, "n_gt", ["dataset", "profile", "case", "organ"], "case and organ")
     yield from _constant(table, "patient", ["dataset", "case"], "case")
 
 

@@ -174,6 +174,16 @@ def test_one_case_in_two_folds_is_refused(bench: Bench, tmp_path: Path) -> None:
     assert "fold is 0 and 1; leave one out" in answer.err
 
 
+def test_a_fold_is_no_part_of_another_word(bench: Bench, tmp_path: Path) -> None:
+    file = summary(tmp_path / "manifold_3" / "A_fold_1.json", {"c0": case(0.9)})
+    other = summary(tmp_path / "manifold_3" / "summary.json", {"c1": case(0.9)})
+    both = ["-m", "A", "-d", "AMOS", "--organ", "1=liver", "-o"]
+    assert bench("results", "import", "nnunet", str(file), *both, "1.csv").code == 0
+    assert set(read_csv(Path("1.csv"))["fold"]) == {1}
+    assert bench("results", "import", "nnunet", str(other), *both, "2.csv").code == 0
+    assert "fold" not in Path("2.csv").read_text(encoding="utf-8")
+
+
 RAW_INFINITE = RAW.replace("0.5000", "inf")
 
 

@@ -120,6 +120,17 @@ def test_surface_distances_of_a_tilted_gantry_are_those_of_the_body():
     assert abs(row["assd_mm"] - straight["assd_mm"]) > 0.03
 
 
+def test_distances_of_whole_voxels_are_within_the_tolerance_on_a_tilted_grid():
+    axes_mm = np.diag([0.5, 0.5, 2.5])
+    axes_mm[1, 2] = 2.5 * np.tan(np.radians(10))
+    pred, truth = np.zeros((2, 30, 40, 12), np.uint8)
+    truth[5:25, 5:25, 2:10] = 1
+    pred[5:25, 9:29, 2:10] = 1  # NSD_TOLERANCE_MM away
+    spacing_mm = np.linalg.norm(axes_mm, axis=0)
+    (row,) = case_scores(pred, truth, [True], ["a"], spacing_mm, METRICS, axes_mm)
+    assert row["nsd"] == 100
+
+
 def test_axes_at_right_angles_give_the_same_scores_either_way():
     rng = np.random.default_rng(1)
     maps = blobs(rng), blobs(rng)

@@ -127,7 +127,10 @@ BEST = [60.0, 61.2, 59.1, 60.5, 61.0]
         ({"b": BEST, "c": BEST[:4]}, {"a": "best_tied", "b": "best_tied", "c": "tied"}),
         # Of two that print one mean, one may beat the other all the same.
         (
-            {"b": [v - 0.02 + 0.001 * (-1) ** i for i, v in enumerate(BEST)], "c": [50.3, 51, 50, 50, 51]},
+            {
+                "b": [v - 0.02 + 0.001 * (-1) ** i for i, v in enumerate(BEST)],
+                "c": [50.3, 51, 50, 50, 51],
+            },
             {"a": "best", "b": "", "c": ""},
         ),
         # Without any variance there is no test, whatever the difference.

@@ -74,6 +74,19 @@ def test_folds_whose_patients_were_seen_are_named() -> None:
     assert "4 validation patients of lits" in clean
 
 
+def test_trials_that_saw_more_than_the_board_hides_are_named() -> None:
+    tuning = list(rows("inerrant", ["inerrant", TUNED], TUNED, label_pct=30))
+    _, clean = board(*tuning)
+    assert "No trial read a test patient of this fold, and no hidden label." in clean
+    assert "favours" not in clean
+    _, more = board(*(row | {"label_pct": 100} for row in tuning))
+    assert "No trial read a test patient of this fold." in more
+    assert "Tuned at 100 % labelled: trials read labels that are hidden at 30 %" in more
+    _, other = board(*(row | {"profile": "smoke[n_folds=2]"} for row in tuning))
+    assert "No trial read" not in other
+    assert "trials may have read test patients of this board" in other
+
+
 def test_unequal_tuning_is_said() -> None:
     tuning = [
         *rows("inerrant", ["inerrant", TUNED], TUNED),

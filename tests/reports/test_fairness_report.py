@@ -54,3 +54,12 @@ def test_a_method_that_predicts_by_views_says_so() -> None:
     assert views.deviations().startswith("predicts the mean of five views")
     said = InerrantViews().deviations()
     assert said == f"{InerrantViews.departs}; {views.deviations()}"
+
+
+def test_times_are_of_the_runs_that_both_have_on_one_device() -> None:
+    table = result_table(methods=["inerrant0", "naive"], folds=[0, 1, 2])
+    slow = {"inerrant0": {0: 1000.0, 1: 10.0, 2: 10.0}, "naive": {1: 40.0, 2: 40.0}}
+    table = table[(table["method"] == "inerrant0") | (table["fold"] > 0)].reset_index(drop=True)
+    table["device_s"] = [slow[m][f] for m, f in zip(table["method"], table["fold"], strict=True)]
+    table.loc[(table["method"] == "naive") & (table["fold"] == 2), "device"] = "another"
+    assert costs(table).set_index("method")["times"].to_dict() == {"inerrant0": 1.0, "naive": 4.0}

@@ -388,6 +388,14 @@ def test_rankings_without_order() -> None:
     assert list(nothing.ranks) == [1, 2]
 
 
+def test_equal_methods_share_a_rank_whatever_order_their_sums_are_in() -> None:
+    scores = RNG.normal(60, 9, 53)
+    found = bootstrap_ranks(np.column_stack([scores - 1, *[scores] * 4]))
+    assert list(found.ranks) == [5, 1, 1, 1, 1]
+    assert found.shares[1:, 0] == pytest.approx(1)
+    assert found.tau == 1
+
+
 def test_friedman_is_that_of_scipy() -> None:
     values = RNG.normal([0, 1, 2, 1], 1, (8, 4))
     found = friedman(np.vstack([values, [NAN, 1, 2, 3]]))
