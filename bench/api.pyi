@@ -22,6 +22,7 @@ from .nets.protocol import CutNet as CutNet
 from .nets.protocol import Dims as Dims
 from .nets.protocol import FeatureNet as FeatureNet
 from .nets.protocol import resize as resize
+from .params import Added as Added
 from .reporting.board import Board as Board
 from .reporting.drawing import Drawing as Drawing
 from .reporting.report import Document as Document

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 from typing_extensions import override
 
-from bench.api import Loss, Method, Range, Recipe, Train, TrainingProgress
+from bench.api import Added, Loss, Method, Range, Recipe, Train, TrainingProgress
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,6 +39,8 @@ class Marginal(Method, Loss):
 
     exclusion: Annotated[float, Range(0.1, 10, log=True)] = Field(default=2.0, ge=0)
     """Weight of the overlap with regions where the organ is impossible."""
+    dice: Annotated[bool, Added()] = True
+    """Without it and with ``exclusion=0``: the target-adaptive loss of Fang & Yan, TMI 2020."""
 
     @override
     def plan(self, recipe: Recipe) -> Iterator[Train]:
@@ -54,7 +56,7 @@ class Marginal(Method, Loss):
         dice = 1.0 - marginal_dice(log_BCHW.exp(), batch.lab_BHW, batch.flags_BK)
         exclusion = excluded_overlap(logits_BKHW, batch.lab_BHW, batch.flags_BK)
         return {
-            "loss": cross_entropy + dice + self.exclusion * exclusion,
+            "loss": cross_entropy + self.dice * dice + self.exclusion * exclusion,
             "cross_entropy": cross_entropy,
             "dice": dice,
             "exclusion": exclusion,

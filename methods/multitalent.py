@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from typing_extensions import override
 
-from bench.api import Choice, Loss, Method, Recipe, Train, TrainingProgress
+from bench.api import Loss, Method, Recipe, Train, TrainingProgress
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,9 +31,6 @@ class Multitalent(Method, Loss):
     label: ClassVar[str] = "multitalent"
     streams: ClassVar[tuple[Stream, ...]] = ("supervised",)
 
-    dice: Annotated[bool, Choice(True, False)] = True
-    """Without it, the cross-entropy alone: the target-adaptive loss of Fang & Yan, TMI 2020."""
-
     @override
     def plan(self, recipe: Recipe) -> Iterator[Train]:
         yield recipe.segmenter(self)
@@ -51,7 +48,7 @@ class Multitalent(Method, Loss):
         whole_BKHW = annotated(batch.lab_BHW, batch.flags_BK)
         overlap = batch_dice(logits_BKHW.sigmoid(), y_BKHW, whole_BKHW).sum()
         return {
-            "loss": cross_entropy - overlap if self.dice else cross_entropy,
+            "loss": cross_entropy - overlap,
             "cross_entropy": cross_entropy,
             "dice": overlap,
         }

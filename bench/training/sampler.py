@@ -1,7 +1,7 @@
 """Sampling of slices: batch j is a pure function of seed and j.
 
 Volumes are sampled uniformly, then slices uniformly within them. A fixed share of every batch comes
-from slices that show a visible label: an organ is sampled, then a volume that shows it, then a
+from slices that show a visible label or pseudo-label: an organ is sampled, then a volume that shows it, then a
 slice. Otherwise small organs would hardly be seen (specification: Rare organs).
 """
 
@@ -51,7 +51,7 @@ class SliceSampler:
     batch_size
         Slices in a batch.
     foreground_share
-        Share of each stream's slices that must show a visible label. Where it is no whole number of
+        Share of each stream's slices that must show such a label. Where it is no whole number of
         slices it holds over steps, and streams take turns.
     rng
         Step to random generator.

@@ -54,16 +54,15 @@ class Asdnet(Method):
 
     @override
     def plan(self, recipe: Recipe) -> Iterator[Train]:
-        training = recipe.condition.profile.training
-        unit = training.supervised.uninformed(training.output_bias)
-        scale = training.supervised.scale
+        bias = recipe.condition.profile.training.output_bias
         objective = (
-            Adversarial(adversarial=0.05 * unit, adversarial_unknown=0.05 * unit, semi=0.5 * scale)
+            Adversarial(output_bias=bias)
             if self.preset == "asdnet"
             else Adversarial(
-                adversarial=0.01 * unit,
-                adversarial_unknown=0.001 * unit,
-                semi=0.1 * scale,
+                output_bias=bias,
+                adversarial=0.01,
+                adversarial_unknown=0.001,
+                semi=0.1,
                 threshold=0.2,
             )
         )
@@ -75,8 +74,11 @@ class Adversarial(ObjectiveSpec):
 
     label: ClassVar[str] = "adversarial"
     streams: ClassVar[tuple[Stream, ...]] = ("supervised", "incomplete")
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
+    output_bias: float | None = None
+    """What networks begin at. The weights are multiplied by what the shared loss begins at with it,
+    on the data of the training; None leaves them as they are."""
     adversarial: float = 0.05
     """Weight of the adversarial term on organs annotated in the volume."""
     adversarial_unknown: float = 0.05
@@ -104,6 +106,9 @@ class _AdversarialObjective(Objective):
         self._spec = spec
         self._lr = setting.lr
         self._shared = setting.shared_loss
+        bias = spec.output_bias
+        self._unit = 1.0 if bias is None else setting.shared_loss.uninformed(bias)
+        self._scale = 1.0 if bias is None else setting.shared_loss.scale
         self._segmenter = setting.network("segmenter")
         torch.manual_seed(setting.seed("discriminator"))
         width = min(PAPER_WIDTH, self._segmenter.feature_channels)
@@ -150,9 +155,10 @@ class _AdversarialObjective(Objective):
 
         self._discriminator.requires_grad_(False)
         confidence_BKHW = self._discriminator(prob_BKHW).float()
-        fool = spec.adversarial * masked_mean(-logsigmoid(confidence_BKHW), annotated_BKHW)
+        deceived_BKHW = -logsigmoid(confidence_BKHW) * self._unit
+        fool = spec.adversarial * masked_mean(deceived_BKHW, annotated_BKHW)
         fool += spec.adversarial_unknown * masked_mean(
-            -logsigmoid(confidence_BKHW), unknown(batch.lab_BHW, annotated_BKHW)
+            deceived_BKHW, unknown(batch.lab_BHW, annotated_BKHW)
         )
 
         with torch.no_grad():
@@ -162,7 +168,7 @@ class _AdversarialObjective(Objective):
         semi = masked_mean(bce(logits_BKHW, hard_BKHW.float(), reduction="none"), trusted_BKHW)
         on = float(progress.share >= spec.warm_up)
         return {
-            "loss": supervised + fool + on * spec.semi * semi,
+            "loss": supervised + fool + on * self._scale * spec.semi * semi,
             "supervised": supervised,
             "adversarial": fool,
             "semi": semi,

@@ -33,7 +33,6 @@ from bench.training.gating import Stability, Typicality
 from bench.training.readers import SliceReader
 from bench.training.relabelling import RelabelRule
 from bench.training.sampler import SampledSlices
-from bench.training.shared_loss import SharedLoss
 
 every_method = pytest.mark.parametrize("name", ALL_METHODS)
 
@@ -338,26 +337,15 @@ def test_views_share_the_training_of_what_they_control(condition: Condition) -> 
     assert [one.model for one in agreed] == [one.model for one in relabelled.rounds]
 
 
-def adversarial(text: str, profile: str, condition: Condition) -> Adversarial:
-    (chosen,) = parse_profiles([profile])
-    run = run_of(text, dataclasses.replace(condition, profile=chosen))
-    objective = run.rounds[-1].model.objective
-    assert isinstance(objective, Adversarial)
-    return objective
-
-
-@pytest.mark.parametrize("preset", ["asdnet", "hung"])
-def test_the_weights_of_asdnet_follow_the_shared_loss(preset: str, condition: Condition) -> None:
-    method = f"asdnet[preset={preset}]"
-    plain = adversarial(method, "smoke[loss=cross_entropy]", condition)
-    balanced = adversarial(method, "smoke[loss=balanced]", condition)
-    assert plain.semi == {"asdnet": 0.5, "hung": 0.1}[preset]
-    assert plain.adversarial == {"asdnet": 0.05, "hung": 0.01}[preset] * SharedLoss().uninformed()
-    shared = SharedLoss(loss="balanced")
-    assert shared.uninformed() == pytest.approx(1.1, abs=0.1)  # near 1, as where they are from
-    for name in ("semi", "adversarial", "adversarial_unknown"):
-        ratio = getattr(balanced, name) / getattr(plain, name)
-        assert ratio == pytest.approx(shared.scale), name
+def test_asdnet_starts_from_the_published_weights_and_the_bias_of_the_profile(
+    condition: Condition,
+) -> None:
+    (chosen,) = parse_profiles(["smoke[output_bias=-3]"])
+    condition = dataclasses.replace(condition, profile=chosen)
+    for preset, semi, weight in (("asdnet", 0.5, 0.05), ("hung", 0.1, 0.01)):
+        objective = run_of(f"asdnet[preset={preset}]", condition).rounds[-1].model.objective
+        assert isinstance(objective, Adversarial)
+        assert (objective.semi, objective.adversarial, objective.output_bias) == (semi, weight, -3)
 
 
 @pytest.mark.parametrize(

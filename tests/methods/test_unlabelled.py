@@ -363,6 +363,22 @@ def test_hard_labels_wait_for_the_warm_up_and_for_confidence() -> None:
     assert nobody["trusted_share"] == 0
 
 
+@pytest.mark.parametrize("shared", [SharedLoss(), SharedLoss(loss="balanced").on(0.003)])
+def test_the_weights_of_asdnet_follow_the_shared_loss_on_the_data(shared: SharedLoss) -> None:
+    plain, scaled = (
+        Adversarial(threshold=0.0, output_bias=bias)
+        .build(setting(shared=shared))
+        .phases[0]
+        .loss(batch(), END)
+        for bias in (None, -4.6)
+    )
+    torch.testing.assert_close(
+        scaled["adversarial"], plain["adversarial"] * shared.uninformed(-4.6)
+    )
+    added = scaled["loss"] - scaled["supervised"] - scaled["adversarial"]
+    torch.testing.assert_close(added, 0.5 * shared.scale * scaled["semi"])
+
+
 def test_the_limit_follows_the_dice_of_labelled_training_batches() -> None:
     objective = Adversarial().build(setting())
     memory = objective.modules["discriminator"].get_buffer("dsc")
