@@ -1,8 +1,8 @@
 """Sampling of slices: batch j is a pure function of seed and j.
 
 Volumes are sampled uniformly, then slices uniformly within them. A fixed share of every batch comes
-from slices that show a visible label or pseudo-label: an organ is sampled, then a volume that shows it, then a
-slice. Otherwise small organs would hardly be seen (specification: Rare organs).
+from slices that show a visible label or pseudo-label: an organ is sampled, then a volume that shows
+it, then a slice. Otherwise small organs would hardly be seen (specification: Rare organs).
 """
 
 from __future__ import annotations
