@@ -17,7 +17,7 @@ from nibabel.nifti1 import Nifti1Image
 from pydantic import field_validator
 from typing_extensions import override
 
-from bench.data.annotations import Annotations, clauses, read_annotations
+from bench.data.annotations import Annotations, clauses, read_annotations, visits
 from bench.data.dataset import Case, Dataset, locate
 from bench.data.filenames import SUFFIXES, file_stem, in_order, split_channel
 from bench.data.image import load_channels
@@ -128,6 +128,8 @@ class Folder(Dataset):
         ]
         if (annotations := self._annotations(found)) is not None:
             doubts += annotations.doubts(self.where)
+        if annotations is None or annotations.patient is None:
+            doubts += visits(found)
         return tuple(doubts)
 
     def files(self, case: Case) -> tuple[Path, ...]:

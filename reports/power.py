@@ -18,6 +18,7 @@ from bench.reporting import board
 from bench.reporting.board import Board
 from bench.reporting.column import ComparisonColumn
 from bench.reporting.drawing import Drawing
+from bench.reporting.marks import ranked
 from bench.reporting.report import Document, ScoresReport
 from bench.reporting.text import NONE, number, signed
 from bench.results.files import Tables
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 HEADING = "What differences this comparison can show"
+USUAL = "inerrant0"
+"""The reference, where it is among the methods."""
 PATIENTS = np.unique(np.geomspace(5, 1000, 40).astype(int))
 """Numbers of test patients on the figure's x axis."""
 CURVES = "The difference that a paired t-test over so many patients finds with the stated power."
@@ -86,7 +89,8 @@ class Power(ScoresReport):
     """Smallest detectable difference to a reference method, and the patients needed for one."""
 
     metric: MetricName = "dsc"
-    reference: str = "inerrant0"
+    reference: str | None = None
+    """Compared with each other method: `inerrant0` where it is there, else the first of a task."""
     power: float = Field(default=0.8, gt=0.5, lt=1)
     difference: float | None = Field(default=None, gt=0)
     """The smallest difference that matters, in the unit of the metric; 1, or 0.01 of fractions."""
@@ -95,17 +99,18 @@ class Power(ScoresReport):
     def build(self, tables: Tables) -> Document:
         found_columns = self.scored(tables, self.metric).columns
         groups = [
-            [(column, self._detectable(column)) for column in task]
+            self._against(list(task))
             for _, task in groupby(found_columns, key=lambda one: one.task)
         ]
         lacking = [group[0][0].task for group in groups if not any(found for _, found in group)]
         groups = [group for group in groups if any(found for _, found in group)]
         if not groups:
             names = {name for column in found_columns for name in column.competitors}
-            if self.reference not in names and len(names) > 1:
+            if self.reference is not None and self.reference not in names and len(names) > 1:
                 raise unknown_name("reference", self.reference, names)
             raise BenchError("nothing to compare: no board holds a second method")
-        left_out = [f"Left out, without {self.reference} or others: {task}." for task in lacking]
+        whom = f"{self.reference} or others" if self.reference else "a second method"
+        left_out = [f"Left out, without {whom}: {task}." for task in lacking]
         shown = [self._board(group, left_out) for group in groups]
         rows = [
             {"task": column.task, **one._asdict()}
@@ -127,10 +132,21 @@ class Power(ScoresReport):
             return self.difference
         return 0.01 if column.digits > 1 else 1.0
 
-    def _detectable(self, column: ComparisonColumn) -> list[Detectable]:
-        if self.reference not in column.competitors:
+    def _against(
+        self, task: Sequence[ComparisonColumn]
+    ) -> list[tuple[ComparisonColumn, list[Detectable]]]:
+        reference = self._reference(task[0])
+        return [(column, self._detectable(column, reference)) for column in task]
+
+    def _reference(self, first: ComparisonColumn) -> str:
+        if self.reference is not None:
+            return self.reference
+        return USUAL if USUAL in first.competitors else next(iter(ranked(first)))
+
+    def _detectable(self, column: ComparisonColumn, reference: str) -> list[Detectable]:
+        if reference not in column.competitors:
             return []
-        pairs = column.pairs_with(self.reference)
+        pairs = column.pairs_with(reference)
         return [self._one(column, a, b, ALPHA / len(pairs)) for a, b in pairs]
 
     def _one(self, column: ComparisonColumn, a: str, b: str, alpha: float) -> Detectable:
@@ -205,7 +221,7 @@ class Power(ScoresReport):
         self, group: Sequence[tuple[ComparisonColumn, list[Detectable]]], name: str, title: str
     ) -> Drawing:
         column = group[0][0]
-        reference = column.styles.name(self.reference)
+        reference = column.styles.name(self._reference(column))
         wanted, unit = self._wanted(column), column.measure_unit
         draw = partial(_curves, self._panels(group), reference, wanted, unit)
         return rendering.drawing(draw, name, title, CURVES)

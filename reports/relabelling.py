@@ -59,6 +59,11 @@ class Relabelling(Report):
 
     @override
     def build(self, tables: Tables) -> Document:
+        if tables.audit.empty and (tables.results["round"] > 0).any():
+            raise BenchError(
+                "rounds were run, but no label was hidden from them (100 % labelled): there is no"
+                " truth to compare pseudo-labels with; run them with a lower -l"
+            )
         shown = boards(tables.audit, MethodStyles.of(tables.results))
         values = audit_cell_values(tables.audit, (*CELL, "round", "organ"))
         return Document(board.files("relabelling", shown, HEADING, values, "%.6f"), shown)

@@ -38,9 +38,12 @@ LIMITS_OF_FOLDS = (
     "the corrected resampled t over folds (Nadeau & Bengio 2003), two-sided, of the mean "
     "difference: training sets of folds overlap, and the correction allows for that, "
     "conservatively. Holm p: corrected for all comparisons in the same column, one family.",
-    "All methods of a column share their initial weights, batches and hidden labels, so one seed "
-    "is one sample of training.",
 )
+SHARED = (
+    "All methods of a column share their initial weights, batches and hidden labels, so one seed "
+    "is one sample of training."
+)
+"""Of methods that the suite trained."""
 LIMITS_OF_PATIENTS = (
     "Two methods are compared on the (case, organ) pairs that both have. Folds are unknown: the "
     "test that decides is the paired t over patients (cases, if patients are unknown), two-sided, "
@@ -64,7 +67,7 @@ LEVELS = (
 DESCRIBED_MEAN = "dz (mean over standard deviation)"
 DESCRIBED_RANKS = "Rank-biserial (signed ranks; 1 if all patients favour the first method)"
 DESCRIBES = (
-    "{} and superiority (share of patients, ties one half) are over "
+    "{} and superiority (share of patients the first method is better for, ties one half) are over "
     "patients, and describe. A difference that is not significant is not shown to be absent: read "
     "the interval."
 )
@@ -219,10 +222,12 @@ def differences(
     column = group[0].column
     over_folds = column.unit == "fold"
     by_ranks = column.terms.decides == "ranks"
-    limits = LIMITS_OF_FOLDS if over_folds else LIMITS_OF_PATIENTS
+    limits = [*(LIMITS_OF_FOLDS if over_folds else LIMITS_OF_PATIENTS)]
+    if over_folds and column.label_pct:
+        limits.append(SHARED)
     estimate, shown = "difference", [("dz", "dz")]
     if by_ranks:
-        limits = LIMITS_OF_RANKS
+        limits = [*LIMITS_OF_RANKS]
         estimate, shown = "Hodges-Lehmann", [("rank-biserial", "rank_biserial")]
     lines, bold = [], []
     total = sum(len(compared.comparisons) for compared in group)

@@ -12,12 +12,19 @@ from bench.data.dataset import Case
 from bench.data.filenames import file_stem, split_channel
 from bench.errors import BenchError, unknown_name
 from bench.labels import plain
-from bench.reporting.text import enumerated
+from bench.reporting.text import counted, enumerated
 from bench.texttable import TextTable, read_table
 
 MOST_SCANS = 10
 """More cases with one value of a column are no patient."""
 
+_VISIT = re.compile(
+    r"(?P<patient>.*[^_\-. ])[_\-. ]"
+    r"((visit|session|ses|timepoint|tp|time|scan|exam|week|month|day|year|v|t|s)[_\-]?\d+"
+    r"|pre|post|baseline|followup|follow-up|fu\d*)",
+    re.IGNORECASE,
+)
+"""A case that is named after its patient and the visit."""
 _CASE = re.compile("cases?(id|name)?")
 _PATIENT = re.compile(
     "(patient|patienten|pat|subject|subj|person|proband)s?(id|ids|name|number|no|nr|key|code)?"
@@ -213,6 +220,23 @@ def folds_text(case: Case) -> str:
 def _number(text: str) -> str:
     """Return a whole number as it is usually written: spreadsheets make ``1.0`` of 1."""
     return re.sub(r"^(-?\d+)\.0+$", r"\1", text)
+
+
+def visits(cases: Iterable[str]) -> tuple[str, ...]:
+    """Return whether cases look like several scans of one patient: ``P1_visit1``, ``P1_visit2``."""
+    by_patient = defaultdict(list)
+    for case in sorted(cases):
+        if match := _VISIT.fullmatch(case):
+            by_patient[match["patient"]].append(case)
+    shared = [names for names in by_patient.values() if len(names) > 1]
+    if not shared or len(by_patient) < 2 or max(map(len, shared)) > MOST_SCANS:
+        return ()
+    more = f" (and {counted(len(shared) - 1, 'other group')})" if len(shared) > 1 else ""
+    return (
+        f"{enumerated(shared[0])}{more} look like scans of one patient and count as patients of"
+        " their own; if they are one, name it in a column patient of annotations.csv: its scans may"
+        " be trained on and tested",
+    )
 
 
 def _spelling(patient: str) -> tuple[str, ...]:

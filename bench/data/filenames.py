@@ -49,6 +49,7 @@ def in_order(
     if numbers and numbers[-1] >= len(channels):
         raise BenchError(
             f"{files[numbers[-1]]}: channel {numbers[-1]}, but {wanted}; leave this file out"
+            f" (or rename it, if it is a scan of its own: four digits at the end are a channel)"
         )
     if None in files and numbers:
         raise BenchError(

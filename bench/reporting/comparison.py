@@ -146,7 +146,11 @@ def _comparison(
         ranks,
         shift,
         mixed,
-        effect(pair.patients, np.zeros_like(pair.patients)),
+        effect(
+            pair.patients,
+            np.zeros_like(pair.patients),
+            higher_is_better=column.higher_is_better,
+        ),
         len(pair.patients),
         pair.shared.only_a,
         pair.shared.only_b,

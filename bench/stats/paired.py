@@ -75,9 +75,10 @@ class Effect(NamedTuple):
     gz
         dz times Hedges' correction 1 - 3 / (4 (n - 1) - 1).
     rank_biserial
-        Matched-pairs rank-biserial correlation, -1..1; differences of zero are left out.
+        Matched-pairs rank-biserial correlation, 1 if a is better in all pairs, -1 if b is;
+        differences of zero are left out.
     superiority
-        Share of pairs in which a is larger, ties counting one half.
+        Share of pairs in which a is better, ties counting one half.
     """
 
     dz: float
@@ -188,14 +189,15 @@ def tested(n: int, mean: float, error: float, df: float) -> Tested:
     return Tested(n, mean, error, df, statistic, 2 * float(stdtr(df, -abs(statistic))))
 
 
-def effect(a: ArrayLike, b: ArrayLike) -> Effect:
+def effect(a: ArrayLike, b: ArrayLike, *, higher_is_better: bool = True) -> Effect:
     """Return effect sizes of the paired difference a - b (specification: Statistics)."""
     diff = differences(a, b)
     n = diff.size
     if not n:
         return Effect(NAN, NAN, NAN, NAN)
-    superiority = float((diff > 0).mean() + (diff == 0).mean() / 2)
-    moved = diff[diff != 0]
+    better = diff if higher_is_better else -diff
+    superiority = float((better > 0).mean() + (better == 0).mean() / 2)
+    moved = better[better != 0]
     ranks = signed_by_rank(moved)
     rank_biserial = float(ranks.sum() / np.abs(ranks).sum()) if moved.size else 0.0
     if _degenerate(diff) is not None:

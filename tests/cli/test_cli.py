@@ -21,6 +21,7 @@ import trees
 from command import Answer, Bench
 
 import bench as package
+from bench.data.annotations import visits
 from bench.engine import provenance
 from bench.plugins import registry
 
@@ -590,6 +591,20 @@ def test_a_plan_says_what_is_doubtful_in_names_and_tables(bench: Bench, tmp_path
     assert "note" not in bench(*plan).err
     table.write_text(table.read_text().replace("patient,tier", "note,Owner"))
     assert "note: Generated: cases share values of Owner in annotations.csv" in bench(*plan).err
+
+
+@pytest.mark.parametrize(
+    ("names", "alike"),
+    [
+        (["P1_visit1", "P1_visit2", "P2_visit1"], "P1_visit1, P1_visit2"),
+        (["a-pre", "a-post", "b-pre", "b-post"], "a-post, a-pre (and 1 other group)"),
+        (["P1_visit1", "P2_visit1", "case_1", "case_2"], ""),
+        ([f"abdomen_scan{n}" for n in range(4)], ""),  # numbers of cases
+    ],
+)
+def test_cases_that_look_like_visits_of_a_patient(names: list[str], alike: str) -> None:
+    found = visits(names)
+    assert [line.partition(" look like")[0] for line in found] == ([alike] if alike else [])
 
 
 def test_data_commands_take_data_sets_as_a_run_does(bench: Bench, sound: Path) -> None:

@@ -91,7 +91,14 @@ def test_boards_without_the_reference_are_left_out_and_named() -> None:
     alone = result_table(methods=["naive"], folds=[0, 1], fractions=[30], dataset="other")
     boards = Power().build(in_memory(results=pd.concat([both, alone], ignore_index=True))).boards
     assert len(boards) == 1
-    assert boards[0].notes[-1].startswith("Left out, without inerrant0 or others: other")
+    assert boards[0].notes[-1].startswith("Left out, without a second method: other")
+
+
+def test_without_the_usual_reference_the_best_method_is_it() -> None:
+    table = result_table(methods=["naive", "bai"], folds=range(3), fractions=[30])
+    assert numbers(Power(), table)[["a", "b"]].to_numpy().tolist() == [["naive", "bai"]]
+    table = result_table(methods=["naive", "inerrant0", "bai"], folds=range(3), fractions=[30])
+    assert set(numbers(Power(), table)["b"]) == {"inerrant0"}
 
 
 def test_scores_that_do_not_vary_have_no_curve(table: pd.DataFrame) -> None:

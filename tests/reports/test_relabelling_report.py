@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from tables import audit_table, in_memory
+from tables import audit_table, in_memory, result_table
 
 from bench.errors import BenchError
 from bench.reports.relabelling import Relabelling
@@ -42,6 +42,9 @@ def test_undefined_ratios_are_dashes():
 def test_no_relabelling_is_said():
     with pytest.raises(BenchError, match="method with rounds"):
         report(AUDIT.frame([]))
+    complete = result_table(methods=["inerrant"], fractions=[100])
+    with pytest.raises(BenchError, match="no label was hidden"):
+        Relabelling().build(in_memory(results=complete))
 
 
 def test_what_a_gate_leaves_out_stands_beside_what_it_keeps():

@@ -210,6 +210,9 @@ def test_effect_sizes_at_the_edges() -> None:
     assert math.isnan(constant.dz)
     assert (constant.rank_biserial, constant.superiority) == (1.0, 1.0)
     assert all(math.isnan(value) for value in effect([], []))
+    shorter = effect([1.0, 2, 4], [2.0, 3, 9], higher_is_better=False)
+    assert shorter.dz < 0  # of the difference
+    assert (shorter.rank_biserial, shorter.superiority) == (1.0, 1.0)
 
 
 # --- seeds --------------------------------------------------------------------------------------
