@@ -15,39 +15,41 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
-from bench.engine.sharing import PASSIVE
+from bench.engine.sharing import WAITING
 from bench.machine.processor import cores
 
 CHILD = """
 import sys, time, torch
 from bench.nets.catalogue import parse_network
-from bench.nets.device import autocast
+from bench.nets.protocol import channels_last, image_channels_last
 from bench.training.losses import masked_bce
 torch.manual_seed(0)
-net = parse_network(sys.argv[1]).build(1, 7)
+net = channels_last(parse_network(sys.argv[1]).build(1, 7))
 optimiser = torch.optim.Adam(net.parameters(), 1e-3)
-image = torch.rand(int(sys.argv[2]), 1, 128, 128)
+image = image_channels_last(torch.rand(int(sys.argv[2]), 1, 128, 128))
 y = torch.rand(int(sys.argv[2]), 7, 128, 128) > 0.95
 for line in sys.stdin:
     started = time.perf_counter()
     for _ in range(int(line)):
-        with autocast(torch.device("cpu"), "bf16"):
-            loss = masked_bce(net(image), y, torch.ones_like(y))
+        loss = masked_bce(net(image), y, torch.ones_like(y))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
     print(time.perf_counter() - started, flush=True)
 """
 BUSY = "while True: sum(range(10000))"
+SLEEP = {name: how for name, how in WAITING.items() if name != "GOMP_SPINCOUNT"}
+WAYS = {"spin": {}, "sleep": SLEEP, "spin briefly": WAITING}
 
 
 class Training:
     """A process that trains as many steps as it is told."""
 
-    def __init__(self, network: str, batch: int, threads: int, *, passive: bool) -> None:
-        environment = {k: v for k, v in os.environ.items() if k not in PASSIVE}
-        environment |= {"OMP_NUM_THREADS": str(threads)} | (PASSIVE if passive else {})
+    def __init__(self, network: str, batch: int, threads: int, way: str) -> None:
+        environment = {k: v for k, v in os.environ.items() if k not in WAITING}
+        environment |= {"OMP_NUM_THREADS": str(threads)} | WAYS[way]
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", CHILD, network, str(batch)],
             stdin=subprocess.PIPE,
@@ -89,7 +91,7 @@ def busy(processes: int) -> Iterator[None]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--backbone", default="unet_t11[width=8]")
+    parser.add_argument("--backbone", default="unet_t11[width=8,features=16]")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--steps", type=int, default=10, help="between two readings of the clock")
     parser.add_argument("--repeats", type=int, default=7)
@@ -98,14 +100,13 @@ def main() -> None:
     load = os.getloadavg()[0]
     with ExitStack() as stack:
 
-        def training(threads: int, *, passive: bool) -> Training:
-            process = Training(options.backbone, options.batch, threads, passive=passive)
+        def training(threads: int, way: str) -> Training:
+            process = Training(options.backbone, options.batch, threads, way)
             stack.callback(process.close)
             return process
 
-        spinning = training(n, passive=False)
-        waiting = training(n, passive=True)
-        single = [training(1, passive=True) for _ in range(n)]
+        many = {way: training(n, way) for way in WAYS}
+        single = [training(1, "sleep") for _ in range(n)]
 
         def one(process: Training) -> float:
             process.start(options.steps)
@@ -120,23 +121,17 @@ def main() -> None:
                 process.end()
             return (time.perf_counter() - began) / n
 
-        alone: dict[str, Callable[[], float]] = {
-            f"one after the other, {n} threads that spin": lambda: one(spinning),
-            f"one after the other, {n} threads that sleep": lambda: one(waiting),
-            f"{n} side by side, 1 thread each": side_by_side,
-            "one after the other, 1 thread": lambda: one(single[0]),
-        }
-        beside: dict[str, Callable[[], float]] = {
-            f"{n} threads that spin": lambda: one(spinning),
-            f"{n} threads that sleep": lambda: one(waiting),
-            "1 thread": lambda: one(single[0]),
-        }
+        each: dict[str, Callable[[], float]] = {
+            f"{n} threads that {way}": partial(one, process) for way, process in many.items()
+        } | {"1 thread": lambda: one(single[0])}
+        alone = {f"one after the other, {name}": measure for name, measure in each.items()}
+        alone |= {f"{n} side by side, 1 thread each": side_by_side}
         seconds: dict[str, list[float]] = {}
         for _ in range(options.repeats):
             for name, measure in alone.items():
                 seconds.setdefault(name, []).append(measure())
             with busy(1):
-                for name, measure in beside.items():
+                for name, measure in each.items():
                     seconds.setdefault(f"beside a busy process, {name}", []).append(measure())
     base = statistics.median(next(iter(seconds.values())))
     print(f"{n} cores, load {load:.1f} before, {options.backbone}, batch {options.batch}")

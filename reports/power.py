@@ -85,6 +85,18 @@ class Detectable(NamedTuple):
     needed: float
 
 
+class _Task(NamedTuple):
+    """The columns of a task, and in each the comparisons with the reference, none without it."""
+
+    reference: str
+    columns: Sequence[ComparisonColumn]
+    found: Sequence[list[Detectable]]
+
+    @property
+    def name(self) -> str:
+        return self.columns[0].task
+
+
 class Power(ScoresReport):
     """Smallest detectable difference to a reference method, and the patients needed for one."""
 
@@ -98,31 +110,31 @@ class Power(ScoresReport):
     @override
     def build(self, tables: Tables) -> Document:
         found_columns = self.scored(tables, self.metric).columns
-        groups = [
-            self._against(list(task))
-            for _, task in groupby(found_columns, key=lambda one: one.task)
+        tasks = [
+            self._against(list(columns))
+            for _, columns in groupby(found_columns, key=lambda one: one.task)
         ]
-        lacking = [group[0][0].task for group in groups if not any(found for _, found in group)]
-        groups = [group for group in groups if any(found for _, found in group)]
-        if not groups:
+        lacking = [task.name for task in tasks if not any(task.found)]
+        tasks = [task for task in tasks if any(task.found)]
+        if not tasks:
             names = {name for column in found_columns for name in column.competitors}
             if self.reference is not None and self.reference not in names and len(names) > 1:
                 raise unknown_name("reference", self.reference, names)
             raise BenchError("nothing to compare: no board holds a second method")
         whom = f"{self.reference} or others" if self.reference else "a second method"
         left_out = [f"Left out, without {whom}: {task}." for task in lacking]
-        shown = [self._board(group, left_out) for group in groups]
+        shown = [self._board(task, left_out) for task in tasks]
         rows = [
-            {"task": column.task, **one._asdict()}
-            for group in groups
-            for column, found in group
+            {"task": task.name, **one._asdict()}
+            for task in tasks
+            for found in task.found
             for one in found
         ]
         stem = "power" if self.metric == "dsc" else f"power-{self.metric}"
         drawings = {
-            drawn.title: [self._drawing(group, f"{stem}-{count}", drawn.title)]
-            for count, (group, drawn) in enumerate(zip(groups, shown, strict=True), start=1)
-            if any(one.sd > 0 for _, found in group for one in found)  # else there is no curve
+            drawn.title: [self._drawing(task, f"{stem}-{count}", drawn.title)]
+            for count, (task, drawn) in enumerate(zip(tasks, shown, strict=True), start=1)
+            if any(one.sd > 0 for found in task.found for one in found)  # else there is no curve
         }
         numbers = pd.DataFrame(rows)
         return Document(board.files(stem, shown, HEADING, numbers, "%.6g", drawings), shown)
@@ -132,11 +144,9 @@ class Power(ScoresReport):
             return self.difference
         return 0.01 if column.digits > 1 else 1.0
 
-    def _against(
-        self, task: Sequence[ComparisonColumn]
-    ) -> list[tuple[ComparisonColumn, list[Detectable]]]:
-        reference = self._reference(task[0])
-        return [(column, self._detectable(column, reference)) for column in task]
+    def _against(self, columns: Sequence[ComparisonColumn]) -> _Task:
+        reference = self._reference(columns[0])
+        return _Task(reference, columns, [self._detectable(one, reference) for one in columns])
 
     def _reference(self, first: ComparisonColumn) -> str:
         if self.reference is not None:
@@ -170,13 +180,11 @@ class Power(ScoresReport):
             needed=needed(self._wanted(column) / sd, alpha, self.power) if sd > 0 else float("nan"),
         )
 
-    def _board(
-        self, group: Sequence[tuple[ComparisonColumn, list[Detectable]]], left_out: Sequence[str]
-    ) -> Board:
-        column, styles = group[0][0], group[0][0].styles
+    def _board(self, task: _Task, left_out: Sequence[str]) -> Board:
+        column, styles = task.columns[0], task.columns[0].styles
         wanted = self._wanted(column)
         lines, bold = [], []
-        for shown, found in group:
+        for shown, found in zip(task.columns, task.found, strict=True):
             for one in found:
                 lines.append(
                     {
@@ -200,16 +208,21 @@ class Power(ScoresReport):
         marks = np.full(frame.shape, "", object)
         marks[:, list(frame.columns).index("difference")] = np.where(bold, "best", "")
         unit = f" in {column.measure_unit}" if column.measure_unit else ""
-        family = max(len(found) for _, found in group)
+        family = max(len(found) for found in task.found)
+        level = (
+            f"{ALPHA:g} divided by the {family} comparisons of a column (Bonferroni, the first "
+            "step of Holm's correction)"
+            if family > 1
+            else f"{ALPHA:g}"
+        )
         return Board(
-            title=f"{column.task}: detectable differences",
+            title=f"{task.name}: detectable differences",
             frame=frame,
             notes=(
                 f"{column.measure}{unit}; power {100 * self.power:g} %, two-sided, p below "
-                f"{ALPHA:g} divided by the {family} comparisons of a column (Bonferroni, the first "
-                f"step of Holm's correction). sd: standard deviation of the differences of "
-                f"patients. Patients for {wanted:g}: how many test patients it takes to "
-                f"find a true difference of that size.",
+                f"{level}. sd: standard deviation of the differences of patients. Patients for "
+                f"{wanted:g}: how many test patients it takes to find a true difference of that "
+                "size.",
                 *(note for note in NOTES if note != OVER_FOLDS or column.unit == "fold"),
                 *left_out,
             ),
@@ -217,19 +230,17 @@ class Power(ScoresReport):
             labels=2,
         )
 
-    def _drawing(
-        self, group: Sequence[tuple[ComparisonColumn, list[Detectable]]], name: str, title: str
-    ) -> Drawing:
-        column = group[0][0]
-        reference = column.styles.name(self._reference(column))
+    def _drawing(self, task: _Task, name: str, title: str) -> Drawing:
+        column = task.columns[0]
+        reference = column.styles.name(task.reference)
         wanted, unit = self._wanted(column), column.measure_unit
-        draw = partial(_curves, self._panels(group), reference, wanted, unit)
+        draw = partial(_curves, self._panels(task), reference, wanted, unit)
         return rendering.drawing(draw, name, title, CURVES)
 
-    def _panels(self, group: Sequence[tuple[ComparisonColumn, list[Detectable]]]) -> list[_Panel]:
+    def _panels(self, task: _Task) -> list[_Panel]:
         """Return what is drawn of a task, a panel a column."""
-        styles, panels = group[0][0].styles, []
-        for column, found in group:
+        styles, panels = task.columns[0].styles, []
+        for column, found in zip(task.columns, task.found, strict=True):
             level = ALPHA / max(len(found), 1)
             errors = np.array([standard_errors(n - 1, level, self.power) for n in PATIENTS])
             lines = [

@@ -59,10 +59,12 @@ class Relabelling(Report):
 
     @override
     def build(self, tables: Tables) -> Document:
-        if tables.audit.empty and (tables.results["round"] > 0).any():
+        if tables.audit.empty:
             raise BenchError(
                 "rounds were run, but no label was hidden from them (100 % labelled): there is no"
                 " truth to compare pseudo-labels with; run them with a lower -l"
+                if (tables.results["round"] > 0).any()
+                else "no relabelling among the results: run a method with rounds first"
             )
         shown = boards(tables.audit, MethodStyles.of(tables.results))
         values = audit_cell_values(tables.audit, (*CELL, "round", "organ"))
@@ -74,8 +76,6 @@ def boards(audit: pd.DataFrame, styles: MethodStyles) -> list[Board]:
 
     Two more if methods left out pseudo-labels of whole organs.
     """
-    if audit.empty:
-        raise BenchError("no relabelling among the results: run a method with rounds first")
     return [
         made
         for group in grouped(audit)

@@ -8,6 +8,7 @@ already or ends first: the same command, continued or not, computes with the sam
 from __future__ import annotations
 
 import math
+import os
 from operator import attrgetter
 
 from bench.engine.graph import StageGraph
@@ -15,9 +16,18 @@ from bench.engine.makespan import makespan
 
 GAIN = 0.65
 """A step on t threads is about t ** GAIN times as fast as on one (``benchmarks/beside.py``)."""
-PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
-"""OpenMP threads sleep while they wait for each other. By default they spin: beside any other load
-the thread that is waited for has no core, and a step takes several times as long."""
+WAITING = {"GOMP_SPINCOUNT": "5000", "OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
+"""OpenMP threads that wait for each other spin for a fraction of a millisecond, then sleep.
+
+By default they spin for milliseconds: beside any other load the thread that is waited for has no
+core, and a step takes several times as long. Where they sleep at once, waking them at each of the
+hundreds of parallel parts of a step costs as much as a second thread gains, in a virtual machine.
+"""
+
+
+def waiting() -> dict[str, str]:
+    """Return the variables of :data:`WAITING` for workers; none where the user has set one."""
+    return {} if any(name in os.environ for name in WAITING) else WAITING
 
 
 def share(

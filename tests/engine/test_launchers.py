@@ -240,9 +240,9 @@ def test_workers_share_a_gpu_or_the_cores(monkeypatch: pytest.MonkeyPatch) -> No
     assert [slot.name for slot in slots] == ["cpu.0", "cpu.1", "cpu.2", "aux"]
     assert [slot.environment["OMP_NUM_THREADS"] for slot in slots] == ["2", "2", "2", "1"]
     assert default_slots()[0].environment["OMP_NUM_THREADS"] == "8"
-    assert {slot.environment["OMP_WAIT_POLICY"] for slot in slots} == {"PASSIVE"}
-    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    assert "OMP_WAIT_POLICY" not in default_slots()[0].environment
+    assert {slot.environment["GOMP_SPINCOUNT"] for slot in slots} == {"5000"}
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")  # the user's choice is not mixed with ours
+    assert not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & default_slots()[0].environment.keys()
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     assert "OMP_NUM_THREADS" not in default_slots(2)[0].environment
 

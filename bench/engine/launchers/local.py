@@ -23,7 +23,7 @@ from bench.engine.devices import VARIABLE, visible_gpus
 from bench.engine.graph import Frontier, StageGraph
 from bench.engine.launcher import Launcher, StageEvent, settle
 from bench.engine.process import Answer, WorkerProcess
-from bench.engine.sharing import PASSIVE, share
+from bench.engine.sharing import share, waiting
 from bench.engine.store import Store
 from bench.errors import BenchError
 from bench.machine import memory
@@ -307,8 +307,9 @@ def default_slots(workers: int = 1, threads: int | None = None) -> list[Slot]:
     threads
         Threads of each on the CPU; its part of the cores if not given.
     """
-    common = {name: how for name, how in PASSIVE.items() if name not in os.environ}
-    common |= {"LOKY_MAX_CPU_COUNT": str(cores())}  # joblib's name: threads that read and inflate
+    common = waiting() | {
+        "LOKY_MAX_CPU_COUNT": str(cores())
+    }  # joblib's name: threads that read and inflate
     light = Slot("aux", False, common | {VARIABLE: "", "OMP_NUM_THREADS": "1"})
     places = {f"gpu{gpu}": common | {VARIABLE: gpu} for gpu in visible_gpus()}
     places = places or {"cpu": common | {VARIABLE: ""}}
