@@ -217,11 +217,6 @@ def folds_text(case: Case) -> str:
     return " ".join(map(str, case.trains_in)) or "none"
 
 
-def _number(text: str) -> str:
-    """Return a whole number as it is usually written: spreadsheets make ``1.0`` of 1."""
-    return re.sub(r"^(-?\d+)\.0+$", r"\1", text)
-
-
 def visits(cases: Iterable[str]) -> tuple[str, ...]:
     """Return whether cases look like several scans of one patient: ``P1_visit1``, ``P1_visit2``."""
     by_patient = defaultdict(list)
@@ -237,6 +232,11 @@ def visits(cases: Iterable[str]) -> tuple[str, ...]:
         " their own; if they are one, name it in a column patient of annotations.csv: its scans may"
         " be trained on and tested",
     )
+
+
+def _number(text: str) -> str:
+    """Return a whole number as it is usually written: spreadsheets make ``1.0`` of 1."""
+    return re.sub(r"^(-?\d+)\.0+$", r"\1", text)
 
 
 def _spelling(patient: str) -> tuple[str, ...]:
