@@ -92,6 +92,13 @@ def unfinished_files(folder: Path, older_than: float) -> list[Path]:
     return found
 
 
+def with_folders(folder: Path) -> list[Path]:
+    """Return a folder and those in it; nothing if it does not exist."""
+    return (
+        [folder, *(path for path in folder.iterdir() if path.is_dir())] if folder.is_dir() else []
+    )
+
+
 def sweep(folder: Path, older_than: float) -> None:
     """Remove the :func:`unfinished_files` of a folder."""
     for path in unfinished_files(folder, older_than):

@@ -95,10 +95,12 @@ class Monitor:
             everything = bars.add_task(
                 "all stages", total=self._total, completed=self._finished, slot="", note=""
             )
-            tasks = {}
+            tasks: dict[str, TaskID] = {}
             for event in events:
                 self._note(event)
                 if event.kind == "started":
+                    if event.stage.key in tasks:  # its input was computed again meanwhile
+                        bars.remove_task(tasks[event.stage.key])
                     tasks[event.stage.key] = bars.add_task(
                         _name(event), total=None, slot=event.slot, note=""
                     )

@@ -169,11 +169,12 @@ def _patients(cases: Sequence[Case]) -> int:
 def _comparison(request: TuneRequest, found: Sequence[Tuned]) -> str:
     """Return the command that runs every method as it was asked for and as it was tuned."""
     methods = dict.fromkeys(label for one in found for label in (one.method, one.best.setting))
-    words = ["bench", "run", "-m", ",".join(methods), "-d", *request.dataset]
+    words = ["bench", "run", "-m", ",".join(methods), "-d", ",".join(request.dataset)]
     words += ["-l", request.labelled, "-f", "all" if request.on else request.folds]
-    words += ["-p", *request.profile]
-    words += ["-b", *request.backbone] if request.backbone else []
+    words += ["-p", ",".join(request.profile)]
+    words += ["-b", ",".join(request.backbone)] if request.backbone else []
     words += ["--seeds", request.seeds] if request.seeds != "0" else []
+    words += ["--accept-twins"] if request.accept_twins else []
     for path in request.plugin:
         words += ["--plugin", str(path)]
     for option, place in (("--data", request.data), ("--store", request.store)):

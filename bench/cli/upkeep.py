@@ -71,7 +71,12 @@ def verify(
             count += 1
             spinner.update(f"comparing {count} of {len(compared)}")
 
-        found = list(damaged_of(store, compared, full=full, cores=cores(), progress=progress))
+        wanted = repair and bool(keys)  # who names a stage wants what was freed of it, too
+        found = list(
+            damaged_of(
+                store, compared, full=full, cores=cores(), as_input=wanted, progress=progress
+            )
+        )
     for finding in found:
         console.print(
             f"damaged  {finding.stage.key}  {finding.stage.title}: {finding.damage}",

@@ -31,7 +31,7 @@ Size = Annotated[
 class Window(Part):
     """Size of the patches and where they are taken."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     patch: Size = (96, 144, 144)
     sampling: Literal["anywhere", "centre"] = "anywhere"

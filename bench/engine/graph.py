@@ -72,6 +72,10 @@ class Frontier:
                 if not self._missing[consumer] and consumer in self._waiting:
                     self._ready.append(self._waiting[consumer])
 
+    def awaits(self, stage: Stage) -> bool:
+        """Tell whether a stage is still to end, or to end again."""
+        return stage.key in self._waiting
+
     def reopen(self, stage: Stage, lost: Sequence[Stage]) -> bool:
         """Let a stage wait until results that it reads, found damaged, are computed again.
 
@@ -81,10 +85,13 @@ class Frontier:
             False if one of them was lost before: more than a chance error destroys it.
         """
         for parent in lost:
-            if parent.key not in self._waiting:
+            if not self.awaits(parent):
                 self._lost[parent.key] += 1
                 self._waiting[parent.key] = parent
                 self._ready.append(parent)
+                for consumer in self._consumers[parent.key]:
+                    if self._missing[consumer]:  # it waits for others, too; none began
+                        self._missing[consumer] += 1
         needed = {parent.key for parent in stage.inputs()}
         self._missing[stage.key] = sum(key in self._waiting for key in needed)
         if not self._missing[stage.key]:

@@ -79,8 +79,10 @@ def settle(
     if outcome == "damaged":
         lost = [parent for parent in stage.inputs() if not store.is_done(parent)]
         for parent in lost:
-            yield StageEvent("damaged", parent, slot, message=message)
+            if not frontier.awaits(parent):
+                yield StageEvent("damaged", parent, slot, message=message)
         if frontier.reopen(stage, lost):
+            yield StageEvent("waiting", stage, slot, message="until its input is computed again")
             return
         outcome, message = "failed", f"{message}; it was damaged before: check disk and memory"
     yield StageEvent(outcome, stage, slot, message=message)

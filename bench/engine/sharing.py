@@ -30,6 +30,11 @@ def waiting() -> dict[str, str]:
     return {} if any(name in os.environ for name in WAITING) else WAITING
 
 
+def even(n_cores: int, trainings: int) -> int:
+    """Return the threads of each of so many trainings that run at the same time."""
+    return max(1, n_cores // trainings)
+
+
 def share(
     graph: StageGraph, n_cores: int, threads: int | None = None, machines: int = 1
 ) -> tuple[int, int]:

@@ -9,7 +9,7 @@ import stat
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -20,7 +20,7 @@ from bench.engine.reading import UnreadableStageError
 from bench.engine.store import Store
 from bench.engine.worker import run_stage
 from bench.errors import BenchError
-from bench.files import unfinished_files
+from bench.files import unfinished_files, with_folders
 from bench.stage import Named, Stage
 
 Waste = Literal[
@@ -65,6 +65,7 @@ def verify(
     *,
     full: bool,
     cores: int,
+    as_input: bool = False,
     progress: Callable[[], None] = lambda: None,
 ) -> Iterator[Finding]:
     """Yield the damaged ones of some stages.
@@ -75,13 +76,15 @@ def verify(
         Compare the checksums of all files; else all sizes, and the checksums of small files.
     cores
         Stages compared side by side: hashing releases the interpreter lock.
+    as_input
+        Files that `bench gc` freed are missed, too.
     progress
         Called after each stage.
     """
     listed = list(stages)
 
     def damage(stage: Named) -> str | None:
-        return store.damage(stage, thorough=full)
+        return store.damage(stage, thorough=full, as_input=as_input)
 
     with ThreadPoolExecutor(cores) as pool:
         for stage, found in zip(listed, pool.map(damage, listed), strict=True):
@@ -101,8 +104,11 @@ def recompute(store: Store, stage: Stage) -> list[str]:
         The stage is not done, an input is missing, or it cannot be computed.
     """
     for needed in (stage, *stage.inputs()):
-        if (damage := store.damage(needed, thorough=True)) is not None:
-            raise BenchError(f"{needed.key}: {damage}; mend it with --repair first")
+        is_input = needed is not stage
+        if (damage := store.damage(needed, thorough=True, as_input=is_input)) is not None:
+            raise BenchError(
+                f"{needed.key}: {damage}; `bench verify --repair {needed.key}` first mends it"
+            )
         if not store.is_done(needed):
             raise BenchError(f"{needed.key}: is not done; run the experiment first")
     with tempfile.TemporaryDirectory(prefix=_AGAIN, dir=store.root) as folder:
@@ -128,10 +134,10 @@ def waste(store: Store) -> Iterator[Free]:
             if (kind := error.unread.cause.kind) != "plug-in":
                 yield Free(kind, folder, _size(folder), error.unread)
             continue
-        yield from _temporary(folder, stage)
+        yield from _temporary([folder, *with_folders(folder / "scratch")], stage)
         if store.state(stage) == "failed":
             yield Free("failed", folder, _size(folder), stage)
-    yield from _temporary(store.root, None)
+    yield from _temporary(with_folders(store.root), None)
     yield from _intermediate(store, seen.values())
     if (aside := store.root / "damaged").is_dir():
         yield from (Free("damaged", path, _size(path), None) for path in sorted(aside.iterdir()))
@@ -158,14 +164,16 @@ def free(store: Store, found: Iterable[Free]) -> int:
     return freed
 
 
-def _temporary(folder: Path, stage: Stage | None) -> Iterator[Free]:
+def _temporary(folders: Sequence[Path], stage: Stage | None) -> Iterator[Free]:
     """Yield what killed processes left: files, outputs of a stage, and stages computed again."""
-    scratch = folder / "scratch"
-    files = (*unfinished_files(folder, OLD_SECONDS), *unfinished_files(scratch, OLD_SECONDS))
-    for path in (*files, *scratch.glob("out.*"), *folder.glob(f"{_AGAIN}*")):
-        with contextlib.suppress(FileNotFoundError):  # another process is done with it
-            if time.time() - _written(path) > OLD_SECONDS:
-                yield Free("temporary", path, _size(path), stage)
+    for folder in folders:
+        if folder.name.startswith(("out.", _AGAIN)):
+            continue  # found whole in the folder above
+        outputs = folder.glob("out.*") if folder.name == "scratch" else folder.glob(f"{_AGAIN}*")
+        for path in (*unfinished_files(folder, OLD_SECONDS), *outputs):
+            with contextlib.suppress(FileNotFoundError):  # another process is done with it
+                if time.time() - _written(path) > OLD_SECONDS:
+                    yield Free("temporary", path, _size(path), stage)
 
 
 def _intermediate(store: Store, stages: Iterable[Stage]) -> Iterator[Free]:

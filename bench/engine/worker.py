@@ -30,7 +30,7 @@ from bench.engine.events import EventLog
 from bench.engine.provenance import provenance
 from bench.engine.store import Store
 from bench.errors import BenchError, DivergedError, explain
-from bench.files import sweep
+from bench.files import sweep, with_folders
 from bench.machine.processor import has_bf16
 from bench.stage import Stage
 
@@ -189,7 +189,7 @@ def _compute(
 ) -> tuple[Outcome, str]:
     scratch, log_file = store.scratch(stage), store.log(stage)
     store.clear(stage)
-    for folder in (store.folder(stage), scratch):
+    for folder in (store.folder(stage), *with_folders(scratch)):
         sweep(folder, older_than=claim.LEASE_SECONDS)
     for abandoned in scratch.glob("out.*"):
         shutil.rmtree(abandoned, ignore_errors=True)

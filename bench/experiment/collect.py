@@ -18,6 +18,7 @@ from bench.experiment.plan import Round, Run
 from bench.params import digest
 from bench.stage import Stage
 from bench.stages.images import cut, slug
+from bench.stages.labels import Labels
 from bench.stages.records import RecordsStage
 from bench.stages.train import Train
 
@@ -146,19 +147,19 @@ def _records(store: Store, stage: RecordsStage) -> list[dict[str, Any]]:
 
 
 def _result_rows(runs: Sequence[Run], store: Store) -> Iterator[dict[str, Any]]:
-    settings: dict[str, _Setting] = {}  # once per condition: listing cases may be slow
+    settings: dict[str, _Setting] = {}  # once per split: listing cases may be slow
     defined: dict[tuple[Any, ...], dict[str, str]] = {}
     for run in runs:
-        cell = run.targets.labels.key
         where = _condition_columns(run)
         asked = (run.method, *(where[name] for name in where if name not in ("fold", "seed")))
         for number, result in enumerate(run.rounds):
             if store.is_done(result.evaluation):
-                if cell not in settings:
-                    settings[cell] = _setting(run, store)
+                labels = result.evaluation.prediction.labels
+                if labels.key not in settings:
+                    settings[labels.key] = _setting(run, labels, store)
                 if asked not in defined:
                     defined[asked] = _defined(run)
-                given = settings[cell], defined[asked]
+                given = settings[labels.key], defined[asked]
                 yield from _evaluation_rows(run, number, result, *given, store)
 
 
@@ -210,13 +211,17 @@ def _evaluation_rows(
     ]
 
 
-def _setting(run: Run, store: Store) -> _Setting:
+def _setting(run: Run, labels: Labels, store: Store) -> _Setting:
+    """Return what is known of a split, from the labels that were computed with a result.
+
+    Those of the condition may not have been, for methods that no label is hidden from.
+    """
     cases = run.condition.source.dataset.cases()
     domains = {case.id: case.domain for case in cases if case.domain is not None}
     if all(case.trains_in is None for case in cases):
         return _Setting(1.0 / (run.condition.profile.n_folds - 1), domains)
-    with _reading(store, run.targets.labels):
-        split = Split.read(store.out(run.targets.labels))
+    with _reading(store, labels):
+        split = Split.read(store.out(labels))
     patient = {case.id: case.patient for case in cases}
     n_test, n_train = (len({patient[i] for i in ids}) for ids in (split.test, split.train))
     return _Setting(n_test / n_train, domains)

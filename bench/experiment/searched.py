@@ -125,7 +125,8 @@ def settings(method: ParamsT, trials: int, seed: int) -> list[ParamsT]:
 
     cls = type(method)
     marks = left_open(method)
-    whole = {name: cls.model_fields[name].annotation is int for name in marks}
+    fields = {shown(name, field): field for name, field in cls.model_fields.items()}
+    whole = {name: fields[name].annotation is int for name in marks}
     found = {str(method.overrides()): method}
     if not marks:
         return [method]
@@ -138,7 +139,7 @@ def settings(method: ParamsT, trials: int, seed: int) -> list[ParamsT]:
             name: mark.at(float(share), whole=whole[name])
             for (name, mark), share in zip(marks.items(), point, strict=True)
         }
-        setting = cls.model_validate(method.model_dump() | drawn)
+        setting = cls.model_validate(method.model_dump(by_alias=True) | drawn)
         found.setdefault(str(setting.overrides()), setting)
     return list(found.values())
 

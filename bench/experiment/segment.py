@@ -199,7 +199,8 @@ def _guarded(scan: Found, made: Iterator[Path | Remark]) -> Iterator[Path | Rema
 
 def _is_of_memory(error: Exception) -> bool:
     """Tell an error of memory from others: torch has no type of its own for that of the CPU."""
-    return isinstance(error, MemoryError) or "memory" in str(error).lower()
+    said = ("DefaultCPUAllocator", "out of memory")
+    return isinstance(error, MemoryError) or any(text in str(error) for text in said)
 
 
 def _segment(

@@ -60,9 +60,13 @@ class Augmentation(Params):
     def reach(self, size: tuple[int, int, int]) -> tuple[int, int, int]:
         """Return the size (depth, height, width) of the source of a rotated and zoomed patch."""
         D, H, W = size
-        angle = np.deg2rad(min(self.rotation_deg, 45.0))
-        cos, sin = np.cos(angle), np.sin(angle)
-        zoomed = (length / (1 - self.zoom) for length in (D, H * cos + W * sin, W * cos + H * sin))
+
+        def turned(side: int, other: int) -> float:
+            """Return the extent along an axis; it is greatest where the diagonal is the axis."""
+            angle = min(np.deg2rad(self.rotation_deg), np.arctan2(other, side))
+            return float(side * np.cos(angle) + other * np.sin(angle))
+
+        zoomed = (length / (1 - self.zoom) for length in (D, turned(H, W), turned(W, H)))
         d, h, w = (int(np.ceil(length - 1e-9)) for length in zoomed)
         return d, h, w
 

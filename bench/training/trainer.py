@@ -82,7 +82,7 @@ def fit(
                 _check_finite(step, values)
                 resume.save(step + 1)
                 ctx.saved()
-            if logged:
+            if logged and step + 1 < length.steps:  # after the last step nothing stops it
                 ctx.tick(step + 1, length.steps, note)
     return counter.slices
 

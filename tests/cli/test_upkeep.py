@@ -144,6 +144,11 @@ def test_what_is_of_no_use_is_shown_and_freed(
     assert "freed by `bench gc`" in " ".join(event.message for event in events)
     assert store.damage(models[0], as_input=True) is None
     assert store.is_done(prediction)
+    assert bench("gc", "--yes", "--intermediate", *where).code == 0
+    refused = bench("verify", "--recompute", run.rounds[0].evaluation.prediction.key, *where)
+    assert f"`bench verify --repair {models[0].key}` first" in refused.err
+    assert bench("verify", "--repair", models[0].key, *where).code == 0
+    assert store.damage(models[0], as_input=True) is None
 
 
 def test_a_lost_description_is_named_and_costs_no_result(

@@ -103,6 +103,28 @@ def test_a_launcher_computes_what_turns_out_to_be_damaged(
     assert sorted(ran(ledger)[4:]) == ["base", "middle0", "middle1", "middle2", "top"]
 
 
+@pytest.mark.parametrize("launcher", [Inline(), Local()])
+def test_a_stage_that_waits_for_more_than_what_is_damaged_does_not_begin_before(
+    launcher: Launcher, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workers_find_helpers(monkeypatch, tmp_path)
+    ledger = tmp_path / "ledger"
+    base = Toy(name="base", ledger=ledger)
+    late = Toy(name="late", needs=(Toy(name="before", ledger=ledger),), ledger=ledger)
+    reader = Toy(name="reader", needs=(base,), ledger=ledger)
+    both = Toy(name="both", needs=(base, late), ledger=ledger)
+    events_of([base], store)
+    flip(store.out(base) / "result.txt")
+    events = events_of([reader, both], store, launcher)
+    told = [(event.kind, event.stage.title) for event in events]
+    assert told.count(("damaged", "base")) == 1
+    assert told.index(("started", "both")) > max(
+        told.index(("done", "late")), told.index(("done", "base"))
+    )
+    assert told.count(("started", "both")) == 1
+    assert outcomes(events) == dict.fromkeys(("base", "before", "late", "reader", "both"), "done")
+
+
 def test_an_output_that_is_damaged_each_time_ends_in_a_failure(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

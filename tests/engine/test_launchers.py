@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,10 @@ from helpers import (
 
 from bench.engine.devices import torch_device, visible_gpus
 from bench.engine.graph import StageGraph
-from bench.engine.launcher import parse_launcher
+from bench.engine.launcher import StageEvent, parse_launcher
 from bench.engine.launchers import local
-from bench.engine.launchers.local import Local, WorkerPool, default_slots
+from bench.engine.launchers.local import Local, Slot, WorkerPool, default_slots
+from bench.engine.launchers.slurm import Slurm
 from bench.engine.store import Store
 from bench.errors import BenchError
 from bench.experiment.collect import collect
@@ -183,12 +184,24 @@ def test_one_slot_per_gpu_or_one_for_the_cpu(monkeypatch: pytest.MonkeyPatch) ->
     assert visible_gpus() == ["GPU-5a1e", "1"]
 
 
-def test_gpus_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+class Nothing:
+    """A pool of workers that has nothing to do."""
+
+    def run(self, graph: StageGraph, store: Store) -> Iterator[StageEvent]:
+        return iter(())
+
+
+def test_gpus_share_the_cores(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(local, "cores", lambda: 16)
-    threads = [slot.environment["OMP_NUM_THREADS"] for slot in default_slots(workers=2)]
+    graph = StageGraph([HeavyToy(name=str(number)) for number in range(8)])
+    asked: list[list[Slot]] = []
+    monkeypatch.setattr(local, "WorkerPool", lambda slots, **_: asked.append(slots) or Nothing())
+    list(Local(workers=2).run(graph, store))
+    threads = [slot.environment["OMP_NUM_THREADS"] for slot in asked[0]]
     assert threads == ["4", "4", "4", "4", "1"]
+    assert Slurm(gpus=4, cpus=32, workers=2).share(graph) == (2, 4)
 
 
 def test_a_gpu_that_torch_cannot_use_is_no_reason_to_compute_on_the_cpu(

@@ -266,6 +266,32 @@ def test_what_a_killed_check_left_is_freed_once_it_is_old(store: Store) -> None:
     assert not left.exists()
 
 
+def test_parts_of_files_are_freed_wherever_they_are_written(store: Store) -> None:
+    toy = registered(store, Toy(name="toy"))
+    parts = [
+        store.scratch(toy) / "cases/.case.npy.0123456789abcdef",
+        store.root / "results/.table.parquet.0123456789abcdef",
+        store.root / ".digests.json.0123456789abcdef",
+    ]
+    for part in parts:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text("some")
+        os.utime(part, (0, 0))
+    found = list(waste(store))
+    assert sorted(item.path for item in found) == sorted(parts)
+    assert free(store, found) == 3 * len("some")
+
+
+def test_a_preparation_sweeps_what_a_killed_one_left(store: Store) -> None:
+    toy = registered(store, Toy(name="toy"))
+    part = store.scratch(toy) / "cases/.case.npy.0123456789abcdef"
+    part.parent.mkdir(parents=True)
+    part.touch()
+    os.utime(part, (0, 0))
+    assert run_stage(store, toy)[0] == "done"
+    assert not part.exists()
+
+
 def test_what_a_process_is_computing_is_not_freed(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

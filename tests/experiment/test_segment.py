@@ -12,6 +12,7 @@ from bench.data.intensity import Channel
 from bench.errors import BenchError
 from bench.experiment.outputs import Outputs, written_into
 from bench.experiment.scans import find_scans
+from bench.experiment.segment import _is_of_memory
 
 T2, ADC = (
     Channel(name=name, rule="percentile", hu_window=(-160.0, 240.0)) for name in ("T2", "ADC")
@@ -136,3 +137,17 @@ def test_names_are_told_apart_by_as_many_folders_as_it_takes() -> None:
         "y_CT": ["p2/y/CT.nii"],
         "mr": ["p2/y/mr.nii"],
     }
+
+
+@pytest.mark.parametrize(
+    ("error", "is_of_memory"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't all"), True),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+        (RuntimeError("unsupported memory format option ChannelsLast"), False),
+    ],
+)
+def test_only_a_lack_of_memory_is_told_as_one(error: Exception, is_of_memory: bool) -> None:
+    assert _is_of_memory(error) == is_of_memory

@@ -64,6 +64,7 @@ class Free(Method):
     count: Annotated[int, Range(1, 4)] = 2
     kind: Annotated[str, Choice("a", "b", "c")] = "a"
     fixed: float = 1.0
+    copy_: Annotated[float, Range(0.1, 1)] = Field(default=0.5, alias="copy")
 
     def plan(self, recipe: Any) -> Any:
         raise NotImplementedError
@@ -74,6 +75,7 @@ def test_settings_fill_their_ranges_evenly() -> None:
     assert first == Free()
     assert len({str(one.overrides()) for one in drawn}) == 64
     assert all(one.fixed == 1.0 for one in drawn)
+    assert len({one.copy_ for one in drawn}) > 60
     counts = np.unique([one.count for one in drawn], return_counts=True)
     assert counts[0].tolist() == [1, 2, 3, 4]
     assert counts[1].min() >= 14

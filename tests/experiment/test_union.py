@@ -287,6 +287,17 @@ def test_the_rows_of_table_8_come_from_one_command(
     }
 
 
+def test_the_upper_bound_is_collected_at_a_fraction_that_nothing_else_was_run_at(
+    union: Dataset, tmp_path: Path
+) -> None:
+    store = Store(tmp_path)
+    compute(plan(store, union, "full", labelled="30"), store)
+    runs = plan(store, union, "full", labelled="10")
+    results = collect(runs, store).results
+    assert set(results["label_pct"]) == {10}
+    assert results["test_to_train"].notna().all()
+
+
 def test_a_source_that_there_is_not_is_refused(union: Dataset, tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"did you mean large"):
         plan(Store(tmp_path), union, "inerrant0[source=lage]", labelled="100")

@@ -365,9 +365,11 @@ def test_augmentation_turns_in_the_axial_plane_and_zooms_alike() -> None:
     assert lengths.float().std() > 0.5
 
 
-def test_nothing_outside_the_source_turns_up_in_a_patch() -> None:
-    size = (48, 48, 64)
-    augmentation = Augmentation()
+@pytest.mark.parametrize(("size", "turn"), [((48, 48, 64), 15), ((32, 48, 96), 90)])
+def test_nothing_outside_the_source_turns_up_in_a_patch(
+    size: tuple[int, int, int], turn: float
+) -> None:
+    augmentation = Augmentation(rotation_deg=turn)
     source = augmentation.reach(size)
     theta = torch.from_numpy(augmentation.sample_3d(generator(0, "a"), 50, size, source))
     image, _ = resample(

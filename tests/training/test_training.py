@@ -165,6 +165,18 @@ def test_a_loss_that_breaks_between_two_log_lines_is_found_at_the_next(tmp_path:
         train(OneNumber(broken_at=23), Context(tmp_path))
 
 
+def test_a_stop_during_the_last_step_loses_nothing(tmp_path: Path) -> None:
+    last, ctx = OneNumber(), Context(tmp_path)
+
+    def tick(done: int, total: int, note: str = "") -> None:
+        if len(last.after) == 50:  # as a worker that was asked to stop by now
+            raise AssertionError
+
+    ctx.tick = tick  # type: ignore[method-assign]
+    train(last, ctx)
+    assert len(last.after) == 50
+
+
 @pytest.mark.parametrize("stop_at", [1, 17, 49])
 def test_a_stopped_loop_goes_on_bit_for_bit(stop_at: int, tmp_path: Path) -> None:
     whole, part, rest = OneNumber(), OneNumber(), OneNumber()

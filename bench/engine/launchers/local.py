@@ -23,7 +23,7 @@ from bench.engine.devices import VARIABLE, visible_gpus
 from bench.engine.graph import Frontier, StageGraph
 from bench.engine.launcher import Launcher, StageEvent, settle
 from bench.engine.process import Answer, WorkerProcess
-from bench.engine.sharing import share, waiting
+from bench.engine.sharing import even, share, waiting
 from bench.engine.store import Store
 from bench.errors import BenchError
 from bench.machine import memory
@@ -96,7 +96,7 @@ class Local(Launcher):
         if self.workers is None and not visible_gpus():
             return share(graph, cores(), threads)
         workers = self.workers or 1
-        return workers, threads or max(1, cores() // workers)
+        return workers, threads or even(cores(), workers * max(1, len(visible_gpus())))
 
 
 class WorkerPool:
@@ -286,10 +286,9 @@ class WorkerPool:
     def _run(
         self, slot: Slot, store: Store, stage: Stage, wait_seconds: float, answers: Answers
     ) -> Answer:
-        if slot.worker is not None and not slot.worker.alive:
-            slot.worker.close()
-            slot.worker = None
-        if slot.worker is None:
+        if slot.worker is None or not slot.worker.alive:
+            if slot.worker is not None:
+                slot.worker.close()
             slot.worker = WorkerProcess(store, slot.environment)
         if self._stopping:  # set while the worker started, so it was not told to stop
             return Answer("interrupted", "stopped before it began")
@@ -314,7 +313,7 @@ def default_slots(workers: int = 1, threads: int | None = None) -> list[Slot]:
     places = {f"gpu{gpu}": common | {VARIABLE: gpu} for gpu in visible_gpus()}
     places = places or {"cpu": common | {VARIABLE: ""}}
     if "OMP_NUM_THREADS" not in os.environ:
-        each = threads or max(1, cores() // (workers * len(places)))
+        each = threads or even(cores(), workers * len(places))
         places = {name: there | {"OMP_NUM_THREADS": str(each)} for name, there in places.items()}
     names = [""] if workers == 1 else [f".{number}" for number in range(workers)]
     return [

@@ -31,7 +31,7 @@ from bench.engine.journal import Journal
 from bench.engine.launcher import Submitter
 from bench.engine.launchers.local import MAX_WORKERS, WorkerPool, default_slots
 from bench.engine.provenance import slurm_job
-from bench.engine.sharing import share
+from bench.engine.sharing import even, share
 from bench.engine.store import Store
 from bench.engine.worker import SUBMISSION
 from bench.errors import BenchError
@@ -103,7 +103,7 @@ class Slurm(Submitter):
         if self.workers is None and not self.gpus:
             return share(graph, self.cpus, machines=self.jobs)
         workers = self.workers or 1
-        return workers, max(1, self.cpus // workers)
+        return workers, even(self.cpus, workers * max(1, self.gpus))
 
     def slots(self, graph: StageGraph) -> int:
         """Return the number of trainings side by side in a job."""
