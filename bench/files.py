@@ -1,4 +1,4 @@
-"""Atomic file writes, and the removal of what a killed one leaves."""
+"""Names of files, atomic writes, and the removal of what a killed one leaves."""
 
 from __future__ import annotations
 
@@ -21,8 +21,20 @@ UNFINISHED_DOWNLOADS = (".part", ".partial", ".crdownload")
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
 """Ends of the names of archives."""
 
+NAME_BYTES = 100
+
 _RANDOM_BYTES = 8
 _UNFINISHED = re.compile(rf"\..+\.[0-9a-f]{{{2 * _RANDOM_BYTES}}}", re.DOTALL)
+
+
+def slug(text: str) -> str:
+    """Return ``text`` with all but letters, digits, ``_`` and ``.`` turned into ``_``, and cut."""
+    return cut("".join(c if c.isalnum() or c in "_." else "_" for c in text).strip("_"))
+
+
+def cut(text: str) -> str:
+    """Return the first ``NAME_BYTES`` of a name of a file; keys tell apart what is equal then."""
+    return text.encode()[:NAME_BYTES].decode(errors="ignore")
 
 
 @contextlib.contextmanager

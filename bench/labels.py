@@ -7,8 +7,11 @@ VOID = 254
 """Nobody says what this voxel is: neither learned from nor measured. It is not an organ that is not
 annotated, which is a flag of the case."""
 
+BACKGROUND = 255
+"""In a map of pseudo-labels: relabelled as background, for every organ not annotated there."""
+
 MAX_ORGANS = VOID - 1
-"""Organs have the values 1 to K; 255 marks relabelled background in pseudo-labels."""
+"""Organs have the values 1 to K."""
 
 
 def composed(text: str) -> str:

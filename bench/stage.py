@@ -36,9 +36,12 @@ class Part(Params):
         A class of a plug-in adds the plug-in's name and a digest of its source: two plug-ins may
         use one name, and an edited loss must be computed again.
         """
-        cls = type(self)
-        named = {"kind": cls.__name__, "version": self.version}
-        return named | origin(_lineage(cls)) | super().identity()
+        named = {"kind": type(self).__name__, "version": self.version}
+        return named | self.plugged() | super().identity()
+
+    def plugged(self) -> dict[str, str]:
+        """Return name and digest of the plug-in that the class is from; nothing for ours."""
+        return origin(_lineage(type(self)))
 
 
 @cache

@@ -12,9 +12,8 @@ from bench.data.dataset import Case, Dataset
 from bench.data.preview import Page, preview, select
 from bench.data.simulate import Split, make_split
 from bench.errors import BenchError
-from bench.files import check_folder, replacing
+from bench.files import check_folder, replacing, slug
 from bench.reporting.text import counted
-from bench.stages.images import slug
 
 if TYPE_CHECKING:
     from PIL.PngImagePlugin import PngInfo

@@ -46,7 +46,7 @@ class Submission:
 
     def journal(self, store: Store, number: int) -> Path:
         """Return the journal of a job."""
-        return folder_of(store) / f"{self.name}.{number}.jsonl"
+        return journal_of(store, self.name, number)
 
     def record(self, store: Store) -> None:
         """Write the record that :func:`submissions` reads."""
@@ -92,6 +92,11 @@ class Job:
 def folder_of(store: Store) -> Path:
     """Return the folder of records, journals, scripts and printed output of jobs."""
     return store.root / "slurm"
+
+
+def journal_of(store: Store, name: str, number: int) -> Path:
+    """Return the journal of a job of a submission."""
+    return folder_of(store) / f"{name}.{number}.jsonl"
 
 
 def submissions(store: Store) -> list[Submission]:

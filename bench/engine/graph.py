@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from graphlib import TopologicalSorter
 
 from bench.stage import Stage
 
@@ -13,7 +12,7 @@ class StageGraph:
     """The requested stages and everything they depend on, by key; equal stages are one."""
 
     def __init__(self, wanted: Iterable[Stage]) -> None:
-        self.stages: dict[str, Stage] = {}
+        self.stages: dict[str, Stage] = {}  # inputs before consumers
         for target in wanted:
             self._add(target)
         self._positions = {key: position for position, key in enumerate(self.stages)}
@@ -36,8 +35,7 @@ class StageGraph:
 
     def in_order(self) -> list[Stage]:
         """Return the stages, inputs before consumers."""
-        edges = {key: [p.key for p in stage.inputs()] for key, stage in self.stages.items()}
-        return [self.stages[key] for key in TopologicalSorter(edges).static_order()]
+        return list(self.stages.values())
 
 
 class Frontier:

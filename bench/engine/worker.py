@@ -200,7 +200,7 @@ def _compute(
         print(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {stage.key} pid {os.getpid()}")
         try:
             context = RunContext(store, stage, out, report)
-            with closing(context.events), _peak_memory() as peak_mb:
+            with closing(context.events), _peak_memory(stage) as peak_mb:
                 stage.run(context)
             receipt = {
                 "key": stage.key,
@@ -252,8 +252,8 @@ def _output_to(log: IO[str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _peak_memory() -> Iterator[Callable[[], float]]:
-    """Measure the peak of device memory on a GPU, of resident memory of this process otherwise."""
+def _peak_memory(stage: Stage) -> Iterator[Callable[[], float]]:
+    """Measure the peak of device memory of a stage on a GPU, of this process's memory otherwise."""
     import psutil
 
     process = psutil.Process()
@@ -266,12 +266,12 @@ def _peak_memory() -> Iterator[Callable[[], float]]:
 
     sampler = threading.Thread(target=sample, daemon=True)
     sampler.start()
-    if (torch := _torch_on_gpu()) is not None:
+    if (torch := _torch_on_gpu(stage)) is not None:
         torch.cuda.reset_peak_memory_stats()
 
     def peak_mb() -> float:
         # Looked up again: the first stage of a process has imported torch by now.
-        if (torch := _torch_on_gpu()) is not None:
+        if (torch := _torch_on_gpu(stage)) is not None:
             return float(torch.cuda.max_memory_allocated()) / 2**20
         return float(peak[0]) / 2**20
 
@@ -285,14 +285,14 @@ def _peak_memory() -> Iterator[Callable[[], float]]:
 def _device_name(stage: Stage) -> str:
     if not stage.uses_accelerator or "torch" not in sys.modules:
         return "cpu"
-    if (torch := _torch_on_gpu()) is not None:
+    if (torch := _torch_on_gpu(stage)) is not None:
         return str(torch.cuda.get_device_name())
     return "cpu" if has_bf16() else "cpu without bf16"
 
 
-def _torch_on_gpu() -> Any:
-    """Return torch if this process has loaded it and sees a GPU, else None."""
-    torch = sys.modules.get("torch")
+def _torch_on_gpu(stage: Stage) -> Any:
+    """Return torch if this process has loaded it and the stage computes on a GPU, else None."""
+    torch = sys.modules.get("torch") if stage.uses_accelerator else None
     return torch if torch is not None and torch.cuda.is_available() else None
 
 

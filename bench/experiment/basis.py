@@ -8,7 +8,6 @@ from typing import Any
 from bench.data.intensity import Channel
 from bench.experiment.profiles import Profile
 from bench.params import Params, digest, format_brackets
-from bench.plugins.source import origin
 from bench.results.basis import listed
 from bench.stage import Part, Stage, ancestors
 from bench.stages.images import Prepared
@@ -78,12 +77,11 @@ def _versions(stage: Stage) -> Iterator[tuple[str, str]]:
     """Yield kind and version of every stage behind one, itself included, and of their parts."""
     for one in ancestors(stage):
         for part in _parts(one):
-            cls = type(part)
-            plugged = origin(tuple(base for base in cls.__mro__ if issubclass(base, Part)))
-            if plugged:
-                yield f"{plugged['plugin']}.{cls.__name__}", plugged["source"]
+            kind = type(part).__name__
+            if plugged := part.plugged():
+                yield f"{plugged['plugin']}.{kind}", plugged["source"]
             else:
-                yield cls.__name__, str(part.version)
+                yield kind, str(part.version)
 
 
 def _parts(part: Part) -> Iterator[Part]:

@@ -15,9 +15,9 @@ from bench.engine.store import Store
 from bench.errors import BenchError
 from bench.experiment import basis
 from bench.experiment.plan import Round, Run
+from bench.files import cut, slug
 from bench.params import digest
 from bench.stage import Stage
-from bench.stages.images import cut, slug
 from bench.stages.labels import Labels
 from bench.stages.records import RecordsStage
 from bench.stages.train import Train

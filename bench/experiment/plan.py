@@ -135,16 +135,9 @@ def graph_of(runs: Sequence[Run], *, pictures: bool = False) -> StageGraph:
 
 def requests(runs: Sequence[Run], *, pictures: bool = False) -> Counter[str]:
     """Return the number of runs that need a stage, by its key."""
-    needed: dict[str, frozenset[str]] = {}
-
-    def keys(stage: Stage) -> frozenset[str]:
-        if stage.key not in needed:
-            needed[stage.key] = frozenset([stage.key]).union(*map(keys, stage.inputs()))
-        return needed[stage.key]
-
     counts: Counter[str] = Counter()
     for run in runs:
-        counts.update(frozenset().union(*map(keys, _wanted([run], pictures=pictures))))
+        counts.update(graph_of([run], pictures=pictures).stages.keys())
     return counts
 
 

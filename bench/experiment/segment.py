@@ -16,6 +16,7 @@ from bench.errors import BenchError, explain
 from bench.experiment.opened import Opened, fingerprint
 from bench.experiment.outputs import Outputs
 from bench.experiment.scans import Found, find_scans
+from bench.files import slug
 from bench.reporting.text import counted
 from bench.stage import Stage
 from bench.stages.train import Train
@@ -57,8 +58,6 @@ class Wanted:
 
     def targets(self, name: str, organs: Sequence[str], out: Path) -> dict[str, Path]:
         """Return the files of a scan by what they hold; probabilities by the organ's number."""
-        from bench.stages.images import slug
-
         names = {"labels": f"{name}{SUFFIX}"}
         if self.preview:
             names["preview"] = f"{name}.png"
@@ -249,24 +248,25 @@ def _segment(
         _save(share, targets[what], targets, outputs)
         yield targets[what]
     if (target := targets.get("dicom_seg")) is not None:
-        import numpy as np
-
-        from bench.data.dicomseg import write_segmentation
-
         if not found:
             yield Remark(f"{where}: no organ was found, and a DICOM segmentation cannot be empty")
             return
         opened.refuse_change()
         with outputs.writing(target, targets["labels"]) as unfinished:
-            write_segmentation(
-                np.asarray(labels.dataobj),
-                scan.files[0],
-                images.organs,
-                model.key if predictor.consensus is None else f"{model.key}, views",
-                version("organ-bench"),
-                unfinished,
-            )
+            _write_dicom(labels, scan.files[0], predictor, unfinished)
         yield target
+
+
+def _write_dicom(labels: Nifti1Image, series: Path, predictor: _Predictor, target: Path) -> None:
+    import numpy as np
+
+    from bench.data.dicomseg import write_segmentation
+
+    model = predictor.model
+    made_by = model.key if predictor.consensus is None else f"{model.key}, views"
+    organs = model.images.organs
+    labels_XYZ = np.asarray(labels.dataobj)
+    write_segmentation(labels_XYZ, series, organs, made_by, version("organ-bench"), target)
 
 
 @dataclass(frozen=True)
@@ -356,7 +356,7 @@ class _Maps:
 
     def add(self, rows: slice, n_slices: int, logits_BKXY: Any) -> None:
         """Take the logits of some of the slices."""
-        import torch
+        from bench.training.losses import binary_entropy
 
         if not (self._wanted or self._uncertain):
             return
@@ -365,9 +365,7 @@ class _Maps:
         for k, what in enumerate(self._wanted):
             found[what] = p_BKXY[:, k]
         if self._uncertain:
-            other_BKXY = 1 - p_BKXY
-            nats_BKXY = torch.special.entr(p_BKXY) + torch.special.entr(other_BKXY)
-            found["uncertainty"] = nats_BKXY.amax(dim=1) / torch.log(torch.tensor(2.0))
+            found["uncertainty"] = binary_entropy(logits_BKXY).amax(dim=1)
         for what, share_BXY in found.items():
             self._put(what, rows, n_slices, share_BXY)
 

@@ -27,11 +27,12 @@ from bench.experiment.plan import Run
 from bench.experiment.request import Request
 from bench.experiment.searched import left_open, settings
 from bench.experiment.selection import ExperimentGrid, parse_datasets
+from bench.files import slug
 from bench.params import digest, parse_brackets
 from bench.plugins import registry
 from bench.reporting.text import enumerated
 from bench.stage import ancestors
-from bench.stages.images import Prepared, slug
+from bench.stages.images import Prepared
 from bench.stages.labels import Labels
 from bench.stages.truth import Truth
 

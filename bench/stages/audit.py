@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import override
 
@@ -12,6 +13,12 @@ from bench.stages.images import Prepared
 from bench.stages.records import RecordsStage
 from bench.stages.relabel import Relabel
 from bench.stages.truth import Truth
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from bench.training.relabelling import Selection
 
 SURE = 0.95
 """Score from which a candidate is sure, as the threshold of FixMatch and UniMatch."""
@@ -47,24 +54,16 @@ class Audit(RecordsStage):
         """Write ``audit.json``: one record per organ."""
         import json
 
-        import numpy as np
-
         from bench.data.grid import labels_to_grid
         from bench.data.hidden import CompleteLabels
         from bench.data.index import SliceIndex
         from bench.data.simulate import Split
-        from bench.evaluation.ranking import ranking_scores
         from bench.stages.relabel import read_selections
 
         truth = CompleteLabels(ctx.input(self.truth))
         index = SliceIndex.read(ctx.input(self.images))
         folder = ctx.input(self.relabelling)
-        K = len(self.truth.organs)
-        added, tp, gt_missing = (np.zeros(K, np.int64) for _ in range(3))
-        volumes, left_out = (np.zeros(K, np.int64) for _ in range(2))
-        dsc: list[dict[bool, list[float]]] = [{False: [], True: []} for _ in range(K)]
-        scores: list[list[np.ndarray]] = [[] for _ in range(K)]
-        successes: list[list[np.ndarray]] = [[] for _ in range(K)]
+        tallies = [_Tally(organ) for organ in self.truth.organs]
         split = Split.read(ctx.input(self.relabelling.labels))
         cases = split.incomplete
         out = Relabel.left_out(folder, split.train)
@@ -73,38 +72,64 @@ class Audit(RecordsStage):
             truth_SHW = labels_to_grid(truth.labels_XYZ(case_id), entry.placement, index.grid)
             for selection in selections:
                 k = selection.organ - 1
-                if not truth[case_id].case.annotated[k]:
-                    continue
-                success_E = truth_SHW.ravel()[selection.index_E] == selection.organ
-                n_true = int((truth_SHW == selection.organ).sum())
-                is_out = case_id in out and bool(out[case_id][k])
-                volumes[k] += 1
-                left_out[k] += is_out
-                if n_true + len(success_E):
-                    dsc[k][is_out].append(2 * int(success_E.sum()) / (n_true + len(success_E)))
-                added[k] += selection.selected_E.sum()
-                tp[k] += (success_E & selection.selected_E).sum()
-                gt_missing[k] += n_true
-                scores[k].append(selection.score_E)
-                successes[k].append(success_E)
+                if truth[case_id].case.annotated[k]:
+                    is_out = case_id in out and bool(out[case_id][k])
+                    tallies[k].add(selection, truth_SHW, is_out=is_out)
             ctx.tick(count, len(cases))
-        records = []
-        for k, organ_name in enumerate(self.truth.organs):
-            if not scores[k]:
-                continue
-            ranking = ranking_scores(np.concatenate(scores[k]), np.concatenate(successes[k]))
-            counts = {"added": int(added[k]), "tp": int(tp[k]), "gt_missing": int(gt_missing[k])}
-            sure = np.concatenate(scores[k]) >= SURE
-            whole = {
-                "sure": int(sure.sum()),
-                "sure_right": int((sure & np.concatenate(successes[k])).sum()),
-                "volumes": int(volumes[k]),
-                "left_out": int(left_out[k]),
-                "dsc_kept": _mean(dsc[k][False]),
-                "dsc_left_out": _mean(dsc[k][True]),
-            }
-            records.append({"organ": organ_name} | counts | ranking._asdict() | whole)
+        records = [tally.record() for tally in tallies if tally.volumes]
         (ctx.out / self.file).write_text(json.dumps(records, indent=0))
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What is counted of an organ over the volumes in which it was hidden."""
+
+    organ: str
+    added: int = 0
+    tp: int = 0
+    gt_missing: int = 0
+    volumes: int = 0
+    left_out: int = 0
+    dsc: dict[bool, list[float]] = field(default_factory=lambda: {False: [], True: []})
+    """By whether the pseudo-label was left out; nothing where organ and candidates are empty."""
+    scores: list[NDArray[np.float32]] = field(default_factory=list)
+    successes: list[NDArray[np.bool_]] = field(default_factory=list)
+
+    def add(self, selection: Selection, truth_SHW: NDArray[np.uint8], *, is_out: bool) -> None:
+        """Count the candidates of a volume."""
+        success_E = truth_SHW.ravel()[selection.index_E] == selection.organ
+        n_true = int((truth_SHW == selection.organ).sum())
+        self.volumes += 1
+        self.left_out += is_out
+        if n_true + len(success_E):
+            self.dsc[is_out].append(2 * int(success_E.sum()) / (n_true + len(success_E)))
+        self.added += int(selection.selected_E.sum())
+        self.tp += int((success_E & selection.selected_E).sum())
+        self.gt_missing += n_true
+        self.scores.append(selection.score_E)
+        self.successes.append(success_E)
+
+    def record(self) -> dict[str, Any]:
+        """Return the row of the organ."""
+        import numpy as np
+
+        from bench.evaluation.ranking import ranking_scores
+
+        score_E, success_E = np.concatenate(self.scores), np.concatenate(self.successes)
+        sure_E = score_E >= SURE
+        return {
+            "organ": self.organ,
+            "added": self.added,
+            "tp": self.tp,
+            "gt_missing": self.gt_missing,
+            **ranking_scores(score_E, success_E)._asdict(),
+            "sure": int(sure_E.sum()),
+            "sure_right": int((sure_E & success_E).sum()),
+            "volumes": self.volumes,
+            "left_out": self.left_out,
+            "dsc_kept": _mean(self.dsc[False]),
+            "dsc_left_out": _mean(self.dsc[True]),
+        }
 
 
 def _mean(values: list[float]) -> float:

@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from bench.data.dataset import Dataset
 from bench.data.intensity import Channel
+from bench.files import slug
 from bench.stage import Stage, StageContext
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 SLICES_AT_ONCE = 16
 """Slices that are resized and written together."""
-NAME_BYTES = 100
 
 
 class Prepared(Stage, abc.ABC):
@@ -207,13 +207,3 @@ class Volumes(Prepared):
 
         shape, spacing = geometry.canonical_shape, geometry.spacing_mm
         refuse_cubic(shape, spacing, self.voxel_mm, len(self.channels), where)
-
-
-def slug(text: str) -> str:
-    """Return ``text`` with all but letters, digits, ``_`` and ``.`` turned into ``_``, and cut."""
-    return cut("".join(c if c.isalnum() or c in "_." else "_" for c in text).strip("_"))
-
-
-def cut(text: str) -> str:
-    """Return the first ``NAME_BYTES`` of a name of a file; keys tell apart what is equal then."""
-    return text.encode()[:NAME_BYTES].decode(errors="ignore")

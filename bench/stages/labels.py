@@ -8,8 +8,9 @@ from __future__ import annotations
 from pydantic import Field
 from typing_extensions import override
 
+from bench.files import slug
 from bench.stage import Stage, StageContext
-from bench.stages.images import Prepared, slug
+from bench.stages.images import Prepared
 from bench.stages.truth import Truth
 
 

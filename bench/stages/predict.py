@@ -18,7 +18,7 @@ VIEW = "view.json"
 
 
 class Predict(Stage):
-    """Slice-wise prediction of one fold's test cases with the last iterate of a model."""
+    """Prediction of one fold's test cases with the last iterate of a model."""
 
     uses_accelerator: ClassVar[bool] = True
 

@@ -7,8 +7,8 @@ from typing import IO, TYPE_CHECKING
 from typing_extensions import override
 
 from bench.data.dataset import Case, Dataset
+from bench.files import slug
 from bench.stage import Stage, StageContext
-from bench.stages.images import slug
 
 if TYPE_CHECKING:
     from bench.data.geometry import Geometry

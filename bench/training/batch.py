@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.labels import VOID
-from bench.training.relabelling import BACKGROUND
+from bench.labels import BACKGROUND, VOID
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import DivergedError
+from bench.labels import BACKGROUND
 from bench.stage import Part
 from bench.training.objects import keep_objects
-
-BACKGROUND = 255
-"""Value in a pseudo-label map: relabelled as background for every organ not annotated there."""
 
 GammaMode = Literal["cumulative", "remaining"]
 
@@ -128,7 +126,8 @@ def relabel(
 ) -> Iterator[tuple[NDArray[np.uint8], list[Selection]]]:
     """Yield the pseudo-labels of every volume after a round, with the candidates and the selection.
 
-    Predictions are computed twice rather than kept, so that a group may be larger than memory.
+    Where background is marked a volume is predicted twice rather than kept: the group of a whole
+    data set may be larger than memory.
 
     Parameters
     ----------

@@ -163,7 +163,7 @@ class _AdversarialObjective(Objective):
 
         with torch.no_grad():
             hard_BKHW = organ_masks(decide(logits_BKHW), logits_BKHW.shape[1])
-            passes_BKHW = confidence_BKHW.sigmoid() > self._limit(hard_BKHW, y_BKHW, batch)
+            passes_BKHW = confidence_BKHW.sigmoid() > self._limit(hard_BKHW, y_BKHW, annotated_BKHW)
             trusted_BKHW = unknown_BKHW & passes_BKHW
         semi = masked_mean(bce(logits_BKHW, hard_BKHW.float(), reduction="none"), trusted_BKHW)
         on = float(progress.share >= spec.warm_up)
@@ -196,13 +196,10 @@ class _AdversarialObjective(Objective):
             "fake_accuracy": masked_mean((fake < 0).float(), annotated_BKHW),
         }
 
-    def _limit(self, hard_BKHW: Tensor, y_BKHW: Tensor, batch: Batch) -> Tensor | float:
+    def _limit(self, hard_BKHW: Tensor, y_BKHW: Tensor, annotated_BKHW: Tensor) -> Tensor | float:
         """Update the running DSC; return the confidence from which a hard label counts."""
-        from bench.api import annotated
-
         if self._spec.threshold is not None:
             return self._spec.threshold
-        annotated_BKHW = annotated(batch.lab_BHW, batch.flags_BK)
         both = (hard_BKHW & y_BKHW & annotated_BKHW).sum()
         either = (hard_BKHW & annotated_BKHW).sum() + (y_BKHW & annotated_BKHW).sum()
         dsc = self._discriminator.get_buffer("dsc")

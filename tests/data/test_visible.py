@@ -20,10 +20,10 @@ from bench.data.index import SliceIndex
 from bench.data.simulate import Split
 from bench.data.slices import LabelSlices, LabelSliceWriter
 from bench.data.visible import TrainView, normalise
+from bench.labels import BACKGROUND
 from bench.plugins import registry
 from bench.stages.labels import Labels
 from bench.stages.relabel import Relabel
-from bench.training.relabelling import BACKGROUND
 
 
 @pytest.fixture(scope="module", params=[50, 100])

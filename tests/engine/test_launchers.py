@@ -26,13 +26,15 @@ from helpers import (
     workers_find_helpers,
 )
 
+from bench.engine import workerpool
 from bench.engine.devices import torch_device, visible_gpus
 from bench.engine.graph import StageGraph
 from bench.engine.launcher import StageEvent, parse_launcher
 from bench.engine.launchers import local
-from bench.engine.launchers.local import Local, Slot, WorkerPool, default_slots
+from bench.engine.launchers.local import Local
 from bench.engine.launchers.slurm import Slurm
 from bench.engine.store import Store
+from bench.engine.workerpool import Slot, WorkerPool, default_slots
 from bench.errors import BenchError
 from bench.experiment.collect import collect
 from bench.results.files import BESIDE
@@ -231,7 +233,7 @@ def test_no_more_threads_are_started_than_there_are_stages(
     served = []
     serve = WorkerPool._serve_slot
 
-    def counted(pool: WorkerPool, slot: local.Slot, *rest: Any) -> None:
+    def counted(pool: WorkerPool, slot: Slot, *rest: Any) -> None:
         served.append(slot.name)
         serve(pool, slot, *rest)
 
@@ -248,7 +250,7 @@ def test_workers_share_a_gpu_or_the_cores(monkeypatch: pytest.MonkeyPatch) -> No
     assert [slot.name for slot in default_slots(2)] == ["gpu3.0", "gpu3.1", "aux"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(local, "cores", lambda: 8)
+    monkeypatch.setattr(workerpool, "cores", lambda: 8)
     slots = default_slots(3)
     assert [slot.name for slot in slots] == ["cpu.0", "cpu.1", "cpu.2", "aux"]
     assert [slot.environment["OMP_NUM_THREADS"] for slot in slots] == ["2", "2", "2", "1"]

@@ -9,9 +9,10 @@ from helpers import HeavyToy, Toy, TrainingToy
 
 from bench.engine.graph import StageGraph
 from bench.engine.launchers import local
-from bench.engine.launchers.local import Local, Slot, WorkerPool
+from bench.engine.launchers.local import Local
 from bench.engine.process import WorkerProcess
 from bench.engine.sharing import share
+from bench.engine.workerpool import Slot, WorkerPool
 from bench.machine.processor import cores
 from bench.stage import Stage
 

@@ -22,9 +22,9 @@ from bench.engine.worker import run_stage
 from bench.errors import BenchError
 from bench.experiment.durations import Durations
 from bench.experiment.plan import graph_of
+from bench.files import slug
 from bench.params import digest
 from bench.plugins import files
-from bench.stages.images import slug
 
 TOY = Toy(name="a")
 

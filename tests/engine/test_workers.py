@@ -20,13 +20,12 @@ import psutil
 import pytest
 from helpers import HeavyToy, events_of, wait_for, workers_find_helpers
 
-from bench.engine import deaths, worker
+from bench.engine import deaths, worker, workerpool
 from bench.engine.graph import StageGraph
 from bench.engine.launcher import StageEvent
-from bench.engine.launchers import local
-from bench.engine.launchers.local import Slot, WorkerPool
 from bench.engine.process import WorkerProcess
 from bench.engine.store import Store
+from bench.engine.workerpool import Slot, WorkerPool
 from bench.errors import explain
 from bench.machine import memory
 
@@ -142,7 +141,7 @@ def test_a_worker_that_does_not_stop_in_time_is_killed(
 ) -> None:
     pretend(STUBBORN)
     events = running(store, tmp_path / "started", monkeypatch)
-    monkeypatch.setattr(local, "STOP_SECONDS", 0.2)
+    monkeypatch.setattr(workerpool, "STOP_SECONDS", 0.2)
     events.close()
     assert not children()
 
@@ -162,7 +161,7 @@ def test_a_second_ctrl_c_kills_the_workers_at_once(
     finally:
         again.join()
         signal.signal(signal.SIGINT, handler)
-    assert time.monotonic() - began < local.KILL_SECONDS
+    assert time.monotonic() - began < workerpool.KILL_SECONDS
     assert not children()
 
 
@@ -170,8 +169,8 @@ def test_a_stopped_worker_is_reported_and_goes_on_when_continued(
     store: Store, pretend: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretend(f"{READY}; kill -STOP $$; {DONE}")
-    monkeypatch.setattr(local, "LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(local, "STALL_SECONDS", 0.1)
+    monkeypatch.setattr(workerpool, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(workerpool, "STALL_SECONDS", 0.1)
     toy = HeavyToy(name="a")
     store.register([toy])
     kinds = []
@@ -188,8 +187,8 @@ def test_a_stopped_worker_whose_stage_is_done_elsewhere_is_not_waited_for(
     store: Store, pretend: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretend(f"{READY}; kill -STOP $$")
-    monkeypatch.setattr(local, "LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(local, "STALL_SECONDS", 0.1)
+    monkeypatch.setattr(workerpool, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(workerpool, "STALL_SECONDS", 0.1)
     toy = HeavyToy(name="a")
     store.register([toy])
     events = WorkerPool([Slot("cpu", True, {})]).run(StageGraph([toy]), store)

@@ -28,12 +28,12 @@ from bench.evaluation.cases import case_scores
 from bench.evaluation.masks import without_void
 from bench.evaluation.metrics import METRICS
 from bench.experiment.plan import graph_of
-from bench.labels import MAX_ORGANS, VOID
+from bench.labels import BACKGROUND, MAX_ORGANS, VOID
 from bench.methods.marginal import Marginal
 from bench.stages.targets import joint_counts
 from bench.training.batch import Batch, targets
 from bench.training.objective import Loss, TrainingProgress
-from bench.training.relabelling import BACKGROUND, find_candidates
+from bench.training.relabelling import find_candidates
 from bench.training.shared_loss import SharedLoss
 from bench.training.supervised import Supervised
 

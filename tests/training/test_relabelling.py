@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from bench.errors import BenchError
+from bench.labels import BACKGROUND
 from bench.training.batch import targets
 from bench.training.relabelling import (
-    BACKGROUND,
     RelabelRule,
     Selection,
     add_positives,

@@ -29,11 +29,11 @@ from bench.engine.devices import use_device
 from bench.engine.graph import StageGraph
 from bench.engine.journal import Journal
 from bench.engine.launcher import Submitter
-from bench.engine.launchers.local import MAX_WORKERS, WorkerPool, default_slots
 from bench.engine.provenance import slurm_job
 from bench.engine.sharing import even, share
 from bench.engine.store import Store
 from bench.engine.worker import SUBMISSION
+from bench.engine.workerpool import MAX_WORKERS, WorkerPool, default_slots
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -240,9 +240,8 @@ class Work:
     def _run(self, graph: StageGraph, store: Store, number: int) -> bool:
         """Run stages; return whether the plan is finished."""
         assert self._pool is not None
-        path = cluster.folder_of(store) / f"{self.name}.{number}.jsonl"
         at_work: set[str] = set()
-        journal = Journal(path)
+        journal = Journal(cluster.journal_of(store, self.name, number))
         with contextlib.closing(self._pool.run(graph, store)) as events:
             for event in events:
                 journal.write(event)
