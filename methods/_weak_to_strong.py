@@ -32,10 +32,17 @@ class WeakToStrong(Loss):
     """The shared loss on the images, and the same loss of changed views against hard labels."""
 
     streams: ClassVar[tuple[Stream, ...]] = ("supervised", "incomplete")
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     threshold: Annotated[float, Range(0.6, 0.99)] = Field(default=0.95, gt=0.5, lt=1)
     """A prediction is trusted if its probability is at least this, or at most the rest to 1."""
+    warm_up: Annotated[float, Range(0, 0.5)] = Field(default=0.25, ge=0, lt=1)
+    """Share of the training before changed views learn; 0 as published.
+
+    There a network that has learnt nothing trusts nothing. Here its output begins with few
+    positives (``output_bias``), so that all it says is background is trusted from the first step,
+    and taught, before an organ has been learnt.
+    """
 
     @abc.abstractmethod
     def unlabelled(
@@ -58,8 +65,9 @@ class WeakToStrong(Loss):
         unknown_BKHW = unknown(batch.lab_BHW, w_BKHW)
         trusted = Trusted(positive_BKHW, confident_BKHW & unknown_BKHW)
         views = self.unlabelled(net, batch.image_BCHW, trusted, shared)
+        on = float(progress.share >= self.warm_up)
         return {
-            "loss": sum(views.values(), supervised),
+            "loss": supervised + on * sum(views.values()),
             "supervised": supervised,
             **views,
             "trusted_share": masked_mean(confident_BKHW.float(), unknown_BKHW),

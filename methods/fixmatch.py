@@ -28,7 +28,9 @@ class Fixmatch(Method, WeakToStrong):
     colour: ClassVar[str] = "#7570B3"
     order: ClassVar[int] = 52
     citation: ClassVar[str] = "Sohn et al., NeurIPS 2020"
-    departs: ClassVar[str] = "half of a batch from incomplete volumes; strong views, as published"
+    departs: ClassVar[str] = (
+        "half of a batch from incomplete volumes; strong views, as published, after a quarter"
+    )
 
     label: ClassVar[str] = "fixmatch"
 

@@ -31,7 +31,8 @@ class Unimatch(Method, WeakToStrong):
     order: ClassVar[int] = 53
     citation: ClassVar[str] = "Yang et al., CVPR 2023"
     departs: ClassVar[str] = (
-        "half of a batch from incomplete volumes; strong views and dropped features, as published"
+        "half of a batch from incomplete volumes; strong views and dropped features, as published, "
+        "after a quarter"
     )
 
     label: ClassVar[str] = "unimatch"
