@@ -104,6 +104,15 @@ def test_only_confident_predictions_of_unknown_target_are_learnt(
     assert net.calls == 2
 
 
+@pytest.mark.parametrize(("step", "warm_up"), [(20, 0.25), (30, 0.25), (0, 0.0)])
+def test_changed_views_learn_after_the_labels(step: int, warm_up: float) -> None:
+    net = Says(torch.full((2, K, 32, 32), -4.0))  # background, which is all that it says at first
+    progress = TrainingProgress(step, 101)
+    method = Fixmatch(warm_up=warm_up)
+    found = method.loss(net, batch(), progress, SharedLoss())  # type: ignore[arg-type]
+    assert (found["loss"] > found["supervised"]).item() == (step >= 100 * warm_up)
+
+
 def test_multitalent_of_three_voxels() -> None:
     """By hand: two volumes, the second organ annotated in one of them."""
     prob = torch.tensor([[[0.8, 0.3], [0.4, 0.1]], [[0.6, 0.2], [0.7, 0.5]]]).double()
