@@ -8,7 +8,7 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Image
 from typing_extensions import override
 
-from bench.data.dataset import Case
+from bench.data.dataset import Case, locate
 from bench.data.dicom import find_series
 from bench.data.release import Archive, Release, Scans, numbers
 from bench.errors import BenchError
@@ -41,7 +41,7 @@ class Chaos(Release):
     def read_labels(self, case: Case, path: Path) -> Nifti1Image:
         from PIL import Image
 
-        where = self.where(case, path, "label map")
+        where = locate(self.name, case.id, path, "label map")
         series = find_series(self.file_of(case).image)
         pictures = sorted(one for one in path.iterdir() if one.suffix.lower() == ".png")
         names = sorted(one.path.name for one in series.slices)

@@ -66,8 +66,8 @@ class Folder(Dataset):
         named = self._description().get("name")
         if named:
             named = _name(self._json, "name", named)
-        plain = re.sub(r"[^\w.+-]+", "_", named or self.root.resolve().name).strip("_") or "unnamed"
-        return format_brackets(plain, {"where": self.where} if self.where else {})
+        short = re.sub(r"[^\w.+-]+", "_", named or self.root.resolve().name).strip("_") or "unnamed"
+        return format_brackets(short, {"where": self.where} if self.where else {})
 
     @property
     def organs(self) -> tuple[str, ...]:
@@ -177,7 +177,8 @@ class Folder(Dataset):
         whole = self._images / case.id
         numbers = range(len(self.channel_names))
         numbered = tuple(_existing(_channel_stem(whole, number)) for number in numbers)
-        return numbered if os.path.lexists(numbered[0]) else (_existing(whole),)
+        alone = _existing(whole)  # a case called X_0000 may lie beside the case X
+        return (alone,) if os.path.lexists(alone) or not os.path.lexists(numbered[0]) else numbered
 
     def _label_path(self, case: Case) -> Path:
         return _existing(self._label_maps / case.id)

@@ -61,6 +61,11 @@ class Fusion(Joined):
         return keeps
 
     @property
+    @override
+    def n_tested_train(self) -> int | None:
+        return self.n_full
+
+    @property
     def name(self) -> str:
         """Both data sets, the kept organs and the number of complete patients."""
         return format_brackets("fusion", self._named(self.full.name, self.partial.name))

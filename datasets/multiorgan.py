@@ -12,7 +12,7 @@ from nibabel.nifti1 import Nifti1Image
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from bench.data.dataset import Case
+from bench.data.dataset import Case, locate
 from bench.data.flips import flips
 from bench.data.nifti import load
 from bench.data.release import Archive, Files, Release, Scans, numbers, placed
@@ -162,7 +162,7 @@ class Multiorgan(Release):
         if files.labels is None:
             empty = Nifti1Image(np.zeros(image.shape, np.uint8), image.affine)
             return image, empty, (slice(None),) * 3
-        where = self.where(case, files.labels, "label map")
+        where = locate(self.name, case.id, files.labels, "label map")
         labels = self.read_labels(case, files.labels)
         drawn_XYZ = np.asarray(load(files.labels, where).dataobj) > 0
         if image.shape != labels.shape:

@@ -8,7 +8,7 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Image
 from typing_extensions import override
 
-from bench.data.dataset import Case
+from bench.data.dataset import Case, locate
 from bench.data.flips import flips
 from bench.data.release import Release, Scans
 
@@ -42,6 +42,6 @@ class TciaPancreas(Release):
     def read_labels(self, case: Case, path: Path) -> Nifti1Image:
         labels_IJK = np.asarray(super().read_labels(case, path).dataobj)
         image = self.image(case)
-        where = self.where(case, path, "label map")
+        where = locate(self.name, case.id, path, "label map")
         turn = flips(np.asarray(image.dataobj), labels_IJK, where)
         return Nifti1Image(labels_IJK[turn], image.affine)

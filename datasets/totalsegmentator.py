@@ -11,7 +11,7 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Image
 from typing_extensions import override
 
-from bench.data.dataset import Case
+from bench.data.dataset import Case, locate
 from bench.data.filenames import file_stem
 from bench.data.labelmap import load_labels
 from bench.data.release import Archive, Files, Release, Scans, placed
@@ -137,7 +137,7 @@ class TotalSegmentator(Release):
         affine = np.asarray(grid.native_affine)
         labels = np.zeros(grid.native_shape, np.uint8)
         for organ, mask in self._masks(path).items():
-            where = self.where(case, mask, "label map")
+            where = locate(self.name, case.id, mask, "label map")
             found = load_labels(mask, {1: 1}, {1: organ}, where)
             on_image = placed(found, affine, self.file_of(case))
             if found.shape != labels.shape or not np.array_equal(on_image.affine, affine):

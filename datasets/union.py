@@ -167,6 +167,11 @@ class Union(Joined):
     def tested(self) -> tuple[str, ...]:
         return self.test or self.domains
 
+    @property
+    @override
+    def n_tested_train(self) -> int | None:
+        return self.n_train
+
     def _named(self, names: Sequence[str]) -> dict[str, Any]:
         chosen = {
             name: value

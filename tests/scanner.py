@@ -292,6 +292,19 @@ def _directory(folder: Path) -> None:
     (folder / "disc" / "DICOMDIR").rename(folder / "DICOMDIR")
 
 
+def _renamed_directory(folder: Path) -> None:
+    _directory(folder)
+    (folder / "DICOMDIR").rename(folder / "dicomdir.dcm")
+
+
+def _decimal_comma(folder: Path) -> None:
+    save(series(rescale=lambda k: (1.25, -1024)), folder)
+    for path in folder.iterdir():
+        content = path.read_bytes()
+        assert content.count(b"1.25") == 1
+        path.write_bytes(content.replace(b"1.25", b"1,25"))
+
+
 def _copied(folder: Path) -> None:
     save(series(), folder)
     (folder / "copy of 003.dcm").write_bytes((folder / "003.dcm").read_bytes())
@@ -390,6 +403,7 @@ READ: dict[str, Writer] = {
     "a scout in the series": lambda f: save([scout("1.2.3.4"), *series()], f),
     "a scout beside": lambda f: save([scout("1.2.3.7"), *series()], f),
     "DICOMDIR beside": _directory,
+    "DICOMDIR of another name beside": _renamed_directory,
     "RTSTRUCT beside": lambda f: save([company(RTStructureSetStorage, "RTSTRUCT"), *series()], f),
     "SEG beside": lambda f: save([company(SegmentationStorage, "SEG"), *series()], f),
     "dose report beside": lambda f: save([screenshot(), *series()], f),
@@ -403,6 +417,14 @@ READ: dict[str, Writer] = {
 """Series that are to be read, by what is special about them."""
 
 REFUSED: dict[str, tuple[Writer, str]] = {
+    "a slope with a decimal comma": (
+        _decimal_comma,
+        r"000\.dcm: RescaleSlope is not one number",
+    ),
+    "two intercepts of a slice": (
+        lambda f: save(change(series(), slice(None), RescaleIntercept=["0", "1"]), f),
+        r"000\.dcm: RescaleIntercept is not one number",
+    ),
     "a slice is missing": (
         lambda f: save(series()[:3] + series()[4:], f),
         r"003\.dcm: .*10 mm",

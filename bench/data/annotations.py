@@ -96,10 +96,23 @@ class Annotations(NamedTuple):
         )
 
     def doubts(self, where: str) -> tuple[str, ...]:
-        """Return whether patients may be more or fewer than they seem.
+        """Return what may be meant otherwise: numbers of folds, and who is a patient.
 
         A column that is not read looks like that of the patients, or theirs spells one in two ways.
         """
+        return *self._folds_from_one(where), *self._unclear_patients(where)
+
+    def _folds_from_one(self, where: str) -> tuple[str, ...]:
+        named = [case.trains_in for case in self.cases(where)]
+        folds = {fold for numbers in named if isinstance(numbers, tuple) for fold in numbers}
+        if not folds or 0 in folds:
+            return ()
+        return (
+            f"column {self.trains_in} of {self.path.name} names folds from {min(folds)} to"
+            f" {max(folds)}; they count from 0",
+        )
+
+    def _unclear_patients(self, where: str) -> tuple[str, ...]:
         if self.patient is not None:
             return self._misspelt(where)
         filtered = {column for column, _ in clauses(where)}

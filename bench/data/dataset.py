@@ -164,8 +164,8 @@ class Dataset(Part, abc.ABC):
         Raises
         ------
         BenchError
-            Folder missing (with the expected files), no case, an image without a label map, an
-            ``annotations.csv`` that names other cases or organs.
+            Folder missing (with the expected files), no case, files or tables that contradict each
+            other.
         """
 
     def found(self) -> Sequence[Case]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 import struct
-import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from bench.data.dicomfiles import TAGS, missing, refuse_interleaved, refuse_two_origins
 from bench.data.header import refuse_size
+from bench.data.quiet import quiet
 from bench.data.stack import Plane, stack
 from bench.errors import BenchError, explain
 from bench.files import dead_link, file_size, sha256
@@ -124,10 +124,10 @@ def read_series(folder: Path) -> Nifti1Image:
     BenchError
         As :func:`find_series`, or pixels that cannot be decoded.
     """
-    return read_voxels(find_series(folder))
+    return series_image(find_series(folder))
 
 
-def read_voxels(series: Series) -> Nifti1Image:
+def series_image(series: Series) -> Nifti1Image:
     """Return a series that was found, see :func:`read_series`."""
     import nibabel as nib
 
@@ -215,18 +215,21 @@ def is_dicom(path: Path) -> bool:
 
 
 def _header(path: Path) -> Dataset | None:
-    """Return what is needed of a header, None if the file is not DICOM."""
+    """Return what is needed of a header, None if the file is not DICOM, or a list of files."""
     from pydicom import dcmread
     from pydicom.filereader import read_file_meta_info
-    from pydicom.uid import DeflatedExplicitVRLittleEndian
+    from pydicom.uid import DeflatedExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
     if not is_dicom(path):
         return None
     with path.open("rb") as file:
         bare = file.read(len(_BARE)) == _BARE
     if not bare:
-        syntax = read_file_meta_info(path).get("TransferSyntaxUID")
-        if syntax == DeflatedExplicitVRLittleEndian:  # a small file may inflate to any size
+        meta = read_file_meta_info(path)
+        if meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+            return None
+        # A small file may inflate to any size.
+        if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
             raise BenchError(f"{path}: deflated as a whole; convert it to explicit little endian")
     header = dcmread(path, force=bare, stop_before_pixels=True, specific_tags=list(_TAGS))
     if "SOPClassUID" not in header:
@@ -262,6 +265,8 @@ def _modality(header: Dataset) -> str:
 
 def _refuse_promised(path: Path) -> None:
     """Raise if a file that is no DICOM has the name of a slice, which would be missing."""
+    if is_dicom(path):
+        return  # a DICOMDIR, whatever its name
     suffix = path.suffix.lower()
     empty = path.stat().st_size == 0
     if suffix in SLICE_SUFFIXES or (empty and not re.search("[a-z]", suffix)):
@@ -332,10 +337,11 @@ def _slice(
     spacing = values["PixelSpacing"]
     if min(spacing) <= 0:
         raise BenchError(f"{where}: spacing of pixels {spacing} mm; export the series anew")
-    (thickness,) = _numbers(sources, "SliceThickness", "PixelMeasuresSequence") or (math.nan,)
-    (slope,) = _numbers(sources, "RescaleSlope", _RESCALE) or (1.0,)
-    rescaled = _numbers(sources, "RescaleIntercept", _RESCALE)
-    (intercept,) = rescaled or (0.0,)
+    thickness, *_ = _numbers(sources, "SliceThickness", "PixelMeasuresSequence") or (math.nan,)
+    slope = _rescaling(sources, "RescaleSlope", where)
+    intercept = _rescaling(sources, "RescaleIntercept", where)
+    rescaled = intercept is not None
+    slope, intercept = 1.0 if slope is None else slope, intercept or 0.0
     if not (slope and math.isfinite(slope) and math.isfinite(intercept)):
         raise BenchError(
             f"{where}: rescaling of values by {slope:g} and {intercept:g}; export the series anew"
@@ -349,7 +355,24 @@ def _slice(
         thickness,
         _decimals(_value(sources, "ImagePositionPatient", "PlanePositionSequence")),
     )
-    return Slice(path, frame, plane, slope, intercept, bool(rescaled))
+    return Slice(path, frame, plane, slope, intercept, rescaled)
+
+
+def _rescaling(sources: Sequence[Dataset], name: str, where: str) -> float | None:
+    """Return slope or intercept of the values; None where the header does not have it."""
+    found = _numbers(sources, name, _RESCALE)
+    if len(found) == 1:
+        return found[0]
+    if not found and _is_missing(sources, name):
+        return None
+    raise BenchError(f"{where}: {name} is not one number; correct the header, or export it anew")
+
+
+def _is_missing(sources: Sequence[Dataset], name: str) -> bool:
+    try:
+        return _value(sources, name, _RESCALE) is None
+    except Exception:  # pydicom converts when asked, and raises what it likes
+        return False
 
 
 def _value(sources: Sequence[Dataset], name: str, group: str) -> Any:
@@ -449,8 +472,7 @@ def _check_stream(data: bytes, syntax: str, rows: int, columns: int) -> None:
 @contextmanager
 def _decoding(path: Path) -> Iterator[None]:
     """Turn what decoders raise into one line about the file, and keep their warnings quiet."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
         try:
             yield
         except BenchError:

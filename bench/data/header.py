@@ -13,6 +13,7 @@ from nibabel.nifti2 import Nifti2Header
 from bench.data.geometry import check_affine
 from bench.errors import BenchError
 from bench.machine import memory
+from bench.reporting.text import counted
 
 MAX_VOXELS = 2**31
 """Voxels of one file, channels included: 2048 slices of 1024 x 1024."""
@@ -61,7 +62,7 @@ def parse_header(head: bytes, most: int, where: str) -> Nifti1Header:
     if header.get_data_shape() == ():
         raise BenchError(f"{where}: the header announces no voxel; convert the scan anew")
     _refuse_shape(header.get_data_shape(), where)
-    if not 0 <= header.get_data_offset() <= MAX_OFFSET:
+    if not header.single_vox_offset <= header.get_data_offset() <= MAX_OFFSET:
         raise BenchError(
             f"{where}: the header places the voxels at byte {header.get_data_offset()}; copy the"
             " file again or convert the scan anew"
@@ -85,6 +86,16 @@ def refuse_size(shape: Sequence[int], where: str) -> None:
     """Raise if an image of this shape is empty, above :data:`MAX_VOXELS`, or above free memory."""
     _refuse_shape(shape, where)
     _refuse_memory(shape, where)
+
+
+def refuse_picture(shape: Sequence[int], where: str) -> None:
+    """Raise if an image has no third axis."""
+    if len(shape) < 3:
+        raise BenchError(
+            f"{where}: {counted(len(shape), 'dimension')} {tuple(shape)}, a single picture and no"
+            " scan; convert the whole series to one 3D volume (one slice has a third axis of"
+            " length 1)"
+        )
 
 
 def _refuse_shape(shape: Sequence[int], where: str) -> None:

@@ -91,7 +91,10 @@ def load_channels(files: Mapping[str, Path]) -> Nifti1Image:
         check_same_grid(first, geometry, where, other, "resample one channel to the other")
         volumes.append(values)
     assert first is not None, "an image has channels"
-    image = Nifti1Image(np.moveaxis(np.stack(volumes), 0, -1), np.asarray(first.native_affine))
+    stacked = np.stack(volumes)
+    if stacked.dtype.itemsize > MAX_INTEGER_BYTES:  # of signed and unsigned integers
+        stacked = stacked.astype(np.float32)
+    image = Nifti1Image(np.moveaxis(stacked, 0, -1), np.asarray(first.native_affine))
     copy_place(image, place.header)
     return image
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from bench.errors import BenchError
 from bench.params import Params
@@ -18,8 +19,11 @@ of the volume; 4 standard deviations below and above its mean; its smallest and 
 RULES: tuple[Rule, ...] = get_args(Rule)
 PERCENTILES = (0.5, 99.5)
 DEVIATIONS = 4.0
+KEPT_STEPS = 100
+"""Values of a window that are stored as whole numbers are at least so many."""
+INT16 = 2**15 - 1
 SCALED = (0.0, 10_000.0)
-"""Stored values of 0 and 1 in channels that are not in HU, within int16."""
+"""Stored values of 0 and 1 where values are not stored as they are, within int16."""
 
 MIN_BONE_HU = 200.0
 """HU. Every CT of a trunk or head has voxels of bone above it."""
@@ -82,9 +86,21 @@ class Channel(Params):
         return named.pop() if len(named) == 1 else None
 
     @property
+    def _kept(self) -> bool:
+        """Whether values are stored as they are: rounded to int16, they have to be many and fit."""
+        low, high = self.hu_window
+        return self.rule == "window" and high - low >= KEPT_STEPS and max(-low, high) <= INT16
+
+    @property
     def stored_range(self) -> ValueRange:
         """The stored values of 0 and 1."""
-        return self.hu_window if self.rule == "window" else SCALED
+        return self.hu_window if self._kept else SCALED
+
+    @override
+    def identity(self) -> dict[str, Any]:
+        # What was stored in whole HU, or wrapped around, before other windows were scaled.
+        scaled = self.rule == "window" and not self._kept
+        return super().identity() | ({"stored": list(SCALED)} if scaled else {})
 
     def volume_range(self, grey_XYZ: NDArray[GreyValue]) -> ValueRange:
         """Return the values of a volume that are scaled to 0 and 1."""
@@ -106,7 +122,7 @@ class Channel(Params):
 
         ``values`` is the :meth:`volume_range` of the volume, by default that of ``image_XYZ``.
         """
-        if self.rule == "window":
+        if self._kept:
             clipped_XYZ: NDArray[np.float32] = np.clip(image_XYZ, *self.hu_window)
             return clipped_XYZ
         low, high = self.volume_range(image_XYZ) if values is None else values

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from itertools import combinations, product
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import nibabel as nib
 import numpy as np
 from nibabel.nifti1 import Nifti1Image
+from pydantic import model_validator
 from typing_extensions import override
 
 from bench.data.dataset import Case, Dataset
@@ -26,6 +27,9 @@ from bench.seeds import generator
 
 DRAWS = 20
 """Random choices of training patients, one a fold, where their number is given."""
+
+SCALING = frozenset({"hu_window", "intensity"})
+"""Options of a data set that say how values are scaled."""
 
 Folds = tuple[int, ...] | Literal["all"] | None
 """As ``Case.trains_in``."""
@@ -110,7 +114,19 @@ class Joined(Dataset, abc.ABC):
     """The cases of several data sets. One that is not tested trains in every fold."""
 
     size_option: ClassVar[str]
-    """Name of the field that says how many patients train, for messages."""
+    """Name of the field of :attr:`n_tested_train`, for messages."""
+
+    @model_validator(mode="after")
+    def _scaled_alike(self) -> Self:
+        for member in self.members[1:]:
+            given = SCALING & member.dataset.overrides().keys()
+            if given and member.dataset.channels != self.channels:
+                options = " and ".join(sorted(given))
+                raise ValueError(
+                    f"{member.domain} is scaled as {self.domains[0]} is; give {options} to the"
+                    " joined data set, for all"
+                )
+        return self
 
     @property
     @abc.abstractmethod
@@ -135,13 +151,12 @@ class Joined(Dataset, abc.ABC):
     @property
     def scaling(self) -> dict[str, Any]:
         """The options that scale values and are not default."""
-        rules = ("hu_window", "intensity")
-        return {name: value for name, value in self.overrides().items() if name in rules}
+        return {name: value for name, value in self.overrides().items() if name in SCALING}
 
     @property
-    def _n_train(self) -> int | None:
+    @abc.abstractmethod
+    def n_tested_train(self) -> int | None:
         """Patients of the tested data set that train; None for cross-validation."""
-        return getattr(self, self.size_option)  # type: ignore[no-any-return]
 
     def cases(self) -> Sequence[Case]:
         """Return the cases of all, each with the folds in which it trains.
@@ -171,7 +186,7 @@ class Joined(Dataset, abc.ABC):
                         "id": name,
                         "patient": f"{space}_{case.patient}",
                         "annotated": self._flags(member, case),
-                        "trains_in": case.trains_in or trains_in(case),
+                        "trains_in": trains_in(case),
                         "domain": member.domain,
                     }
                 )
@@ -187,8 +202,8 @@ class Joined(Dataset, abc.ABC):
     def remarks(self) -> tuple[str, ...]:
         others = [name for name in self.domains if name not in self.tested]
         roles = f"tested: {', '.join(self.tested)}"
-        if self._n_train is not None:
-            roles += f", but for {counted(self._n_train, 'patient')} who train"
+        if self.n_tested_train is not None:
+            roles += f", but for {counted(self.n_tested_train, 'patient')} who train"
         if others:
             roles += f"; in every training set: {', '.join(others)}"
         return (
@@ -243,25 +258,40 @@ class Joined(Dataset, abc.ABC):
     def _folds(self, member: Member, cases: Sequence[Case]) -> Callable[[Case], Folds]:
         """Return the folds in which a case of one of the data sets trains."""
         if member.domain not in self.tested:
+            self._refuse_tested(member, cases)
             return lambda _: "all"
-        if self._n_train is None:
-            return lambda _: None
+        if self.n_tested_train is None:
+            return lambda case: case.trains_in
         kept = [k for k, organ in enumerate(member.dataset.organs) if organ in member.organs]
         patients = sorted({case.patient for case in cases if case.trains_in is None})
         lacking = {case.patient for case in cases if not all(case.annotated[k] for k in kept)}
         whole = [patient for patient in patients if patient not in lacking]
-        if len(whole) < self._n_train or len(patients) == self._n_train:
+        if len(whole) < self.n_tested_train or len(patients) == self.n_tested_train:
             raise BenchError(
                 f"{member.dataset.name} has {len(patients)} patients, {len(whole)} of them with "
-                f"every organ annotated: {self.size_option}={self._n_train} leaves none to test or "
-                "is too many"
+                f"every organ annotated: {self.size_option}={self.n_tested_train} leaves none to "
+                "test or is too many"
             )
         draws = [self._drawn(whole, draw) for draw in range(DRAWS)]
-        return lambda case: tuple(n for n, drawn in enumerate(draws) if case.patient in drawn)
+        drawn_in = {
+            patient: tuple(n for n, drawn in enumerate(draws) if patient in drawn)
+            for patient in patients
+        }
+        return lambda case: drawn_in.get(case.patient, case.trains_in)
+
+    def _refuse_tested(self, member: Member, cases: Iterable[Case]) -> None:
+        """Raise if a source that trains in every fold says of a case that it is to be tested."""
+        tested = [case.id for case in cases if case.trains_in not in (None, "all")]
+        if tested:
+            raise BenchError(
+                f"{self.name}: {member.domain} trains in every fold, but the column trains_in of "
+                f"its table says that {enumerated(tested)} {'is' if len(tested) == 1 else 'are'} "
+                f"to be tested; test {member.domain}, too, or leave out these cases with where="
+            )
 
     def _drawn(self, patients: Sequence[str], draw: int) -> frozenset[str]:
         order = generator(0, "fusion", self.name, draw).permutation(len(patients))
-        return frozenset(patients[position] for position in order[: self._n_train])
+        return frozenset(patients[position] for position in order[: self.n_tested_train])
 
     def _refuse_split_patients(self, cases: Iterable[Case]) -> None:
         by_patient: dict[str, dict[bool, str]] = defaultdict(dict)

@@ -37,9 +37,11 @@ def find_leaks(cases: Sequence[Case], scans: Mapping[str, Landmarks]) -> list[Le
     found = []
     for pair in twins([scans[case.id] for case in known]):
         one, other = known[pair.first], known[pair.second]
-        always = one.trains_in == other.trains_in == "all"
+        together = one.patient == other.patient or (
+            one.trains_in is not None and one.trains_in == other.trains_in
+        )
         evidence = f"{pair.share:.0%} of their landmarks agree" if pair.common else "equal voxels"
-        found.append(Leak(one, other, evidence, one.patient != other.patient and not always))
+        found.append(Leak(one, other, evidence, not together))
     return found
 
 

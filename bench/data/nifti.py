@@ -19,7 +19,7 @@ from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from bench.data.geometry import Geometry
-from bench.data.header import HEADER_BYTES, announced_bytes, parse_header
+from bench.data.header import HEADER_BYTES, announced_bytes, parse_header, refuse_picture
 from bench.errors import BenchError, explain
 from bench.files import file_size
 
@@ -86,6 +86,7 @@ def load_geometry(path: Path, where: str) -> Geometry:
                     header = parse_header(stream.read(HEADER_BYTES), size * _DEFLATE_RATIO, where)
     except UNREADABLE as error:
         raise unreadable(where, error) from None
+    refuse_picture(header.get_data_shape(), where)
     return Geometry.of(header.get_data_shape()[:3], header.get_best_affine())
 
 

@@ -307,7 +307,8 @@ class Release(Dataset):
         from bench.data.dicom import read_series
 
         path = self.file_of(case).image
-        return read_series(path) if path.is_dir() else load(path, self.where(case, path, "image"))
+        where = locate(self.name, case.id, path, "image")
+        return read_series(path) if path.is_dir() else load(path, where)
 
     def labels(self, case: Case) -> Nifti1Image:
         """Return the label map on the grid of the image; empty for a scan without labels."""
@@ -326,13 +327,13 @@ class Release(Dataset):
         if path.is_dir():
             series = find_series(path)
             return Geometry.of(series.shape, series.affine)
-        return load_geometry(path, self.where(case, path, "image"))
+        return load_geometry(path, locate(self.name, case.id, path, "image"))
 
     def read_labels(self, case: Case, path: Path) -> Nifti1Image:
         """Return the label map of a scan, 0..K in the order of :attr:`organs`."""
         names = self.label_values()
         values = {value: self.number(organ) for value, organ in names.items()}
-        return load_labels(path, values, names, self.where(case, path, "label map"))
+        return load_labels(path, values, names, locate(self.name, case.id, path, "label map"))
 
     def number(self, organ: str) -> int:
         """Return the label of an organ, 0 if it is not among those looked at."""
@@ -360,10 +361,6 @@ class Release(Dataset):
         if case.id not in self._found:
             raise BenchError(f"{self.name} has no case {case.id}")
         return self._found[case.id]
-
-    def where(self, case: Case, path: Path, what: str) -> str:
-        """Return the start of a message about a file."""
-        return locate(self.name, case.id, path, what)
 
     @cached_property
     def _found(self) -> dict[str, Files]:

@@ -54,7 +54,7 @@ def assemble(dataset: Dataset, case: Case, image: Nifti1Image, labels: Nifti1Ima
     return Scan(image_CXYZ, _annotations(dataset, case, labels, geometry), geometry)
 
 
-def read_annotations(dataset: Dataset, case: Case) -> tuple[NDArray[np.uint8], Geometry]:
+def read_label_map(dataset: Dataset, case: Case) -> tuple[NDArray[np.uint8], Geometry]:
     """Validate a case as :func:`read_scan`, and return its labels alone: the image is let go."""
     where = where_is(dataset, case, "image")
     geometry = read_image(dataset.image(case), where, dataset.channels)[1]

@@ -90,6 +90,17 @@ def labelled_patients(
     return frozenset(ordered[position] for position in kept)
 
 
+def _refuse_parted(dataset: str, training: Sequence[Case], tested: Sequence[Case]) -> None:
+    """Raise if scans of one patient are trained on and tested."""
+    test_case = {case.patient: case.id for case in tested}
+    for case in training:
+        if (other := test_case.get(case.patient)) is not None:
+            raise BenchError(
+                f"{dataset}: {case.id} is trained on and {other} tested, and both are of one"
+                " patient; let the scans of a patient train in the same folds"
+            )
+
+
 def make_split(
     cases: Sequence[Case],
     organs: Sequence[str],
@@ -110,7 +121,7 @@ def make_split(
     ------
     BenchError
         Too few patients, a fold that does not exist, an organ annotated in no training patient but
-        in others, or no organ annotated in any test patient.
+        in others, no organ annotated in any test patient, or a patient on both sides.
     """
     if not 0 <= fold < n_folds:
         raise BenchError(f"fold {fold} does not exist: folds are 0 to {n_folds - 1}")
@@ -125,6 +136,7 @@ def make_split(
         return case.trains_in == "all" or fold in case.trains_in
 
     training = [case for case in cases if trains(case)]
+    _refuse_parted(dataset, training, [case for case in cases if not trains(case)])
     if not any(any(case.annotated) for case in cases if not trains(case)):
         raise BenchError(
             f"{dataset}: no organ is annotated in a test patient of fold {fold}, so nothing could"

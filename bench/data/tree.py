@@ -19,7 +19,7 @@ def walk(root: Path) -> Iterator[str]:
     out. A folder that several links lead to is visited once.
     """
     seen = set()
-    for folder, subfolders, names in os.walk(root, followlinks=True):
+    for folder, subfolders, names in os.walk(root, onerror=_refuse, followlinks=True):
         state = os.stat(folder)
         if (state.st_dev, state.st_ino) in seen:
             subfolders.clear()
@@ -34,6 +34,10 @@ def walk(root: Path) -> Iterator[str]:
         )
         yield from (f"{start}{name}/" for name in subfolders)
         yield from (f"{start}{name}" for name in sorted(names) if name[0] != ".")
+
+
+def _refuse(error: OSError) -> None:
+    raise error  # os.walk passes over what it cannot read, as if it were empty
 
 
 def find(root: Path, pattern: str) -> dict[int, Path]:

@@ -85,7 +85,7 @@ class TrainView:
     def intensity_sd(self) -> tuple[float, ...]:
         """Return the standard deviation of each channel, scaled as training sees them.
 
-        Estimated from up to 256 slices, evenly spaced over the training cases.
+        Estimated from 256 slices to twice as many, evenly spaced over the training cases.
         """
         rows = self.image_row_S[:: max(1, len(self.image_row_S) // 256)]
         images_SCHW = normalise(self.images_SCHW[rows], self.value_ranges)
@@ -94,7 +94,7 @@ class TrainView:
     def organ_share(self) -> float:
         """Return the share of a slice that an organ takes where its visible label shows.
 
-        The mean over organs, each estimated from up to 64 of its slices, evenly spaced.
+        The mean over organs, each estimated from 64 of its slices to twice as many, evenly spaced.
         """
         shares = []
         for organ, shown_S in enumerate(self._labelled_SK.T, start=1):

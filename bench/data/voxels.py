@@ -10,10 +10,10 @@ from nibabel.nifti1 import Nifti1Image
 from numpy.typing import NDArray
 
 from bench.data.geometry import Geometry, check_affine
+from bench.data.header import refuse_picture
 from bench.data.intensity import Channel, listed
 from bench.data.nifti import UNREADABLE, unreadable
 from bench.errors import BenchError
-from bench.reporting.text import counted
 
 
 def read_voxels(
@@ -33,11 +33,7 @@ def read_voxels(
             f"{where}: voxels of type {stored}, not numbers; export one grey value each"
         )
     shape = volume_shape(image)
-    if len(shape) < 3:
-        raise BenchError(
-            f"{where}: {counted(len(shape), 'dimension')} {shape}, a single picture and no scan;"
-            " convert the whole series to one 3D volume (one slice has a third axis of length 1)"
-        )
+    refuse_picture(shape, where)
     if len(channels) > 1 and (len(shape) != 4 or shape[3] != len(channels)):
         raise BenchError(
             f"{where}: shape {shape}, expected a 3D volume of {len(channels)} channels"

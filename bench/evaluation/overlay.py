@@ -84,10 +84,13 @@ def square_pixels(slices_SHW: NDArray[ScalarT], sides: tuple[float, float]) -> N
     sides
         Height and width of a pixel, in any unit.
     """
-    rows, columns = (
-        ((np.arange(round(n * side / min(sides))) + 0.5) * min(sides) / side).astype(int)
-        for n, side in zip(slices_SHW.shape[1:], sides, strict=True)
-    )
+
+    def nearest(n: int, side: float) -> NDArray[np.intp]:
+        centres = (np.arange(round(n * side / min(sides))) + 0.5) * min(sides) / side
+        # Rounding may have added half a pixel more than there is.
+        return np.clip(centres.astype(np.intp), 0, n - 1)
+
+    rows, columns = map(nearest, slices_SHW.shape[1:], sides)
     return slices_SHW[:, rows[:, None], columns]
 
 

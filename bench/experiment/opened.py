@@ -78,7 +78,7 @@ class Opened:
 
 
 def _open(scan: Found, channels: Sequence[Channel]) -> tuple[Nifti1Image, Series | None]:
-    from bench.data.dicom import find_series, read_voxels
+    from bench.data.dicom import find_series, series_image
     from bench.data.image import load_channels
     from bench.data.nifti import load
     from bench.data.voxels import volume_shape
@@ -100,7 +100,7 @@ def _open(scan: Found, channels: Sequence[Channel]) -> tuple[Nifti1Image, Series
             f"{path}: its Modality is {series.modality}, but the model was trained on {trained};"
             f" name a series of {trained}, or a model of {series.modality}"
         )
-    return read_voxels(series), series
+    return series_image(series), series
 
 
 def _remarks(

@@ -41,12 +41,13 @@ class SmpNetwork(Network):
             known = timm.list_models()
             if not timm.is_model(self._encoder.removeprefix("tu-")):
                 raise unknown_name("encoder", self._encoder, (f"tu-{name}" for name in known))
+            weights = ("imagenet",)  # those that timm has of it
         elif self._encoder not in encoders:
             raise unknown_name("encoder", self._encoder, encoders)
         else:
-            weights = encoders[self._encoder]["pretrained_settings"]
-            if self.weights not in ("none", *weights):
-                raise unknown_name(f"weights of encoder {self._encoder}", self.weights, weights)
+            weights = tuple(encoders[self._encoder]["pretrained_settings"])
+        if self.weights not in ("none", *weights):
+            raise unknown_name(f"weights of encoder {self._encoder}", self.weights, weights)
         side = 2 * self.divisor
         try:
             with torch.no_grad():

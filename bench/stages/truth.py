@@ -30,14 +30,14 @@ class Truth(Stage):
     def run(self, ctx: StageContext) -> None:
         """Write one ``CASE.npz`` per case and ``index.json``."""
         from bench.data.hidden import TruthCase, TruthIndex, write_truth
-        from bench.data.scan import read_annotations
+        from bench.data.scan import read_label_map
         from bench.stages.pieces import Pieces
 
         cases = self.dataset.cases()
         pieces = Pieces(ctx, ".npz")
 
         def prepare(case: Case, file: IO[bytes]) -> Geometry:
-            labels_XYZ, geometry = read_annotations(self.dataset, case)
+            labels_XYZ, geometry = read_label_map(self.dataset, case)
             write_truth(file, labels_XYZ)
             return geometry
 

@@ -50,7 +50,7 @@ class Phantom(Dataset):
     @property
     @override
     def namespace(self) -> str:
-        return f"phantom {self.seed} {self.scale}"
+        return f"phantom {self.seed}"  # a coarse scan shows the same patient
 
     @property
     def organs(self) -> tuple[str, ...]:

@@ -222,13 +222,13 @@ def test_links_that_lead_nowhere_are_named_and_stop_nothing(predict, tmp_path):
 
 def test_a_scan_that_changes_while_it_is_read_is_refused(predict, tmp_path, monkeypatch):
     folder = scanner.save(scanner.series(), tmp_path / "ct")
-    read = dicom.read_voxels
+    read = dicom.series_image
 
     def slowly(series):
         scanner.save(scanner.series()[:1], folder, "late{k}.dcm")
         return read(series)
 
-    monkeypatch.setattr(dicom, "read_voxels", slowly)
+    monkeypatch.setattr(dicom, "series_image", slowly)
     answer = predict(folder, "-o", "out")
     assert (answer.code, answer.out) == (2, "")
     assert "ct/late0.dcm: changed while the scan was read; wait until it is complete" in answer.err

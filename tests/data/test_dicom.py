@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from pydicom.uid import HTJ2KLossless, JPEG2000Lossless, JPEGLosslessSV1, JPEGLS
 from bench.data import dicom
 from bench.data.dicom import find_series, read_series
 from bench.data.image import read_image
+from bench.data.quiet import quiet
 from bench.data.stack import TOLERANCE_MM
 from bench.errors import BenchError
 
@@ -153,3 +156,24 @@ def test_what_is_missing_to_decompress_is_named(syntax, written_as, message, tmp
     monkeypatch.setattr(get_decoder(syntax), "_available", {})
     with pytest.raises(BenchError, match=rf"000\.dcm: compressed as {message}"):
         read_series(folder)
+
+
+def test_warnings_of_threads_do_not_stay_silent():
+    barrier = threading.Barrier(2)
+
+    def decode(first):
+        barrier.wait()
+        with quiet():
+            barrier.wait()
+            if first:
+                barrier.wait()
+        if not first:
+            barrier.wait()
+
+    before = list(warnings.filters)
+    threads = [threading.Thread(target=decode, args=(first,)) for first in (True, False)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert list(warnings.filters) == before

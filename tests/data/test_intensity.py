@@ -103,3 +103,15 @@ def test_a_fusion_reads_both_parts_as_its_complete_one(tmp_path: Path) -> None:
     assert [channel.rule for channel in fused.channels] == ["minmax", "minmax"]
     with pytest.raises(BenchError, match="channels 0 ADC, 1 T2, but full has 0 T2, 1 ADC"):
         parse_dataset(name.format(other, ""))
+
+
+@pytest.mark.parametrize("window", [(0.0, 1.0), (0.0, 5.0), (0.0, 60_000.0), (-40_000.0, 100.0)])
+def test_a_window_that_int16_cannot_hold_is_scaled(window: tuple[float, float]) -> None:
+    narrow = Channel(name="PET", rule="window", hu_window=window)
+    low, high = window
+    stored = narrow.to_stored(np.linspace(low - 1, high + 1, 300, dtype=np.float32))
+    assert narrow.stored_range == (0, 10_000)
+    assert (stored.min(), stored.max()) == (0, 10_000)
+    assert len(np.unique(stored.astype(np.int16))) > 90
+    assert "stored" not in channel("window").identity()
+    assert narrow.identity() != narrow.model_copy(update={"rule": "minmax"}).identity()

@@ -15,8 +15,9 @@ from walk import PROFILE, bench
 from bench.data import leaks
 from bench.data.catalogue import parse_dataset
 from bench.data.check import check
+from bench.data.dataset import Case
 from bench.data.landmarks import agreement, landmarks, recognisable, twins
-from bench.data.leaks import refuse_leaks, remembered_landmarks
+from bench.data.leaks import find_leaks, refuse_leaks, remembered_landmarks
 from bench.errors import BenchError
 from bench.seeds import generator
 
@@ -178,3 +179,13 @@ def test_patients_are_known_by_any_spelling_of_the_column(column: str, tmp_path:
     table.write_text(table.read_text().replace(",tier,", ",patient-name,"))
     with pytest.raises(BenchError, match=f"{column}, patient-name all seem to name the patient"):
         parse_dataset(str(root)).cases()
+
+
+def test_twins_that_train_in_the_same_folds_do_not_part() -> None:
+    scan = landmarks(anatomy(0), SPACING)
+    for folds, part in (("all", False), ((), False), ((0, 2), False), (None, True)):
+        pair = [
+            Case(id=name, patient=name, annotated=(True,), trains_in=folds) for name in ("a", "b")
+        ]
+        (leak,) = find_leaks(pair, {"a": scan, "b": scan})
+        assert leak.parts == part

@@ -14,7 +14,7 @@ from nibabel.orientations import aff2axcodes
 from bench.data.geometry import Geometry
 from bench.data.image import read_image
 from bench.data.labelmap import map_labels, read_labels, to_native
-from bench.data.nifti import load
+from bench.data.nifti import load, load_geometry
 from bench.errors import BenchError
 from bench.machine import memory
 from bench.seeds import generator
@@ -210,6 +210,7 @@ def announcing(path, **fields):
         ({"dim": (3, 1200, 1200, 1100, 1, 1, 1, 1)}, "bytes, the file has"),
         ({"dim": (-7, 32, 28, 8, 1, 1, 1, 1)}, "the header is invalid"),
         ({"vox_offset": 1e30}, "the header places the voxels"),
+        ({"vox_offset": 0}, "the header places the voxels at byte 0"),
         ({"vox_offset": np.inf}, "truncated or corrupt"),
         ({"vox_offset": np.nan}, "truncated or corrupt"),
         ({"srow_x": (np.nan, 0, 0, 0)}, "the affine is not finite"),
@@ -344,3 +345,10 @@ def test_a_file_that_is_not_compressed_but_named_so_is_to_be_renamed(tmp_path: P
     path = (tmp_path / "scan.nii").rename(tmp_path / "scan.nii.gz")
     with pytest.raises(BenchError, match=r"not compressed; rename it to end with \.nii$"):
         load(path, "case")
+
+
+def test_a_picture_is_no_grid_of_a_scan(tmp_path):
+    path = tmp_path / "picture.nii"
+    nib.save(nib.Nifti1Image(np.zeros((4, 5), np.int16), np.eye(4)), path)
+    with pytest.raises(BenchError, match=r"2 dimensions .*, a single picture and no scan"):
+        load_geometry(path, "here")

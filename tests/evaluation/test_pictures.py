@@ -42,6 +42,8 @@ def test_pixels_of_pictures_are_square() -> None:
         [[0, 0, 1, 1], [2, 2, 3, 3], [4, 4, 5, 5]]
     ]
     assert square_pixels(slices_SHW, (1.5, 1.0)).shape == (1, 4, 2)
+    for n in range(1, 60):  # as many rows as it takes, and no row that there is not
+        assert square_pixels(np.zeros((1, n, 2)), (4.5, 1.0)).shape == (1, round(4.5 * n), 2)
 
 
 def test_a_voxel_is_right_wrong_or_missed() -> None:

@@ -251,11 +251,43 @@ def test_paths_of_sources_in_a_file_are_relative_to_the_file(sites: Path) -> Non
         (f"union[sources=a={SMALL}::b={LARGE}]", "empty source"),
         (f"union[sources=a={SMALL}:b={NAME}]", "joins data sets itself"),
         (f"union[sources=a={SMALL}:b={SMALL}]", "are the same case"),
+        ("union[sources=a=phantom:b=phantom[scale=0.5]]", "are the same case"),
+        (
+            f"union[sources=a={SMALL}:b={LARGE[:-1]},hu_window=0:500]]",
+            "b is scaled as a is; give hu_window to the joined data set",
+        ),
     ],
 )
 def test_mistakes_are_named(name: str, message: str) -> None:
     with pytest.raises(BenchError, match=message):
         parse_dataset(name).cases()
+
+
+def in_folds(root: Path, folds: list[str]) -> Path:
+    table = root / "annotations.csv"
+    header, *lines = table.read_text().splitlines()
+    rows = [f"{line},{fold}" for line, fold in zip(lines, folds, strict=True)]
+    table.write_text("\n".join([f"{header},trains_in", *rows]))
+    return root
+
+
+def test_a_tested_source_says_which_cases_never_train(tmp_path: Path) -> None:
+    one = in_folds(trees.nnunet(tmp_path / "one", 4), ["none", "", "0", "all"])
+    sources = f"a={one}:b=phantom[n_cases=4,scale=0.25]"
+    cases = parse_dataset(f"union[sources={sources}]").cases()
+    found = {case.id: case.trains_in for case in cases}
+    assert [found[f"a_case_00{n}"] for n in range(4)] == [(), None, (0,), "all"]
+    with pytest.raises(BenchError, match=r"a trains in every fold.* case_0.*2 are to"):
+        parse_dataset(f"union[sources={sources},test=b]").cases()
+
+
+def test_a_patient_of_two_filters_is_not_parted(tmp_path: Path) -> None:
+    root = in_folds(trees.nnunet(tmp_path / "set", 4), ["0", "1", "0 1", "0 1"])
+    table = root / "annotations.csv"
+    table.write_text(table.read_text().replace("patient_001", "patient_000"))
+    parts = f"union[sources=a={root}[where=tier=A]:b={root}[where=tier=B]]"
+    with pytest.raises(BenchError, match="a_case_000 is trained on and b_case_001 tested"):
+        split(parse_dataset(parts), 0)
 
 
 def test_a_patient_is_not_tested_while_another_of_their_scans_trains(tmp_path: Path) -> None:
