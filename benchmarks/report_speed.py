@@ -27,7 +27,7 @@ import pandas as pd
 import psutil
 
 from bench.evaluation.metrics import METRICS
-from bench.results.basis import BASIS
+from bench.results.basis import BASIS, DEFINED
 from bench.results.files import beside
 from bench.results.tables import AUDIT, RESULTS
 
@@ -62,7 +62,7 @@ def results(rows: int) -> pd.DataFrame:
         status="ok", seg_steps=1000, networks=1, parameters=1000, passes=1.0, departs="nothing",
         device_s=60.0, peak_mb=100.0, device="cpu", software="bench",
         stage="Evaluate/" + table["method"] + table["fold"].astype(str),
-        **dict.fromkeys(BASIS, "some"),
+        **dict.fromkeys((*BASIS, *DEFINED), "some"),
     )  # fmt: skip
     return table[list(RESULTS.columns)]
 

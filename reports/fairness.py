@@ -93,6 +93,7 @@ def _times(runs: pd.DataFrame, found: pd.DataFrame) -> NDArray[np.float64]:
     alike = [*CONDITION, "device"]
     reference = runs.loc[runs["method"] == REFERENCE, [*alike, "device_s"]]
     pairs = runs.merge(reference, on=alike, suffixes=("", "_reference"))
+    pairs = pairs.dropna(subset=["device_s", "device_s_reference"])
     line = [*GROUP, "method"]
     total = pairs.groupby(line)[["device_s", "device_s_reference"]].sum()
     times = total["device_s"] / total["device_s_reference"]

@@ -120,6 +120,9 @@ class Significance(ScoresReport):
             parts = domain_columns(tables.results, self.metric, scored.styles)
         overall = list(self._compared(scored.columns))
         if not any(compared.comparisons for compared in overall):
+            known = {name for column in scored.columns for name in column.competitors}
+            if self.reference is not None and self.reference not in known and len(known) > 1:
+                raise unknown_name("reference", self.reference, known)
             raise BenchError("nothing to compare: no column of a board holds two methods")
         stem = "significance" if self.metric == "dsc" else f"significance-{self.metric}"
         if by_ranks := self.decides == "ranks":
@@ -130,30 +133,43 @@ class Significance(ScoresReport):
 
         def files() -> Mapping[str, str | bytes]:
             by_organ = list(self._compared(organs, thorough=False))
+            shown = boards(overall, by_organ, domains)
+            if lacking := self._lacking(scored.columns):
+                shown[0] = replace(shown[0], notes=(*shown[0].notes, lacking))
             first = zip(by_task(overall), _first(overall, domains), strict=True)
             return board.files(
                 stem,
-                boards(overall, by_organ, domains),
+                shown,
                 f"{HEADING}: {overall[0].column.measure}",
                 numbers([*overall, *by_organ, *domains]),
                 "%.6g",
-                {shown.title: drawn.get(task, []) for task, shown in first},
+                {main.title: drawn.get(task, []) for task, main in first},
             )
 
         brief = self.reference is None and not by_ranks  # who is first is by the means
-        return Document(Later(files), _first(overall, domains, brief=brief))
+        first = _first(overall, domains, brief=brief)
+        if lacking := self._lacking(scored.columns):
+            first[0] = replace(first[0], notes=(*first[0].notes, lacking))
+        return Document(Later(files), first)
+
+    def _lacking(self, columns: Iterable[ComparisonColumn]) -> str:
+        """Name the columns that do not hold the reference."""
+        named = [
+            f"{column.task}, {column.label}".removesuffix(", ")
+            for column in columns
+            if self.reference is not None and self.reference not in column.competitors
+        ]
+        return f"Left out, without {self.reference}: {'; '.join(named)}." if named else ""
 
     def _compared(
         self, found: Iterable[ComparisonColumn], *, thorough: bool = True
     ) -> Iterator[Compared]:
         terms = Terms(self.failure, self.decides)
         for column in (replace(one, terms=terms) for one in found):
-            pairs = column.pairs
+            pairs: Sequence[tuple[str, str]] = column.pairs
             if self.reference is not None:
-                if self.reference not in column.competitors:
-                    known = column.competitors
-                    raise unknown_name(f"reference in {column.task}", self.reference, known)
-                pairs = column.pairs_with(self.reference)
+                has = self.reference in column.competitors
+                pairs = column.pairs_with(self.reference) if has else []
             if thorough and len(pairs) > MOST_PAIRS:
                 raise BenchError(
                     f"{column.task}: {len(column.competitors)} methods are {len(pairs)} pairs, "
@@ -427,7 +443,8 @@ def _across(found: Sequence[ComparisonColumn]) -> Board | None:
         frame=frame,
         notes=(
             f"{ranked.blocks} columns that hold all {len(shared)} methods. Critical difference "
-            f"{number(ranked.critical_difference, 2)}. Friedman p {p_equation(ranked.p)}.",
+            f"{number(ranked.critical_difference, 2)}."
+            + ("" if np.isnan(ranked.p) else f" Friedman p {p_equation(ranked.p)}."),
             *ACROSS,
         ),
         colours=styles.colours(shared[i] for i in order),

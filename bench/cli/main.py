@@ -524,6 +524,9 @@ def main() -> None:
     except KeyboardInterrupt:
         complain("interrupted")
         sys.exit(ExitCode.INTERRUPTED)
+    except typer.Abort:  # a question was answered with no
+        complain("nothing was done")
+        sys.exit(ExitCode.FAILED)
     except Exception as error:
         # Wrong usage. Typer's class for it has no lasting address: click's once, its own now.
         describe = getattr(error, "format_message", None)

@@ -46,11 +46,11 @@ def pack(
     from bench.results.sources import tables_of
 
     plug_in(plugin)
-    if packed := [path for path in results or [] if packs.is_pack(path)]:
+    given = [table for path in results or [] for table in tables_of(path)]
+    if packed := [table.parent for table in given if packs.is_pack(table.parent)]:
         raise BenchError(
             f"{packed[0]}: is a pack already; `bench report` takes several packs, tables and stores"
         )
-    given = [table for path in results or [] for table in tables_of(path)]
     files = given or result_files(store_root)
     if not packs.is_pack(out):
         raise BenchError(f"{out}: a pack is named NAME{packs.SUFFIX}")

@@ -56,6 +56,8 @@ def verify(
     plug_in(plugin)
     store = existing_store(store_root)
     console = Console()
+    if recompute and (repair or full):
+        raise BenchError("--recompute compares bit for bit and mends nothing: leave out the others")
     if recompute:
         raise typer.Exit(_recompute(keys, store, console))
     stages, unread = (store.find_all(keys), []) if keys else store.survey()

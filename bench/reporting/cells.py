@@ -84,6 +84,13 @@ class Cells:
     best: float
     explained: bool
 
+    @property
+    def span(self) -> float | None:
+        """How far two scores can be apart; None where neither scale nor metric says so."""
+        scored = self.values_CM[self.kinds_CM == SCORED]
+        known = self.best in (1.0, 100.0) and scored.min() >= 0
+        return self.best if known else None
+
     @classmethod
     def of(cls, rows: pd.DataFrame, methods: Sequence[str], failure: float | None = None) -> Self:
         """Return the cells of the rows of one column (``bench.reporting.scores``).

@@ -65,17 +65,22 @@ def standing(column: ComparisonColumn, digits: int | None = None) -> Standing:
     return Standing(leaders, () if leaders else tuple(first))
 
 
-def ranked(column: ComparisonColumn) -> dict[str, str]:
+def ranked(column: ComparisonColumn, digits: int | None = None) -> dict[str, str]:
     """Return the competitors from the first to the last, and the place of each as text.
 
     Who leads comes first, as the sentences say, then the others by their printed mean. Methods that
-    are alike share the smaller place, with a sign of equality: ``1=``, ``1=``, ``3``.
+    are alike share the smaller place, with a sign of equality: ``1=``, ``1=``, ``3``. ``digits``
+    are printed decimals, by default those of the column.
     """
-    who = standing(column)
+    digits = column.digits if digits is None else digits
+    who = standing(column, digits)
     first = who.leaders or who.ahead
     sign = -1 if column.higher_is_better else 1
-    means = (sign * column.means.round(column.digits)).fillna(np.inf)
-    keys = {m: (0, 0.0) if m in first else (1, float(means[m])) for m in column.competitors}
+    means = {m: sign * round(float(column.means[m]), digits) for m in column.competitors}
+    keys = {
+        m: (0, 0.0) if m in first else (1, means[m] if means[m] == means[m] else np.inf)
+        for m in column.competitors
+    }
     order = sorted(keys, key=lambda method: keys[method])
     found = [keys[method] for method in order]
     return {

@@ -114,7 +114,8 @@ def substitutes(column: ComparisonColumn) -> list[str]:
     found = []
     if failed := int((kinds == FAILED).sum()):
         found.append(
-            f"{where}{counted(failed, 'failure')} without a score of their own count as "
+            f"{where}{counted(failed, 'failure')} without an own score "
+            f"{'counts' if failed == 1 else 'count'} as "
             f"{number(cells.worst, column.digits)}{unit}, {_why(column)}"
         )
     elif column.terms.failure is not None:
@@ -124,9 +125,10 @@ def substitutes(column: ComparisonColumn) -> list[str]:
         )
     disputed = (kinds == ABSENT).any(axis=1) & ~np.isin(kinds, [ABSENT, EMPTY]).all(axis=1)
     if absent := int((kinds[disputed] == ABSENT).sum()):
+        count = "counts" if absent == 1 else "count"
         found.append(
             f"{where}{counted(absent, 'correct absence')}, where another method predicts an organ "
-            f"that is not there, count as {number(cells.best, column.digits)}{unit} against it"
+            f"that is not there, {count} as {number(cells.best, column.digits)}{unit} against it"
         )
     return found
 

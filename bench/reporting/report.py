@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
+from pydantic import model_validator
 from typing_extensions import override
 
 from bench.evaluation.metrics import MetricName
@@ -103,6 +104,17 @@ class ScoresReport(Report):
     """Of a CSV; if it is given, methods are not suspected of different units."""
     csv: Path | None = None
     """Scores of your own, instead of results (``bench.reporting.scores``)."""
+
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> Self:
+        given = self.model_fields_set
+        if self.csv is not None and "metric" in given:
+            raise ValueError(
+                "metric is of results; what the values of a CSV are say unit and higher_is_better"
+            )
+        if self.csv is None and (of_csv := sorted({"unit", "higher_is_better"} & given)):
+            raise ValueError(f"{' and '.join(of_csv)}: of a CSV alone, results know theirs")
+        return self
 
     @property
     @override

@@ -86,8 +86,7 @@ def _tasks(table: pd.DataFrame) -> pd.Categorical[str]:
 
     number, groups = numbered(table, GROUP)
     names = pd.Index(group_names(groups))
-    coded = pd.Categorical.from_codes(number.to_numpy(), names)
-    return coded.reorder_categories(sorted(names))
+    return pd.Categorical.from_codes(number.to_numpy(), names)  # in the order of boards
 
 
 def _best(metric: MetricName) -> float:

@@ -14,10 +14,13 @@ from bench.reporting.text import counted, digits_for, interval, listed, number, 
 if TYPE_CHECKING:
     import pandas as pd
 
-FEW_FOLDS = (
-    "Two folds leave a test over folds one degree of freedom: it finds next to nothing, however "
-    "large the difference. Run more folds before reading its p values."
-)
+
+def few_runs(noun: str) -> str:
+    """Return what two folds, or runs of several seeds, can show."""
+    return (
+        f"Two {noun}s leave a test over {noun}s one degree of freedom: it finds next to nothing, "
+        f"however large the difference. Run more {noun}s before reading its p values."
+    )
 
 
 def domains(rows: pd.DataFrame) -> list[str]:
@@ -55,7 +58,7 @@ def sentences(compared: Compared, *, each: bool = True) -> list[str]:
     if not math.isnan(column.noise.floor):
         told += noise_floor([column])
     most = max((comparison.primary.n for comparison in found), default=0)
-    return [*told, *([FEW_FOLDS] if column.unit == "fold" and most == 2 else [])]
+    return [*told, *([few_runs(column.run_noun)] if column.unit == "fold" and most == 2 else [])]
 
 
 def alone(column: ComparisonColumn) -> str:
@@ -179,7 +182,7 @@ def sentence(comparison: Comparison, column: ComparisonColumn) -> str:
     if abs(test.diff) < column.noise.floor:
         return f"{above}, less than the noise floor: no difference ({numbers}; {n})."
     if column.unit == "fold" and test.n == 2:
-        return f"{above}, which two folds cannot tell from chance ({n})."
+        return f"{above}, which two {column.run_noun}s cannot tell from chance ({n})."
     return f"{above}, which may be chance ({numbers}; Holm p {p_equation(comparison.p_holm)}; {n})."
 
 
@@ -209,7 +212,7 @@ def _power(compared: Compared) -> list[str]:
     most = max(comparison.primary.n for comparison in found)
     noun = column.run_noun if column.unit == "fold" else column.patient_noun
     these = f"with {counted(most, noun)} and {counted(len(found), 'comparison')}"
-    if column.higher_is_better and size > column.cells.best:
+    if column.cells.span is not None and size > column.cells.span:
         return [f"{these}, no possible difference is found four times in five."]
     shown = number(size, digits_for(size, column.digits))
     what = f"{these}, a true difference below {shown} {column.difference_unit}".rstrip()

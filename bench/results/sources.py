@@ -28,7 +28,6 @@ def tables_of(source: Path) -> list[Path]:
     BenchError
         There are none.
     """
-    table = source.with_suffix(packs.TABLE)
     if packs.is_pack(source):
         found = packs.tables_in(source)
     elif source.is_dir():
@@ -38,7 +37,7 @@ def tables_of(source: Path) -> list[Path]:
             found += packs.tables_in(pack)
     elif source.suffix.lower() == ".csv":
         raise BenchError(f"{source}: a CSV of scores is given as --csv {source}")
-    elif source.suffix.lower() == ".toml" and table.is_file():
+    elif source.suffix.lower() == ".toml" and (table := source.with_suffix(packs.TABLE)).is_file():
         return [table]
     elif source.is_file() and source.suffix.lower() != packs.TABLE:
         raise BenchError(f"{source}: is no results table (*.parquet) and no pack (*.zip)")

@@ -330,10 +330,19 @@ LAYERS = Schema(
 )
 """The blocks of the networks, independent of the method."""
 
+
+def _one_choice(table: pd.DataFrame) -> Iterator[Fault]:
+    """Find tunings of which no setting was chosen, or several."""
+    chosen = table.groupby(list(TUNING.run))["chosen"].transform("sum")
+    if (bad := chosen != 1).any():
+        yield Fault(bad, f"{int(chosen[bad].iloc[0])} of its settings are chosen, must be one")
+
+
 TUNING = Schema(
     name="tuning",
     version=1,
     oldest=1,
+    checks=(_one_choice,),
     declared=RUN_COLUMNS
     | {
         "tuned_on": _TEXT,

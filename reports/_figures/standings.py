@@ -33,7 +33,7 @@ FOREST = (
     "Mean difference with its corrected 95 % interval. Filled: significant after Holm's "
     "correction. Hollow: may be chance."
 )
-ARROWS = "Arrows: wider than any possible difference."
+ARROWS = "Arrows: the interval goes on beyond the axis."
 MATRIX = (
     "Line against column. Blue: better, orange: worse, both significant after Holm's correction. "
     "Without colour: may be chance. Grey: not tested."
@@ -73,9 +73,9 @@ class Standings(NamedTuple):
     higher_is_better: bool
 
     @classmethod
-    def of(cls, compared: Compared) -> Self:
-        """Return what is drawn of a column and its comparisons."""
-        column, places = compared.column, ranked(compared.column)
+    def of(cls, compared: Compared, digits: int | None = None) -> Self:
+        """Return what is drawn of a column and its comparisons; decimals by default its own."""
+        column, places = compared.column, ranked(compared.column, digits)
         return cls(
             tuple(places),
             tuple(places.values()),
@@ -85,13 +85,16 @@ class Standings(NamedTuple):
             column.cells.largest,
             column.measure,
             column.difference_unit,
-            column.digits,
+            column.digits if digits is None else digits,
             column.higher_is_better,
         )
 
 
 def comparisons(
-    found: Iterable[Compared], stem: str, formats: Sequence[Format] = ("svg", "pdf")
+    found: Iterable[Compared],
+    stem: str,
+    formats: Sequence[Format] = ("svg", "pdf"),
+    digits: int | None = None,
 ) -> dict[str, list[Drawing]]:
     """Return, by task, the differences and the matrix of every column that has pairs.
 
@@ -105,10 +108,12 @@ def comparisons(
         Start of the names of the files.
     formats
         Formats of the drawings.
+    digits
+        Decimals by which methods are alike; by default those of each column.
     """
     drawn: dict[str, list[Drawing]] = {}
     for number, compared in enumerate((one for one in found if one.comparisons), 1):
-        column, shown = compared.column, Standings.of(compared)
+        column, shown = compared.column, Standings.of(compared, digits)
         of_all = len(compared.comparisons) == len(column.pairs)
         base = shown.methods[0] if of_all else compared.comparisons[0].b
         where = f"{column.task}, {column.label} labelled" if column.label_pct else column.task
@@ -145,7 +150,7 @@ def comparisons(
 def forest(shown: Standings, base: str) -> Figure:
     """Draw the mean difference of every method to one, with its interval.
 
-    An interval ends in an arrow where it is wider than any possible difference.
+    An interval ends in an arrow where it is wider than the scores measured.
 
     Parameters
     ----------

@@ -145,8 +145,8 @@ def _lead(table: pd.DataFrame, tables: Tables, compared: Sequence[Compared]) -> 
     if crowded:
         yield (
             f"Not in the chapter on significance, with more than {MOST_PAIRS} pairs of methods: "
-            f"{'; '.join(crowded)}. `bench report 'significance[reference=NAME]'` compares with "
-            "one."
+            f"{'; '.join(crowded)}. `bench report 'significance[reference=NAME]'"
+            f"{' --csv FILE' if results.empty else ''}` compares with one."
         )
 
 

@@ -21,6 +21,7 @@ from bench.reporting.comparison import Compared, compare
 from bench.reporting.drawing import Drawing
 from bench.reporting.marks import Rule, is_tested
 from bench.reporting.marks import marks as marks_of
+from bench.reporting.missing import substitutes
 from bench.reporting.report import Document, Later, ScoresReport
 from bench.reporting.scored import Measured
 from bench.reporting.sentences import noise_floor
@@ -67,7 +68,7 @@ class Leaderboard(ScoresReport):
         digits = 1 if self.digits is None else self.digits
         stem = "leaderboard" if self.metric == "dsc" else f"leaderboard-{self.metric}"
         values = Measured(tables.results, self.metric)
-        drawn = _drawings(values.scored.columns, stem)
+        drawn = _drawings(values.scored.columns, stem, digits)
         shown = {
             by: leaderboards(values, by, digits, self.bold, tables.tuning, tables.targets)
             for by in TITLE
@@ -77,7 +78,7 @@ class Leaderboard(ScoresReport):
 
     def _of_csv(self, tables: Tables) -> Document:
         scored = self.scored(tables)
-        drawn = _drawings(scored.columns, "leaderboard")
+        drawn = _drawings(scored.columns, "leaderboard", self.digits)
         shown = {
             by: foreign.leaderboards(scored, by, self.digits, self.bold) for by in foreign.TITLE
         }
@@ -85,10 +86,12 @@ class Leaderboard(ScoresReport):
         return _document(shown, drawn, "leaderboard", "Leaderboard", behind)
 
 
-def _drawings(shown: Iterable[ComparisonColumn], stem: str) -> list[Sequence[Drawing]]:
+def _drawings(
+    shown: Iterable[ComparisonColumn], stem: str, digits: int | None
+) -> list[Sequence[Drawing]]:
     """Return what is drawn of each task; it is drawn while the boards are computed."""
     compared = [Compared(column, compare(column, column.pairs, thorough=False)) for column in shown]
-    drawn = standings.comparisons(compared, stem)
+    drawn = standings.comparisons(compared, stem, digits=digits)
     return [drawn.get(task, ()) for task in dict.fromkeys(one.column.task for one in compared)]
 
 
@@ -131,7 +134,7 @@ def leaderboards(
     digits
         Decimals of mean and standard deviation.
     bold
-        The criterion for a better method (``bench.reporting.comparison.marks``).
+        The criterion for a better method (``bench.reporting.marks``).
     tuning
         What `bench tune` tried for methods of the table, which the board of final models says.
     targets
@@ -271,6 +274,7 @@ def _board(
         tested=any(is_tested(column, bold) for column in own),
         upper_bound=bool(group["upper_bound"].any()),
         runs=runs,
+        run_noun=runs_name.removesuffix("s"),
     )
     return Board(
         title=f"{group_name(group)}: {measured.title} in {measured.unit}{TITLE[by]}",
@@ -279,6 +283,7 @@ def _board(
             *notes_of(group, rows, cells, pairs, styles, metric, by),
             *(few_labels(targets, rows) if targets is not None and by != "domain" else []),
             *(noise_floor(own) if by == "method" else []),
+            *(f"{text}." for column in own if by == "method" for text in substitutes(column)),
             *legend,
         ),
         marks=marks,

@@ -119,7 +119,9 @@ def _board(
     cells[:, list(frame.columns).index(heading(first))] = marks
     runs = len(first.rows[["seed", "fold"]].drop_duplicates()) if over_folds else 0
     tested = any(is_tested(column, bold) for column in shown)
-    legend = bold_notes(by, bold, cells, tested=tested, upper_bound=False, runs=runs)
+    legend = bold_notes(
+        by, bold, cells, tested=tested, upper_bound=False, runs=runs, run_noun=first.run_noun
+    )
     return Board(
         title=f"{task}: {heading(first)}{TITLE[by]}",
         frame=frame,

@@ -11,7 +11,7 @@ import pandas as pd
 
 from bench.evaluation.metrics import MetricName, empty_masks, find
 from bench.reporting.marks import Rule
-from bench.reporting.sentences import FEW_FOLDS, domains
+from bench.reporting.sentences import domains, few_runs
 from bench.reporting.style import MethodStyles
 from bench.reporting.text import counted, listed, span
 from bench.results.aggregate import fold_values
@@ -117,6 +117,7 @@ def bold_notes(
     tested: bool,
     upper_bound: bool,
     runs: int,
+    run_noun: str = "fold",
 ) -> Iterator[str]:
     """Return the legend of the marks that occur.
 
@@ -128,6 +129,8 @@ def bold_notes(
         Whether a method is one.
     runs
         Number of folds and seeds; 0 where folds are unknown.
+    run_noun
+        What one of them is called.
     """
     if not (marks != "").any():
         yield "No significance test applied." if by == "round" else NONE_BEST
@@ -156,7 +159,7 @@ def bold_notes(
     if not tested:
         yield "No test was possible, so nothing but the best mean is marked."
     elif runs == 2:
-        yield FEW_FOLDS
+        yield few_runs(run_noun)
 
 
 def _distinct(column: pd.Series) -> str:

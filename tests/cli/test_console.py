@@ -12,10 +12,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import trees
+import typer
 from rich.table import Table
 from rich.text import Text
 
 from bench.cli.console import Console, complain, tolerate_terminals
+from bench.cli.main import main
 from bench.data.check import check
 from bench.datasets.folder import Folder
 from bench.errors import BenchError, neutral, one_line
@@ -162,3 +164,16 @@ def test_a_closed_stream_is_no_error_and_takes_no_file(tmp_path, closed):
     )
     assert (ended.returncode, ended.stderr) == (0, "")
     assert page.read_text().startswith("#")
+
+
+def test_a_question_answered_with_no_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def asks(**_: object) -> None:
+        raise typer.Abort
+
+    monkeypatch.setattr("bench.cli.main.app", asks)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == "nothing was done\n"

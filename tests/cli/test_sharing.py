@@ -104,6 +104,8 @@ def test_a_pack_holds_the_receipt_and_scores_of_every_row(
         assert receipts[stage.key] == store.receipt(stage)
     assert f"{len(receipts)} receipts" in answer.out
     assert bench("report", "fairness", "results.zip").code == 0
+    again = bench("pack", ".", "-o", "again.zip")
+    assert (again.code, "results.zip: is a pack already" in again.err) == (2, True)
 
 
 def test_a_pack_is_refused_where_a_table_is_not_what_its_store_evaluated(

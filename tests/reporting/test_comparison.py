@@ -181,6 +181,14 @@ def test_sentences_say_the_numbers_of_the_table() -> None:
     assert same == "Bai et al. and INERRANT are identical (5 folds, 20 patients)."
 
 
+def test_places_are_by_what_is_printed() -> None:
+    found = compared(column_of({"a": [62.15] * 5, "b": [62.2] * 5, "c": [70.0] * 5}))
+    assert ranked(found.column) == {"c": "1", "b": "2", "a": "3"}  # 62.15 is printed as 62.1
+    near = compared(column_of({"a": [62.06] * 5, "b": [62.13] * 5}))
+    assert set(ranked(near.column).values()) == {"1="}
+    assert ranked(near.column, 2) == {"b": "1", "a": "2"}
+
+
 def test_a_tie_is_shown_as_a_tie() -> None:
     found = compared(column_of({"inerrant0": [50.0] * 5, "inerrant": BEST, "bai": BEST}))
     shared = "At 30 %: the best mean is shared by INERRANT and Bai et al., 61.9 %."

@@ -142,7 +142,7 @@ def test_5_a_failure_without_a_score_counts_as_the_worst_measured(tmp_path: Path
     assert one.primary.p == pytest.approx(stats.ttest_1samp(d, 0).pvalue)
     assert (one.primary.n, one.counted, one.only_a) == (5, 1, 0)
     assert substitutes(column) == [
-        "1 failure without a score of their own count as 30.0, the worst measured"
+        "1 failure without an own score counts as 30.0, the worst measured"
     ]
 
 
@@ -165,7 +165,7 @@ def test_7_a_hallucination_costs_against_a_correct_absence(tmp_path: Path) -> No
     one = only(column)
     assert one.primary.diff == (0 + 0 - 100 + 0 + 1) / 5  # b - a, the absence at 100
     assert standing(column).leaders == ("a",)
-    assert "count as 100.0 against it" in substitutes(column)[0]
+    assert "counts as 100.0 against it" in substitutes(column)[0]
     assert counts(column)["b"].hallucinated == 1
 
 

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
+import pytest
 from tables import result_table
 
+from bench.errors import BenchError
 from bench.reporting.scored import Measured
 from bench.reports.fairness import costs
 from bench.reports.leaderboard import leaderboards
@@ -57,6 +59,11 @@ def test_tuned_and_default_stand_side_by_side() -> None:
     assert "4 validation patients cut from the training patients of fold 0" in notes
     assert "test patients that tuned settings" not in notes
     assert "Not tuned" not in notes
+
+
+def test_a_tuning_that_chose_nothing_is_refused() -> None:
+    with pytest.raises(BenchError, match="0 of its settings are chosen, must be one"):
+        TUNING.check(TUNING.frame(rows("inerrant", ["inerrant", TUNED], "none of them")))
 
 
 def test_without_tuning_a_board_is_as_it_was() -> None:

@@ -196,3 +196,53 @@ def test_a_dark_ring_has_a_line_around_it_that_a_dark_page_shows(
     (svg,) = (path.read_text() for path in paths if path.name == "significance-differences-1.svg")
     painted = re.findall(r"fill: #ffffff; stroke: #([0-9a-f]{6}); stroke-width: ([0-9.]+)", svg)
     assert painted == [("000000", "3.2"), ("009e73", "2")]
+
+
+def test_boards_have_their_own_figures_whatever_the_names(tmp_path: Path) -> None:
+    """`CT+MR` comes before `CT,` as text, and after it as the name of a data set."""
+    table = pd.concat(
+        [result_table(methods=METHODS[:3], dataset=name) for name in ("CT", "CT+MR")],
+        ignore_index=True,
+    )
+    for report in ("leaderboard", "significance"):
+        plugin = registry.load("reports", report, Report)  # type: ignore[type-abstract]
+        plugin().build(in_memory(results=table)).write(tmp_path)
+        text = (tmp_path / f"{report}.md").read_text()
+        for part in text.split("\n## ")[1:]:
+            heading, figures = part.partition("\n")[0], re.findall(r"^\*(\S+),", part, re.MULTILINE)
+            assert set(figures) <= {heading.split(",")[0]}
+        assert len(re.findall(r"^\*CT", text, re.MULTILINE)) >= 4
+    plugin = registry.load("reports", "html", Report)  # type: ignore[type-abstract]
+    plugin().build(in_memory(results=table[table["label_pct"] == 50])).write(tmp_path)
+
+
+def test_a_board_without_the_reference_is_left_out_and_named(
+    table: pd.DataFrame, tmp_path: Path
+) -> None:
+    other = result_table(methods=("naive", "inerrant"), folds=range(5), dataset="other")
+    both = pd.concat([table, other], ignore_index=True)
+    texts = built(Significance(reference="bai"), both, tmp_path)
+    assert "Left out, without bai: other, profile" in texts[".md"]
+    with pytest.raises(BenchError, match="unknown reference 'bay': did you mean bai"):
+        Significance(reference="bay").build(in_memory(results=both))
+
+
+def test_two_seeds_of_a_fold_are_not_called_folds(tmp_path: Path) -> None:
+    table = result_table(methods=METHODS[:2], folds=[0], seeds=[0, 1])
+    text = built(Significance(), table, tmp_path)[".md"]
+    assert "Two runs leave a test over runs one degree of freedom" in text
+    assert "wo folds" not in text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"csv": "s.csv", "metric": "hd95_mm"}, "metric is of results"),
+        ({"higher_is_better": "false", "unit": "mm"}, "higher_is_better and unit: of a CSV alone"),
+    ],
+)
+def test_options_of_the_other_kind_of_scores_are_refused(
+    options: dict[str, str], message: str
+) -> None:
+    with pytest.raises(BenchError, match=message):
+        Significance.from_overrides("report", "significance", options)
