@@ -37,7 +37,9 @@ def walk(root: Path) -> Iterator[str]:
 
 
 def _refuse(error: OSError) -> None:
-    raise error  # os.walk passes over what it cannot read, as if it were empty
+    """Raise what ``os.walk`` passes over: a folder that cannot be read is not an empty one."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):  # of a root that is not there
+        raise error
 
 
 def find(root: Path, pattern: str) -> dict[int, Path]:

@@ -104,7 +104,7 @@ def save_quaternion(root, length):
 
 def flatten_affine(root):
     spoilt = nib.Nifti1Image(image(), None)
-    spoilt.header["sform_code"] = 1
+    spoilt.header["sform_code"], spoilt.header["vox_offset"] = 1, 352
     spoilt.header["srow_x"] = (2.0, 0.0, 0.0, 0.0)
     spoilt.header["srow_z"] = (0.0, 0.0, 5.0, 0.0)
     header = spoilt.header.binaryblock + bytes(4)

@@ -93,7 +93,10 @@ def test_stages_are_computed_again_and_compared(
     digest = store.receipt(training)["sha256"][name]
     flip(store.out(training) / name)
     refused = bench("verify", "--recompute", training.key, *where)
-    assert (refused.code, "mend it with --repair first" in refused.err) == (2, True)
+    assert (refused.code, f"verify --repair {training.key}` first mends it" in refused.err) == (
+        2,
+        True,
+    )
     flipped = hashlib.sha256((store.out(training) / name).read_bytes()).hexdigest()
     forge(receipt, digest, flipped)  # as by other code
     differs = bench("verify", "--recompute", training.key, *where)

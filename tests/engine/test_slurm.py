@@ -132,7 +132,7 @@ def test_a_submission_is_recorded(store: Store, command: Command) -> None:
     assert submit(store, graph, "jobs=2,gpus=2,time=90m") == [
         "1 of 2 jobs are submitted, more would be idle: only 2 trainings or predictions can run "
         "side by side, 2 in a job",
-        "7, each with gpus=2, cpus=8, mem=32G, time=90m: 1 on each GPU, 8 threads each",
+        "7, each with gpus=2, cpus=8, mem=32G, time=90m: 1 on each GPU, 4 threads each",
     ]
     (submission,) = cluster.submissions(store)
     assert (submission.job_id, submission.jobs, submission.slots) == ("7", 1, 2)

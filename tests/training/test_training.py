@@ -137,7 +137,7 @@ def test_the_rate_falls_exponentially_to_its_end(
     assert objective.shares[0] == 0.0
     if steps > 1:
         assert objective.shares[-1] == 1.0
-    assert ctx.ticks[-1][:2] == (steps, steps)
+    assert all(done < steps for done, *_ in ctx.ticks)  # nothing stops it after its last step
 
 
 def test_trainings_that_share_a_schedule_go_through_the_rates_of_one(tmp_path: Path) -> None:
