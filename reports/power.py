@@ -12,11 +12,11 @@ import pandas as pd
 from pydantic import Field
 from typing_extensions import override
 
-from bench.errors import BenchError, unknown_name
+from bench.errors import BenchError
 from bench.evaluation.metrics import MetricName
 from bench.reporting import board
 from bench.reporting.board import Board
-from bench.reporting.column import ComparisonColumn
+from bench.reporting.column import ComparisonColumn, refuse_unknown
 from bench.reporting.drawing import Drawing
 from bench.reporting.marks import ranked
 from bench.reporting.report import Document, ScoresReport
@@ -117,9 +117,7 @@ class Power(ScoresReport):
         lacking = [task.name for task in tasks if not any(task.found)]
         tasks = [task for task in tasks if any(task.found)]
         if not tasks:
-            names = {name for column in found_columns for name in column.competitors}
-            if self.reference is not None and self.reference not in names and len(names) > 1:
-                raise unknown_name("reference", self.reference, names)
+            refuse_unknown(self.reference, found_columns)
             raise BenchError("nothing to compare: no board holds a second method")
         whom = f"{self.reference} or others" if self.reference else "a second method"
         left_out = [f"Left out, without {whom}: {task}." for task in lacking]

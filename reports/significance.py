@@ -12,11 +12,11 @@ import pandas as pd
 from pydantic import Field
 from typing_extensions import override
 
-from bench.errors import BenchError, unknown_name
+from bench.errors import BenchError
 from bench.evaluation.metrics import MetricName
 from bench.reporting import board, missing
 from bench.reporting.board import Board
-from bench.reporting.column import ComparisonColumn, Decides, Terms, domain_columns
+from bench.reporting.column import ComparisonColumn, Decides, Terms, domain_columns, refuse_unknown
 from bench.reporting.comparison import MOST_PAIRS, Compared, Comparison, compare
 from bench.reporting.marks import ranked
 from bench.reporting.missing import gaps, substitutes
@@ -120,9 +120,7 @@ class Significance(ScoresReport):
             parts = domain_columns(tables.results, self.metric, scored.styles)
         overall = list(self._compared(scored.columns))
         if not any(compared.comparisons for compared in overall):
-            known = {name for column in scored.columns for name in column.competitors}
-            if self.reference is not None and self.reference not in known and len(known) > 1:
-                raise unknown_name("reference", self.reference, known)
+            refuse_unknown(self.reference, scored.columns)
             raise BenchError("nothing to compare: no column of a board holds two methods")
         stem = "significance" if self.metric == "dsc" else f"significance-{self.metric}"
         if by_ranks := self.decides == "ranks":
@@ -131,11 +129,17 @@ class Significance(ScoresReport):
         organs = scored.by_organ()
         domains = list(self._compared(parts, thorough=False))
 
+        lacking = self._lacking(scored.columns)
+
+        def noted(found: list[Board]) -> list[Board]:
+            """Let the first board name the columns that are left out."""
+            if not lacking:
+                return found
+            return [replace(found[0], notes=(*found[0].notes, lacking)), *found[1:]]
+
         def files() -> Mapping[str, str | bytes]:
             by_organ = list(self._compared(organs, thorough=False))
-            shown = boards(overall, by_organ, domains)
-            if lacking := self._lacking(scored.columns):
-                shown[0] = replace(shown[0], notes=(*shown[0].notes, lacking))
+            shown = noted(boards(overall, by_organ, domains))
             first = zip(by_task(overall), _first(overall, domains), strict=True)
             return board.files(
                 stem,
@@ -147,10 +151,7 @@ class Significance(ScoresReport):
             )
 
         brief = self.reference is None and not by_ranks  # who is first is by the means
-        first = _first(overall, domains, brief=brief)
-        if lacking := self._lacking(scored.columns):
-            first[0] = replace(first[0], notes=(*first[0].notes, lacking))
-        return Document(Later(files), first)
+        return Document(Later(files), noted(_first(overall, domains, brief=brief)))
 
     def _lacking(self, columns: Iterable[ComparisonColumn]) -> str:
         """Name the columns that do not hold the reference."""

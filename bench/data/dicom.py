@@ -330,7 +330,7 @@ def _slice(
     where = f"{path}, frame {frame + 1}" if several else str(path)
     values = {}
     for what, name, group, count in _PLACE:
-        found = _numbers(sources, name, group)
+        found = _numbers(sources, name, group) or ()
         if len(found) != count or not all(map(math.isfinite, found)):
             raise BenchError(f"{where}: the header has no {what}; export the series anew")
         values[name] = found
@@ -361,18 +361,11 @@ def _slice(
 def _rescaling(sources: Sequence[Dataset], name: str, where: str) -> float | None:
     """Return slope or intercept of the values; None where the header does not have it."""
     found = _numbers(sources, name, _RESCALE)
+    if found is None:
+        return None
     if len(found) == 1:
         return found[0]
-    if not found and _is_missing(sources, name):
-        return None
     raise BenchError(f"{where}: {name} is not one number; correct the header, or export it anew")
-
-
-def _is_missing(sources: Sequence[Dataset], name: str) -> bool:
-    try:
-        return _value(sources, name, _RESCALE) is None
-    except Exception:  # pydicom converts when asked, and raises what it likes
-        return False
 
 
 def _value(sources: Sequence[Dataset], name: str, group: str) -> Any:
@@ -386,11 +379,13 @@ def _value(sources: Sequence[Dataset], name: str, group: str) -> Any:
     return None
 
 
-def _numbers(sources: Sequence[Dataset], name: str, group: str) -> tuple[float, ...]:
-    """Return an attribute as numbers, none if it is missing or malformed."""
+def _numbers(sources: Sequence[Dataset], name: str, group: str) -> tuple[float, ...] | None:
+    """Return an attribute as numbers, None if it is missing, () if it is malformed."""
     try:
         value = _value(sources, name, group)
-        if value is None or isinstance(value, str):
+        if value is None:
+            return None
+        if isinstance(value, str):
             return ()
         return tuple(map(float, value)) if isinstance(value, Sequence) else (float(value),)
     except Exception:  # pydicom converts when asked, and raises what it likes

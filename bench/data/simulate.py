@@ -136,8 +136,9 @@ def make_split(
         return case.trains_in == "all" or fold in case.trains_in
 
     training = [case for case in cases if trains(case)]
-    _refuse_parted(dataset, training, [case for case in cases if not trains(case)])
-    if not any(any(case.annotated) for case in cases if not trains(case)):
+    tested = [case for case in cases if not trains(case)]
+    _refuse_parted(dataset, training, tested)
+    if not any(any(case.annotated) for case in tested):
         raise BenchError(
             f"{dataset}: no organ is annotated in a test patient of fold {fold}, so nothing could"
             " be measured; choose other folds with --folds, or another number of folds"
@@ -162,7 +163,7 @@ def make_split(
         n_folds=n_folds,
         label_pct=label_pct,
         train=tuple(case.id for case in training),
-        test=tuple(case.id for case in cases if not trains(case)),
+        test=tuple(case.id for case in tested),
         flags={case_id: tuple(flags) for case_id, flags in visible.items()},
         domains={case.id: case.domain for case in training if case.domain is not None},
     )

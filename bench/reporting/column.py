@@ -6,7 +6,7 @@ that two methods share, averaged over a patient's scans, over patients, over org
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from bench.errors import BenchError
+from bench.errors import BenchError, unknown_name
 from bench.evaluation.metrics import MetricName
 from bench.reporting.cells import Cells, Means, Shared
 from bench.reporting.scores import of_results
@@ -435,3 +435,10 @@ def domain_columns(
 def _mean(values: NDArray[np.float64]) -> float:
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else float("nan")
+
+
+def refuse_unknown(reference: str | None, columns: Sequence[ComparisonColumn]) -> None:
+    """Raise if no column holds the method to compare with, and others are there."""
+    known = {name for column in columns for name in column.competitors}
+    if reference is not None and reference not in known and len(known) > 1:
+        raise unknown_name("reference", reference, known)
